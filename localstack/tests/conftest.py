@@ -1,0 +1,31 @@
+"""What every test here needs: the modules beside this directory, an EC2, a master."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Iterator
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from buildbot_master import BuildbotMaster  # noqa: E402
+from moto_server import MotoServer  # noqa: E402
+
+WORKERS = 8
+
+
+@pytest.fixture(scope="session")
+def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An emulated EC2."""
+    with MotoServer(tmp_path_factory.mktemp("moto") / "moto.log") as server:
+        yield server.endpoint
+
+
+@pytest.fixture(scope="session")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildbotMaster]:
+    """A real Buildbot master that knows the workers w1, w2, …"""
+    names = [f"w{number}" for number in range(1, WORKERS + 1)]
+    with BuildbotMaster(tmp_path_factory.mktemp("master"), names) as running:
+        yield running

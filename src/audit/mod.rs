@@ -1,0 +1,5 @@
+//! Floor 4: what ran, why, and how long each step took, told from the ledger.
+
+mod lives;
+
+pub use lives::{Life, lives};

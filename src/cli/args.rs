@@ -1,0 +1,154 @@
+//! The shape of the command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::model::WorkerName;
+
+/// Lifecycle manager for latent EC2 workers.
+#[derive(Debug, Parser)]
+#[command(name = "latent", version, after_help = super::exit::AFTER_HELP)]
+pub struct Args {
+    /// The fleet's configuration; amis/ and policies/ are looked for beside it
+    #[arg(long, global = true, env = "LATENT_CONFIG", default_value = "latent.toml", value_name = "FILE")]
+    pub config: PathBuf,
+    /// The controller's socket, if not the one of the configuration
+    #[arg(long, global = true, env = "LATENT_SOCKET", value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run the controller
+    Serve(ServeOptions),
+    /// Check the configuration, offline; every problem is reported
+    Check {
+        /// Also read the secrets and render the user data
+        #[arg(long)]
+        secrets: bool,
+    },
+    /// Defaults, schema, and what holds for a worker
+    Config {
+        /// Which
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+    /// Every worker: state, instance, age, and why nothing is done
+    Status(StatusOptions),
+    /// What holds for a worker, since when, until when, and what would change it
+    Explain {
+        /// The worker
+        worker: WorkerName,
+    },
+    /// The ledger's entries, oldest first
+    Events(EventsOptions),
+    /// Each instance's life: request, launch, connection, builds, end
+    History {
+        /// Only this worker's
+        worker: Option<WorkerName>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start a worker's instance without a build
+    Start {
+        /// The worker
+        worker: WorkerName,
+    },
+    /// Let a worker's instance go, as soon as its master lets it
+    Stop {
+        /// The worker
+        worker: WorkerName,
+    },
+    /// Keep a worker's instance for a while, for debugging; it ends by itself
+    Hold {
+        /// The worker
+        worker: WorkerName,
+        /// For how long, such as 2h
+        #[arg(long = "for", value_parser = humantime::parse_duration, value_name = "TIME")]
+        length: Duration,
+    },
+    /// Lift a hold
+    Release {
+        /// The worker
+        worker: WorkerName,
+    },
+    /// Print the OpenAPI document of the controller's interface
+    Openapi,
+}
+
+/// About the configuration.
+#[derive(Debug, Subcommand)]
+pub(super) enum ConfigCommand {
+    /// Print the commented defaults: the documentation of every key
+    Default,
+    /// Print the JSON Schema
+    Schema,
+    /// Print every value that holds for a worker, and where it comes from
+    Show {
+        /// The worker
+        worker: WorkerName,
+    },
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people
+    Human,
+    /// One JSON object per line
+    Json,
+}
+
+/// Options of `latent serve`.
+#[derive(Debug, Parser)]
+#[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "parsed, and refused, without ec2"))]
+pub(super) struct ServeOptions {
+    /// How log lines look
+    #[arg(long, value_enum, default_value = "human")]
+    pub(super) log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or a tracing filter
+    #[arg(long, env = "LATENT_LOG", default_value = "info", value_name = "FILTER")]
+    pub(super) log: String,
+}
+
+/// Options of `latent status`.
+#[derive(Debug, Parser)]
+pub(super) struct StatusOptions {
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Again whenever something changes
+    #[arg(long)]
+    pub(super) watch: bool,
+}
+
+/// Options of `latent events`.
+#[derive(Debug, Parser)]
+pub(super) struct EventsOptions {
+    /// Only those after this place
+    #[arg(long, default_value_t = 0, value_name = "SEQ")]
+    pub(super) after: u64,
+    /// Go on as they come
+    #[arg(long)]
+    pub(super) follow: bool,
+    /// One JSON object per line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        super::Args::command().debug_assert();
+    }
+}

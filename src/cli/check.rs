@@ -1,0 +1,24 @@
+//! `latent check`.
+
+use std::io::Write;
+
+use super::args::Args;
+use super::connect;
+use super::exit::{CommandError, Exit};
+
+pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let (sources, mut intent) = connect::intent(args)?;
+    if secrets {
+        let rendered = intent.render_user_data(&sources, |secret| sources.resolve(secret));
+        rendered.map_err(|problems| CommandError::new(Exit::Configuration, problems))?;
+    }
+    writeln!(
+        out,
+        "{}: ok: {} owners, {} images, {} workers",
+        args.config.display(),
+        intent.owners.len(),
+        intent.images.len(),
+        intent.workers.len()
+    )?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,40 @@
+//! `latent config`, `latent openapi`.
+
+use std::io::Write;
+
+use super::args::Args;
+use super::connect;
+use super::exit::{CommandError, Exit};
+use super::output::table;
+use crate::model::WorkerName;
+use crate::policy::{DEFAULT_TOML, json_schema};
+
+pub(super) fn default(out: &mut dyn Write) -> Result<Exit, CommandError> {
+    write!(out, "{DEFAULT_TOML}")?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn schema(out: &mut dyn Write) -> Result<Exit, CommandError> {
+    writeln!(out, "{}", connect::pretty(&json_schema())?)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn openapi(out: &mut dyn Write) -> Result<Exit, CommandError> {
+    writeln!(out, "{}", connect::pretty(&crate::link::openapi())?)?;
+    Ok(Exit::Done)
+}
+
+pub(super) fn show(args: &Args, name: &WorkerName, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let (_, intent) = connect::intent(args)?;
+    let Some(worker) = intent.workers.get(name) else {
+        let known: Vec<String> = intent.workers.keys().map(ToString::to_string).collect();
+        let message = format!("worker {name} is not in {}; known: {}", args.config.display(), known.join(", "));
+        return Err(CommandError::new(Exit::Refused, anyhow::anyhow!(message)));
+    };
+    let mut rows = table(&["KEY", "VALUE", "FROM"]);
+    for shown in &worker.shown {
+        rows.add_row([shown.key.clone(), shown.value.clone(), shown.at.to_string()]);
+    }
+    writeln!(out, "{}", rows.trim_fmt())?;
+    Ok(Exit::Done)
+}

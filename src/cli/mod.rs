@@ -1,0 +1,47 @@
+//! Floor 5: the command line. Only here is anything printed.
+
+mod args;
+mod check;
+mod config;
+mod connect;
+mod events;
+mod exit;
+mod explain;
+mod history;
+mod output;
+#[cfg(feature = "ec2")]
+mod serve;
+mod status;
+mod worker;
+
+pub use args::Args;
+pub use exit::{CommandError, Exit};
+
+use args::{Command, ConfigCommand};
+
+/// Runs one command. What it has to say of data goes to `out`, everything else to standard error.
+pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
+    let result = match &args.command {
+        #[cfg(feature = "ec2")]
+        Command::Serve(options) => serve::run(&args, options).await,
+        #[cfg(not(feature = "ec2"))]
+        Command::Serve(_) => {
+            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot serve");
+            Err(CommandError::new(Exit::Usage, error))
+        }
+        Command::Check { secrets } => check::run(&args, *secrets, out),
+        Command::Config { command: ConfigCommand::Default } => config::default(out),
+        Command::Config { command: ConfigCommand::Schema } => config::schema(out),
+        Command::Config { command: ConfigCommand::Show { worker } } => config::show(&args, worker, out),
+        Command::Status(options) => status::run(&args, options, out).await,
+        Command::Explain { worker } => explain::run(&args, worker, out).await,
+        Command::Events(options) => events::run(&args, options, out).await,
+        Command::History { worker, json } => history::run(&args, worker.as_ref(), *json, out).await,
+        Command::Start { worker } => worker::start(&args, worker, out).await,
+        Command::Stop { worker } => worker::stop(&args, worker, out).await,
+        Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
+        Command::Release { worker } => worker::release(&args, worker, out).await,
+        Command::Openapi => config::openapi(out),
+    };
+    result.unwrap_or_else(|error| error.report())
+}

@@ -1,0 +1,74 @@
+//! How tables and times look.
+
+use std::io::IsTerminal as _;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use comfy_table::{ContentArrangement, Table, presets};
+
+/// The width of a table that does not go to a terminal.
+const WIDTH: u16 = 80;
+
+/// A table without lines that fits the terminal, or 80 columns.
+pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    if !std::io::stdout().is_terminal() {
+        table.set_width(WIDTH);
+    }
+    table
+}
+
+/// Whether colour may be used: a terminal, and nobody said no.
+pub(super) fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// A length of time in its two largest units: `45s`, `12m`, `3h05m`, `2d04h`.
+pub(super) fn span(span: TimeDelta) -> String {
+    let seconds = span.num_seconds().max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    if days > 0 {
+        format!("{days}d{:02}h", hours % 24)
+    } else if hours > 0 {
+        format!("{hours}h{:02}m", minutes % 60)
+    } else if minutes > 0 {
+        format!("{minutes}m{:02}s", seconds % 60)
+    } else {
+        format!("{seconds}s")
+    }
+}
+
+/// The time from `at` to `now`, or `-`.
+pub(super) fn ago(now: DateTime<Utc>, at: Option<DateTime<Utc>>) -> String {
+    at.map_or_else(|| "-".to_owned(), |at| span(now - at))
+}
+
+/// Text from elsewhere without what a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) {
+                '?'
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_show_two_units() {
+        let shown: Vec<String> =
+            [-5, 0, 59, 60, 3599, 3600, 86_400 * 2 + 3600 * 4].iter().map(|s| span(TimeDelta::seconds(*s))).collect();
+        assert_eq!(shown, ["0s", "0s", "59s", "1m00s", "59m59s", "1h00m", "2d04h"]);
+    }
+
+    #[test]
+    fn a_terminal_is_not_told_what_to_do_by_others() {
+        assert_eq!(plain("a\u{1b}[31mb\u{202e}c\n"), "a?[31mb?c?");
+    }
+}

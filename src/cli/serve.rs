@@ -1,0 +1,97 @@
+//! `latent serve`: the controller as a process.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use super::args::{Args, LogFormat, ServeOptions};
+use super::connect;
+use super::exit::{CommandError, Exit};
+use crate::control::{Clock, Controller};
+use crate::ledger::SqliteLedger;
+use crate::link::Server;
+use crate::model::Cell;
+use crate::policy::{Intent, Sources};
+
+fn cloud(cell: &Cell, intent: &Intent) -> crate::ec2::Ec2 {
+    crate::ec2::Ec2::new(cell, intent)
+}
+
+pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, CommandError> {
+    start_log(options)?;
+    let (sources, intent) = ready_intent(args)?;
+    let ledger = SqliteLedger::open(&sources.path(&intent.fleet.ledger))?;
+    let socket = connect::socket(args)?;
+    let tcp = match (&intent.link.listen, &intent.link.token) {
+        (Some(address), Some(token)) => {
+            let token = sources
+                .resolve(token)
+                .map_err(|why| CommandError::new(Exit::Configuration, anyhow::anyhow!("link.token: {why}")))?;
+            Some((*address, token))
+        }
+        _ => None,
+    };
+    let server = Server::bind(&socket, tcp).await?;
+    serve(args, intent, ledger, server).await
+}
+
+async fn serve(args: &Args, intent: Intent, ledger: SqliteLedger, server: Server) -> Result<Exit, CommandError> {
+    let unexpected = |error: std::io::Error| CommandError::new(Exit::Unexpected, error);
+    let mut ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let mut reload = signal(SignalKind::hangup()).map_err(unexpected)?;
+    let clock = Clock::system();
+    let seed = u64::from(std::process::id());
+    let fleet = (intent.fleet.name.clone(), intent.fleet.controller.clone());
+    let workers = intent.workers.len();
+    let controller = Controller::start(intent, ledger, clock, seed, cloud)?;
+    let (stop, stopped) = watch::channel(false);
+    let tcp = server.tcp_address().map(|address| address.to_string());
+    let serving = tokio::spawn(server.run(controller.clone(), fleet, stopped));
+    tracing::info!(workers, tcp, "ready");
+    loop {
+        let [terminate, interrupt] = &mut ends;
+        tokio::select! {
+            () = next(terminate) => break,
+            () = next(interrupt) => break,
+            _ = reload.recv() => match ready_intent(args) {
+                Ok((_, intent)) => {
+                    tracing::info!(workers = intent.workers.len(), "configuration read again");
+                    controller.reconfigure(intent, seed, cloud);
+                }
+                Err(error) => tracing::error!("the configuration is not taken, the old one holds: {error}"),
+            },
+        }
+    }
+    tracing::info!("ending; instances stay as they are and are found again");
+    controller.shutdown().await;
+    stop.send_replace(true);
+    serving.await.map_err(|error| CommandError::new(Exit::Unexpected, error))?.map_err(unexpected)?;
+    Ok(Exit::Done)
+}
+
+async fn next(signal: &mut std::io::Result<Signal>) {
+    match signal {
+        Ok(signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// The configuration with its user data rendered.
+fn ready_intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
+    let (sources, mut intent) = connect::intent(args)?;
+    intent
+        .render_user_data(&sources, |secret| sources.resolve(secret))
+        .map_err(|problems| CommandError::new(Exit::Configuration, problems))?;
+    Ok((sources, intent))
+}
+
+fn start_log(options: &ServeOptions) -> Result<(), CommandError> {
+    let filter = EnvFilter::try_new(&options.log)
+        .map_err(|error| CommandError::new(Exit::Usage, anyhow::anyhow!("--log {:?}: {error}", options.log)))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    match options.log_format {
+        LogFormat::Human => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}

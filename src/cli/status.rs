@@ -1,0 +1,103 @@
+//! `latent status`.
+
+use std::io::{IsTerminal as _, Write};
+
+use chrono::{DateTime, Utc};
+use comfy_table::{Cell, Color};
+
+use super::args::{Args, StatusOptions};
+use super::connect;
+use super::exit::{CommandError, Exit};
+use super::output::{ago, colour, plain, table};
+use crate::control::WorkerView;
+use crate::link::{Client, Events, StatusAnswer};
+
+/// How long one wait for a change lasts, in seconds; ages are shown anew after it.
+const WATCH_SECONDS: u64 = 5;
+
+pub(super) async fn run(args: &Args, options: &StatusOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let client = connect::client(args)?;
+    loop {
+        let status: StatusAnswer = client.get("/v1/status").await?;
+        if options.watch && std::io::stdout().is_terminal() {
+            write!(out, "\x1b[2J\x1b[H")?;
+        }
+        if options.json {
+            writeln!(out, "{}", connect::pretty(&status)?)?;
+        } else {
+            print(&status, out)?;
+        }
+        out.flush()?;
+        if !options.watch {
+            return Ok(Exit::Done);
+        }
+        wait_for_change(&client).await?;
+    }
+}
+
+/// Waits until the ledger moves, or a little while.
+async fn wait_for_change(client: &Client) -> Result<(), CommandError> {
+    let last = last_event(client).await?;
+    let _: Events = client.get(&format!("/v1/events?after={last}&wait={WATCH_SECONDS}")).await?;
+    Ok(())
+}
+
+async fn last_event(client: &Client) -> Result<u64, CommandError> {
+    let mut after = 0;
+    loop {
+        let page: Events = client.get(&format!("/v1/events?after={after}")).await?;
+        if page.events.is_empty() {
+            return Ok(after);
+        }
+        after = page.last;
+    }
+}
+
+fn print(status: &StatusAnswer, out: &mut dyn Write) -> Result<(), CommandError> {
+    if status.workers.is_empty() {
+        writeln!(out, "no workers are configured")?;
+    } else {
+        let mut rows = table(&["WORKER", "STATE", "INSTANCE / AMI", "AGE", "IDLE", "WHY"]);
+        for worker in &status.workers {
+            rows.add_row(row(status.now, worker));
+        }
+        writeln!(out, "{}", rows.trim_fmt())?;
+    }
+    for warning in &status.warnings {
+        writeln!(out, "warning: {}", plain(warning))?;
+    }
+    Ok(())
+}
+
+fn row(now: DateTime<Utc>, worker: &WorkerView) -> Vec<Cell> {
+    let instance = worker.instance.as_deref().unwrap_or("-");
+    let ami = worker.ami.as_deref().unwrap_or("-");
+    let mut state = Cell::new(&worker.state);
+    if colour() {
+        state = state.fg(match worker.state.as_str() {
+            "ready" | "busy" => Color::Green,
+            "gone" | "stopped" => Color::DarkGrey,
+            _ => Color::Yellow,
+        });
+    }
+    vec![
+        Cell::new(&worker.worker),
+        state,
+        Cell::new(format!("{instance}\n{ami}")),
+        Cell::new(ago(now, worker.created)),
+        Cell::new(ago(now, worker.idle_since)),
+        Cell::new(plain(&why(worker))),
+    ]
+}
+
+fn why(worker: &WorkerView) -> String {
+    let mut parts = Vec::new();
+    if let Some(failure) = &worker.failure {
+        parts.push(format!("last request failed: {}", failure.code));
+    }
+    parts.extend(worker.held.clone());
+    if !worker.departing.is_empty() {
+        parts.push(format!("ending: {}", worker.departing.join(", ")));
+    }
+    parts.join("; ")
+}

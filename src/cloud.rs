@@ -1,0 +1,71 @@
+//! Floor 2: the few things we ask of a cloud, in our words.
+
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec};
+use crate::policy::Secret;
+
+/// A refusal, sorted by what to do next.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct CloudError {
+    /// What to do next.
+    pub kind: FailureKind,
+    /// The cloud's code, or ours where there was no answer.
+    pub code: String,
+    /// What it said.
+    pub message: String,
+}
+
+/// One account in one region. Every method may be called again with the same arguments.
+pub trait Cloud: Send + Sync {
+    /// The number of the account that the credentials act in.
+    ///
+    /// # Errors
+    /// Any kind; [`FailureKind::Credentials`] if they are not good.
+    fn account(&self) -> impl Future<Output = Result<String, CloudError>> + Send;
+
+    /// All instances of the fleet, ended ones included while the cloud still shows them. `now` is
+    /// stamped on the listing as its beginning.
+    ///
+    /// # Errors
+    /// Any kind; a listing is whole or an error, never silently short.
+    fn inventory(&self, now: DateTime<Utc>) -> impl Future<Output = Result<Inventory, CloudError>> + Send;
+
+    /// At most one instance per `token`, however often it is called with the same `spec`.
+    ///
+    /// # Errors
+    /// Kinds for which [`FailureKind::leaves_outcome_open`] holds leave open whether it was launched.
+    fn launch(
+        &self,
+        spec: &LaunchSpec,
+        user_data: Option<&Secret>,
+        token: &ClientToken,
+    ) -> impl Future<Output = Result<InstanceId, CloudError>> + Send;
+
+    /// `Ok` once termination is accepted.
+    ///
+    /// # Errors
+    /// [`FailureKind::NotFound`] if the cloud does not know it, which on a young id proves nothing.
+    fn terminate(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// `Ok` once the stop is accepted.
+    ///
+    /// # Errors
+    /// Any kind.
+    fn stop(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// `Ok` once the start is accepted.
+    ///
+    /// # Errors
+    /// Any kind; capacity may be missing as for a launch.
+    fn start(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// Sets the lease tag of these instances.
+    ///
+    /// # Errors
+    /// Any kind.
+    fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> impl Future<Output = Result<(), CloudError>> + Send;
+}

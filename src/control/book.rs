@@ -1,0 +1,71 @@
+//! The ledger and what it says, kept together: nothing is believed that is not written.
+
+use chrono::{DateTime, Utc};
+
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{Actor, Body, Entry, Fleet};
+
+/// Entries read at a time when a ledger is folded.
+const PAGE: usize = 10_000;
+
+/// The ledger and its fold.
+#[derive(Debug)]
+pub(super) struct Book<L> {
+    ledger: L,
+    fleet: Fleet,
+}
+
+impl<L: Ledger> Book<L> {
+    pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
+        let fleet = fold(&ledger)?;
+        Ok(Self { ledger, fleet })
+    }
+
+    pub(super) fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Writes what follows from the record so far, and leaves out, loudly, what does not. When it
+    /// returns an error nothing was written and nothing is believed.
+    pub(super) fn append(&mut self, now: DateTime<Utc>, actor: &Actor, bodies: Vec<Body>) -> Result<(), LedgerError> {
+        let mut entries = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            let entry = Entry { seq: self.fleet.seq + 1, at: now, actor: actor.clone(), body };
+            match self.fleet.apply(&entry) {
+                Ok(()) => entries.push(entry),
+                Err(error) => {
+                    tracing::error!(%error, entry = ?entry.body, "left out an entry that does not follow; please report this")
+                }
+            }
+        }
+        if entries.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.ledger.append(&entries) {
+            self.fleet = fold(&self.ledger)?;
+            return Err(error);
+        }
+        for entry in &entries {
+            let worker = entry.body.worker().map(ToString::to_string).unwrap_or_default();
+            tracing::info!(entry.seq = entry.seq, worker.name = worker, "{}", entry.body.describe());
+        }
+        Ok(())
+    }
+
+    pub(super) fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        self.ledger.read(after, limit)
+    }
+}
+
+fn fold<L: Ledger>(ledger: &L) -> Result<Fleet, LedgerError> {
+    let mut fleet = Fleet::default();
+    loop {
+        let page = ledger.read(fleet.seq, PAGE)?;
+        for entry in &page {
+            fleet.apply(entry)?;
+        }
+        if page.len() < PAGE {
+            return Ok(fleet);
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Time, for everything above the plan: the only file that reads a clock or sleeps.
+
+use std::future::Future;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use tokio::time::Instant;
+
+/// A difference between the wall and our clock that is worth a warning.
+const JUMP_SECONDS: i64 = 30;
+
+/// The wall clock as it was at the start, moved on by the monotonic clock: it never jumps, whatever
+/// is done to the machine's clock meanwhile. Under paused tokio time it is a virtual clock.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    wall: DateTime<Utc>,
+    started: Instant,
+}
+
+impl Clock {
+    /// A clock that begins with the machine's time.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn system() -> Self {
+        Self { wall: Utc::now(), started: Instant::now() }
+    }
+
+    /// A clock that begins with `wall`.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn starting_at(wall: DateTime<Utc>) -> Self {
+        Self { wall, started: Instant::now() }
+    }
+
+    /// The time.
+    pub fn now(&self) -> DateTime<Utc> {
+        self.wall + TimeDelta::from_std(self.started.elapsed()).unwrap_or(TimeDelta::MAX)
+    }
+
+    /// How far the machine's clock has moved away from ours, if that is worth a warning.
+    #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn jump(&self) -> Option<TimeDelta> {
+        let difference = Utc::now() - self.now();
+        (difference.num_seconds().abs() >= JUMP_SECONDS).then_some(difference)
+    }
+
+    /// Sleeps until `at`; not at all if that is past.
+    #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+    pub async fn sleep_until(&self, at: DateTime<Utc>) {
+        let wait = (at - self.now()).to_std().unwrap_or(Duration::ZERO);
+        tokio::time::sleep(wait).await;
+    }
+
+    /// The future's output, or `None` when it takes longer than `limit`.
+    pub async fn within<F: Future>(&self, limit: Duration, future: F) -> Option<F::Output> {
+        tokio::time::timeout(limit, future).await.ok()
+    }
+}

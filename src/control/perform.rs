@@ -1,0 +1,180 @@
+//! From decisions to calls: the only caller of mutating [`Cloud`] methods. The intent is in the
+//! ledger before the call is built, and the outcome follows it.
+
+use chrono::{DateTime, Utc};
+
+use super::book::Book;
+use super::driver::Clock;
+use super::pace::ApiAction;
+use crate::cloud::{Cloud, CloudError};
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{
+    Action, Actor, Attempt, Body, Cell, ClientToken, Failure, FailureKind, InstanceId, LaunchSpec, Phase, Subject,
+    WorkerName, tag_keys,
+};
+use crate::policy::{Intent, Secret};
+
+/// The longest that one call may take before its outcome counts as open.
+const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A call whose intent is durable.
+#[derive(Debug, Clone)]
+pub(super) enum Call {
+    Launch { worker: WorkerName, spec: Box<LaunchSpec>, token: ClientToken, user_data: Option<Secret> },
+    Terminate { instance: InstanceId, worker: Option<WorkerName> },
+    Stop { instance: InstanceId, worker: WorkerName },
+    Start { instance: InstanceId, worker: WorkerName },
+    Renew { instances: Vec<InstanceId>, until: DateTime<Utc> },
+}
+
+/// What a call came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) call: Call,
+    pub(super) result: Result<Option<InstanceId>, CloudError>,
+}
+
+impl Call {
+    pub(super) fn action(&self) -> ApiAction {
+        match self {
+            Call::Launch { .. } | Call::Start { .. } => ApiAction::Launch,
+            Call::Terminate { .. } | Call::Stop { .. } => ApiAction::End,
+            Call::Renew { .. } => ApiAction::Tag,
+        }
+    }
+
+    /// The subjects that wait for the answer.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        match self {
+            Call::Launch { worker, .. } => vec![Subject::Worker(worker.clone())],
+            Call::Terminate { instance, worker } => {
+                let mut all = vec![Subject::Instance(instance.clone())];
+                all.extend(worker.clone().map(Subject::Worker));
+                all
+            }
+            Call::Stop { instance, worker } | Call::Start { instance, worker } => {
+                vec![Subject::Instance(instance.clone()), Subject::Worker(worker.clone())]
+            }
+            Call::Renew { .. } => Vec::new(),
+        }
+    }
+
+    /// Sends it. May be sent again: launches carry their token, the others say what shall be.
+    pub(super) async fn send<C: Cloud>(self, cloud: &C, clock: &Clock) -> Outcome {
+        let sent = async {
+            match &self {
+                Call::Launch { spec, token, user_data, .. } => {
+                    cloud.launch(spec, user_data.as_ref(), token).await.map(Some)
+                }
+                Call::Terminate { instance, .. } => cloud.terminate(instance).await.map(|()| None),
+                Call::Stop { instance, .. } => cloud.stop(instance).await.map(|()| None),
+                Call::Start { instance, .. } => cloud.start(instance).await.map(|()| None),
+                Call::Renew { instances, until } => cloud.renew(instances, *until).await.map(|()| None),
+            }
+        };
+        let result = clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| {
+            Err(CloudError {
+                kind: FailureKind::Unreachable,
+                code: "Timeout".to_owned(),
+                message: format!("no answer within {} s", CALL_LIMIT.as_secs()),
+            })
+        });
+        Outcome { call: self, result }
+    }
+}
+
+/// Makes the intents of a plan durable, all in one write, and gives the calls that may now be sent.
+pub(super) fn intend<L: Ledger>(
+    book: &mut Book<L>,
+    now: DateTime<Utc>,
+    cell: &Cell,
+    intent: &Intent,
+    actions: Vec<Action>,
+) -> Result<Vec<Call>, LedgerError> {
+    let mut bodies = Vec::new();
+    let mut calls = Vec::new();
+    for action in actions {
+        let (body, call) = one(book, now, cell, intent, action);
+        bodies.extend(body);
+        calls.extend(call);
+    }
+    book.append(now, &Actor::Controller, bodies)?;
+    Ok(calls)
+}
+
+fn one<L: Ledger>(
+    book: &Book<L>,
+    now: DateTime<Utc>,
+    cell: &Cell,
+    intent: &Intent,
+    action: Action,
+) -> (Option<Body>, Option<Call>) {
+    let user_data =
+        |worker: &WorkerName| intent.workers.get(worker).and_then(|w| w.user_data.as_ref()).map(|d| d.text.clone());
+    match action {
+        Action::Launch { worker, spec } => match new_attempt(now, cell, intent, &worker, &spec) {
+            Some(attempt) => {
+                let (token, user_data) = (spec.token(), user_data(&worker));
+                let body = Body::LaunchIntended { worker: worker.clone(), attempt: Box::new(attempt) };
+                (Some(body), Some(Call::Launch { worker, spec, token, user_data }))
+            }
+            None => (None, None),
+        },
+        Action::Relaunch { worker } => {
+            let spec = book.fleet().workers.get(&worker).and_then(|w| w.attempt.as_ref()).and_then(|a| a.spec.clone());
+            let call =
+                spec.map(|spec| Call::Launch { token: spec.token(), user_data: user_data(&worker), worker, spec });
+            (None, call)
+        }
+        Action::Terminate { instance, worker, cause } => {
+            let body = Body::TerminateIntended {
+                instance: instance.clone(),
+                cell: cell.clone(),
+                worker: worker.clone(),
+                cause,
+            };
+            (Some(body), Some(Call::Terminate { instance, worker }))
+        }
+        Action::Stop { worker, instance, cause } => {
+            let body = Body::StopIntended { worker: worker.clone(), instance: instance.clone(), cause };
+            (Some(body), Some(Call::Stop { instance, worker }))
+        }
+        Action::Start { worker, instance } => {
+            let body = Body::StartIntended { worker: worker.clone(), instance: instance.clone() };
+            (Some(body), Some(Call::Start { instance, worker }))
+        }
+        Action::Record { body, .. } => (Some(*body), None),
+        Action::Renew { instances, until } => (None, Some(Call::Renew { instances, until })),
+    }
+}
+
+fn new_attempt(
+    now: DateTime<Utc>,
+    cell: &Cell,
+    intent: &Intent,
+    worker: &WorkerName,
+    spec: &LaunchSpec,
+) -> Option<Attempt> {
+    let image = intent.workers.get(worker)?.image.clone();
+    let id = spec.tags.get(tag_keys::ATTEMPT)?.parse().ok()?;
+    let created = spec.tags.time(tag_keys::CREATED).unwrap_or(now);
+    Some(Attempt { id, cell: cell.clone(), image, created, spec: Some(Box::new(spec.clone())) })
+}
+
+/// What an outcome adds to the ledger.
+pub(super) fn outcome_entries(outcome: &Outcome) -> Vec<Body> {
+    let failure = |phase, error: &CloudError| Failure::new(phase, error.kind, &error.code, &error.message);
+    match (&outcome.call, &outcome.result) {
+        (Call::Launch { worker, .. }, Ok(Some(instance))) => {
+            vec![Body::Launched { worker: worker.clone(), instance: instance.clone() }]
+        }
+        (Call::Launch { worker, .. }, Err(error)) if !error.kind.leaves_outcome_open() => {
+            vec![Body::LaunchRefused { worker: worker.clone(), failure: failure(Phase::Launch, error) }]
+        }
+        (Call::Terminate { instance, .. }, Ok(_)) => vec![Body::TerminateAccepted { instance: instance.clone() }],
+        (Call::Terminate { instance, .. } | Call::Stop { instance, .. } | Call::Start { instance, .. }, Err(error)) => {
+            vec![Body::CallRefused { instance: instance.clone(), failure: failure(Phase::Launch, error) }]
+        }
+        (Call::Launch { .. } | Call::Stop { .. } | Call::Start { .. } | Call::Renew { .. }, _) => Vec::new(),
+    }
+}

@@ -1,0 +1,129 @@
+//! What the loops and the callers of one controller share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, Utc};
+use tokio::sync::{Notify, watch};
+
+use super::book::Book;
+use crate::ledger::{Ledger, LedgerError};
+use crate::model::{Actor, Body, Cell, Failure, Held, HeldReason, Inventory, Subject, WorkerName};
+use crate::policy::Intent;
+
+/// When masters spoke. Not durable: at a restart everybody counts as heard just now, so that a
+/// restart never takes an instance away.
+#[derive(Debug)]
+pub(super) struct Heard {
+    since: DateTime<Utc>,
+    workers: BTreeMap<WorkerName, DateTime<Utc>>,
+}
+
+impl Heard {
+    pub(super) fn of(&self, name: &WorkerName) -> DateTime<Utc> {
+        self.workers.get(name).copied().unwrap_or(self.since)
+    }
+}
+
+/// What the last look at a cell came to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CellStatus {
+    pub(super) held: BTreeMap<Subject, HeldReason>,
+    pub(super) inventory: Option<Arc<Inventory>>,
+    pub(super) failure: Option<Failure>,
+}
+
+/// What the loops and the callers share. Locks are held for moments, never across an await.
+#[derive(Debug)]
+pub(super) struct Shared<L> {
+    book: Mutex<Book<L>>,
+    intent: Mutex<Arc<Intent>>,
+    heard: Mutex<Heard>,
+    cells: Mutex<BTreeMap<Cell, CellStatus>>,
+    wakes: Mutex<BTreeMap<Cell, Arc<Notify>>>,
+    changed: watch::Sender<u64>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<L: Ledger> Shared<L> {
+    pub(super) fn new(book: Book<L>, intent: Intent, now: DateTime<Utc>) -> Self {
+        let seq = book.fleet().seq;
+        Self {
+            book: Mutex::new(book),
+            intent: Mutex::new(Arc::new(intent)),
+            heard: Mutex::new(Heard { since: now, workers: BTreeMap::new() }),
+            cells: Mutex::default(),
+            wakes: Mutex::default(),
+            changed: watch::Sender::new(seq),
+        }
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book<L>> {
+        lock(&self.book)
+    }
+
+    pub(super) fn intent(&self) -> Arc<Intent> {
+        Arc::clone(&lock(&self.intent))
+    }
+
+    pub(super) fn set_intent(&self, intent: Intent) {
+        *lock(&self.intent) = Arc::new(intent);
+    }
+
+    pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {
+        lock(&self.heard)
+    }
+
+    pub(super) fn hear(&self, name: &WorkerName, now: DateTime<Utc>) {
+        lock(&self.heard).workers.insert(name.clone(), now);
+    }
+
+    pub(super) fn cells(&self) -> MutexGuard<'_, BTreeMap<Cell, CellStatus>> {
+        lock(&self.cells)
+    }
+
+    pub(super) fn publish(
+        &self,
+        cell: &Cell,
+        held: Vec<Held>,
+        inventory: Option<Arc<Inventory>>,
+        failure: Option<Failure>,
+    ) {
+        let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
+        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure });
+    }
+
+    pub(super) fn wake_of(&self, cell: &Cell) -> Arc<Notify> {
+        Arc::clone(lock(&self.wakes).entry(cell.clone()).or_default())
+    }
+
+    /// Every loop looks now.
+    pub(super) fn wake_all(&self) {
+        for wake in lock(&self.wakes).values() {
+            wake.notify_one();
+        }
+    }
+
+    /// Writes entries and tells whoever waits for a change.
+    pub(super) fn append(&self, now: DateTime<Utc>, actor: &Actor, bodies: Vec<Body>) -> Result<(), LedgerError> {
+        if bodies.is_empty() {
+            return Ok(());
+        }
+        self.book().append(now, actor, bodies)?;
+        self.tell();
+        Ok(())
+    }
+
+    /// Tells whoever waits that the record has moved.
+    pub(super) fn tell(&self) {
+        let seq = self.book().fleet().seq;
+        self.changed.send_if_modified(|last| std::mem::replace(last, seq) != seq);
+    }
+
+    pub(super) fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

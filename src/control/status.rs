@@ -1,0 +1,252 @@
+//! What a person or a master sees of a worker: state, instance, why held, how long.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::shared::{CellStatus, Shared};
+use crate::ledger::Ledger;
+use crate::model::{
+    Failure, Fleet, HeldReason, Instance, Phase, Place, Subject, Worker, WorkerName, WorkerState, tag_keys,
+};
+use crate::plan;
+use crate::policy::{IdleTimeout, Intent};
+
+/// A worker, for a person or a master.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerView {
+    /// Its name.
+    pub worker: String,
+    /// Who pays.
+    pub owner: String,
+    /// Where.
+    pub region: String,
+    /// The image manifest.
+    pub image: String,
+    /// The AMI: of the instance if there is one, else of the next launch.
+    pub ami: Option<String>,
+    /// Its state.
+    pub state: String,
+    /// Since when it is in that state.
+    pub since: DateTime<Utc>,
+    /// The instance it is bound to.
+    pub instance: Option<String>,
+    /// The instance's state at EC2, as last seen.
+    pub instance_state: Option<String>,
+    /// The instance's addresses, private first.
+    pub addresses: Vec<String>,
+    /// The type of the present or last instance.
+    pub instance_type: Option<String>,
+    /// Its zone or subnet.
+    pub place: Option<String>,
+    /// How it was bought: `on-demand` or `spot`.
+    pub market: Option<String>,
+    /// The present or last attempt.
+    pub attempt: Option<String>,
+    /// When the present instance was intended; its age counts from here.
+    pub created: Option<DateTime<Utc>>,
+    /// Until when the controller vouches for it.
+    pub lease: Option<DateTime<Utc>>,
+    /// When it is gone at the latest.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Since when it is idle.
+    pub idle_since: Option<DateTime<Utc>>,
+    /// The build it runs.
+    pub build: Option<String>,
+    /// The last request's id.
+    pub request: Option<String>,
+    /// Whether that request waits for its answer.
+    pub waiting: bool,
+    /// The answer to the last request, if it was a failure.
+    pub failure: Option<FailureView>,
+    /// What the master is asked to do: `drain` is to let it go when no build runs on it.
+    pub order: Option<String>,
+    /// Why nothing is done now, in words.
+    pub held: Option<String>,
+    /// When that may end by itself.
+    pub held_until: Option<DateTime<Utc>>,
+    /// An operator's hold.
+    pub hold_until: Option<DateTime<Utc>>,
+    /// Instances of this worker that are on their way out.
+    pub departing: Vec<String>,
+    /// How long it may be idle, in seconds; absent means never taken away for being idle.
+    pub idle_timeout_s: Option<i64>,
+    /// How long the master may be silent, in seconds.
+    pub master_silence_s: i64,
+    /// From an instance to a connected worker, in seconds.
+    pub connect_deadline_s: i64,
+    /// From a request to an instance, in seconds.
+    pub launch_deadline_s: i64,
+}
+
+/// The answer to a request that could not be met.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailureView {
+    /// How far it came.
+    pub phase: Phase,
+    /// Its kind, as a word.
+    pub kind: String,
+    /// EC2's code, or ours.
+    pub code: String,
+    /// What was said.
+    pub message: String,
+    /// What to do.
+    pub cure: String,
+    /// Whether only a person can mend it: a retry is of no use.
+    pub fatal: bool,
+}
+
+/// An owner's account in one region, and how the last look at it went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CellView {
+    /// Whose.
+    pub owner: String,
+    /// Where.
+    pub region: String,
+    /// When it was last listed completely.
+    pub listed_at: Option<DateTime<Utc>>,
+    /// Instances of the fleet in that listing, ended ones not counted.
+    pub instances: usize,
+    /// Why the last look failed.
+    pub failure: Option<FailureView>,
+    /// Instances that were left alone, other than those in use: id and reason.
+    pub strange: Vec<(String, String)>,
+}
+
+impl From<&Failure> for FailureView {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            phase: failure.phase,
+            kind: failure.kind.to_string(),
+            code: failure.code.clone(),
+            message: failure.message.clone(),
+            cure: failure.kind.cure().to_owned(),
+            fatal: failure.kind.needs_a_person(),
+        }
+    }
+}
+
+pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<WorkerView> {
+    let intent = shared.intent();
+    let mut names: Vec<WorkerName> = intent.workers.keys().cloned().collect();
+    {
+        let book = shared.book();
+        let left = book.fleet().workers.iter().filter(|(name, worker)| {
+            !intent.workers.contains_key(*name) && !matches!(worker.state, WorkerState::Gone { .. })
+        });
+        names.extend(left.map(|(name, _)| name.clone()));
+    }
+    names.sort();
+    names.iter().filter_map(|name| one(shared, name, now)).collect()
+}
+
+pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName, now: DateTime<Utc>) -> Option<WorkerView> {
+    let intent = shared.intent();
+    let book = shared.book();
+    let fresh = Worker::unknown(now);
+    let worker = match book.fleet().workers.get(name) {
+        Some(worker) => worker,
+        None if intent.workers.contains_key(name) => &fresh,
+        None => return None,
+    };
+    let cells = shared.cells();
+    let configured = intent.workers.get(name).map(|w| &w.cell);
+    let bound = worker.attempt.as_ref().filter(|_| worker.state.instance().is_some()).map(|attempt| &attempt.cell);
+    let cell = bound.or(configured).and_then(|cell| cells.get(cell));
+    Some(view(&intent, book.fleet(), name, worker, cell))
+}
+
+fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell: Option<&CellStatus>) -> WorkerView {
+    let configured = intent.workers.get(name);
+    let image = configured.and_then(|c| intent.images.get(&c.image));
+    let policy = configured.map_or(&intent.base_policy, |c| &c.policy);
+    let attempt = worker.attempt.as_ref();
+    let spec = attempt.and_then(|a| a.spec.as_ref());
+    let bound = worker.state.instance();
+    let seen: Option<&Instance> = bound.and_then(|id| cell?.inventory.as_ref()?.instances.get(id));
+    let held: Option<&HeldReason> = cell.and_then(|c| c.held.get(&Subject::Worker(name.clone())));
+    let home = attempt.filter(|_| bound.is_some()).map(|a| &a.cell).or(configured.map(|c| &c.cell));
+    let own_spec = spec.filter(|_| bound.is_some());
+    WorkerView {
+        worker: name.to_string(),
+        owner: home.map(|cell| cell.owner.to_string()).unwrap_or_default(),
+        region: home.map(|cell| cell.region.to_string()).unwrap_or_default(),
+        image: configured.map(|c| text(&c.image)).or_else(|| attempt.map(|a| text(&a.image))).unwrap_or_default(),
+        ami: own_spec
+            .map(|s| text(&s.ami))
+            .or_else(|| seen?.ami.as_ref().map(text))
+            .or_else(|| image.map(|i| text(&i.ami))),
+        state: worker.state.name().to_owned(),
+        since: worker.since,
+        instance: bound.map(text),
+        instance_state: seen.map(|i| text(&i.state)),
+        addresses: seen.map(|i| i.addresses.clone()).unwrap_or_default(),
+        instance_type: seen.map(|i| i.instance_type.clone()).or_else(|| spec.map(|s| s.offering.instance_type.clone())),
+        place: seen
+            .and_then(|i| i.zone.as_ref().map(text))
+            .or_else(|| spec.and_then(|s| place_text(&s.offering.place))),
+        market: spec.map(|s| text(&s.offering.market)),
+        attempt: attempt.map(|a| text(&a.id)),
+        created: attempt.filter(|_| bound.is_some()).map(|a| a.created),
+        lease: seen.and_then(|i| i.tags.time(tag_keys::LEASE)),
+        deadline: attempt.filter(|_| bound.is_some()).map(|a| a.created + policy.max_lifetime),
+        idle_since: match &worker.state {
+            WorkerState::Ready { idle_since, .. } => Some(*idle_since),
+            _ => None,
+        },
+        build: worker.build.as_ref().map(text),
+        request: worker.last_request.as_ref().map(text),
+        waiting: worker.wanted(),
+        failure: worker.failure.as_ref().map(FailureView::from),
+        order: plan::order_of(worker).map(ToOwned::to_owned),
+        held: held.map(text),
+        held_until: held.and_then(HeldReason::until),
+        hold_until: worker.hold.as_ref().map(|hold| hold.until),
+        departing: fleet
+            .departing
+            .iter()
+            .filter(|(_, d)| d.worker.as_ref() == Some(name))
+            .map(|(id, _)| text(id))
+            .collect(),
+        idle_timeout_s: match policy.idle_timeout {
+            IdleTimeout::After(span) => Some(span.num_seconds()),
+            IdleTimeout::Never => None,
+        },
+        master_silence_s: policy.master_silence.num_seconds(),
+        connect_deadline_s: policy.connect_deadline.num_seconds(),
+        launch_deadline_s: policy.launch_deadline.num_seconds(),
+    }
+}
+
+fn text<T: std::fmt::Display>(value: &T) -> String {
+    value.to_string()
+}
+
+fn place_text(place: &Place) -> Option<String> {
+    match place {
+        Place::Anywhere => None,
+        Place::Zone(zone) => Some(zone.to_string()),
+        Place::Subnet(id) => Some(id.clone()),
+    }
+}
+
+pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
+    let cells = shared.cells();
+    let views = cells.iter().map(|(cell, status)| {
+        let instances =
+            status.inventory.as_ref().map_or(0, |i| i.instances.values().filter(|i| !i.state.is_ending()).count());
+        let strange = status.held.iter().filter_map(|(subject, reason)| match (subject, reason) {
+            (Subject::Worker(_), _) | (_, HeldReason::InUse(_) | HeldReason::Ended) => None,
+            (Subject::Instance(id), reason) => Some((id.to_string(), reason.to_string())),
+        });
+        CellView {
+            owner: cell.owner.to_string(),
+            region: cell.region.to_string(),
+            listed_at: status.inventory.as_ref().map(|i| i.observed_at),
+            instances,
+            failure: status.failure.as_ref().map(FailureView::from),
+            strange: strange.collect(),
+        }
+    });
+    views.collect()
+}

@@ -1,0 +1,79 @@
+//! The SDK's shapes into our words. Total: nothing is dropped, what cannot be read is an error.
+
+use aws_sdk_ec2::types;
+use chrono::{DateTime, Utc};
+
+use crate::cloud::CloudError;
+use crate::model::{FailureKind, Instance, InstanceId, InstanceState, TagSet};
+
+/// One instance.
+pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
+    let id: InstanceId = sdk.instance_id().unwrap_or_default().parse().map_err(|error| CloudError {
+        kind: FailureKind::Bug,
+        code: "UnreadableInstance".to_owned(),
+        message: format!("the listing holds an instance whose id cannot be read: {error}"),
+    })?;
+    let addresses = [sdk.private_ip_address(), sdk.public_ip_address(), sdk.ipv6_address()];
+    Ok(Instance {
+        id,
+        state: state(sdk.state().and_then(types::InstanceState::name)),
+        ami: sdk.image_id().and_then(|text| text.parse().ok()),
+        instance_type: sdk.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),
+        zone: sdk.placement().and_then(|p| p.availability_zone()).and_then(|text| text.parse().ok()),
+        launch_time: sdk.launch_time().and_then(time),
+        token: sdk.client_token().and_then(|text| text.parse().ok()),
+        addresses: addresses.into_iter().flatten().map(ToOwned::to_owned).collect(),
+        state_reason: sdk.state_reason().map(|reason| {
+            let parts = [reason.code(), reason.message()];
+            parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
+        }),
+        tags: tags(sdk.tags()),
+    })
+}
+
+fn state(name: Option<&types::InstanceStateName>) -> InstanceState {
+    match name {
+        Some(types::InstanceStateName::Pending) => InstanceState::Pending,
+        Some(types::InstanceStateName::Running) => InstanceState::Running,
+        Some(types::InstanceStateName::Stopping) => InstanceState::Stopping,
+        Some(types::InstanceStateName::Stopped) => InstanceState::Stopped,
+        Some(types::InstanceStateName::ShuttingDown) => InstanceState::ShuttingDown,
+        Some(types::InstanceStateName::Terminated) => InstanceState::Terminated,
+        Some(other) => InstanceState::Unknown(other.as_str().to_owned()),
+        None => InstanceState::Unknown("no state".to_owned()),
+    }
+}
+
+fn time(at: &aws_sdk_ec2::primitives::DateTime) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(at.secs(), at.subsec_nanos())
+}
+
+fn tags(sdk: &[types::Tag]) -> TagSet {
+    sdk.iter()
+        .map(|tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned()))
+        .collect()
+}
+
+/// Our tags as the SDK's, for a launch or a renewal.
+pub(super) fn sdk_tags(tags: &TagSet) -> Vec<types::Tag> {
+    tags.iter().map(|(key, value)| types::Tag::builder().key(key).value(value).build()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arbitrary_instances_are_read_or_refused_and_never_lost() {
+        let strange = types::Instance::builder()
+            .instance_id("i-1")
+            .state(types::InstanceState::builder().name(types::InstanceStateName::from("hibernating")).build());
+        let read = instance(&strange.build()).expect("readable");
+        assert_eq!(read.state, InstanceState::Unknown("hibernating".to_owned()));
+        assert!(read.state.is_live(), "what we do not know may cost");
+        let nameless = types::Instance::builder().build();
+        assert_eq!(instance(&nameless).expect_err("no id").code, "UnreadableInstance");
+        let bare = types::Instance::builder().instance_id("i-2").tags(types::Tag::builder().build()).build();
+        assert_eq!(instance(&bare).expect("readable").tags.iter().count(), 1);
+    }
+}

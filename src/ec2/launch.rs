@@ -1,0 +1,102 @@
+//! A launch in EC2's words: everything in one call, tags included.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
+use aws_sdk_ec2::types::{
+    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
+    InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceMetadataTagsState, InstanceType, MarketType,
+    Placement, ResourceType, ShutdownBehavior as SdkShutdown, SpotInstanceType, SpotMarketOptions, TagSpecification,
+    VolumeType,
+};
+
+use super::convert;
+use crate::model::{ClientToken, LaunchSpec, Market, Place, ShutdownBehavior};
+use crate::policy::Secret;
+
+/// Fills the call. `ami_devices` are the EBS devices of the AMI: each is made to end with its instance.
+pub(super) fn fill(
+    call: RunInstancesFluentBuilder,
+    spec: &LaunchSpec,
+    ami_devices: &[String],
+    user_data: Option<&Secret>,
+    token: &ClientToken,
+) -> RunInstancesFluentBuilder {
+    let mut call = call
+        .client_token(token.as_str())
+        .min_count(1)
+        .max_count(1)
+        .image_id(spec.ami.as_str())
+        .instance_type(InstanceType::from(spec.offering.instance_type.as_str()))
+        .set_security_group_ids((!spec.security_groups.is_empty()).then(|| spec.security_groups.clone()))
+        .set_key_name(spec.key_pair.clone())
+        .set_block_device_mappings(mappings(spec, ami_devices))
+        .set_tag_specifications(Some(tag_specifications(spec)))
+        .metadata_options(metadata_options())
+        .instance_initiated_shutdown_behavior(match spec.shutdown {
+            ShutdownBehavior::Terminate => SdkShutdown::Terminate,
+            ShutdownBehavior::Stop => SdkShutdown::Stop,
+        });
+    if let Some(profile) = &spec.instance_profile {
+        call = call.iam_instance_profile(IamInstanceProfileSpecification::builder().name(profile).build());
+    }
+    call = match &spec.offering.place {
+        Place::Anywhere => call,
+        Place::Zone(zone) => call.placement(Placement::builder().availability_zone(zone.as_str()).build()),
+        Place::Subnet(id) => call.subnet_id(id),
+    };
+    if spec.offering.market == Market::Spot {
+        call = call.instance_market_options(one_time_spot());
+    }
+    match user_data {
+        Some(text) => call.user_data(aws_smithy_types::base64::encode(text.reveal())),
+        None => call,
+    }
+}
+
+/// IMDSv2 only, not reachable from containers, and the instance may read its own tags.
+fn metadata_options() -> InstanceMetadataOptionsRequest {
+    InstanceMetadataOptionsRequest::builder()
+        .http_tokens(HttpTokensState::Required)
+        .http_put_response_hop_limit(1)
+        .instance_metadata_tags(InstanceMetadataTagsState::Enabled)
+        .build()
+}
+
+/// Never persistent: EC2 would launch it again after we ended it.
+fn one_time_spot() -> InstanceMarketOptionsRequest {
+    let options = SpotMarketOptions::builder()
+        .spot_instance_type(SpotInstanceType::OneTime)
+        .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+        .build();
+    InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).spot_options(options).build()
+}
+
+fn tag_specifications(spec: &LaunchSpec) -> Vec<TagSpecification> {
+    let mut kinds = vec![ResourceType::Instance, ResourceType::Volume, ResourceType::NetworkInterface];
+    if spec.offering.market == Market::Spot {
+        kinds.push(ResourceType::SpotInstancesRequest);
+    }
+    let tags = convert::sdk_tags(&spec.tags);
+    let one = |kind| TagSpecification::builder().resource_type(kind).set_tags(Some(tags.clone())).build();
+    kinds.into_iter().map(one).collect()
+}
+
+fn mappings(spec: &LaunchSpec, ami_devices: &[String]) -> Option<Vec<BlockDeviceMapping>> {
+    let own: BTreeSet<&str> = spec.block_devices.iter().map(|device| device.device.as_str()).collect();
+    let inherited = ami_devices.iter().filter(|device| !own.contains(device.as_str())).map(|device| {
+        let ebs = EbsBlockDevice::builder().delete_on_termination(true).build();
+        BlockDeviceMapping::builder().device_name(device).ebs(ebs).build()
+    });
+    let named = spec.block_devices.iter().map(|device| {
+        let ebs = EbsBlockDevice::builder()
+            .delete_on_termination(true)
+            .set_volume_size(device.size_gib.and_then(|size| i32::try_from(size).ok()))
+            .set_volume_type(device.volume_type.as_deref().map(VolumeType::from))
+            .set_encrypted(device.encrypted)
+            .build();
+        BlockDeviceMapping::builder().device_name(&device.device).ebs(ebs).build()
+    });
+    let all: Vec<BlockDeviceMapping> = inherited.chain(named).collect();
+    (!all.is_empty()).then_some(all)
+}

@@ -1,0 +1,157 @@
+//! Floor 4, feature `ec2`: the only code that names `aws_*`.
+
+mod connect;
+mod convert;
+mod error;
+mod launch;
+
+use std::collections::BTreeMap;
+
+use aws_sdk_ec2::types::{Filter, Tag};
+use chrono::{DateTime, SecondsFormat, Utc};
+use tokio::sync::{Mutex, OnceCell};
+
+use crate::cloud::{Cloud, CloudError};
+use crate::model::{AmiId, Cell, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, tag_keys};
+use crate::policy::{Intent, Owner, Secret};
+
+use connect::Clients;
+
+/// Instances per page: the most that EC2 gives, so that a listing takes the fewest calls.
+const PAGE: i32 = 1000;
+/// More pages than this are an error, not a longer wait.
+const PAGES_MAX: usize = 200;
+
+/// One owner's account in one region, through the AWS SDK. It connects at the first call.
+#[derive(Debug)]
+pub struct Ec2 {
+    cell: Cell,
+    owner: Option<Owner>,
+    fleet: String,
+    controller: String,
+    clients: OnceCell<Clients>,
+    devices: Mutex<BTreeMap<AmiId, Vec<String>>>,
+}
+
+impl Ec2 {
+    /// The account of a cell as the configuration names it. Makes no call.
+    pub fn new(cell: &Cell, intent: &Intent) -> Self {
+        Self {
+            cell: cell.clone(),
+            owner: intent.owners.get(&cell.owner).cloned(),
+            fleet: intent.fleet.name.clone(),
+            controller: intent.fleet.controller.clone(),
+            clients: OnceCell::new(),
+            devices: Mutex::default(),
+        }
+    }
+
+    async fn clients(&self) -> Result<&Clients, CloudError> {
+        let Some(owner) = &self.owner else {
+            return Err(CloudError {
+                kind: FailureKind::Owner,
+                code: "UnknownOwner".to_owned(),
+                message: format!("owner {} is not in the configuration", self.cell.owner),
+            });
+        };
+        let session = format!("latent-serve-{}", self.controller);
+        let session: String = session.chars().take(64).collect();
+        Ok(self.clients.get_or_init(|| connect::clients(&self.cell, owner, &session)).await)
+    }
+
+    /// The EBS devices that an AMI brings; asked once per AMI, which never changes them.
+    async fn devices(&self, clients: &Clients, ami: &AmiId) -> Result<Vec<String>, CloudError> {
+        let mut known = self.devices.lock().await;
+        if let Some(devices) = known.get(ami) {
+            return Ok(devices.clone());
+        }
+        let answer =
+            clients.reads.describe_images().image_ids(ami.as_str()).send().await.map_err(|e| error::sorted(&e))?;
+        let Some(image) = answer.images().first() else {
+            return Err(CloudError {
+                kind: FailureKind::Owner,
+                code: "InvalidAMIID.NotFound".to_owned(),
+                message: format!("{ami} does not exist in {}, or is not shared with the account", self.cell.region),
+            });
+        };
+        let devices: Vec<String> = image
+            .block_device_mappings()
+            .iter()
+            .filter(|mapping| mapping.ebs().is_some())
+            .filter_map(|mapping| mapping.device_name().map(ToOwned::to_owned))
+            .collect();
+        known.insert(ami.clone(), devices.clone());
+        Ok(devices)
+    }
+}
+
+impl Cloud for Ec2 {
+    async fn account(&self) -> Result<String, CloudError> {
+        let answer = self.clients().await?.sts.get_caller_identity().send().await.map_err(|e| error::sorted(&e))?;
+        Ok(answer.account().unwrap_or_default().to_owned())
+    }
+
+    async fn inventory(&self, now: DateTime<Utc>) -> Result<Inventory, CloudError> {
+        let clients = self.clients().await?;
+        let mut instances = BTreeMap::new();
+        let mut token: Option<String> = None;
+        for _ in 0..PAGES_MAX {
+            let ours = Filter::builder().name(format!("tag:{}", tag_keys::FLEET)).values(&self.fleet).build();
+            let call = clients.reads.describe_instances().filters(ours).max_results(PAGE).set_next_token(token);
+            let page = call.send().await.map_err(|e| error::sorted(&e))?;
+            for sdk in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
+                let instance = convert::instance(sdk)?;
+                instances.insert(instance.id.clone(), instance);
+            }
+            token = page.next_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
+            if token.is_none() {
+                return Ok(Inventory { observed_at: now, complete: true, instances });
+            }
+        }
+        Err(CloudError {
+            kind: FailureKind::Bug,
+            code: "TooManyPages".to_owned(),
+            message: format!("the listing has more than {PAGES_MAX} pages"),
+        })
+    }
+
+    async fn launch(
+        &self,
+        spec: &LaunchSpec,
+        user_data: Option<&Secret>,
+        token: &ClientToken,
+    ) -> Result<InstanceId, CloudError> {
+        let clients = self.clients().await?;
+        let devices = self.devices(clients, &spec.ami).await?;
+        let call = launch::fill(clients.writes.run_instances(), spec, &devices, user_data, token);
+        let answer = call.send().await.map_err(|e| error::sorted(&e))?;
+        let id = answer.instances().first().and_then(|instance| instance.instance_id()).unwrap_or_default();
+        id.parse().map_err(|_| CloudError {
+            kind: FailureKind::RetrySame,
+            code: "NoInstance".to_owned(),
+            message: "RunInstances answered without an instance".to_owned(),
+        })
+    }
+
+    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let call = self.clients().await?.writes.terminate_instances().instance_ids(id.as_str());
+        call.send().await.map(drop).map_err(|e| error::sorted(&e))
+    }
+
+    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let call = self.clients().await?.writes.stop_instances().instance_ids(id.as_str());
+        call.send().await.map(drop).map_err(|e| error::sorted(&e))
+    }
+
+    async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let call = self.clients().await?.writes.start_instances().instance_ids(id.as_str());
+        call.send().await.map(drop).map_err(|e| error::sorted(&e))
+    }
+
+    async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
+        let tag = Tag::builder().key(tag_keys::LEASE).value(until.to_rfc3339_opts(SecondsFormat::Secs, true)).build();
+        let ids = ids.iter().map(ToString::to_string).collect();
+        let call = self.clients().await?.writes.create_tags().set_resources(Some(ids)).tags(tag);
+        call.send().await.map(drop).map_err(|e| error::sorted(&e))
+    }
+}

@@ -1,0 +1,74 @@
+//! Floor 2: the durable record of every intent and outcome.
+
+mod memory;
+mod sqlite;
+
+use std::path::PathBuf;
+
+pub use memory::MemoryLedger;
+pub use sqlite::SqliteLedger;
+
+use crate::model::{Entry, FoldError};
+
+/// Why the ledger cannot be used. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another process works on it.
+    #[error("the ledger {} is in use by {holder}; ask that controller, or stop it first", path.display())]
+    Locked {
+        /// The ledger.
+        path: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// It was written by a newer version.
+    #[error("the ledger {} has format {found}, and this version of latent reads up to {known}; upgrade latent", path.display())]
+    Newer {
+        /// The ledger.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The newest we know.
+        known: u32,
+    },
+    /// What it holds is not what was written.
+    #[error(
+        "the ledger {} is damaged ({what}); move it away and start again: every instance is found again by its tags",
+        path.display()
+    )]
+    Damaged {
+        /// The ledger.
+        path: PathBuf,
+        /// How it shows.
+        what: String,
+    },
+    /// It cannot be opened or written.
+    #[error("the ledger {} cannot be {doing}: {why}; check the folder's owner, its mode and the free space", path.display())]
+    Storage {
+        /// The ledger.
+        path: PathBuf,
+        /// What was tried.
+        doing: &'static str,
+        /// Why it failed.
+        why: String,
+    },
+    /// An entry that does not follow: a bug of ours, caught before it was written.
+    #[error("an entry does not follow")]
+    Fold(#[from] FoldError),
+}
+
+/// Appends and reads entries. One process writes.
+pub trait Ledger: Send {
+    /// Appends entries in order; when it returns, those that [`crate::model::Body::must_be_durable`]
+    /// survive a crash, and either all are written or none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`]; nothing was written then.
+    fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
+
+    /// The entries after `seq`, at most `limit`, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
+}

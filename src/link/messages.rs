@@ -1,0 +1,203 @@
+//! The messages of the interface. Unknown fields of a request are refused, so that a misspelt one
+//! is heard of; answers may gain fields, and clients ignore what they do not know.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::control::{CellView, WorkerView};
+use crate::model::{BuildId, Cause, Entry, MasterId, RequestId, WorkerName};
+use crate::plan::{Report, WorkerReport};
+
+/// A master (or an operator) wants a worker.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StartRequest {
+    /// Chosen by the master, unique; repeating it is harmless.
+    pub request: RequestId,
+    /// Which master asks; an operator if absent.
+    #[serde(default)]
+    pub master: Option<MasterId>,
+}
+
+/// A master no longer wants a worker.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRequest {
+    /// The request that is taken back; any if absent.
+    #[serde(default)]
+    pub request: Option<RequestId>,
+    /// Which master; an operator if absent.
+    #[serde(default)]
+    pub master: Option<MasterId>,
+}
+
+/// Everything a master knows of its latent workers, said whole each time.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ReportBody {
+    /// By worker.
+    pub workers: BTreeMap<WorkerName, WorkerReportBody>,
+}
+
+/// What a master knows of one worker.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerReportBody {
+    /// The last request that the master made for it.
+    #[serde(default)]
+    pub request: Option<RequestId>,
+    /// Whether the master wants it.
+    pub wanted: bool,
+    /// Whether it is connected.
+    pub attached: bool,
+    /// The build it runs.
+    #[serde(default)]
+    pub build: Option<BuildId>,
+}
+
+/// The answer to a report: what the controller knows of the workers that were named.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Reported {
+    /// By worker.
+    pub workers: BTreeMap<String, WorkerView>,
+    /// Names that the controller does not know.
+    pub unknown: Vec<String>,
+}
+
+/// Keep an instance.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldRequest {
+    /// For how many seconds.
+    pub seconds: u32,
+}
+
+/// Until when an instance is kept.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct HoldAnswer {
+    /// Until then, and no longer.
+    pub until: DateTime<Utc>,
+}
+
+/// A drain was ordered.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DrainAnswer {
+    /// The worker as it is now.
+    pub worker: WorkerView,
+}
+
+/// Every worker and every cell.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct StatusAnswer {
+    /// The controller's time.
+    pub now: DateTime<Utc>,
+    /// The fleet.
+    pub fleet: String,
+    /// The controller's id.
+    pub controller: String,
+    /// The workers, by name.
+    pub workers: Vec<WorkerView>,
+    /// The accounts and regions.
+    pub cells: Vec<CellView>,
+    /// What needs a person's eye, in words.
+    pub warnings: Vec<String>,
+}
+
+/// Who answers.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct VersionAnswer {
+    /// The program.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// The version of this interface; a client of another one asks for an upgrade.
+    pub interface: u32,
+    /// The process.
+    pub pid: u32,
+}
+
+/// One entry of the ledger, for a reader.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct EventView {
+    /// Its place.
+    pub seq: u64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The worker it is about.
+    pub worker: Option<String>,
+    /// Its kind, such as `launched`.
+    pub kind: String,
+    /// What it says, for a person.
+    pub text: String,
+    /// What it says, for a program.
+    pub body: serde_json::Value,
+}
+
+/// Entries of the ledger, oldest first.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Events {
+    /// The entries.
+    pub events: Vec<EventView>,
+    /// Ask again after this one.
+    pub last: u64,
+}
+
+/// What went wrong with a request.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ErrorBody {
+    /// For programs.
+    pub code: FailureCode,
+    /// For people: what, and what to do.
+    pub message: String,
+}
+
+/// Kinds of errors of the interface itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureCode {
+    /// No such worker (404).
+    UnknownWorker,
+    /// The request does not have its form (400).
+    BadRequest,
+    /// The token is missing or wrong (401).
+    Unauthorized,
+    /// It cannot be done now (409).
+    Conflict,
+    /// The ledger cannot be written; nothing was done (503).
+    Ledger,
+}
+
+impl From<ReportBody> for Report {
+    fn from(body: ReportBody) -> Self {
+        let workers = body.workers.into_iter().map(|(name, said)| {
+            let said =
+                WorkerReport { request: said.request, wanted: said.wanted, attached: said.attached, build: said.build };
+            (name, said)
+        });
+        Report { workers: workers.collect() }
+    }
+}
+
+impl From<&Entry> for EventView {
+    fn from(entry: &Entry) -> Self {
+        let body = serde_json::to_value(&entry.body).unwrap_or_default();
+        let kind = body.as_object().and_then(|object| object.keys().next().cloned()).unwrap_or_default();
+        let fields = body.as_object().and_then(|object| object.values().next().cloned()).unwrap_or_default();
+        Self {
+            seq: entry.seq,
+            at: entry.at,
+            worker: entry.body.worker().map(ToString::to_string),
+            kind,
+            text: entry.body.describe(),
+            body: fields,
+        }
+    }
+}
+
+/// The cause that a release over the interface has.
+pub(super) fn release_cause(by_master: bool) -> Cause {
+    if by_master { Cause::Released } else { Cause::Operator }
+}

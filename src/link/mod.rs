@@ -1,0 +1,14 @@
+//! Floor 4: the controller's interface, HTTP and JSON over a Unix socket, or TCP with a token.
+
+mod client;
+mod messages;
+mod openapi;
+mod server;
+
+pub use client::{Client, ClientError};
+pub use messages::{
+    DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody,
+    Reported, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
+};
+pub use openapi::document as openapi;
+pub use server::{ServeError, Server};

@@ -1,0 +1,134 @@
+//! The OpenAPI document, from one table of routes and the messages' own schemas.
+
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, SchemaGenerator};
+use serde_json::{Map, Value, json};
+
+use super::messages::{
+    DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest,
+    StatusAnswer, VersionAnswer,
+};
+use crate::control::WorkerView;
+
+struct Route {
+    method: &'static str,
+    path: &'static str,
+    doc: &'static str,
+    query: &'static [(&'static str, &'static str)],
+    body: Option<Value>,
+    answer: Value,
+}
+
+const WAIT: (&str, &str) = ("wait", "Wait up to so many seconds (at most 60) for the request's answer.");
+
+/// The OpenAPI 3.1 document of the interface.
+pub fn document() -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
+    let mut schemas = settings.into_generator();
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes(&mut schemas) {
+        let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
+        entry[route.method] = operation(&route);
+    }
+    let error = schemas.subschema_for::<ErrorBody>();
+    let definitions = schemas.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "latent controller",
+            "version": crate::VERSION,
+            "description": "HTTP and JSON over the controller's Unix socket, or TCP with a bearer token. Every call may be repeated.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": definitions,
+            "responses": { "error": { "description": "Refused; the message says what to do.", "content": { "application/json": { "schema": error } } } },
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn of<T: JsonSchema>(schemas: &mut SchemaGenerator) -> Value {
+    schemas.subschema_for::<T>().to_value()
+}
+
+fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
+    let worker = of::<WorkerView>(schemas);
+    let route = |method, path, doc, query, body, answer| Route { method, path, doc, query, body, answer };
+    vec![
+        route("get", "/v1/version", "Who answers.", &[], None, of::<VersionAnswer>(schemas)),
+        route("get", "/v1/status", "Every worker and every account.", &[], None, of::<StatusAnswer>(schemas)),
+        route("get", "/v1/workers/{worker}", "One worker.", &[WAIT], None, worker.clone()),
+        route(
+            "post",
+            "/v1/workers/{worker}/start",
+            "Want a worker. Durable when it returns.",
+            &[],
+            Some(of::<StartRequest>(schemas)),
+            worker.clone(),
+        ),
+        route(
+            "post",
+            "/v1/workers/{worker}/release",
+            "Want it no longer. Durable when it returns.",
+            &[],
+            Some(of::<ReleaseRequest>(schemas)),
+            worker.clone(),
+        ),
+        route(
+            "post",
+            "/v1/workers/{worker}/drain",
+            "Let it go when its build is done.",
+            &[],
+            None,
+            of::<DrainAnswer>(schemas),
+        ),
+        route(
+            "post",
+            "/v1/workers/{worker}/hold",
+            "Keep its instance for a while.",
+            &[],
+            Some(of::<HoldRequest>(schemas)),
+            of::<HoldAnswer>(schemas),
+        ),
+        route("delete", "/v1/workers/{worker}/hold", "Keep it no longer.", &[], None, worker),
+        route(
+            "post",
+            "/v1/masters/{master}/report",
+            "Say everything a master knows of its workers.",
+            &[],
+            Some(of::<ReportBody>(schemas)),
+            of::<Reported>(schemas),
+        ),
+        route(
+            "get",
+            "/v1/events",
+            "Entries of the ledger, oldest first, at most 1,000.",
+            &[("after", "Those after this place."), ("wait", "Wait up to so many seconds for one.")],
+            None,
+            of::<Events>(schemas),
+        ),
+    ]
+}
+
+fn operation(route: &Route) -> Value {
+    let in_path = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let path =
+        in_path.map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }));
+    let query = route.query.iter().map(|(name, doc)| {
+        json!({ "name": name, "in": "query", "description": doc, "schema": { "type": "integer", "minimum": 0 } })
+    });
+    let parameters: Vec<Value> = path.chain(query).collect();
+    let mut operation = json!({
+        "summary": route.doc,
+        "parameters": parameters,
+        "responses": {
+            "200": { "description": "Done.", "content": { "application/json": { "schema": route.answer } } },
+            "default": { "$ref": "#/components/responses/error" },
+        },
+    });
+    if let Some(body) = &route.body {
+        operation["requestBody"] = json!({ "required": true, "content": { "application/json": { "schema": body } } });
+    }
+    operation
+}

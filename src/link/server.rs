@@ -1,0 +1,414 @@
+//! Serves the interface.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::sync::watch;
+
+use super::messages::{
+    DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody,
+    Reported, StartRequest, StatusAnswer, VersionAnswer, release_cause,
+};
+use super::openapi;
+use crate::control::{ControlError, Controller, WorkerView};
+use crate::ledger::Ledger;
+use crate::model::{Actor, MasterId, WorkerName};
+use crate::policy::Secret;
+
+/// The version of the interface.
+pub(super) const INTERFACE: u32 = 1;
+/// The longest that a request may ask to wait.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// The longest hold: a forgotten one ends with the working week.
+const HOLD_SECONDS_MAX: u32 = 7 * 24 * 3600;
+/// The longest Unix socket path that every system takes, in bytes.
+const SOCKET_PATH_BYTES_MAX: usize = 103;
+
+/// Why the interface cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Another controller answers there.
+    #[error("a controller already answers on {}; ask it with latent status, or stop it first", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The path does not fit.
+    #[error("the socket path {} has {length} bytes, and a Unix socket takes {SOCKET_PATH_BYTES_MAX}; set a shorter link.socket", path.display())]
+    PathTooLong {
+        /// The socket.
+        path: PathBuf,
+        /// Its length.
+        length: usize,
+    },
+    /// Something that is no socket is in the way.
+    #[error("{} exists and is not a socket; move it away, or set another link.socket", path.display())]
+    NotASocket {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It cannot be bound.
+    #[error("cannot listen on {place}")]
+    Bind {
+        /// Where.
+        place: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The listening sockets of a controller.
+#[derive(Debug)]
+pub struct Server {
+    unix: UnixListener,
+    path: PathBuf,
+    tcp: Option<(TcpListener, Secret)>,
+}
+
+struct App<L> {
+    controller: Controller<L>,
+    fleet: (String, String),
+    stop: watch::Receiver<bool>,
+}
+
+type Shared<L> = State<Arc<App<L>>>;
+type Answer<T> = Result<Json<T>, Failed>;
+
+struct Failed(StatusCode, ErrorBody);
+
+impl IntoResponse for Failed {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+impl From<ControlError> for Failed {
+    fn from(error: ControlError) -> Self {
+        let (status, code) = match &error {
+            ControlError::UnknownWorker { .. } => (StatusCode::NOT_FOUND, FailureCode::UnknownWorker),
+            ControlError::NothingToHold { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
+            ControlError::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, FailureCode::Ledger),
+        };
+        Failed(status, ErrorBody { code, message: error.to_string() })
+    }
+}
+
+impl From<JsonRejection> for Failed {
+    fn from(error: JsonRejection) -> Self {
+        Failed(StatusCode::BAD_REQUEST, ErrorBody { code: FailureCode::BadRequest, message: error.body_text() })
+    }
+}
+
+fn bad(message: impl ToString) -> Failed {
+    Failed(StatusCode::BAD_REQUEST, ErrorBody { code: FailureCode::BadRequest, message: message.to_string() })
+}
+
+impl Server {
+    /// Binds the Unix socket (mode 0600; a stale one is replaced) and, with a token, a TCP address.
+    ///
+    /// # Errors
+    /// [`ServeError`]; nothing is changed then but a stale socket.
+    pub async fn bind(path: &Path, tcp: Option<(SocketAddr, Secret)>) -> Result<Self, ServeError> {
+        let length = path.as_os_str().len();
+        if length > SOCKET_PATH_BYTES_MAX {
+            return Err(ServeError::PathTooLong { path: path.to_path_buf(), length });
+        }
+        clear_stale(path).await?;
+        let error = |source| ServeError::Bind { place: path.display().to_string(), source };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(error)?;
+        }
+        let unix = UnixListener::bind(path).map_err(error)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
+        let tcp = match tcp {
+            Some((address, token)) => {
+                let listener = TcpListener::bind(address)
+                    .await
+                    .map_err(|source| ServeError::Bind { place: address.to_string(), source })?;
+                Some((listener, token))
+            }
+            None => None,
+        };
+        Ok(Self { unix, path: path.to_path_buf(), tcp })
+    }
+
+    /// The TCP address, if one is bound.
+    pub fn tcp_address(&self) -> Option<SocketAddr> {
+        self.tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+    }
+
+    /// Serves until `stop` turns true; requests that wait are answered at once then.
+    ///
+    /// # Errors
+    /// An I/O error of the listener itself.
+    pub async fn run<L: Ledger + 'static>(
+        self,
+        controller: Controller<L>,
+        fleet: (String, String),
+        stop: watch::Receiver<bool>,
+    ) -> io::Result<()> {
+        let app = Arc::new(App { controller, fleet, stop: stop.clone() });
+        let router = router(app);
+        let ended = |mut stop: watch::Receiver<bool>| async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        };
+        let unix = axum::serve(self.unix, router.clone()).with_graceful_shutdown(ended(stop.clone()));
+        let result = match self.tcp {
+            Some((listener, token)) => {
+                let guarded =
+                    router.layer(middleware::from_fn(move |headers: HeaderMap, request: Request, next: Next| {
+                        let token = token.clone();
+                        async move { with_token(&token, &headers, request, next).await }
+                    }));
+                let tcp = axum::serve(listener, guarded).with_graceful_shutdown(ended(stop));
+                tokio::try_join!(unix.into_future(), tcp.into_future()).map(drop)
+            }
+            None => unix.await,
+        };
+        let _ = std::fs::remove_file(&self.path);
+        result
+    }
+}
+
+/// Removes a socket on which nobody answers.
+async fn clear_stale(path: &Path) -> Result<(), ServeError> {
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !meta.file_type().is_socket() {
+        return Err(ServeError::NotASocket { path: path.to_path_buf() });
+    }
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(ServeError::InUse { path: path.to_path_buf() });
+    }
+    std::fs::remove_file(path).map_err(|source| ServeError::Bind { place: path.display().to_string(), source })
+}
+
+async fn with_token(token: &Secret, headers: &HeaderMap, request: Request, next: Next) -> Response {
+    let given = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|v| v.strip_prefix("Bearer "));
+    if given.is_some_and(|given| same(given.as_bytes(), token.reveal().as_bytes())) {
+        return next.run(request).await;
+    }
+    let message = "this address needs the token of [link]: Authorization: Bearer TOKEN".to_owned();
+    Failed(StatusCode::UNAUTHORIZED, ErrorBody { code: FailureCode::Unauthorized, message }).into_response()
+}
+
+/// Compares in a time that does not tell how much was right.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
+}
+
+fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
+    Router::new()
+        .route("/v1/version", get(version))
+        .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
+        .route("/v1/status", get(status::<L>))
+        .route("/v1/workers/{worker}", get(worker::<L>))
+        .route("/v1/workers/{worker}/start", post(start::<L>))
+        .route("/v1/workers/{worker}/release", post(release::<L>))
+        .route("/v1/workers/{worker}/drain", post(drain::<L>))
+        .route("/v1/workers/{worker}/hold", post(hold::<L>).delete(unhold::<L>))
+        .route("/v1/masters/{master}/report", post(report::<L>))
+        .route("/v1/events", get(events::<L>))
+        .with_state(app)
+}
+
+async fn version() -> Json<VersionAnswer> {
+    Json(VersionAnswer {
+        name: "latent".to_owned(),
+        version: crate::VERSION.to_owned(),
+        interface: INTERFACE,
+        pid: std::process::id(),
+    })
+}
+
+fn name(text: &str) -> Result<WorkerName, Failed> {
+    text.parse().map_err(bad)
+}
+
+fn actor(master: Option<MasterId>) -> Actor {
+    master.map_or(Actor::Operator, Actor::Master)
+}
+
+fn view<L: Ledger + 'static>(app: &App<L>, worker: &WorkerName) -> Result<WorkerView, Failed> {
+    app.controller.worker(worker).ok_or_else(|| {
+        let message = format!("worker {worker} is not in the configuration of this controller");
+        Failed(StatusCode::NOT_FOUND, ErrorBody { code: FailureCode::UnknownWorker, message })
+    })
+}
+
+async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {
+    let mut warnings = Vec::new();
+    if let Some(jump) = app.controller.clock_jump() {
+        warnings.push(format!(
+            "this machine's clock has moved by {} s since the controller started; it keeps its own time, restart it when the clock is right",
+            jump.num_seconds()
+        ));
+    }
+    let cells = app.controller.cells();
+    for cell in &cells {
+        if let Some(failure) = &cell.failure {
+            warnings.push(format!(
+                "{}/{} cannot be listed: {}: {}; {}",
+                cell.owner, cell.region, failure.code, failure.message, failure.cure
+            ));
+        }
+        warnings
+            .extend(cell.strange.iter().map(|(id, reason)| format!("{}/{} {id}: {reason}", cell.owner, cell.region)));
+    }
+    Json(StatusAnswer {
+        now: app.controller.now(),
+        fleet: app.fleet.0.clone(),
+        controller: app.fleet.1.clone(),
+        workers: app.controller.workers(),
+        cells,
+        warnings,
+    })
+}
+
+/// Waiting, for the requests that may.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wait {
+    /// How many seconds at most.
+    #[serde(default)]
+    wait: u64,
+}
+
+/// Waits until `done` holds or the time is over; the record is asked again whenever it moves.
+async fn wait_until<L: Ledger + 'static>(app: &App<L>, seconds: u64, mut done: impl FnMut() -> bool) {
+    let limit = Duration::from_secs(seconds).min(WAIT_MAX);
+    let mut changed = app.controller.changed();
+    let mut stop = app.stop.clone();
+    let waiting = async {
+        while !done() {
+            tokio::select! {
+                moved = changed.changed() => if moved.is_err() { return },
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(limit, waiting).await;
+}
+
+/// Whether a request has its answer: an instance, a failure, or it was taken back.
+fn answered(view: &WorkerView) -> bool {
+    !matches!(view.state.as_str(), "requested" | "launching" | "stopped" | "terminating")
+        || view.failure.is_some()
+        || !view.waiting
+}
+
+async fn worker<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(worker): UrlPath<String>,
+    Query(wait): Query<Wait>,
+) -> Answer<WorkerView> {
+    let worker = name(&worker)?;
+    if wait.wait > 0 {
+        wait_until(&app, wait.wait, || app.controller.worker(&worker).is_none_or(|view| answered(&view))).await;
+    }
+    view(&app, &worker).map(Json)
+}
+
+async fn start<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(worker): UrlPath<String>,
+    body: Result<Json<StartRequest>, JsonRejection>,
+) -> Answer<WorkerView> {
+    let (worker, Json(body)) = (name(&worker)?, body?);
+    app.controller.request(&actor(body.master), &worker, &body.request)?;
+    view(&app, &worker).map(Json)
+}
+
+async fn release<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(worker): UrlPath<String>,
+    body: Result<Json<ReleaseRequest>, JsonRejection>,
+) -> Answer<WorkerView> {
+    let (worker, Json(body)) = (name(&worker)?, body?);
+    let cause = release_cause(body.master.is_some());
+    app.controller.release(&actor(body.master), &worker, cause, body.request.as_ref())?;
+    view(&app, &worker).map(Json)
+}
+
+async fn drain<L: Ledger + 'static>(State(app): Shared<L>, UrlPath(worker): UrlPath<String>) -> Answer<DrainAnswer> {
+    let worker = name(&worker)?;
+    app.controller.drain(&worker)?;
+    view(&app, &worker).map(|worker| Json(DrainAnswer { worker }))
+}
+
+async fn hold<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(worker): UrlPath<String>,
+    body: Result<Json<HoldRequest>, JsonRejection>,
+) -> Answer<HoldAnswer> {
+    let (worker, Json(body)) = (name(&worker)?, body?);
+    if body.seconds == 0 || body.seconds > HOLD_SECONDS_MAX {
+        return Err(bad(format!("seconds = {} must be from 1 to {HOLD_SECONDS_MAX}", body.seconds)));
+    }
+    let until = app.controller.hold(&worker, chrono::TimeDelta::seconds(body.seconds.into()))?;
+    Ok(Json(HoldAnswer { until }))
+}
+
+async fn unhold<L: Ledger + 'static>(State(app): Shared<L>, UrlPath(worker): UrlPath<String>) -> Answer<WorkerView> {
+    let worker = name(&worker)?;
+    app.controller.unhold(&worker)?;
+    view(&app, &worker).map(Json)
+}
+
+async fn report<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(master): UrlPath<String>,
+    body: Result<Json<ReportBody>, JsonRejection>,
+) -> Answer<Reported> {
+    let master: MasterId = master.parse().map_err(bad)?;
+    let Json(body) = body?;
+    let names: Vec<WorkerName> = body.workers.keys().cloned().collect();
+    app.controller.report(&master, &body.into())?;
+    let mut answer = Reported { workers: std::collections::BTreeMap::new(), unknown: Vec::new() };
+    for name in names {
+        match app.controller.worker(&name) {
+            Some(view) => drop(answer.workers.insert(name.to_string(), view)),
+            None => answer.unknown.push(name.to_string()),
+        }
+    }
+    Ok(Json(answer))
+}
+
+/// Which entries.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Which {
+    /// Those after this one.
+    #[serde(default)]
+    after: u64,
+    /// How many seconds to wait for one.
+    #[serde(default)]
+    wait: u64,
+}
+
+async fn events<L: Ledger + 'static>(State(app): Shared<L>, Query(which): Query<Which>) -> Answer<Events> {
+    if which.wait > 0 {
+        let changed = app.controller.changed();
+        wait_until(&app, which.wait, || *changed.borrow() > which.after).await;
+    }
+    let entries = app.controller.events(which.after, usize::MAX)?;
+    let last = entries.last().map_or(which.after, |entry| entry.seq);
+    Ok(Json(Events { events: entries.iter().map(EventView::from).collect(), last }))
+}

@@ -1,0 +1,243 @@
+//! What a plan may say: what to do, and what was looked at and left alone.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+
+use super::{Body, Cause, FailureKind, InstanceId, LaunchSpec, WorkerName};
+
+/// A worker or an instance that a plan must speak of, exactly once.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Subject {
+    /// A worker of the configuration or the ledger.
+    Worker(WorkerName),
+    /// An instance of the listing.
+    Instance(InstanceId),
+}
+
+/// Everything the controller may do to the world, and to its own record of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Launch for a worker that is requested.
+    Launch {
+        /// The worker.
+        worker: WorkerName,
+        /// With these parameters.
+        spec: Box<LaunchSpec>,
+    },
+    /// Send the launch of an attempt whose outcome is open once more, unchanged.
+    Relaunch {
+        /// The worker.
+        worker: WorkerName,
+    },
+    /// Terminate an instance; `worker` if it is that worker's present one.
+    Terminate {
+        /// The instance.
+        instance: InstanceId,
+        /// The worker.
+        worker: Option<WorkerName>,
+        /// Why.
+        cause: Cause,
+    },
+    /// Stop the instance of a worker.
+    Stop {
+        /// The worker.
+        worker: WorkerName,
+        /// The instance.
+        instance: InstanceId,
+        /// Why.
+        cause: Cause,
+    },
+    /// Start the stopped instance of a worker.
+    Start {
+        /// The worker.
+        worker: WorkerName,
+        /// The instance.
+        instance: InstanceId,
+    },
+    /// Write a decision that needs no call.
+    Record {
+        /// Of which worker.
+        worker: WorkerName,
+        /// The decision.
+        body: Box<Body>,
+    },
+    /// Renew the lease tag of instances that are in use. Upkeep: it speaks for no subject.
+    Renew {
+        /// The instances.
+        instances: Vec<InstanceId>,
+        /// Until when.
+        until: DateTime<Utc>,
+    },
+}
+
+impl Action {
+    /// The subjects that this action speaks for.
+    pub fn subjects(&self) -> Vec<Subject> {
+        match self {
+            Action::Launch { worker, .. } | Action::Relaunch { worker } | Action::Record { worker, .. } => {
+                vec![Subject::Worker(worker.clone())]
+            }
+            Action::Stop { worker, instance, .. } | Action::Start { worker, instance } => {
+                vec![Subject::Worker(worker.clone()), Subject::Instance(instance.clone())]
+            }
+            Action::Terminate { instance, worker, .. } => {
+                let mut all = vec![Subject::Instance(instance.clone())];
+                all.extend(worker.clone().map(Subject::Worker));
+                all
+            }
+            Action::Renew { .. } => Vec::new(),
+        }
+    }
+}
+
+/// Why a subject was left alone, since when and until when where that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the variant's line explains its fields")]
+pub enum HeldReason {
+    /// Nobody wants it.
+    NotWanted,
+    /// The worker is not in the configuration and has nothing left.
+    NotConfigured,
+    /// No complete listing of its cell was read yet.
+    NoListing,
+    /// A call for it has not been answered.
+    CallInFlight,
+    /// The earlier instance of this worker is not yet known to end.
+    EarlierInstance(InstanceId),
+    /// A launch failed; the next try waits.
+    Pausing { until: DateTime<Utc>, kind: FailureKind },
+    /// Every offering of the image was refused a short time ago.
+    NoCapacity { until: DateTime<Utc> },
+    /// The API calls of this minute are spent.
+    Paced { until: DateTime<Utc> },
+    /// As many instances as the fleet may have are live.
+    FleetFull { limit: u32 },
+    /// The worker has until then to connect.
+    Connecting { until: DateTime<Utc> },
+    /// Idle, until its time is over; `None` is never.
+    Idle { since: DateTime<Utc>, until: Option<DateTime<Utc>> },
+    /// Running a build; `until` is the end of its life.
+    Building { until: DateTime<Utc> },
+    /// Waiting for its master to let it go.
+    Draining { until: DateTime<Utc> },
+    /// Its master is silent; it keeps what it may be using until then.
+    MasterSilent { until: DateTime<Utc> },
+    /// An operator holds it.
+    OperatorHold { until: DateTime<Utc> },
+    /// Stopped, for the next request.
+    StoppedPool,
+    /// Waiting for it to stop, until then.
+    Stopping { until: DateTime<Utc> },
+    /// Its termination was accepted; waiting to see it end.
+    Departing { since: DateTime<Utc> },
+    /// A refused call is tried again then.
+    RetryAt { at: DateTime<Utc> },
+    /// The instance of this worker.
+    InUse(WorkerName),
+    /// It is over.
+    Ended,
+    /// Not ours to change.
+    Foreign { why: String },
+    /// Its tags cannot be read; never touched, always shown.
+    Unreadable { why: String },
+    /// No record explains it; it is looked at again before anything is done.
+    SecondLook { until: DateTime<Utc> },
+}
+
+/// A subject that was looked at and left alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Held {
+    /// Which.
+    pub subject: Subject,
+    /// Why.
+    pub reason: HeldReason,
+}
+
+/// Everything one activation will try, and everything it looked at and left alone.
+#[must_use = "a plan does nothing until it is performed"]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// To do.
+    pub actions: Vec<Action>,
+    /// Left alone.
+    pub held: Vec<Held>,
+}
+
+impl HeldReason {
+    /// When the reason may end by itself.
+    pub fn until(&self) -> Option<DateTime<Utc>> {
+        match self {
+            HeldReason::Pausing { until, .. }
+            | HeldReason::NoCapacity { until }
+            | HeldReason::Paced { until }
+            | HeldReason::Connecting { until }
+            | HeldReason::Building { until }
+            | HeldReason::Draining { until }
+            | HeldReason::MasterSilent { until }
+            | HeldReason::OperatorHold { until }
+            | HeldReason::Stopping { until }
+            | HeldReason::SecondLook { until }
+            | HeldReason::RetryAt { at: until } => Some(*until),
+            HeldReason::Idle { until, .. } => *until,
+            HeldReason::NotWanted
+            | HeldReason::NotConfigured
+            | HeldReason::NoListing
+            | HeldReason::CallInFlight
+            | HeldReason::EarlierInstance(_)
+            | HeldReason::FleetFull { .. }
+            | HeldReason::StoppedPool
+            | HeldReason::Departing { .. }
+            | HeldReason::InUse(_)
+            | HeldReason::Ended
+            | HeldReason::Foreign { .. }
+            | HeldReason::Unreadable { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for HeldReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clock = |at: &DateTime<Utc>| at.format("%H:%M:%SZ").to_string();
+        match self {
+            HeldReason::NotWanted => f.write_str("nobody wants it"),
+            HeldReason::NotConfigured => f.write_str("not in the configuration"),
+            HeldReason::NoListing => f.write_str("waiting for a complete listing"),
+            HeldReason::CallInFlight => f.write_str("waiting for EC2's answer"),
+            HeldReason::EarlierInstance(id) => write!(f, "earlier instance {id} must end first"),
+            HeldReason::Pausing { until, kind } => {
+                write!(f, "next try at {} after: {kind}", clock(until))
+            }
+            HeldReason::NoCapacity { until } => {
+                write!(f, "no capacity anywhere until {}", clock(until))
+            }
+            HeldReason::Paced { until } => write!(f, "API budget spent until {}", clock(until)),
+            HeldReason::FleetFull { limit } => write!(f, "instances_max = {limit} reached"),
+            HeldReason::Connecting { until } => write!(f, "connecting, until {}", clock(until)),
+            HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
+            HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),
+            HeldReason::Building { until } => write!(f, "building, at most until {}", clock(until)),
+            HeldReason::Draining { until } => write!(f, "master may let go until {}", clock(until)),
+            HeldReason::MasterSilent { until } => {
+                write!(f, "master silent, kept until {}", clock(until))
+            }
+            HeldReason::OperatorHold { until } => {
+                write!(f, "operator's hold until {}", clock(until))
+            }
+            HeldReason::StoppedPool => f.write_str("stopped, ready to start"),
+            HeldReason::Stopping { until } => write!(f, "stopping, until {}", clock(until)),
+            HeldReason::Departing { since } => write!(f, "ending since {}", clock(since)),
+            HeldReason::RetryAt { at } => write!(f, "refused; next try at {}", clock(at)),
+            HeldReason::InUse(worker) => write!(f, "in use by {worker}"),
+            HeldReason::Ended => f.write_str("ended"),
+            HeldReason::Foreign { why } => write!(f, "not ours: {why}"),
+            HeldReason::Unreadable { why } => write!(f, "unreadable: {why}"),
+            HeldReason::SecondLook { until } => {
+                write!(f, "unexplained; second look at {}", clock(until))
+            }
+        }
+    }
+}

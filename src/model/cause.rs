@@ -1,0 +1,60 @@
+//! Why something was taken away.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Why an instance goes, or why a worker has none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Nothing was ever started for this worker.
+    NeverStarted,
+    /// The master no longer needs it (its idle time is over, or it shut down).
+    Released,
+    /// Idle for longer than the policy allows, and the master is silent.
+    Idle,
+    /// Older than `max_lifetime`.
+    Expired,
+    /// The worker did not connect within `connect_deadline`.
+    NeverConnected,
+    /// The launch did not end within `launch_deadline`, or was refused for good.
+    LaunchFailed,
+    /// An operator asked for it.
+    Operator,
+    /// The instance ended without us: by EC2, its owner, or itself.
+    Lost,
+    /// The request was withdrawn before the instance was of use.
+    Withdrawn,
+    /// No record of this controller explains it.
+    Orphan,
+    /// A second live instance of a worker that already has one.
+    Twin,
+    /// The worker is no longer in the configuration.
+    Unconfigured,
+    /// Its image or its set-up changed since it was launched.
+    Drifted,
+    /// It did not stop within `stop_deadline`.
+    StopFailed,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cause::NeverStarted => "never started",
+            Cause::Released => "released by the master",
+            Cause::Idle => "idle too long with the master silent",
+            Cause::Expired => "older than max_lifetime",
+            Cause::NeverConnected => "never connected",
+            Cause::LaunchFailed => "launch failed",
+            Cause::Operator => "asked by an operator",
+            Cause::Lost => "ended from outside",
+            Cause::Withdrawn => "request withdrawn",
+            Cause::Orphan => "no record explains it",
+            Cause::Twin => "second instance of one worker",
+            Cause::Unconfigured => "worker no longer configured",
+            Cause::Drifted => "its image or set-up changed",
+            Cause::StopFailed => "did not stop in time",
+        })
+    }
+}

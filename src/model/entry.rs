@@ -1,0 +1,199 @@
+//! One line of the ledger.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{Attempt, BuildId, Cause, Cell, Failure, InstanceId, LaunchSpec, MasterId, RequestId, WorkerName};
+
+/// The version of the entry format that this program writes. Readers accept it and all before it.
+pub const ENTRY_VERSION: u32 = 1;
+
+/// Who caused an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The controller's own decision.
+    Controller,
+    /// What the cloud showed or answered.
+    Cloud,
+    /// A master.
+    Master(MasterId),
+    /// A person with the command line.
+    Operator,
+}
+
+/// One fact, in the order in which it became true for the controller.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place; without gaps, from 1.
+    pub seq: u64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// Who.
+    pub actor: Actor,
+    /// What.
+    pub body: Body,
+}
+
+/// What an entry says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", rename_all_fields = "snake_case")]
+#[expect(missing_docs, reason = "the variant's line explains its fields")]
+pub enum Body {
+    /// A controller began to work on this ledger.
+    ControllerStarted { version: String },
+    /// A controller ended in good order.
+    ControllerStopped {},
+    /// A master or an operator wants a worker.
+    Requested { worker: WorkerName, request: RequestId },
+    /// A master or an operator no longer wants it.
+    Released { worker: WorkerName, cause: Cause },
+    /// The request cannot be met.
+    RequestFailed { worker: WorkerName, failure: Failure },
+    /// A launch is about to be sent.
+    LaunchIntended { worker: WorkerName, attempt: Box<Attempt> },
+    /// The launch gave this instance.
+    Launched { worker: WorkerName, instance: InstanceId },
+    /// The launch was refused for good.
+    LaunchRefused { worker: WorkerName, failure: Failure },
+    /// A live instance that this ledger did not know was taken over by its tags.
+    Adopted { worker: WorkerName, attempt: Box<Attempt>, instance: InstanceId },
+    /// The instance was seen running.
+    Running { worker: WorkerName, instance: InstanceId },
+    /// The worker connected to its master.
+    Attached { worker: WorkerName },
+    /// The worker's connection was lost.
+    Detached { worker: WorkerName },
+    /// A build started on the worker.
+    BuildStarted { worker: WorkerName, build: BuildId },
+    /// The worker has no build any more.
+    BuildFinished { worker: WorkerName },
+    /// It shall go as soon as its master lets it.
+    DrainOrdered { worker: WorkerName, cause: Cause },
+    /// A termination is about to be sent; `worker` if the instance is the worker's present one.
+    TerminateIntended { instance: InstanceId, cell: Cell, worker: Option<WorkerName>, cause: Cause },
+    /// The cloud accepted the termination.
+    TerminateAccepted { instance: InstanceId },
+    /// A stop is about to be sent.
+    StopIntended { worker: WorkerName, instance: InstanceId, cause: Cause },
+    /// The instance was seen stopped.
+    StopSeen { worker: WorkerName, instance: InstanceId },
+    /// A start of the stopped instance is about to be sent.
+    StartIntended { worker: WorkerName, instance: InstanceId },
+    /// The instance of a worker ended without us.
+    Lost { worker: WorkerName, instance: InstanceId, cause: Cause, reason: String },
+    /// An instance whose end was intended is seen to be over.
+    Departed { instance: InstanceId },
+    /// A call other than a launch was refused; it will be tried again.
+    CallRefused { instance: InstanceId, failure: Failure },
+    /// An operator keeps the worker's instance until a time.
+    HoldSet { worker: WorkerName, until: DateTime<Utc> },
+    /// The operator's hold was lifted, or is over.
+    HoldReleased { worker: WorkerName },
+}
+
+impl Body {
+    /// Whether a crash right after it must not lose it: what precedes a call that can cost money,
+    /// and every answer given to a master.
+    pub fn must_be_durable(&self) -> bool {
+        match self {
+            Body::Requested { .. }
+            | Body::Released { .. }
+            | Body::RequestFailed { .. }
+            | Body::LaunchIntended { .. }
+            | Body::Launched { .. }
+            | Body::LaunchRefused { .. }
+            | Body::Adopted { .. }
+            | Body::DrainOrdered { .. }
+            | Body::TerminateIntended { .. }
+            | Body::StopIntended { .. }
+            | Body::StartIntended { .. }
+            | Body::HoldSet { .. }
+            | Body::HoldReleased { .. } => true,
+            Body::ControllerStarted { .. }
+            | Body::ControllerStopped {}
+            | Body::Running { .. }
+            | Body::Attached { .. }
+            | Body::Detached { .. }
+            | Body::BuildStarted { .. }
+            | Body::BuildFinished { .. }
+            | Body::TerminateAccepted { .. }
+            | Body::StopSeen { .. }
+            | Body::Lost { .. }
+            | Body::Departed { .. }
+            | Body::CallRefused { .. } => false,
+        }
+    }
+
+    /// The worker that the entry is about, if it names one.
+    pub fn worker(&self) -> Option<&WorkerName> {
+        match self {
+            Body::ControllerStarted { .. }
+            | Body::ControllerStopped {}
+            | Body::TerminateAccepted { .. }
+            | Body::Departed { .. }
+            | Body::CallRefused { .. } => None,
+            Body::TerminateIntended { worker, .. } => worker.as_ref(),
+            Body::Requested { worker, .. }
+            | Body::Released { worker, .. }
+            | Body::RequestFailed { worker, .. }
+            | Body::LaunchIntended { worker, .. }
+            | Body::Launched { worker, .. }
+            | Body::LaunchRefused { worker, .. }
+            | Body::Adopted { worker, .. }
+            | Body::Running { worker, .. }
+            | Body::Attached { worker }
+            | Body::Detached { worker }
+            | Body::BuildStarted { worker, .. }
+            | Body::BuildFinished { worker }
+            | Body::DrainOrdered { worker, .. }
+            | Body::StopIntended { worker, .. }
+            | Body::StopSeen { worker, .. }
+            | Body::StartIntended { worker, .. }
+            | Body::Lost { worker, .. }
+            | Body::HoldSet { worker, .. }
+            | Body::HoldReleased { worker } => Some(worker),
+        }
+    }
+
+    /// One line for a person.
+    pub fn describe(&self) -> String {
+        match self {
+            Body::ControllerStarted { version } => format!("controller {version} started"),
+            Body::ControllerStopped {} => "controller stopped in good order".to_owned(),
+            Body::Requested { request, .. } => format!("requested ({request})"),
+            Body::Released { cause, .. } => format!("let go: {cause}"),
+            Body::RequestFailed { failure, .. } => format!("request failed: {failure}"),
+            Body::LaunchIntended { attempt, .. } => launch_line(attempt),
+            Body::Launched { instance, .. } => format!("launched {instance}"),
+            Body::LaunchRefused { failure, .. } => format!("launch refused: {failure}"),
+            Body::Adopted { instance, .. } => format!("adopted {instance} by its tags"),
+            Body::Running { instance, .. } => format!("{instance} is running"),
+            Body::Attached { .. } => "worker connected".to_owned(),
+            Body::Detached { .. } => "worker's connection lost".to_owned(),
+            Body::BuildStarted { build, .. } => format!("build {build} started"),
+            Body::BuildFinished { .. } => "build finished".to_owned(),
+            Body::DrainOrdered { cause, .. } => format!("draining: {cause}"),
+            Body::TerminateIntended { instance, cause, .. } => format!("terminating {instance}: {cause}"),
+            Body::TerminateAccepted { instance } => format!("termination of {instance} accepted"),
+            Body::StopIntended { instance, cause, .. } => format!("stopping {instance}: {cause}"),
+            Body::StopSeen { instance, .. } => format!("{instance} is stopped"),
+            Body::StartIntended { instance, .. } => format!("starting {instance} again"),
+            Body::Lost { instance, reason, .. } => format!("{instance} ended from outside: {reason}"),
+            Body::Departed { instance } => format!("{instance} is gone"),
+            Body::CallRefused { instance, failure } => {
+                format!("call for {instance} refused: {failure}")
+            }
+            Body::HoldSet { until, .. } => format!("held by an operator until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
+            Body::HoldReleased { .. } => "operator's hold released".to_owned(),
+        }
+    }
+}
+
+fn launch_line(attempt: &Attempt) -> String {
+    let LaunchSpec { ami, offering, .. } = match &attempt.spec {
+        Some(spec) => spec.as_ref(),
+        None => return "launching".to_owned(),
+    };
+    format!("launching {ami} as {offering}")
+}

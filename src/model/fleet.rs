@@ -1,0 +1,417 @@
+//! What the ledger says, folded: every worker, and every instance whose end was intended.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    AttemptId, Body, BuildId, Cause, Cell, Entry, Failure, FailureKind, IllegalEvent, ImageName, InstanceId,
+    LaunchSpec, Offering, OwnerName, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
+};
+
+/// A request of a master that is not answered yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Its id.
+    pub id: RequestId,
+    /// When it came.
+    pub at: DateTime<Utc>,
+}
+
+/// One try to have an instance for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// Where.
+    pub cell: Cell,
+    /// From which manifest.
+    pub image: ImageName,
+    /// When it was intended; the age of its instance counts from here.
+    pub created: DateTime<Utc>,
+    /// What was sent; absent for an adopted instance.
+    pub spec: Option<Box<LaunchSpec>>,
+}
+
+/// An operator's wish to keep an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperatorHold {
+    /// Until when.
+    pub until: DateTime<Utc>,
+}
+
+/// A worker as the ledger knows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Worker {
+    /// Its state.
+    pub state: WorkerState,
+    /// Since when it is in that state.
+    pub since: DateTime<Utc>,
+    /// The request that waits for an answer.
+    pub request: Option<Request>,
+    /// The last request's id, answered or not.
+    pub last_request: Option<RequestId>,
+    /// The answer to the last request, if it was a failure.
+    pub failure: Option<Failure>,
+    /// Set when the master let go and the instance has yet to be taken away.
+    pub released: Option<Cause>,
+    /// The present, or last, attempt.
+    pub attempt: Option<Attempt>,
+    /// Whether its master sees it connected.
+    pub attached: bool,
+    /// The build it runs.
+    pub build: Option<BuildId>,
+    /// Whether the present instance was seen running.
+    pub running: bool,
+    /// Whether a stop call was intended for the present instance.
+    pub stop_intended: bool,
+    /// Launches (or connects) that failed in a row.
+    pub failures_in_a_row: u32,
+    /// When the last of them was, and what it said.
+    pub last_failure: Option<(DateTime<Utc>, Failure)>,
+    /// An operator's hold.
+    pub hold: Option<OperatorHold>,
+    /// How many attempts were made in all.
+    pub attempts: u64,
+}
+
+/// An instance whose end was intended and has not been seen yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Departing {
+    /// Where.
+    pub cell: Cell,
+    /// Whose it was.
+    pub worker: Option<WorkerName>,
+    /// Why it goes.
+    pub cause: Cause,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// When the cloud accepted it.
+    pub accepted: Option<DateTime<Utc>>,
+    /// When the call was last intended.
+    pub intended: DateTime<Utc>,
+}
+
+/// What we remember of an offering that had no capacity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OfferingMemory {
+    /// Refusals since it last worked.
+    pub refusals: u32,
+    /// The last one.
+    pub last: DateTime<Utc>,
+}
+
+/// Everything the ledger says, folded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fleet {
+    /// The workers.
+    pub workers: BTreeMap<WorkerName, Worker>,
+    /// The instances whose end was intended.
+    pub departing: BTreeMap<InstanceId, Departing>,
+    /// The offerings that had no capacity.
+    pub offerings: BTreeMap<(OwnerName, Offering), OfferingMemory>,
+    /// The last entry's place.
+    pub seq: u64,
+    /// The last entry's time.
+    pub last_at: Option<DateTime<Utc>>,
+}
+
+/// An entry that does not follow from those before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FoldError {
+    /// A gap or a repetition.
+    #[error("entry {found} stands where entry {expected} should")]
+    Sequence {
+        /// What should stand there.
+        expected: u64,
+        /// What does.
+        found: u64,
+    },
+    /// An event that the worker cannot meet.
+    #[error("worker {worker}, entry {seq}: {illegal}")]
+    Illegal {
+        /// Which worker.
+        worker: WorkerName,
+        /// Which entry.
+        seq: u64,
+        /// Why.
+        illegal: IllegalEvent,
+    },
+}
+
+impl Worker {
+    /// A worker of whom nothing is recorded.
+    pub fn unknown(at: DateTime<Utc>) -> Self {
+        Self {
+            state: WorkerState::Gone { cause: Cause::NeverStarted },
+            since: at,
+            request: None,
+            last_request: None,
+            failure: None,
+            released: None,
+            attempt: None,
+            attached: false,
+            build: None,
+            running: false,
+            stop_intended: false,
+            failures_in_a_row: 0,
+            last_failure: None,
+            hold: None,
+            attempts: 0,
+        }
+    }
+
+    /// Whether a master or an operator wants it and it is not let go.
+    pub fn wanted(&self) -> bool {
+        self.request.is_some()
+    }
+
+    fn next_state(&self, at: DateTime<Utc>, body: &Body) -> Result<WorkerState, IllegalEvent> {
+        event_of(at, body).map_or_else(|| Ok(self.state.clone()), |event| self.state.apply(&event))
+    }
+
+    fn fold(&mut self, at: DateTime<Utc>, body: &Body, next: WorkerState) {
+        if next.name() != self.state.name() {
+            self.since = at;
+        }
+        self.state = next;
+        match body {
+            Body::Requested { request, .. } => {
+                self.request = Some(Request { id: request.clone(), at });
+                self.last_request = Some(request.clone());
+                self.failure = None;
+                self.released = None;
+            }
+            Body::Released { cause, .. } => {
+                self.request = None;
+                self.released = self.holds_something().then(|| cause.clone());
+            }
+            Body::RequestFailed { failure, .. } => {
+                if failure.phase == Phase::Connect {
+                    self.note_refusal(at, failure);
+                }
+                self.request = None;
+                self.failure = Some(failure.clone());
+            }
+            Body::LaunchIntended { attempt, .. } | Body::Adopted { attempt, .. } => self.begin(attempt),
+            Body::LaunchRefused { failure, .. } => self.note_refusal(at, failure),
+            Body::Running { .. } => self.running = true,
+            Body::Attached { .. } => {
+                self.attached = true;
+                self.request = None;
+                self.failures_in_a_row = 0;
+                self.last_failure = None;
+            }
+            Body::Detached { .. } => {
+                self.attached = false;
+                self.build = None;
+            }
+            Body::BuildStarted { build, .. } => self.build = Some(build.clone()),
+            Body::BuildFinished { .. } => self.build = None,
+            Body::StopIntended { .. } => self.stop_intended = true,
+            Body::StopSeen { .. } => self.leave_service(),
+            Body::StartIntended { .. } => {
+                self.running = false;
+                self.stop_intended = false;
+            }
+            Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
+            Body::HoldSet { until, .. } => self.hold = Some(OperatorHold { until: *until }),
+            Body::HoldReleased { .. } => self.hold = None,
+            Body::ControllerStarted { .. }
+            | Body::ControllerStopped {}
+            | Body::Launched { .. }
+            | Body::DrainOrdered { .. }
+            | Body::TerminateAccepted { .. }
+            | Body::Departed { .. }
+            | Body::CallRefused { .. } => {}
+        }
+        self.stand_again(at);
+    }
+
+    /// A worker that lost its instance while a request waits is requested again.
+    fn stand_again(&mut self, at: DateTime<Utc>) {
+        if self.request.is_some() && matches!(self.state, WorkerState::Gone { .. }) {
+            self.state = WorkerState::Requested;
+            self.since = at;
+        }
+    }
+
+    fn holds_something(&self) -> bool {
+        matches!(self.state, WorkerState::Launching { .. })
+            || (self.state.instance().is_some() && !matches!(self.state, WorkerState::Stopped { .. }))
+    }
+
+    fn begin(&mut self, attempt: &Attempt) {
+        self.attempt = Some(attempt.clone());
+        self.attempts += 1;
+        self.running = false;
+        self.attached = false;
+        self.build = None;
+        self.stop_intended = false;
+    }
+
+    fn leave_service(&mut self) {
+        self.attached = false;
+        self.build = None;
+        self.running = false;
+        self.released = None;
+        self.hold = None;
+    }
+
+    fn note_refusal(&mut self, at: DateTime<Utc>, failure: &Failure) {
+        if failure.kind != FailureKind::Elsewhere && failure.kind != FailureKind::AttemptOver {
+            self.failures_in_a_row += 1;
+        }
+        self.last_failure = Some((at, failure.clone()));
+    }
+}
+
+/// The worker's event that an entry stands for, if it moves the worker.
+fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
+    Some(match body {
+        Body::Requested { .. } => WorkerEvent::Requested,
+        Body::Released { .. } => WorkerEvent::Released,
+        Body::RequestFailed { .. } => WorkerEvent::RequestFailed,
+        Body::LaunchIntended { attempt, .. } => {
+            WorkerEvent::LaunchIntended(attempt.spec.as_ref().map(|spec| spec.token())?)
+        }
+        Body::Launched { instance, .. } => WorkerEvent::Launched(instance.clone()),
+        Body::LaunchRefused { .. } => WorkerEvent::LaunchRefused,
+        Body::Adopted { instance, .. } => WorkerEvent::Adopted(instance.clone()),
+        Body::Attached { .. } => WorkerEvent::Attached(at),
+        Body::Detached { .. } => WorkerEvent::Detached,
+        Body::BuildStarted { build, .. } => WorkerEvent::BuildStarted(build.clone()),
+        Body::BuildFinished { .. } => WorkerEvent::BuildFinished(at),
+        Body::DrainOrdered { cause, .. } => WorkerEvent::DrainOrdered(cause.clone()),
+        Body::TerminateIntended { cause, .. } => WorkerEvent::TerminateIntended(cause.clone()),
+        Body::StopIntended { cause, .. } => WorkerEvent::StopIntended(cause.clone()),
+        Body::StopSeen { .. } => WorkerEvent::StopSeen,
+        Body::StartIntended { .. } => WorkerEvent::StartIntended,
+        Body::Lost { cause, .. } => WorkerEvent::Lost(cause.clone()),
+        Body::ControllerStarted { .. }
+        | Body::ControllerStopped {}
+        | Body::Running { .. }
+        | Body::TerminateAccepted { .. }
+        | Body::Departed { .. }
+        | Body::CallRefused { .. }
+        | Body::HoldSet { .. }
+        | Body::HoldReleased { .. } => return None,
+    })
+}
+
+impl Fleet {
+    /// Folds a whole ledger.
+    pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, FoldError> {
+        let mut fleet = Fleet::default();
+        for entry in entries {
+            fleet.apply(entry)?;
+        }
+        Ok(fleet)
+    }
+
+    /// Adds one entry, or changes nothing and says why it does not follow.
+    pub fn apply(&mut self, entry: &Entry) -> Result<(), FoldError> {
+        let next = self.check(entry)?;
+        if let (Some(name), Some(next)) = (entry.body.worker(), next) {
+            let worker = self.workers.entry(name.clone()).or_insert_with(|| Worker::unknown(entry.at));
+            worker.fold(entry.at, &entry.body, next);
+        }
+        self.fold_instances(entry);
+        self.fold_offerings(entry);
+        self.seq = entry.seq;
+        self.last_at = Some(entry.at);
+        Ok(())
+    }
+
+    /// Instances that live or may live: what the limit on instances counts.
+    pub fn live(&self) -> u32 {
+        let bound = self.workers.values().filter(|worker| {
+            let stopped = matches!(worker.state, WorkerState::Stopped { .. });
+            let launching = matches!(worker.state, WorkerState::Launching { .. });
+            launching || (worker.state.instance().is_some() && !stopped)
+        });
+        u32::try_from(bound.count()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an entry follows; the state its worker would have.
+    pub fn check(&self, entry: &Entry) -> Result<Option<WorkerState>, FoldError> {
+        if entry.seq != self.seq + 1 {
+            return Err(FoldError::Sequence { expected: self.seq + 1, found: entry.seq });
+        }
+        let Some(name) = entry.body.worker() else {
+            return Ok(None);
+        };
+        let fresh = Worker::unknown(entry.at);
+        let worker = self.workers.get(name).unwrap_or(&fresh);
+        worker.next_state(entry.at, &entry.body).map(Some).map_err(|illegal| FoldError::Illegal {
+            worker: name.clone(),
+            seq: entry.seq,
+            illegal,
+        })
+    }
+
+    fn fold_instances(&mut self, entry: &Entry) {
+        match &entry.body {
+            Body::TerminateIntended { instance, cell, worker, cause } => {
+                let departing = self.departing.entry(instance.clone()).or_insert_with(|| Departing {
+                    cell: cell.clone(),
+                    worker: worker.clone(),
+                    cause: cause.clone(),
+                    since: entry.at,
+                    accepted: None,
+                    intended: entry.at,
+                });
+                departing.intended = entry.at;
+            }
+            Body::TerminateAccepted { instance } => {
+                if let Some(departing) = self.departing.get_mut(instance) {
+                    departing.accepted = Some(entry.at);
+                }
+                self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
+            }
+            Body::Departed { instance } => {
+                self.departing.remove(instance);
+                self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
+            }
+            Body::Lost { instance, .. } => {
+                self.departing.remove(instance);
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves the worker whose state names `instance`, if the event is one it can meet.
+    fn move_owner(&mut self, instance: &InstanceId, at: DateTime<Utc>, event: &WorkerEvent) {
+        for worker in self.workers.values_mut() {
+            if worker.state.instance() == Some(instance)
+                && let Ok(next) = worker.state.apply(event)
+            {
+                worker.state = next;
+                worker.since = at;
+                worker.stand_again(at);
+            }
+        }
+    }
+
+    fn fold_offerings(&mut self, entry: &Entry) {
+        let Some(attempt) =
+            entry.body.worker().and_then(|name| self.workers.get(name)).and_then(|w| w.attempt.as_ref())
+        else {
+            return;
+        };
+        let Some(spec) = &attempt.spec else { return };
+        let key = (attempt.cell.owner.clone(), spec.offering.clone());
+        match &entry.body {
+            Body::LaunchRefused { failure, .. } if failure.kind == FailureKind::Elsewhere => {
+                let memory = self.offerings.entry(key).or_insert(OfferingMemory { refusals: 0, last: entry.at });
+                memory.refusals += 1;
+                memory.last = entry.at;
+            }
+            Body::Running { .. } => {
+                self.offerings.remove(&key);
+            }
+            _ => {}
+        }
+    }
+}

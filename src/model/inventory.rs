@@ -1,0 +1,97 @@
+//! What one look at a cell showed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{AmiId, ClientToken, InstanceId, TagSet, Zone};
+
+/// EC2's instance states, and the one we do not know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum InstanceState {
+    /// Being placed and booted.
+    Pending,
+    /// Billed.
+    Running,
+    /// On its way to stopped.
+    Stopping,
+    /// Its disks are billed.
+    Stopped,
+    /// On its way out.
+    ShuttingDown,
+    /// Gone; shown for about an hour.
+    Terminated,
+    /// A state that EC2 did not have when this was written.
+    Unknown(String),
+}
+
+impl InstanceState {
+    /// Whether it costs, or may soon cost, more than its disks; an unknown state counts.
+    pub fn is_live(&self) -> bool {
+        match self {
+            InstanceState::Pending | InstanceState::Running | InstanceState::Unknown(_) => true,
+            InstanceState::Stopping
+            | InstanceState::Stopped
+            | InstanceState::ShuttingDown
+            | InstanceState::Terminated => false,
+        }
+    }
+
+    /// Whether it is over, or certain to be over soon.
+    pub fn is_ending(&self) -> bool {
+        matches!(self, InstanceState::ShuttingDown | InstanceState::Terminated)
+    }
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            InstanceState::Pending => "pending",
+            InstanceState::Running => "running",
+            InstanceState::Stopping => "stopping",
+            InstanceState::Stopped => "stopped",
+            InstanceState::ShuttingDown => "shutting-down",
+            InstanceState::Terminated => "terminated",
+            InstanceState::Unknown(text) => text,
+        })
+    }
+}
+
+/// One instance as the cloud shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its state.
+    pub state: InstanceState,
+    /// Its AMI, if the cloud names one we can read.
+    pub ami: Option<AmiId>,
+    /// Its type, such as `m7i.large`.
+    pub instance_type: String,
+    /// Its zone.
+    pub zone: Option<Zone>,
+    /// The start of its present run: it moves at every start.
+    pub launch_time: Option<DateTime<Utc>>,
+    /// The token it was launched with.
+    pub token: Option<ClientToken>,
+    /// Its addresses, private first.
+    pub addresses: Vec<String>,
+    /// Why it changed state, as the cloud says it.
+    pub state_reason: Option<String>,
+    /// Its tags.
+    pub tags: TagSet,
+}
+
+/// A listing of the instances that carry our fleet tag in one cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// When the first page was asked for: entries younger than this prove nothing by their absence.
+    pub observed_at: DateTime<Utc>,
+    /// Whether every page was read. An incomplete listing shows presence, never absence.
+    pub complete: bool,
+    /// The instances, ended ones included while the cloud still shows them.
+    pub instances: BTreeMap<InstanceId, Instance>,
+}

@@ -1,0 +1,27 @@
+//! Floor 0: the words. No I/O, no async, no clock, no log.
+
+mod action;
+mod cause;
+mod entry;
+mod failure;
+mod fleet;
+mod id;
+mod inventory;
+mod launch;
+mod tag;
+mod worker;
+
+pub use action::{Action, Held, HeldReason, Plan, Subject};
+pub use cause::Cause;
+pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
+pub use failure::{Failure, FailureKind, Phase};
+pub use fleet::{Attempt, Departing, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub(crate) use id::digest_hex;
+pub use id::{
+    AmiId, AttemptId, BuildId, Cell, ClientToken, IdError, ImageName, InstanceId, MasterId, OwnerName, PolicyName,
+    Region, RequestId, WorkerName, Zone,
+};
+pub use inventory::{Instance, InstanceState, Inventory};
+pub use launch::{BlockDevice, LaunchSpec, Market, Offering, Place, ShutdownBehavior};
+pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
+pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

@@ -1,0 +1,198 @@
+//! The tags that make an instance explain itself when every other memory is lost.
+//!
+//! Keys hold neither `/` nor a space, so that instances can read them through the metadata service.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::{AttemptId, WorkerName};
+
+/// The keys. Each is set by the launch call itself.
+pub mod keys {
+    /// Which fleet it belongs to; every listing filters on it.
+    pub const FLEET: &str = "latent:fleet";
+    /// Which controller may change it.
+    pub const CONTROLLER: &str = "latent:controller";
+    /// The owner's name in the configuration.
+    pub const OWNER: &str = "latent:owner";
+    /// The worker it was launched for.
+    pub const WORKER: &str = "latent:worker";
+    /// The attempt it came from.
+    pub const ATTEMPT: &str = "latent:attempt";
+    /// What it is: `worker`, `rebake` or `canary`.
+    pub const ROLE: &str = "latent:role";
+    /// The image manifest it came from.
+    pub const IMAGE: &str = "latent:image";
+    /// When it was intended, RFC 3339 UTC.
+    pub const CREATED: &str = "latent:created";
+    /// Until when the controller vouches for it, RFC 3339 UTC.
+    pub const LEASE: &str = "latent:lease";
+    /// When it must be gone at the latest, RFC 3339 UTC.
+    pub const DEADLINE: &str = "latent:deadline";
+    /// What the console shows as its name.
+    pub const NAME: &str = "Name";
+    /// What every key of ours begins with.
+    pub const PREFIX: &str = "latent:";
+}
+
+/// What an instance is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It runs builds.
+    Worker,
+    /// It becomes an image.
+    Rebake,
+    /// It proves an image.
+    Canary,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Role::Worker => "worker",
+            Role::Rebake => "rebake",
+            Role::Canary => "canary",
+        })
+    }
+}
+
+/// The tags of one resource, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TagSet(BTreeMap<String, String>);
+
+/// What the tags of an instance say about who may change it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ownership {
+    /// Ours: this fleet, this controller, a worker of ours.
+    Ours {
+        /// The worker.
+        worker: WorkerName,
+        /// The attempt.
+        attempt: AttemptId,
+    },
+    /// Of this fleet, but another controller's, or in another role: not for us to change.
+    Foreign {
+        /// Which controller, or which role.
+        why: String,
+    },
+    /// Tags that should be there are missing or cannot be read: reported, never touched.
+    Unreadable {
+        /// Which and how.
+        why: String,
+    },
+}
+
+impl TagSet {
+    /// Sets one tag.
+    pub fn set(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
+        self.0.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// Sets a tag to a time.
+    pub fn set_time(&mut self, key: &str, at: DateTime<Utc>) -> &mut Self {
+        self.set(key, at.to_rfc3339_opts(SecondsFormat::Secs, true))
+    }
+
+    /// The value of a tag.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(String::as_str)
+    }
+
+    /// A tag read as a time; `None` if it is absent or is no time.
+    pub fn time(&self, key: &str) -> Option<DateTime<Utc>> {
+        self.get(key).and_then(|text| text.parse().ok())
+    }
+
+    /// All tags in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+
+    /// Reads who may change the tagged instance.
+    pub fn ownership(&self, fleet: &str, controller: &str) -> Ownership {
+        let missing = |key: &str| Ownership::Unreadable { why: format!("no tag {key}") };
+        match self.get(keys::FLEET) {
+            Some(value) if value == fleet => {}
+            Some(value) => {
+                return Ownership::Foreign { why: format!("fleet {value}") };
+            }
+            None => return missing(keys::FLEET),
+        }
+        match self.get(keys::CONTROLLER) {
+            Some(value) if value == controller => {}
+            Some(value) => {
+                return Ownership::Foreign { why: format!("controller {value}") };
+            }
+            None => return missing(keys::CONTROLLER),
+        }
+        match self.get(keys::ROLE) {
+            Some("worker") => {}
+            Some(value) => {
+                return Ownership::Foreign { why: format!("role {value}") };
+            }
+            None => return missing(keys::ROLE),
+        }
+        let parsed = |key: &str| self.get(key).map(ToOwned::to_owned).ok_or_else(|| missing(key));
+        let worker = match parsed(keys::WORKER).map(WorkerName::try_from) {
+            Ok(Ok(worker)) => worker,
+            Ok(Err(error)) => {
+                return Ownership::Unreadable { why: error.to_string() };
+            }
+            Err(unreadable) => return unreadable,
+        };
+        match parsed(keys::ATTEMPT).map(AttemptId::try_from) {
+            Ok(Ok(attempt)) => Ownership::Ours { worker, attempt },
+            Ok(Err(error)) => Ownership::Unreadable { why: error.to_string() },
+            Err(unreadable) => unreadable,
+        }
+    }
+}
+
+impl FromIterator<(String, String)> for TagSet {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(tags: I) -> Self {
+        Self(tags.into_iter().collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ours() -> TagSet {
+        let mut tags = TagSet::default();
+        tags.set(keys::FLEET, "f").set(keys::CONTROLLER, "c").set(keys::ROLE, "worker");
+        tags.set(keys::WORKER, "w").set(keys::ATTEMPT, "1-1");
+        tags
+    }
+
+    #[test]
+    fn only_a_full_and_exact_set_is_ours() {
+        assert!(matches!(ours().ownership("f", "c"), Ownership::Ours { .. }));
+        assert!(matches!(ours().ownership("f", "other"), Ownership::Foreign { .. }));
+        assert!(matches!(ours().ownership("ff", "c"), Ownership::Foreign { .. }));
+        let mut rebake = ours();
+        rebake.set(keys::ROLE, "rebake");
+        assert!(matches!(rebake.ownership("f", "c"), Ownership::Foreign { .. }));
+        for key in [keys::FLEET, keys::CONTROLLER, keys::ROLE, keys::WORKER, keys::ATTEMPT] {
+            let mut tags = ours();
+            tags.0.remove(key);
+            assert!(matches!(tags.ownership("f", "c"), Ownership::Unreadable { .. }), "{key}");
+        }
+        let mut garbled = ours();
+        garbled.set(keys::WORKER, "a b\u{202e}");
+        assert!(matches!(garbled.ownership("f", "c"), Ownership::Unreadable { .. }));
+    }
+
+    #[test]
+    fn keys_can_be_read_through_instance_metadata() {
+        for (key, _) in ours().iter() {
+            assert!(!key.contains(['/', ' ']), "{key}");
+        }
+    }
+}

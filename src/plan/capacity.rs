@@ -1,0 +1,191 @@
+//! A worker that is requested: where its instance is bought, or why not yet.
+
+use chrono::{DateTime, Utc};
+
+use super::lifecycle::{Step, record, refuse};
+use super::{View, spec};
+use crate::model::{
+    Action, AttemptId, Body, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec, Offering, Ownership,
+    Phase, Worker, WorkerName,
+};
+use crate::policy::{Image, WorkerIntent};
+
+pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
+    let Some(request) = &worker.request else {
+        return Err(HeldReason::NotWanted);
+    };
+    let configured = view.intent.workers.get(name);
+    let image = configured.and_then(|c| view.intent.images.get(&c.image));
+    let (Some(configured), Some(image)) = (configured, image) else {
+        let message = format!("worker {name} is not in the configuration");
+        return refuse(name, Failure::new(Phase::Launch, FailureKind::Owner, "UnknownWorker", &message));
+    };
+    if let Some(failure) = answer_at_once(view, worker, request.at, image) {
+        return refuse(name, failure);
+    }
+    let waiting = match ready_to_launch(view, name, worker, image, launches, live) {
+        Ok(offering) => return launch(view, name, worker, configured, image, &offering),
+        Err(reason) => reason,
+    };
+    let deadline = request.at + configured.policy.launch_deadline;
+    if view.now < deadline {
+        return Err(waiting);
+    }
+    let limit = humantime::format_duration(configured.policy.launch_deadline.to_std().unwrap_or_default());
+    let (kind, code) = match &waiting {
+        HeldReason::NoCapacity { .. } => (FailureKind::Elsewhere, "NoCapacity"),
+        HeldReason::NoListing => (FailureKind::Unreachable, "NoListing"),
+        HeldReason::FleetFull { .. } => (FailureKind::Quota, "FleetFull"),
+        _ => (FailureKind::RetrySame, "LaunchDeadline"),
+    };
+    let last = view
+        .listing_failure
+        .filter(|_| waiting == HeldReason::NoListing)
+        .map(|f| format!(" ({}: {})", f.code, f.message));
+    let message = format!("no instance within {limit} (launch_deadline): {waiting}{}", last.unwrap_or_default());
+    refuse(name, Failure::new(Phase::Launch, kind, code, &message))
+}
+
+/// A failure that answers the request without another call: one that came while it waited and that
+/// another place would not mend, or one that only a person can mend and that is young.
+fn answer_at_once(view: &View<'_>, worker: &Worker, asked: DateTime<Utc>, image: &Image) -> Option<Failure> {
+    if let Some(failure) = view.listing_failure.filter(|failure| failure.kind.needs_a_person()) {
+        return Some(failure.clone());
+    }
+    let (at, failure) = worker.last_failure.as_ref()?;
+    if matches!(failure.kind, FailureKind::Elsewhere | FailureKind::AttemptOver) {
+        return None;
+    }
+    if *at >= asked {
+        return Some(failure.clone());
+    }
+    let changed = worker.attempt.as_ref().is_some_and(|attempt| spec::drifted(attempt, Some(image)));
+    (failure.kind.needs_a_person() && !changed && pause_end(view, worker, image).is_some()).then(|| failure.clone())
+}
+
+/// The end of the pause after failures in a row, while it lasts.
+fn pause_end(view: &View<'_>, worker: &Worker, image: &Image) -> Option<DateTime<Utc>> {
+    if worker.failures_in_a_row == 0 {
+        return None;
+    }
+    let attempt = worker.attempt.as_ref()?;
+    if spec::drifted(attempt, Some(image)) {
+        return None;
+    }
+    let policy =
+        view.intent.workers.values().find(|w| w.image == attempt.image).map_or(&view.intent.base_policy, |w| &w.policy);
+    let (at, _) = worker.last_failure.as_ref()?;
+    let until = *at + policy.pause_after(worker.failures_in_a_row);
+    (view.now < until).then_some(until)
+}
+
+fn ready_to_launch(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    image: &Image,
+    launches: u32,
+    live: u32,
+) -> Result<Offering, HeldReason> {
+    if let Some(id) = earlier_instance(view, name) {
+        return Err(HeldReason::EarlierInstance(id));
+    }
+    if let (Some(until), Some((_, failure))) = (pause_end(view, worker, image), &worker.last_failure) {
+        return Err(HeldReason::Pausing { until, kind: failure.kind });
+    }
+    let Some(inventory) = view.inventory.filter(|inventory| inventory.complete) else {
+        return Err(HeldReason::NoListing);
+    };
+    if let Some(id) = unexplained_instance(view, inventory, name) {
+        return Err(HeldReason::EarlierInstance(id));
+    }
+    let limit = view.intent.fleet.instances_max;
+    if live >= limit {
+        return Err(HeldReason::FleetFull { limit });
+    }
+    let offering = open_offering(view, name, image)?;
+    if launches == 0 {
+        return Err(HeldReason::Paced { until: view.launches_from });
+    }
+    Ok(offering)
+}
+
+/// An instance of this worker that may still live: its termination is not accepted yet.
+fn earlier_instance(view: &View<'_>, name: &WorkerName) -> Option<InstanceId> {
+    let departing = view.fleet.departing.iter();
+    departing
+        .filter(|(id, departing)| {
+            let ending = view.inventory.and_then(|i| i.instances.get(*id)).is_some_and(|i| i.state.is_ending());
+            departing.worker.as_ref() == Some(name) && departing.accepted.is_none() && !ending
+        })
+        .map(|(id, _)| id.clone())
+        .next()
+}
+
+/// A live instance of this worker that is neither bound nor on its way out.
+fn unexplained_instance(view: &View<'_>, inventory: &Inventory, name: &WorkerName) -> Option<InstanceId> {
+    let fleet = &view.intent.fleet;
+    let found = inventory.instances.values().find(|instance| {
+        instance.state.is_live()
+            && !view.fleet.departing.contains_key(&instance.id)
+            && matches!(instance.tags.ownership(&fleet.name, &fleet.controller), Ownership::Ours { worker, .. } if worker == *name)
+    });
+    found.map(|instance| instance.id.clone())
+}
+
+/// The first offering that was not refused a short time ago.
+fn open_offering(view: &View<'_>, name: &WorkerName, image: &Image) -> Result<Offering, HeldReason> {
+    let policy = view.policy(name);
+    let mut soonest: Option<DateTime<Utc>> = None;
+    for offering in &image.offerings {
+        let memory = view.fleet.offerings.get(&(view.cell.owner.clone(), offering.clone()));
+        let closed_until = memory.map(|memory| memory.last + policy.memory_after(memory.refusals));
+        match closed_until.filter(|until| *until > view.now) {
+            None => return Ok(offering.clone()),
+            Some(until) => soonest = Some(soonest.map_or(until, |s| s.min(until))),
+        }
+    }
+    Err(HeldReason::NoCapacity { until: soonest.unwrap_or(view.now) })
+}
+
+fn launch(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    configured: &WorkerIntent,
+    image: &Image,
+    offering: &Offering,
+) -> Step {
+    let text = format!("{}-{}", view.now.timestamp(), worker.attempts + 1);
+    let Ok(attempt) = text.parse::<AttemptId>() else {
+        return Err(HeldReason::NotWanted);
+    };
+    let spec: LaunchSpec = spec::launch_spec(view.now, view.intent, name, configured, image, offering, &attempt);
+    Ok(Action::Launch { worker: name.clone(), spec: Box::new(spec) })
+}
+
+/// A launch whose outcome is open: looked for in a complete listing first, then sent again unchanged.
+pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32) -> Step {
+    let Some(attempt) = &worker.attempt else {
+        return Err(HeldReason::NotWanted);
+    };
+    let Some(inventory) = view.inventory.filter(|inventory| inventory.complete) else {
+        return Err(HeldReason::NoListing);
+    };
+    let sent_digest = attempt.spec.as_ref().and_then(|spec| spec.user_data_digest.clone());
+    let digest = view.intent.workers.get(name).and_then(|w| w.user_data.as_ref()).map(|data| data.digest.clone());
+    if sent_digest != digest {
+        // The identical request cannot be sent any more; if the first one was heard, its instance shows by now.
+        let until = attempt.created + view.policy(name).absence_grace;
+        if inventory.observed_at < until {
+            return Err(HeldReason::SecondLook { until });
+        }
+        let message = "its user data has changed since it was sent, and no instance of it shows";
+        let failure = Failure::new(Phase::Launch, FailureKind::AttemptOver, "UserDataChanged", message);
+        return record(name, Body::LaunchRefused { worker: name.clone(), failure });
+    }
+    if launches == 0 {
+        return Err(HeldReason::Paced { until: view.launches_from });
+    }
+    Ok(Action::Relaunch { worker: name.clone() })
+}

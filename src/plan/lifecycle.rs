@@ -1,0 +1,187 @@
+//! One worker: what next.
+
+use chrono::{DateTime, Utc};
+
+use super::{View, capacity, held_call, instance_subject, spec};
+use crate::model::{
+    Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Subject, Worker,
+    WorkerName, WorkerState,
+};
+use crate::policy::{IdleTimeout, Lifecycle, OnIdle};
+
+/// What to do for a worker, or why nothing is done.
+pub(super) type Step = Result<Action, HeldReason>;
+
+pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
+    if let Some(reason) = held_call(view, &Subject::Worker(name.clone())) {
+        return Err(reason);
+    }
+    match &worker.state {
+        WorkerState::Gone { .. } if view.intent.workers.contains_key(name) => Err(HeldReason::NotWanted),
+        WorkerState::Gone { .. } => Err(HeldReason::NotConfigured),
+        WorkerState::Requested => capacity::requested(view, name, worker, launches, live),
+        WorkerState::Launching { .. } => capacity::launching(view, name, worker, launches),
+        WorkerState::Terminating { .. } => Err(HeldReason::Departing { since: worker.since }),
+        WorkerState::Registering { instance }
+        | WorkerState::Ready { instance, .. }
+        | WorkerState::Busy { instance, .. }
+        | WorkerState::Draining { instance, .. }
+        | WorkerState::Stopped { instance } => bound(view, name, worker, instance),
+    }
+}
+
+/// A decision to write down.
+pub(super) fn record(name: &WorkerName, body: Body) -> Step {
+    Ok(Action::Record { worker: name.clone(), body: Box::new(body) })
+}
+
+/// The answer to a request that cannot be met.
+pub(super) fn refuse(name: &WorkerName, failure: Failure) -> Step {
+    record(name, Body::RequestFailed { worker: name.clone(), failure })
+}
+
+/// What holds for every worker that has an instance, before its state is asked.
+fn bound(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
+    if let Some(reason) = held_call(view, &instance_subject(instance)) {
+        return Err(reason);
+    }
+    let policy = view.policy(name);
+    let end = worker.attempt.as_ref().map_or(worker.since, |attempt| attempt.created) + policy.max_lifetime;
+    if view.now >= end {
+        return terminate(name, instance, Cause::Expired);
+    }
+    if let Some(hold) = &worker.hold {
+        if view.now < hold.until {
+            return Err(HeldReason::OperatorHold { until: hold.until });
+        }
+        return record(name, Body::HoldReleased { worker: name.clone() });
+    }
+    if let Some(cause) = &worker.released
+        && !worker.stop_intended
+    {
+        return take_away(policy, name, instance, cause.clone());
+    }
+    let soft_end = end - policy.drain_deadline;
+    match &worker.state {
+        WorkerState::Registering { .. } => registering(view, name, worker, instance),
+        WorkerState::Ready { .. } | WorkerState::Busy { .. } if !view.intent.workers.contains_key(name) => {
+            drain(name, Cause::Unconfigured)
+        }
+        WorkerState::Ready { .. } | WorkerState::Busy { .. } if view.now >= soft_end => drain(name, Cause::Expired),
+        WorkerState::Ready { idle_since, .. } => ready(view, name, instance, *idle_since),
+        WorkerState::Busy { .. } => Err(HeldReason::Building { until: end }),
+        WorkerState::Draining { cause, .. } => draining(view, name, worker, instance, cause),
+        WorkerState::Stopped { .. } => stopped(view, name, worker, instance),
+        WorkerState::Requested
+        | WorkerState::Launching { .. }
+        | WorkerState::Terminating { .. }
+        | WorkerState::Gone { .. } => Err(HeldReason::NotWanted),
+    }
+}
+
+fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
+    let policy = view.policy(name);
+    let until = worker.since + policy.connect_deadline;
+    if view.now < until {
+        return Err(HeldReason::Connecting { until });
+    }
+    if worker.wanted() {
+        let waited = humantime::format_duration(policy.connect_deadline.to_std().unwrap_or_default());
+        let message =
+            format!("{instance} was launched and its worker did not connect within {waited} (connect_deadline)");
+        return refuse(name, Failure::new(Phase::Connect, FailureKind::NotConnected, "NeverConnected", &message));
+    }
+    terminate(name, instance, Cause::NeverConnected)
+}
+
+/// Idle: its master is asked to let it go, and when the master is silent it goes by itself.
+fn ready(view: &View<'_>, name: &WorkerName, instance: &InstanceId, idle_since: DateTime<Utc>) -> Step {
+    let policy = view.policy(name);
+    let IdleTimeout::After(timeout) = policy.idle_timeout else {
+        return Err(HeldReason::Idle { since: idle_since, until: None });
+    };
+    let until = idle_since + timeout;
+    if view.now < until {
+        return Err(HeldReason::Idle { since: idle_since, until: Some(until) });
+    }
+    let silent_until = (view.heard)(name) + policy.master_silence;
+    if view.now >= silent_until {
+        return take_away(policy, name, instance, Cause::Idle);
+    }
+    drain(name, Cause::Idle)
+}
+
+/// It goes once its master has let go; while the master may still use it, only its end of life ends it.
+fn draining(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, cause: &Cause) -> Step {
+    let policy = view.policy(name);
+    if worker.stop_intended {
+        return stopping(view, name, worker, instance, cause);
+    }
+    if !worker.attached {
+        return take_away(policy, name, instance, cause.clone());
+    }
+    let silent_until = (view.heard)(name) + policy.master_silence;
+    if view.now >= silent_until && worker.build.is_none() {
+        return take_away(policy, name, instance, cause.clone());
+    }
+    let until = worker.since + policy.drain_deadline;
+    if view.now >= until && worker.build.is_none() {
+        return take_away(policy, name, instance, cause.clone());
+    }
+    if view.now >= silent_until {
+        return Err(HeldReason::Building { until });
+    }
+    Err(HeldReason::Draining { until: until.min(silent_until) })
+}
+
+/// A stop is repeated while a listing younger than it still shows the instance running.
+fn stopping(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, cause: &Cause) -> Step {
+    let until = worker.since + view.policy(name).stop_deadline;
+    if view.now >= until {
+        return terminate(name, instance, Cause::StopFailed);
+    }
+    let seen = view.inventory.filter(|inventory| inventory.observed_at >= worker.since);
+    if seen.and_then(|inventory| inventory.instances.get(instance)).is_some_and(|i| i.state == InstanceState::Running) {
+        return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause: cause.clone() });
+    }
+    Err(HeldReason::Stopping { until })
+}
+
+fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
+    let Some(configured) = view.intent.workers.get(name) else {
+        return terminate(name, instance, Cause::Unconfigured);
+    };
+    let image = view.intent.images.get(&configured.image);
+    if worker.attempt.as_ref().is_some_and(|attempt| spec::drifted(attempt, image)) {
+        return terminate(name, instance, Cause::Drifted);
+    }
+    if let Some(request) = &worker.request {
+        let until = request.at + configured.policy.launch_deadline;
+        if view.now >= until {
+            let message = format!("{instance} is stopped and could not be started within launch_deadline");
+            return refuse(name, Failure::new(Phase::Launch, FailureKind::Elsewhere, "StartDeadline", &message));
+        }
+        return Ok(Action::Start { worker: name.clone(), instance: instance.clone() });
+    }
+    if configured.policy.on_idle == OnIdle::Terminate {
+        return terminate(name, instance, Cause::Lost);
+    }
+    Err(HeldReason::StoppedPool)
+}
+
+fn drain(name: &WorkerName, cause: Cause) -> Step {
+    record(name, Body::DrainOrdered { worker: name.clone(), cause })
+}
+
+fn terminate(name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
+    Ok(Action::Terminate { instance: instance.clone(), worker: Some(name.clone()), cause })
+}
+
+/// Terminates, or stops where the policy keeps a stopped instance and the cause allows it.
+fn take_away(policy: &Lifecycle, name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
+    let may_stop = matches!(cause, Cause::Released | Cause::Idle);
+    if policy.on_idle == OnIdle::Stop && may_stop {
+        return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause });
+    }
+    terminate(name, instance, cause)
+}

@@ -1,0 +1,155 @@
+//! Floor 1: decisions. Values in, values out: no call, no clock, no log.
+//!
+//! First [`facts`] says what a listing proved, which is recorded; then [`plan`] says what to do and
+//! what is left alone. Every worker of the cell and every instance of its listing stands in exactly
+//! one action or one held reason.
+
+mod capacity;
+mod instances;
+mod lifecycle;
+mod observe;
+mod report;
+mod spec;
+mod watch;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{
+    Action, Cell, Failure, Fleet, Held, HeldReason, InstanceId, Inventory, Plan, Subject, Worker, WorkerName,
+    WorkerState,
+};
+use crate::policy::{Intent, Lifecycle, WorkerIntent};
+
+pub use observe::facts;
+pub use report::{Report, WorkerReport, changes, order_of};
+pub use spec::{drifted, launch_spec};
+pub use watch::Watch;
+
+/// Everything a decision about one cell may depend on.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it holds a function")]
+pub struct View<'a> {
+    /// The time.
+    pub now: DateTime<Utc>,
+    /// Which cell.
+    pub cell: &'a Cell,
+    /// What people want.
+    pub intent: &'a Intent,
+    /// What the ledger says.
+    pub fleet: &'a Fleet,
+    /// The last listing, if one was read since the controller started.
+    pub inventory: Option<&'a Inventory>,
+    /// Why the last listing failed, if it did.
+    pub listing_failure: Option<&'a Failure>,
+    /// What several listings showed together.
+    pub watch: &'a Watch,
+    /// Subjects with a call that is not answered.
+    pub in_flight: &'a BTreeSet<Subject>,
+    /// Subjects whose refused call waits.
+    pub not_before: &'a BTreeMap<Subject, DateTime<Utc>>,
+    /// When a master last spoke for a worker; the controller's start if none has.
+    pub heard: &'a dyn Fn(&WorkerName) -> DateTime<Utc>,
+    /// How many launches may be sent now.
+    pub launches_now: u32,
+    /// When more may be sent.
+    pub launches_from: DateTime<Utc>,
+    /// Live instances of the whole fleet, launches on their way included.
+    pub live: u32,
+}
+
+impl<'a> View<'a> {
+    /// The limits that hold for a worker.
+    fn policy(&self, name: &WorkerName) -> &'a Lifecycle {
+        self.intent.workers.get(name).map_or(&self.intent.base_policy, |worker| &worker.policy)
+    }
+
+    /// The cell that a worker belongs to now: its instance's while it has one, else its configuration's.
+    fn home<'b>(&'b self, worker: Option<&'b Worker>, configured: Option<&'b WorkerIntent>) -> Option<&'b Cell> {
+        let bound = worker
+            .filter(|w| !matches!(w.state, WorkerState::Gone { .. } | WorkerState::Requested))
+            .and_then(|w| w.attempt.as_ref())
+            .map(|attempt| &attempt.cell);
+        bound
+            .or_else(|| configured.map(|c| &c.cell))
+            .or_else(|| worker.and_then(|w| w.attempt.as_ref()).map(|a| &a.cell))
+    }
+
+    /// Which instance is bound to which worker.
+    fn bound(&self) -> BTreeMap<&'a InstanceId, &'a WorkerName> {
+        let workers = self.fleet.workers.iter();
+        workers.filter_map(|(name, worker)| Some((worker.state.instance()?, name))).collect()
+    }
+
+    /// Every worker of this cell: of the configuration, of the ledger, or of both.
+    fn workers(&self) -> BTreeSet<&'a WorkerName> {
+        let names: BTreeSet<&WorkerName> = self.fleet.workers.keys().chain(self.intent.workers.keys()).collect();
+        names
+            .into_iter()
+            .filter(|name| self.home(self.fleet.workers.get(*name), self.intent.workers.get(*name)) == Some(self.cell))
+            .collect()
+    }
+}
+
+/// What to do now, and what is left alone and why.
+pub fn plan(view: &View<'_>) -> Plan {
+    let mut plan = Plan::default();
+    let mut launches = view.launches_now;
+    let mut live = view.live;
+    for name in view.workers() {
+        let fresh = Worker::unknown(DateTime::UNIX_EPOCH);
+        let worker = view.fleet.workers.get(name).unwrap_or(&fresh);
+        match lifecycle::worker(view, name, worker, launches, live) {
+            Ok(action) => {
+                if matches!(action, Action::Launch { .. } | Action::Relaunch { .. }) {
+                    launches = launches.saturating_sub(1);
+                }
+                if matches!(action, Action::Launch { .. }) {
+                    live += 1;
+                }
+                plan.actions.push(action);
+            }
+            Err(reason) => plan.held.push(Held { subject: Subject::Worker(name.clone()), reason }),
+        }
+    }
+    instances::all(view, &mut plan);
+    plan.actions.extend(instances::renewals(view));
+    plan
+}
+
+/// Whether something of the cell changes soon, so that it should be looked at often.
+pub fn in_transition(fleet: &Fleet, cell: &Cell) -> bool {
+    let departing = fleet.departing.values().any(|departing| departing.cell == *cell);
+    departing
+        || fleet.workers.values().any(|worker| {
+            let here = worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *cell);
+            here && match worker.state {
+                WorkerState::Launching { .. } | WorkerState::Registering { .. } | WorkerState::Terminating { .. } => {
+                    true
+                }
+                WorkerState::Draining { .. } => worker.stop_intended,
+                WorkerState::Requested
+                | WorkerState::Ready { .. }
+                | WorkerState::Busy { .. }
+                | WorkerState::Stopped { .. }
+                | WorkerState::Gone { .. } => false,
+            }
+        })
+}
+
+/// When the plan would differ although nothing happens.
+pub fn next_look(plan: &Plan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    plan.held.iter().filter_map(|held| held.reason.until()).filter(|until| *until > now).min()
+}
+
+fn held_call(view: &View<'_>, subject: &Subject) -> Option<HeldReason> {
+    if view.in_flight.contains(subject) {
+        return Some(HeldReason::CallInFlight);
+    }
+    view.not_before.get(subject).filter(|at| **at > view.now).map(|at| HeldReason::RetryAt { at: *at })
+}
+
+fn instance_subject(id: &InstanceId) -> Subject {
+    Subject::Instance(id.clone())
+}

@@ -1,0 +1,171 @@
+//! What a listing proves: facts for the ledger, before anything is decided.
+
+use std::collections::BTreeMap;
+
+use chrono::DateTime;
+
+use super::View;
+use crate::model::{
+    Attempt, AttemptId, Body, Cause, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory, Ownership,
+    Phase, Worker, WorkerName, WorkerState, tag_keys,
+};
+use crate::policy::OnIdle;
+
+/// What the last listing proved and the ledger does not say yet.
+pub fn facts(view: &View<'_>) -> Vec<Body> {
+    let Some(inventory) = view.inventory else {
+        return Vec::new();
+    };
+    let mut facts = Vec::new();
+    for name in view.workers() {
+        if let Some(worker) = view.fleet.workers.get(name) {
+            facts.extend(of_worker(view, inventory, name, worker));
+        }
+    }
+    facts.extend(departed(view, inventory));
+    facts.extend(adoptions(view, inventory));
+    facts
+}
+
+fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: &Worker) -> Vec<Body> {
+    let Some(id) = worker.state.instance() else {
+        return Vec::new();
+    };
+    if matches!(worker.state, WorkerState::Terminating { .. }) {
+        return Vec::new();
+    }
+    let Some(instance) = inventory.instances.get(id) else {
+        return absent(view, name, worker, id);
+    };
+    if inventory.observed_at < worker.since && !instance.state.is_ending() {
+        // The listing is older than the state: it may not know a start or a stop yet.
+        return Vec::new();
+    }
+    match &instance.state {
+        InstanceState::Running if !worker.running && !matches!(worker.state, WorkerState::Stopped { .. }) => {
+            vec![Body::Running { worker: name.clone(), instance: id.clone() }]
+        }
+        InstanceState::ShuttingDown | InstanceState::Terminated => {
+            let reason = instance.state_reason.clone().unwrap_or_else(|| "EC2 gives no reason".to_owned());
+            lost(name, worker, id, &reason)
+        }
+        InstanceState::Stopped if !matches!(worker.state, WorkerState::Stopped { .. }) => {
+            vec![Body::StopSeen { worker: name.clone(), instance: id.clone() }]
+        }
+        InstanceState::Pending
+        | InstanceState::Running
+        | InstanceState::Stopping
+        | InstanceState::Stopped
+        | InstanceState::Unknown(_) => Vec::new(),
+    }
+}
+
+/// A complete listing without it proves something only when it lasts.
+fn absent(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId) -> Vec<Body> {
+    let grace = view.policy(name).absence_grace;
+    match view.watch.missing_since(id) {
+        Some(since) if view.now >= since + grace => lost(name, worker, id, "it is in no listing any more"),
+        _ => Vec::new(),
+    }
+}
+
+/// The instance of a worker ended without us; a request that waits for it is answered.
+fn lost(name: &WorkerName, worker: &Worker, id: &InstanceId, reason: &str) -> Vec<Body> {
+    let mut facts = Vec::new();
+    if worker.wanted() && matches!(worker.state, WorkerState::Registering { .. }) {
+        let message = format!("{id} ended before its worker connected: {reason}");
+        let failure = Failure::new(Phase::Connect, FailureKind::Ended, "InstanceEnded", &message);
+        facts.push(Body::RequestFailed { worker: name.clone(), failure });
+    }
+    let reason = reason.chars().filter(|c| !c.is_control()).take(200).collect();
+    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause: Cause::Lost, reason });
+    facts
+}
+
+/// Instances whose end was intended and is seen.
+fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
+    let here = view.fleet.departing.iter().filter(|(_, departing)| departing.cell == *view.cell);
+    here.filter(|(id, departing)| match inventory.instances.get(*id) {
+        Some(instance) => instance.state == InstanceState::Terminated,
+        None => {
+            let policy = departing.worker.as_ref().map_or(&view.intent.base_policy, |name| view.policy(name));
+            view.watch.missing_since(id).is_some_and(|since| view.now >= since + policy.absence_grace)
+        }
+    })
+    .map(|(id, _)| Body::Departed { instance: id.clone() })
+    .collect()
+}
+
+/// Instances of ours that the ledger does not bind: the outcome of a launch, or a lost record.
+fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
+    let mut candidates: BTreeMap<WorkerName, Vec<(&Instance, AttemptId)>> = BTreeMap::new();
+    for instance in inventory.instances.values() {
+        let known = view.fleet.departing.contains_key(&instance.id)
+            || view.fleet.workers.values().any(|worker| worker.state.instance() == Some(&instance.id));
+        if known || instance.state.is_ending() {
+            continue;
+        }
+        if let Ownership::Ours { worker, attempt } =
+            instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller)
+        {
+            candidates.entry(worker).or_default().push((instance, attempt));
+        }
+    }
+    candidates.into_iter().filter_map(|(name, found)| adoption(view, inventory, &name, &found)).collect()
+}
+
+fn adoption(
+    view: &View<'_>,
+    inventory: &Inventory,
+    name: &WorkerName,
+    found: &[(&Instance, AttemptId)],
+) -> Option<Body> {
+    let fresh = Worker::unknown(DateTime::UNIX_EPOCH);
+    let worker = view.fleet.workers.get(name).unwrap_or(&fresh);
+    match &worker.state {
+        WorkerState::Launching { .. } => {
+            let ours = &worker.attempt.as_ref()?.id;
+            let (instance, _) = found.iter().find(|(_, attempt)| attempt == ours)?;
+            Some(Body::Launched { worker: name.clone(), instance: instance.id.clone() })
+        }
+        WorkerState::Gone { .. } | WorkerState::Requested => {
+            let gone = matches!(worker.state, WorkerState::Gone { .. });
+            if gone && inventory.observed_at < worker.since {
+                // It may have ended since: the state is younger than what was seen.
+                return None;
+            }
+            let configured = view.intent.workers.get(name)?;
+            let keeps_stopped = configured.policy.on_idle == OnIdle::Stop;
+            let usable = found.iter().filter(|(instance, _)| {
+                instance.state.is_live() || (keeps_stopped && instance.state == InstanceState::Stopped)
+            });
+            let (instance, attempt) =
+                usable.max_by_key(|(instance, _)| (instance.tags.time(tag_keys::CREATED), instance.id.clone()))?;
+            Some(adopted(view, name, configured, instance, attempt))
+        }
+        WorkerState::Registering { .. }
+        | WorkerState::Ready { .. }
+        | WorkerState::Busy { .. }
+        | WorkerState::Draining { .. }
+        | WorkerState::Terminating { .. }
+        | WorkerState::Stopped { .. } => None,
+    }
+}
+
+fn adopted(
+    view: &View<'_>,
+    name: &WorkerName,
+    configured: &crate::policy::WorkerIntent,
+    instance: &Instance,
+    attempt: &AttemptId,
+) -> Body {
+    let image = instance.tags.get(tag_keys::IMAGE).and_then(|text| text.parse().ok());
+    let attempt = Attempt {
+        id: attempt.clone(),
+        cell: view.cell.clone(),
+        image: image.unwrap_or_else(|| configured.image.clone()),
+        created: instance.tags.time(tag_keys::CREATED).or(instance.launch_time).unwrap_or(view.now),
+        spec: None,
+    };
+    Body::Adopted { worker: name.clone(), attempt: Box::new(attempt), instance: instance.id.clone() }
+}

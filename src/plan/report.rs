@@ -1,0 +1,79 @@
+//! What a master says of its workers, as facts for the ledger, and what it is asked to do.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Body, BuildId, Cause, Fleet, RequestId, Worker, WorkerName, WorkerState};
+
+/// Everything a master knows of its latent workers at one moment. Said whole each time, so that a
+/// lost report costs one period and nothing else.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// By worker.
+    pub workers: BTreeMap<WorkerName, WorkerReport>,
+}
+
+/// What a master knows of one worker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerReport {
+    /// The last request the master made for it, if it remembers one.
+    pub request: Option<RequestId>,
+    /// Whether the master wants it.
+    pub wanted: bool,
+    /// Whether it is connected.
+    pub attached: bool,
+    /// The build it runs.
+    pub build: Option<BuildId>,
+}
+
+/// What changed, by this report.
+pub fn changes(fleet: &Fleet, report: &Report) -> Vec<Body> {
+    let mut all = Vec::new();
+    for (name, said) in &report.workers {
+        if let Some(worker) = fleet.workers.get(name) {
+            all.extend(of_worker(name, worker, said));
+        }
+    }
+    all
+}
+
+fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport) -> Vec<Body> {
+    let mut all = Vec::new();
+    let in_service = match worker.state {
+        WorkerState::Registering { .. }
+        | WorkerState::Ready { .. }
+        | WorkerState::Busy { .. }
+        | WorkerState::Draining { .. } => true,
+        WorkerState::Requested
+        | WorkerState::Launching { .. }
+        | WorkerState::Terminating { .. }
+        | WorkerState::Stopped { .. }
+        | WorkerState::Gone { .. } => false,
+    };
+    if in_service && !worker.stop_intended {
+        if said.attached && !worker.attached {
+            all.push(Body::Attached { worker: name.clone() });
+        }
+        match (&said.build, &worker.build) {
+            (Some(build), now) if said.attached && Some(build) != now.as_ref() => {
+                all.push(Body::BuildStarted { worker: name.clone(), build: build.clone() });
+            }
+            (None, Some(_)) if said.attached => all.push(Body::BuildFinished { worker: name.clone() }),
+            _ => {}
+        }
+        if !said.attached && worker.attached {
+            all.push(Body::Detached { worker: name.clone() });
+        }
+    }
+    // A stop that was never heard: the master no longer wants what it asked for by this very request.
+    let same_request = said.request.is_some() && said.request == worker.last_request;
+    let something_left = worker.request.is_some() || in_service;
+    if !said.wanted && !said.attached && same_request && something_left && worker.released.is_none() {
+        all.push(Body::Released { worker: name.clone(), cause: Cause::Released });
+    }
+    all
+}
+
+/// What a master is asked to do with a worker: `drain` means to let it go when no build runs on it.
+pub fn order_of(worker: &Worker) -> Option<&'static str> {
+    matches!(worker.state, WorkerState::Draining { .. }).then_some("drain")
+}

@@ -1,0 +1,54 @@
+//! A parsed TOML file that remembers where everything stands.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::problem::{Origin, Problem, Problems};
+
+/// A parsed TOML file.
+#[derive(Debug)]
+pub(super) struct Document<'a> {
+    pub(super) file: &'a str,
+    pub(super) text: &'a str,
+    pub(super) root: Spanned<DeTable<'a>>,
+}
+
+impl<'a> Document<'a> {
+    /// Parses a file; what cannot be read goes to `problems`, the rest is kept.
+    pub(super) fn parse(file: &'a str, text: &'a str, problems: &mut Problems) -> Self {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        for error in errors {
+            problems.push(Problem {
+                at: place(file, text, &error.span().unwrap_or(0..0)),
+                key: "syntax".to_owned(),
+                value: None,
+                message: error.message().replace('\n', " "),
+                cure: "see https://toml.io for the form of a TOML file".to_owned(),
+            });
+        }
+        Self { file, text, root }
+    }
+
+    pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
+        place(self.file, self.text, span)
+    }
+
+    /// The source text of a value, on one line and not too long.
+    pub(super) fn excerpt(&self, span: &Range<usize>) -> String {
+        let raw = self.text.get(span.clone()).unwrap_or_default();
+        let line: String = raw.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        if line.chars().count() > 60 { line.chars().take(57).chain("...".chars()).collect() } else { line }
+    }
+}
+
+fn place(file: &str, text: &str, span: &Range<usize>) -> Origin {
+    let before = text.get(..span.start.min(text.len())).unwrap_or_default();
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    Origin {
+        file: file.to_owned(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+    }
+}

@@ -1,0 +1,257 @@
+//! `latent.toml`: the fleet, its owners, its workers.
+
+use chrono::TimeDelta;
+
+use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
+use super::problem::Problems;
+use super::reader::{Layer, Located, Reader};
+use super::secret::{self, SecretRef};
+use crate::model::{ImageName, OwnerName, PolicyName};
+
+/// `[fleet]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetSettings {
+    /// The fleet's name.
+    pub name: String,
+    /// This controller's id.
+    pub controller: String,
+    /// The ledger's file.
+    pub ledger: String,
+    /// Where workers find the master.
+    pub master: Option<String>,
+    /// The most live instances.
+    pub instances_max: u32,
+}
+
+/// `[link]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The Unix socket.
+    pub socket: String,
+    /// A TCP address to listen on as well.
+    pub listen: Option<std::net::SocketAddr>,
+    /// The token for it.
+    pub token: Option<SecretRef>,
+}
+
+/// `[polling]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Polling {
+    /// While something is in transition.
+    pub fast: TimeDelta,
+    /// Otherwise.
+    pub slow: TimeDelta,
+}
+
+/// How to act in an owner's account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credentials {
+    /// Assume a role of the owner.
+    AssumeRole {
+        /// Its ARN.
+        arn: String,
+        /// What its trust policy demands.
+        external_id: Option<String>,
+        /// The profile that may assume it; the environment if none.
+        profile: Option<String>,
+    },
+    /// A profile of the shared configuration.
+    Profile(String),
+    /// What the environment offers.
+    Environment,
+}
+
+/// `[owner.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The account number.
+    pub account: String,
+    /// How to act in it.
+    pub credentials: Credentials,
+    /// Whom to tell.
+    pub contact: Option<String>,
+    /// Another address of the API.
+    pub endpoint: Option<String>,
+}
+
+/// `[worker.NAME]`, before its references are followed.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    pub(super) owner: Option<Located<OwnerName>>,
+    pub(super) image: Located<ImageName>,
+    pub(super) policy: Option<Located<PolicyName>>,
+    pub(super) password: Option<SecretRef>,
+}
+
+/// `[defaults]`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Defaults {
+    pub(super) policy: Option<Located<PolicyName>>,
+    pub(super) owner: Option<Located<OwnerName>>,
+}
+
+pub(super) fn fleet(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<FleetSettings> {
+    let mut reader = Reader::new(layers, FLEET_KEYS, "fleet", problems);
+    let name = identifier(&mut reader, "name");
+    let controller = identifier(&mut reader, "controller");
+    let ledger = reader.text("ledger");
+    let master = reader.text("master");
+    if let Some(master) = &master
+        && !master.value.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+    {
+        reader.report(
+            master.at.clone(),
+            "master",
+            Some(format!("{:?}", master.value)),
+            "is not host:port",
+            "write it as \"buildbot.example.org:9989\"",
+        );
+    }
+    let instances_max = reader.count("instances_max");
+    reader.finish();
+    Some(FleetSettings {
+        name: name?,
+        controller: controller?,
+        ledger: ledger?.value,
+        master: master.map(|text| text.value),
+        instances_max: instances_max?.value,
+    })
+}
+
+/// A text that becomes a tag value, a file name and a filter: letters, digits, `-`, `_`, `.`.
+fn identifier(reader: &mut Reader<'_, '_>, key: &'static str) -> Option<String> {
+    reader.parsed::<OwnerName>(key).map(|name| name.value.to_string())
+}
+
+pub(super) fn link(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<Link> {
+    let mut reader = Reader::new(layers, LINK_KEYS, "link", problems);
+    let socket = reader.text("socket");
+    let listen = reader.parsed("listen");
+    let token = secret::read(&mut reader, "token");
+    if let (Some(listen), None) = (&listen, &token) {
+        let Located { value, at }: &Located<std::net::SocketAddr> = listen;
+        reader.report(
+            at.clone(),
+            "listen",
+            Some(format!("\"{value}\"")),
+            "needs a token",
+            "add token = { file = \"PATH\" } or { env = \"NAME\" }",
+        );
+    }
+    reader.finish();
+    Some(Link { socket: socket?.value, listen: listen.map(|l| l.value), token })
+}
+
+pub(super) fn polling(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<Polling> {
+    let mut reader = Reader::new(layers, POLLING_KEYS, "polling", problems);
+    let (fast, slow) = (reader.span("fast"), reader.span("slow"));
+    if let (Some(fast), Some(slow)) = (&fast, &slow)
+        && fast.value > slow.value
+    {
+        reader.report(fast.at.clone(), "fast", None, "is longer than slow", "make fast the shorter of the two");
+    }
+    reader.finish();
+    Some(Polling { fast: fast?.value, slow: slow?.value })
+}
+
+pub(super) fn defaults(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Defaults {
+    let mut reader = Reader::new(layers, DEFAULTS_KEYS, "defaults", problems);
+    let defaults = Defaults { policy: reader.parsed("policy"), owner: reader.parsed("owner") };
+    reader.finish();
+    defaults
+}
+
+pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
+    let account = reader.text("account");
+    if let Some(account) = &account
+        && !(account.value.len() == 12 && account.value.chars().all(|c| c.is_ascii_digit()))
+    {
+        reader.report(
+            account.at.clone(),
+            "account",
+            Some(format!("{:?}", account.value)),
+            "is not an account number",
+            "write its 12 digits in quotes, leading zeros included",
+        );
+    }
+    let contact = reader.text("contact");
+    let endpoint = reader.text("endpoint");
+    if let Some(endpoint) = &endpoint
+        && !(endpoint.value.starts_with("http://") || endpoint.value.starts_with("https://"))
+    {
+        reader.report(
+            endpoint.at.clone(),
+            "endpoint",
+            Some(format!("{:?}", endpoint.value)),
+            "is not an http address",
+            "write http://host:port or https://host",
+        );
+    }
+    let credentials = reader.table("credentials").and_then(|layer| {
+        let mut below = reader.below(layer, CREDENTIALS_KEYS, "credentials");
+        let result = credentials(&mut below);
+        let shown = below.finish();
+        reader.shown.extend(shown);
+        result
+    });
+    Some(Owner {
+        account: account?.value,
+        credentials: credentials?,
+        contact: contact.map(|text| text.value),
+        endpoint: endpoint.map(|text| text.value),
+    })
+}
+
+fn credentials(reader: &mut Reader<'_, '_>) -> Option<Credentials> {
+    let (role, external_id) = (reader.text("assume_role"), reader.text("external_id"));
+    let (profile, environment) = (reader.text("profile"), reader.flag("environment"));
+    if let Some(role) = &role
+        && !(role.value.starts_with("arn:") && role.value.contains(":role/"))
+    {
+        reader.report(
+            role.at.clone(),
+            "assume_role",
+            Some(format!("{:?}", role.value)),
+            "is not a role's ARN",
+            "write it as arn:aws:iam::123456789012:role/NAME",
+        );
+        return None;
+    }
+    if let (Some(id), None) = (&external_id, &role) {
+        reader.report(
+            id.at.clone(),
+            "external_id",
+            None,
+            "is of no use without assume_role",
+            "add assume_role, or remove it",
+        );
+        return None;
+    }
+    let environment = environment.is_some_and(|flag| flag.value);
+    match (role, profile, environment) {
+        (Some(role), profile, false) => Some(Credentials::AssumeRole {
+            arn: role.value,
+            external_id: external_id.map(|id| id.value),
+            profile: profile.map(|p| p.value),
+        }),
+        (None, Some(profile), false) => Some(Credentials::Profile(profile.value)),
+        (None, None, true) => Some(Credentials::Environment),
+        _ => {
+            let at = reader.table_origin();
+            reader.report(
+                at,
+                "assume_role",
+                None,
+                "exactly one way to act must be given",
+                "write assume_role (with external_id), profile, or environment = true",
+            );
+            None
+        }
+    }
+}
+
+pub(super) fn worker(reader: &mut Reader<'_, '_>) -> Option<WorkerSettings> {
+    let (owner, image, policy) = (reader.parsed("owner"), reader.parsed("image"), reader.parsed("policy"));
+    let password = secret::read(reader, "password");
+    Some(WorkerSettings { owner, image: image?, policy, password })
+}

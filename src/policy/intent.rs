@@ -1,0 +1,444 @@
+//! Everything people want, with every reference followed and checked.
+
+use std::collections::BTreeMap;
+
+use super::document::Document;
+use super::fleet::{self, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
+use super::image::{Identity, Image};
+use super::key::{OWNER_KEYS, WORKER_KEYS};
+use super::lifecycle::Lifecycle;
+use super::load::Sources;
+use super::problem::{Origin, Problem, Problems};
+use super::reader::{Layer, Located, Reader, named, top};
+use super::secret::{Secret, SecretRef};
+use super::user_data::{Names, UserData};
+use crate::model::{Cell, ImageName, OwnerName, PolicyName, WorkerName};
+
+/// A value that holds, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The key with its table.
+    pub key: String,
+    /// The value as it is written.
+    pub value: String,
+    /// Where.
+    pub at: Origin,
+}
+
+/// A worker with its references followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerIntent {
+    /// Who pays, and where.
+    pub cell: Cell,
+    /// The manifest's name.
+    pub image: ImageName,
+    /// The limits of its life.
+    pub policy: Lifecycle,
+    /// The password by reference.
+    pub password: Option<SecretRef>,
+    /// Its user data, once secrets were read; see [`Intent::render_user_data`].
+    pub user_data: Option<UserData>,
+    /// Every value that holds for it.
+    pub shown: Vec<Shown>,
+}
+
+/// Everything people want.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Intent {
+    /// The fleet.
+    pub fleet: FleetSettings,
+    /// The controller's interface.
+    pub link: Link,
+    /// How often to look.
+    pub polling: Polling,
+    /// The owners.
+    pub owners: BTreeMap<OwnerName, Owner>,
+    /// The manifests.
+    pub images: BTreeMap<ImageName, Image>,
+    /// The workers.
+    pub workers: BTreeMap<WorkerName, WorkerIntent>,
+    /// The limits for what is in the ledger or the cloud but in no file any more.
+    pub base_policy: Lifecycle,
+}
+
+type Known<T> = (T, Vec<Shown>);
+
+impl Intent {
+    /// Parses and cross-checks everything; every problem of every file is reported.
+    pub fn parse(sources: &Sources) -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let built_in = Document::parse("built-in default", super::DEFAULT_TOML, &mut problems);
+        let main = Document::parse(&sources.main.0, &sources.main.1, &mut problems);
+        unknown_sections(&main, &mut problems);
+        let policy_documents: Vec<_> = documents(&sources.policies, &mut problems);
+        let image_documents: Vec<_> = documents(&sources.images, &mut problems);
+
+        let fleet = fleet::fleet(layers(&[&main, &built_in], "fleet"), &mut problems);
+        let link = fleet::link(layers(&[&main, &built_in], "link"), &mut problems);
+        let polling = fleet::polling(layers(&[&main, &built_in], "polling"), &mut problems);
+        let defaults = fleet::defaults(layers(&[&main, &built_in], "defaults"), &mut problems);
+        let owners = owners(&main, &mut problems);
+        let images = images(&image_documents, &mut problems);
+        let base_layers = layers(&[&main, &built_in], "policy");
+        let base_policy = Lifecycle::read(base_layers.clone(), "policy", &mut problems);
+        let policies = policies(&policy_documents, &base_layers, &mut problems);
+        let settings = worker_settings(&main, &mut problems);
+        let mut workers = BTreeMap::new();
+        for (name, (at, settings, shown)) in settings {
+            let linked = Linker {
+                sources,
+                defaults: &defaults,
+                owners: &owners,
+                images: &images,
+                policies: &policies,
+                base: base_policy.as_ref(),
+                problems: &mut problems,
+            }
+            .link(&name, &at, settings, shown);
+            workers.extend(linked.map(|worker| (name, worker)));
+        }
+        one_worker_per_baked_image(&workers, &images, &mut problems);
+        let found = (fleet, link, polling, base_policy);
+        let (Some(fleet), Some(link), Some(polling), Some((base_policy, _))) = found else {
+            return Err(problems);
+        };
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let owners = owners.into_iter().map(|(name, (owner, _))| (name, owner)).collect();
+        let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
+        Ok(Self { fleet, link, polling, owners, images, workers, base_policy })
+    }
+
+    /// Reads the secrets that the user data needs and renders it. `resolve` gets each reference.
+    pub fn render_user_data(
+        &mut self,
+        sources: &Sources,
+        resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
+    ) -> Result<(), Problems> {
+        let mut problems = Problems::default();
+        for (name, worker) in &mut self.workers {
+            let Some(image) = self.images.get(&worker.image) else {
+                continue;
+            };
+            let (Some(file), Some(at)) = (&image.user_data, &image.user_data_at) else {
+                continue;
+            };
+            let problem = |message: String, cure: &str| Problem {
+                at: at.clone(),
+                key: format!("user_data of worker {name}"),
+                value: Some(format!("{file:?}")),
+                message,
+                cure: cure.to_owned(),
+            };
+            let password = match worker.password.as_ref().map(&resolve).transpose() {
+                Ok(password) => password,
+                Err(why) => {
+                    problems.push(problem(
+                        format!("needs the worker's password: {why}"),
+                        "provide it where the controller runs",
+                    ));
+                    continue;
+                }
+            };
+            let names = Names {
+                fleet: &self.fleet.name,
+                owner: &worker.cell.owner,
+                worker: name,
+                image: &worker.image,
+                master: self.fleet.master.as_deref(),
+                password: password.as_ref(),
+            };
+            let template = sources.templates.get(file).map_or("", String::as_str);
+            match UserData::render(template, &names) {
+                Ok(data) => worker.user_data = Some(data),
+                Err(why) => problems.push(problem(
+                    format!("cannot be rendered: {why}"),
+                    "known names: fleet, owner, worker, image, master, master_host, master_port, password; filter: sh",
+                )),
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+}
+
+fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
+    const SECTIONS: [&str; 7] = ["fleet", "link", "polling", "defaults", "owner", "worker", "policy"];
+    for (key, _) in main.root.get_ref().iter() {
+        let name: &str = key.get_ref();
+        if !SECTIONS.contains(&name) {
+            problems.push(Problem {
+                at: main.origin(&key.span()),
+                key: name.to_owned(),
+                value: None,
+                message: "is not a known section".to_owned(),
+                cure: format!("known sections: {}", SECTIONS.join(", ")),
+            });
+        }
+    }
+}
+
+fn documents<'a>(files: &'a [(String, String, String)], problems: &mut Problems) -> Vec<(&'a str, Document<'a>)> {
+    files.iter().map(|(stem, file, text)| (stem.as_str(), Document::parse(file, text, problems))).collect()
+}
+
+/// The layers `[name]` of these documents; a document without it contributes none.
+fn layers<'a>(documents: &[&'a Document<'a>], name: &str) -> Vec<Layer<'a>> {
+    let found = documents.iter().filter_map(|document| {
+        let value = document.root.get_ref().get(name)?;
+        Some(Layer { document, table: value.get_ref().as_table()?, span: (value.span().start, value.span().end) })
+    });
+    found.collect()
+}
+
+fn owners(main: &Document<'_>, problems: &mut Problems) -> BTreeMap<OwnerName, Known<Owner>> {
+    let mut owners = BTreeMap::new();
+    for (key, layer) in named(main, "owner", problems) {
+        let path = format!("owner.{}", key.get_ref());
+        let mut reader = Reader::new(vec![layer], OWNER_KEYS, &path, problems);
+        let owner = fleet::owner(&mut reader);
+        let shown = reader.finish();
+        if let (Some(name), Some(owner)) = (name_of(main, key, "owner", problems), owner) {
+            owners.insert(name, (owner, shown));
+        }
+    }
+    owners
+}
+
+fn worker_settings(
+    main: &Document<'_>,
+    problems: &mut Problems,
+) -> BTreeMap<WorkerName, (Origin, WorkerSettings, Vec<Shown>)> {
+    let mut workers = BTreeMap::new();
+    for (key, layer) in named(main, "worker", problems) {
+        let path = format!("worker.{}", key.get_ref());
+        let mut reader = Reader::new(vec![layer], WORKER_KEYS, &path, problems);
+        let settings = fleet::worker(&mut reader);
+        let shown = reader.finish();
+        if let (Some(name), Some(settings)) = (name_of(main, key, "worker", problems), settings) {
+            workers.insert(name, (main.origin(&key.span()), settings, shown));
+        }
+    }
+    workers
+}
+
+fn name_of<T: std::str::FromStr<Err = crate::model::IdError>>(
+    document: &Document<'_>,
+    key: &toml::Spanned<std::borrow::Cow<'_, str>>,
+    section: &str,
+    problems: &mut Problems,
+) -> Option<T> {
+    match key.get_ref().parse() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            problems.push(Problem {
+                at: document.origin(&key.span()),
+                key: section.to_owned(),
+                value: Some(format!("{:?}", key.get_ref())),
+                message: error.to_string(),
+                cure: "choose another name".to_owned(),
+            });
+            None
+        }
+    }
+}
+
+fn stem_name<T: std::str::FromStr<Err = crate::model::IdError>>(
+    stem: &str,
+    document: &Document<'_>,
+    problems: &mut Problems,
+) -> Option<T> {
+    match stem.parse() {
+        Ok(name) => Some(name),
+        Err(error) => {
+            problems.push(Problem {
+                at: document.origin(&(0..0)),
+                key: "file name".to_owned(),
+                value: Some(format!("{stem:?}")),
+                message: error.to_string(),
+                cure: "rename the file".to_owned(),
+            });
+            None
+        }
+    }
+}
+
+fn images<'a>(documents: &'a [(&'a str, Document<'a>)], problems: &mut Problems) -> BTreeMap<ImageName, Known<Image>> {
+    let mut images = BTreeMap::new();
+    for (stem, document) in documents {
+        let image = Image::read(top(document), problems);
+        if let (Some(name), Some(image)) = (stem_name(stem, document, problems), image) {
+            images.insert(name, image);
+        }
+    }
+    images
+}
+
+fn policies<'a>(
+    documents: &'a [(&'a str, Document<'a>)],
+    base: &[Layer<'a>],
+    problems: &mut Problems,
+) -> BTreeMap<PolicyName, Known<Lifecycle>> {
+    let mut policies = BTreeMap::new();
+    for (stem, document) in documents {
+        let mut layers = vec![top(document)];
+        layers.extend(base.iter().copied());
+        let policy = Lifecycle::read(layers, "", problems);
+        if let (Some(name), Some(policy)) = (stem_name(stem, document, problems), policy) {
+            policies.insert(name, policy);
+        }
+    }
+    policies
+}
+
+/// Follows the references of one worker.
+struct Linker<'a> {
+    sources: &'a Sources,
+    defaults: &'a Defaults,
+    owners: &'a BTreeMap<OwnerName, Known<Owner>>,
+    images: &'a BTreeMap<ImageName, Known<Image>>,
+    policies: &'a BTreeMap<PolicyName, Known<Lifecycle>>,
+    base: Option<&'a Known<Lifecycle>>,
+    problems: &'a mut Problems,
+}
+
+impl Linker<'_> {
+    fn link(
+        mut self,
+        name: &WorkerName,
+        at: &Origin,
+        settings: WorkerSettings,
+        mut shown: Vec<Shown>,
+    ) -> Option<WorkerIntent> {
+        let image = self.find(name, "image", &settings.image, self.images, self.sources.images.len(), "amis");
+        let policy_name = settings.policy.as_ref().or(self.defaults.policy.as_ref());
+        let policy = match policy_name {
+            Some(wanted) => self.find(name, "policy", wanted, self.policies, self.sources.policies.len(), "policies"),
+            None => self.base,
+        };
+        let (image, image_shown) = image?;
+        let owner = settings.owner.as_ref().or(self.defaults.owner.as_ref());
+        if let Some(owner) = owner
+            && owner.value != image.owner
+        {
+            let message = format!("image {} belongs to {} ({})", settings.image.value, image.owner, image.owner_at);
+            self.complain(
+                &owner.at,
+                name,
+                "owner",
+                owner.value.to_string(),
+                message,
+                "name the image's owner, or another image",
+            );
+        }
+        if !self.owners.contains_key(&image.owner) {
+            let message = format!("owner {} has no section in latent.toml", image.owner);
+            self.complain(
+                &image.owner_at,
+                name,
+                "owner",
+                image.owner.to_string(),
+                message,
+                &format!("add [owner.{}], or correct the name", image.owner),
+            );
+        }
+        if image.identity == Identity::Injected && settings.password.is_none() {
+            let message = format!("image {} injects the identity, and there is no password", settings.image.value);
+            self.complain(
+                at,
+                name,
+                "password",
+                "(absent)".to_owned(),
+                message,
+                "add password = { env = \"NAME\" } or { file = \"PATH\" }",
+            );
+        }
+        if let (Some(file), Some(at)) = (&image.user_data, &image.user_data_at)
+            && !self.sources.templates.contains_key(file)
+        {
+            self.complain(
+                at,
+                name,
+                "user_data",
+                file.clone(),
+                "there is no such file in amis/".to_owned(),
+                "create it, or correct the name",
+            );
+        }
+        let (policy, policy_shown) = policy?;
+        shown.extend(self.owners.get(&image.owner).into_iter().flat_map(|(_, shown)| shown.clone()));
+        shown.extend(image_shown.iter().cloned().map(|s| Shown { key: format!("image.{}", s.key), ..s }));
+        shown.extend(
+            policy_shown
+                .iter()
+                .cloned()
+                .map(|s| Shown { key: format!("policy.{}", s.key.trim_start_matches("policy.")), ..s }),
+        );
+        Some(WorkerIntent {
+            cell: Cell { owner: image.owner.clone(), region: image.region.clone() },
+            image: settings.image.value,
+            policy: policy.clone(),
+            password: settings.password,
+            user_data: None,
+            shown,
+        })
+    }
+
+    fn find<'k, K: Ord + ToString, V>(
+        &mut self,
+        worker: &WorkerName,
+        key: &str,
+        wanted: &Located<K>,
+        known: &'k BTreeMap<K, V>,
+        files: usize,
+        folder: &str,
+    ) -> Option<&'k V> {
+        let found = known.get(&wanted.value);
+        // A file that is there but has mistakes is reported by those; only a missing one is reported here.
+        if found.is_none() && known.len() == files {
+            let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+            let cure = if names.is_empty() {
+                format!("add {folder}/{}.toml", wanted.value.to_string())
+            } else {
+                format!("add {folder}/{}.toml, or name one of: {}", wanted.value.to_string(), names.join(", "))
+            };
+            self.complain(&wanted.at, worker, key, wanted.value.to_string(), format!("there is no such {key}"), &cure);
+        }
+        found
+    }
+
+    fn complain(&mut self, at: &Origin, worker: &WorkerName, key: &str, value: String, message: String, cure: &str) {
+        self.problems.push(Problem {
+            at: at.clone(),
+            key: format!("worker.{worker}.{key}"),
+            value: Some(format!("{value:?}")),
+            message,
+            cure: cure.to_owned(),
+        });
+    }
+}
+
+/// Two workers on one baked image would share one name and password.
+fn one_worker_per_baked_image(
+    workers: &BTreeMap<WorkerName, WorkerIntent>,
+    images: &BTreeMap<ImageName, Known<Image>>,
+    problems: &mut Problems,
+) {
+    let mut first: BTreeMap<&ImageName, &WorkerName> = BTreeMap::new();
+    for (name, worker) in workers {
+        let baked = images.get(&worker.image).is_some_and(|(image, _)| image.identity == Identity::Baked);
+        if !baked {
+            continue;
+        }
+        if let Some(other) = first.insert(&worker.image, name) {
+            let at = worker.shown.iter().find(|s| s.key.ends_with(".image")).map(|s| s.at.clone());
+            problems.push(Problem {
+                at: at.unwrap_or_else(|| Origin { file: "latent.toml".to_owned(), line: 1, column: 1 }),
+                key: format!("worker.{name}.image"),
+                value: Some(format!("\"{}\"", worker.image)),
+                message: format!("the image has one baked identity, and worker {other} uses it"),
+                cure: "give each worker its own image, or write identity = \"injected\" in the manifest".to_owned(),
+            });
+        }
+    }
+}

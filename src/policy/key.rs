@@ -1,0 +1,183 @@
+//! Every key of the configuration: the one list behind reading, `latent config schema`, and the
+//! test that each key is documented in `default.toml`.
+
+/// What a value must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// Several texts.
+    Texts,
+    /// A length of time with its unit, such as `"10m"`; `"never"` only where `never` is true.
+    Duration {
+        /// Whether `"never"` is a value.
+        never: bool,
+    },
+    /// A whole number within bounds.
+    Count {
+        /// The least.
+        min: u32,
+        /// The greatest.
+        max: u32,
+    },
+    /// `true` or `false`.
+    Bool,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// One or several of these words.
+    Choices(&'static [&'static str]),
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// A list of tables with these keys.
+    Tables(&'static [Key]),
+}
+
+/// One key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// What its value must be.
+    pub kind: Kind,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it means, in one sentence.
+    pub doc: &'static str,
+}
+
+const fn must(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, required: true, doc }
+}
+
+const fn may(name: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, kind, required: false, doc }
+}
+
+const SPAN: Kind = Kind::Duration { never: false };
+
+/// `[fleet]` of `latent.toml`.
+pub const FLEET_KEYS: &[Key] = &[
+    must("name", Kind::Text, "The fleet's name: every instance carries it, every listing filters on it."),
+    must("controller", Kind::Text, "This controller's id: it changes only what carries it."),
+    may("ledger", Kind::Text, "The ledger's file, relative to latent.toml."),
+    may("master", Kind::Text, "host:port where workers find the master; user data templates use it."),
+    may("instances_max", Kind::Count { min: 1, max: 100_000 }, "The most instances that may live at once."),
+];
+
+/// `[link]` of `latent.toml`.
+pub const LINK_KEYS: &[Key] = &[
+    may("socket", Kind::Text, "The controller's Unix socket, relative to latent.toml; mode 0600."),
+    may("listen", Kind::Text, "Also listen here, as host:port; needs a token."),
+    may("token", Kind::Table(SECRET_KEYS), "The bearer token that TCP clients must show."),
+];
+
+/// `[polling]` of `latent.toml`.
+pub const POLLING_KEYS: &[Key] = &[
+    may("fast", SPAN, "Time between listings of a cell while something is in transition."),
+    may("slow", SPAN, "Time between listings of a cell otherwise."),
+];
+
+/// `[defaults]` of `latent.toml`.
+pub const DEFAULTS_KEYS: &[Key] = &[
+    may("policy", Kind::Text, "The policy of workers that name none."),
+    may("owner", Kind::Text, "The owner of workers that name none."),
+];
+
+/// A secret by reference.
+pub const SECRET_KEYS: &[Key] = &[
+    may("env", Kind::Text, "The environment variable that holds it."),
+    may("file", Kind::Text, "The file that holds it, relative to latent.toml."),
+];
+
+/// `credentials` of an owner.
+pub const CREDENTIALS_KEYS: &[Key] = &[
+    may("assume_role", Kind::Text, "The ARN of the owner's role to assume."),
+    may("external_id", Kind::Text, "The external id that the role's trust policy demands."),
+    may("profile", Kind::Text, "A profile of the shared AWS configuration."),
+    may("environment", Kind::Bool, "Take what the environment offers: variables, container or instance role."),
+];
+
+/// `[owner.NAME]` of `latent.toml`.
+pub const OWNER_KEYS: &[Key] = &[
+    must("account", Kind::Text, "The owner's AWS account number: 12 digits, quoted."),
+    must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account; never a key itself."),
+    may("contact", Kind::Text, "Whom to tell when something needs the owner."),
+    may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
+];
+
+/// `[worker.NAME]` of `latent.toml`.
+pub const WORKER_KEYS: &[Key] = &[
+    may("owner", Kind::Text, "Who pays; the image's owner if not given."),
+    must("image", Kind::Text, "The image manifest: the stem of a file in amis/."),
+    may("policy", Kind::Text, "The lifecycle policy: the stem of a file in policies/."),
+    may("password", Kind::Table(SECRET_KEYS), "The worker's password at the master, for injected identities."),
+];
+
+/// One entry of `subnets`.
+pub const SUBNET_KEYS: &[Key] =
+    &[must("id", Kind::Text, "The subnet's id."), must("zone", Kind::Text, "The zone it lies in.")];
+
+/// One entry of `block_devices`.
+pub const BLOCK_DEVICE_KEYS: &[Key] = &[
+    must("device", Kind::Text, "The device name, such as /dev/sda1."),
+    may("size_gib", Kind::Count { min: 1, max: 65_536 }, "The size in GiB."),
+    may("type", Kind::Choice(&["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"]), "The EBS volume type."),
+    may("encrypted", Kind::Bool, "Whether the volume is encrypted."),
+];
+
+/// `amis/NAME.toml`.
+pub const IMAGE_KEYS: &[Key] = &[
+    must("owner", Kind::Text, "Whose account launches it."),
+    must("region", Kind::Text, "The region of the AMI."),
+    must("ami", Kind::Text, "The AMI's id."),
+    may("platform", Kind::Choice(&["linux", "windows", "macos", "freebsd"]), "What runs on it."),
+    may("architecture", Kind::Choice(&["x86_64", "arm64"]), "The processor it is made for."),
+    must("instance_types", Kind::Texts, "Instance types, the first choice first."),
+    may("subnets", Kind::Tables(SUBNET_KEYS), "Subnets, the first choice first; excludes zones."),
+    may("zones", Kind::Texts, "Zones of the default VPC, the first choice first; excludes subnets."),
+    may("security_groups", Kind::Texts, "Security group ids."),
+    may("key_pair", Kind::Text, "A key pair for the owner to log in with."),
+    may("instance_profile", Kind::Text, "An instance profile's name."),
+    may("block_devices", Kind::Tables(BLOCK_DEVICE_KEYS), "Disks beyond or instead of what the AMI says."),
+    may(
+        "identity",
+        Kind::Choice(&["baked", "injected"]),
+        "Whether worker name and password are in the AMI or in the user data.",
+    ),
+    may("user_data", Kind::Text, "A user data template, relative to the manifest."),
+    may("market", Kind::Choices(&["on-demand", "spot"]), "How capacity is bought, the first choice first."),
+    may("tags", Kind::Texts, "More tags for everything launched, each as \"key=value\"."),
+];
+
+/// `policies/NAME.toml`, and `[policy]` of `latent.toml`.
+pub const POLICY_KEYS: &[Key] = &[
+    may("idle_timeout", Kind::Duration { never: true }, "How long a connected worker may have nothing to do."),
+    may("on_idle", Kind::Choice(&["terminate", "stop"]), "What happens to an idle instance."),
+    may("launch_deadline", SPAN, "From the request to an instance."),
+    may("connect_deadline", SPAN, "From the instance to a connected worker."),
+    may("stop_deadline", SPAN, "From a stop or terminate call to its effect, before it is repeated or made stronger."),
+    may("drain_deadline", SPAN, "How long a master may take to let go of a worker."),
+    may("max_lifetime", SPAN, "The end of an instance, whatever it does."),
+    may("master_silence", SPAN, "How long a master may be silent before its idle instances are taken away."),
+    may("lease", SPAN, "How long the controller vouches for an instance at a time."),
+    may("retry_pause", SPAN, "Pause after a failed launch or connect; it doubles with each failure in a row."),
+    may("retry_pause_max", SPAN, "The longest such pause."),
+    may("offering_memory", SPAN, "How long an offering without capacity is not asked again; it doubles."),
+    may("offering_memory_max", SPAN, "The longest such time."),
+    may("absence_grace", SPAN, "How long complete listings must miss an instance before it counts as gone."),
+    may("orphan_grace", SPAN, "Time between the two looks at an instance that no record explains."),
+];
+
+/// Every section with its place in the files, for documentation and schema.
+pub fn all_sections() -> [(&'static str, &'static [Key]); 8] {
+    [
+        ("fleet", FLEET_KEYS),
+        ("link", LINK_KEYS),
+        ("polling", POLLING_KEYS),
+        ("defaults", DEFAULTS_KEYS),
+        ("owner.NAME", OWNER_KEYS),
+        ("worker.NAME", WORKER_KEYS),
+        ("policy", POLICY_KEYS),
+        ("image", IMAGE_KEYS),
+    ]
+}

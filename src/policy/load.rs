@@ -1,0 +1,112 @@
+//! Reads the files. The one place of this floor that touches a disk.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::secret::{Secret, SecretRef};
+
+/// The largest file that is read, in bytes: no configuration is longer.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The text of every file, unparsed.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The folder of `latent.toml`: relative names count from here.
+    pub folder: PathBuf,
+    /// `latent.toml`: its name and text.
+    pub main: (String, String),
+    /// `amis/*.toml`: stem, name, text.
+    pub images: Vec<(String, String, String)>,
+    /// `policies/*.toml`: stem, name, text.
+    pub policies: Vec<(String, String, String)>,
+    /// Every other text below `amis/`, by its name relative to it.
+    pub templates: BTreeMap<String, String>,
+}
+
+/// A file that could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+pub struct LoadError {
+    /// Which.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+/// Reads `latent.toml` at `path`, and `amis/` and `policies/` beside it.
+pub fn load(path: &Path) -> Result<Sources, LoadError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    let mut sources = Sources { main: (path.display().to_string(), read(path)?), ..Sources::default() };
+    for (name, into_images) in [("amis", true), ("policies", false)] {
+        for file in files_below(&folder.join(name))? {
+            let relative = file.strip_prefix(folder.join(name)).unwrap_or(&file).display().to_string();
+            let at_top = !relative.contains('/');
+            if at_top && let Some(stem) = relative.strip_suffix(".toml") {
+                let item = (stem.to_owned(), file.display().to_string(), read(&file)?);
+                if into_images { sources.images.push(item) } else { sources.policies.push(item) }
+            } else if into_images && let Ok(text) = read(&file) {
+                sources.templates.insert(relative, text);
+            }
+        }
+    }
+    sources.folder = folder;
+    Ok(sources)
+}
+
+impl Sources {
+    /// A name of the configuration as a path.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Reads a secret. The error never holds it.
+    pub fn resolve(&self, secret: &SecretRef) -> Result<Secret, String> {
+        let text = match secret {
+            SecretRef::Env(name) => std::env::var(name).map_err(|_| format!("{secret} is not set"))?,
+            SecretRef::File(name) => std::fs::read_to_string(self.path(name))
+                .map_err(|error| format!("{secret} cannot be read: {}", error.kind()))?,
+        };
+        let text = text.trim_end_matches(['\n', '\r']);
+        if text.is_empty() { Err(format!("{secret} is empty")) } else { Ok(Secret::new(text.to_owned())) }
+    }
+}
+
+fn read(path: &Path) -> Result<String, LoadError> {
+    let error = |source| LoadError { path: path.to_path_buf(), source };
+    let size = std::fs::metadata(path).map_err(error)?.len();
+    if size > FILE_BYTES_MAX {
+        let why = format!("{size} bytes, and no configuration has more than {FILE_BYTES_MAX}");
+        return Err(error(io::Error::new(io::ErrorKind::FileTooLarge, why)));
+    }
+    std::fs::read_to_string(path).map_err(error)
+}
+
+/// The plain files below a folder, sorted; a folder that is not there has none.
+fn files_below(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let error = |path: &Path, source| LoadError { path: path.to_path_buf(), source };
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        let entries = match std::fs::read_dir(&next) {
+            Ok(entries) => entries,
+            Err(source) if source.kind() == io::ErrorKind::NotFound && next == folder => continue,
+            Err(source) => return Err(error(&next, source)),
+        };
+        for entry in entries {
+            let path = entry.map_err(|source| error(&next, source))?.path();
+            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+            if path.is_dir() && !hidden {
+                folders.push(path);
+            } else if path.is_file() && !hidden {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
