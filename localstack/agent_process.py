@@ -6,9 +6,10 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Mapping
+from typing import Any
 
 from agent_events import LOG_NAME
 from leash import Leash

@@ -8,6 +8,7 @@ and makes the processes agree with it, again and again; it needs no message abou
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -93,10 +94,9 @@ class Agent:
                 )
 
     def _tick_guest(self, guest: Guest) -> None:
-        try:
+        # After an error it tries again; the next listing reports an endpoint that is away.
+        with contextlib.suppress(*CALL_ERRORS):
             guest.tick(time.monotonic(), self._config.settings)
-        except CALL_ERRORS:
-            pass  # It tries again; the next listing reports an endpoint that is away.
         if guest.ended:
             del self._guests[guest.instance.id]
             self._report("ended", instance=guest.instance.id)

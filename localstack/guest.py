@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Sequence
+from collections.abc import Sequence
 
 from agent_config import Settings
 from agent_events import Report
@@ -20,7 +20,9 @@ class Guest:
     It does nothing but in `tick`. Times are those of a monotonic clock, in seconds.
     """
 
-    def __init__(self, instance: Instance, ec2: EmulatedEc2, roll: Roll, report: Report, now: float):
+    def __init__(
+        self, instance: Instance, ec2: EmulatedEc2, roll: Roll, report: Report, now: float
+    ):
         self.instance = instance
         self._ec2 = ec2
         self._roll = roll
@@ -34,7 +36,10 @@ class Guest:
         self._ending = False
 
     def tick(self, now: float, settings: Settings) -> None:
-        """Takes its next steps. May raise one of `aws_client.CALL_ERRORS`; the next tick tries again."""
+        """Takes its next steps.
+
+        May raise one of `aws_client.CALL_ERRORS`; the next tick tries again.
+        """
         for service in self._services:
             service.tick(now)
         if self._ending or self._off:

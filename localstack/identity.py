@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 
 VARIABLES = ("WORKER_NAME", "WORKER_PASSWORD", "WORKER_MASTER")
 ASSIGNMENT = re.compile(r"\s*(?:export\s+)?((?:" + "|".join(VARIABLES) + r")=.*)")
@@ -41,7 +42,9 @@ def image_from_config(raw: Mapping[str, Any]) -> Image:
         return Image(baked=None)
     if kind == "baked" and set(fields) == {"worker", "password", "master"}:
         return Image(baked=Identity(**{name: str(value) for name, value in fields.items()}))
-    raise ValueError('an image is {"identity": "injected"}, or "baked" with worker, password, master')
+    raise ValueError(
+        'an image is {"identity": "injected"}, or "baked" with worker, password, master'
+    )
 
 
 def from_user_data(text: str) -> Identity:

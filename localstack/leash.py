@@ -9,15 +9,18 @@ This file is both sides: `Leash` for the asking process, `main` for the holder.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Callable, Mapping, Sequence
+from typing import Callable
 
 GRACE_SECONDS = 3.0
 ORPHANS_SECONDS_MAX = 2.0
@@ -34,7 +37,7 @@ class Leash:
     def __init__(
         self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
     ) -> None:
-        """Starts the command with its output appended to `log`."""
+        """Starts the command with its output appended to `log`. Returns at once."""
         with open(log, "ab") as output:
             self._holder = subprocess.Popen(
                 [sys.executable, "-I", "-S", os.path.abspath(__file__), *command],
@@ -45,14 +48,18 @@ class Leash:
                 # Ctrl-C in a terminal is for the asking process alone; it decides what ends.
                 start_new_session=True,
             )
-        assert self._holder.stdin and self._holder.stdout
-        with self._holder.stdout as status:
-            first = status.readline()
-        if not first:
-            self.end()
-            self._holder.wait()
-            raise RuntimeError(f"{command[0]} did not start, see {log}")
-        self.pid = int(first)
+        self._pid: int | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """The command's process id; None until it has started, or if it never will."""
+        status = self._holder.stdout
+        # The holder writes its one line at once: where there is something, there is all of it.
+        if status and not status.closed and select.select([status], [], [], 0)[0]:
+            with status:
+                line = status.readline()
+            self._pid = int(line) if line else None
+        return self._pid
 
     def poll(self) -> int | None:
         """The command's exit status, or None while it runs; 128 + n if signal n ended it."""
@@ -128,7 +135,9 @@ def end_orphans() -> None:
         except ChildProcessError:
             return
         for pid in children():
-            os.kill(pid, signal.SIGKILL)
+            # One that became another user (sudo) is not ours to end.
+            with contextlib.suppress(PermissionError):
+                os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
 
 

@@ -92,7 +92,7 @@ class MotoServer:
         while self.running() and time.monotonic() < deadline:
             with open(self._log, "rb") as log:
                 log.seek(log_start)
-                found = re.search(rb"Running on (http://127\.0\.0\.1:\d+)", log.read())
+                found = re.search(rb"Running on (http://127\.0\.0\.1:\d+)\s", log.read())
             if found:
                 return found.group(1).decode()
             time.sleep(0.05)

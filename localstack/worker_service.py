@@ -30,6 +30,7 @@ class WorkerService:
         self._report = report
         self._leash: Leash | None = None
         self._log_read = 0
+        self._awaiting_pid = False
         self._awaiting_ready = False
 
     def tick(self, now: float) -> None:
@@ -38,8 +39,10 @@ class WorkerService:
             if now >= self._start_at:
                 self._start()
             return
-        self._look_for_ready(now)
+        # Asked first: whatever the process did before it ended is then still seen below.
         status = self._leash.poll()
+        self._look_for_pid(self._leash)
+        self._look_for_ready(now)
         if status is not None:
             self._leash = None
             self._start_at = now + RESTART_SECONDS if self._restart else math.inf
@@ -70,11 +73,15 @@ class WorkerService:
     def _start(self) -> None:
         tac = str(self._base / "buildbot.tac")
         self._log_read = self._log.stat().st_size if self._log.exists() else 0
-        self._awaiting_ready = True
+        self._awaiting_pid = self._awaiting_ready = True
         self._leash = Leash(
             [*TWISTD, "--nodaemon", "--pidfile=", "--no_save", f"--python={tac}"], self._log
         )
-        self._report("worker-started", pid=self._leash.pid)
+
+    def _look_for_pid(self, leash: Leash) -> None:
+        if self._awaiting_pid and leash.pid is not None:
+            self._awaiting_pid = False
+            self._report("worker-started", pid=leash.pid)
 
     def _look_for_ready(self, now: float) -> None:
         if not self._awaiting_ready:

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Sequence
+from typing import Any
 
 from leash import Leash
 
@@ -106,7 +107,7 @@ class BuildbotMaster:
         deadline = time.monotonic() + START_SECONDS_MAX
         while time.monotonic() < deadline and self._leash and self._leash.poll() is None:
             text = log.read_text() if log.exists() else ""
-            found = re.search(rf"{factory} starting on (\d+)", text)
+            found = re.search(rf"{factory} starting on (\d+)\n", text)
             if found:
                 return int(found.group(1))
             time.sleep(0.05)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from buildbot_master import BuildbotMaster  # noqa: E402
-from moto_server import MotoServer  # noqa: E402
+from buildbot_master import BuildbotMaster
+from moto_server import MotoServer
 
 WORKERS = 8
 

@@ -54,7 +54,7 @@ pub fn lives<'a>(entries: impl IntoIterator<Item = (DateTime<Utc>, &'a Body)>) -
             }
             Body::TerminateIntended { instance, cause, .. } => {
                 if let Some(life) = of_instance(&mut all, instance) {
-                    life.ending.get_or_insert((at, cause.clone()));
+                    life.ending.get_or_insert_with(|| (at, cause.clone()));
                 }
             }
             Body::Departed { instance } => {
@@ -114,7 +114,7 @@ impl Life {
             Body::BuildFinished { .. } => self.idle = Some(at),
             Body::LaunchRefused { .. } => self.gone = Some(at),
             Body::Lost { cause, .. } => {
-                self.ending.get_or_insert((at, cause.clone()));
+                self.ending.get_or_insert_with(|| (at, cause.clone()));
                 self.gone.get_or_insert(at);
             }
             _ => {}

@@ -90,6 +90,8 @@ pub(super) enum ConfigCommand {
     Default,
     /// Print the JSON Schema
     Schema,
+    /// Print where the controller listens
+    Socket,
     /// Print every value that holds for a worker, and where it comes from
     Show {
         /// The worker
@@ -108,7 +110,6 @@ pub(super) enum LogFormat {
 
 /// Options of `latent serve`.
 #[derive(Debug, Parser)]
-#[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "parsed, and refused, without ec2"))]
 pub(super) struct ServeOptions {
     /// How log lines look
     #[arg(long, value_enum, default_value = "human")]

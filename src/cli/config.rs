@@ -24,6 +24,13 @@ pub(super) fn openapi(out: &mut dyn Write) -> Result<Exit, CommandError> {
     Ok(Exit::Done)
 }
 
+/// The absolute path of the socket, for whoever wants to speak the interface.
+pub(super) fn socket(args: &Args, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let path = std::path::absolute(connect::socket(args)?)?;
+    writeln!(out, "{}", path.display())?;
+    Ok(Exit::Done)
+}
+
 pub(super) fn show(args: &Args, name: &WorkerName, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (_, intent) = connect::intent(args)?;
     let Some(worker) = intent.workers.get(name) else {

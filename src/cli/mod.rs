@@ -32,6 +32,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Check { secrets } => check::run(&args, *secrets, out),
         Command::Config { command: ConfigCommand::Default } => config::default(out),
         Command::Config { command: ConfigCommand::Schema } => config::schema(out),
+        Command::Config { command: ConfigCommand::Socket } => config::socket(&args, out),
         Command::Config { command: ConfigCommand::Show { worker } } => config::show(&args, worker, out),
         Command::Status(options) => status::run(&args, options, out).await,
         Command::Explain { worker } => explain::run(&args, worker, out).await,
@@ -43,5 +44,5 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Release { worker } => worker::release(&args, worker, out).await,
         Command::Openapi => config::openapi(out),
     };
-    result.unwrap_or_else(|error| error.report())
+    result.unwrap_or_else(CommandError::report)
 }

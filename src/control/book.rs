@@ -34,7 +34,7 @@ impl<L: Ledger> Book<L> {
             match self.fleet.apply(&entry) {
                 Ok(()) => entries.push(entry),
                 Err(error) => {
-                    tracing::error!(%error, entry = ?entry.body, "left out an entry that does not follow; please report this")
+                    tracing::error!(%error, entry = ?entry.body, "left out an entry that does not follow; please report this");
                 }
             }
         }

@@ -31,7 +31,7 @@ const BACKOFF_MAX: TimeDelta = TimeDelta::seconds(60);
 /// A stop or a start that was accepted is not repeated for this long.
 const SETTLE: TimeDelta = TimeDelta::seconds(10);
 /// A listing may take this long.
-const LISTING_LIMIT: Duration = Duration::from_secs(60);
+const LISTING_LIMIT: Duration = Duration::from_mins(1);
 
 enum Done {
     Called(Outcome),

@@ -191,13 +191,11 @@ impl<L: Ledger + 'static> Controller<L> {
         let now = self.clock.now();
         let stands = {
             let book = self.shared.book();
-            match book.fleet().workers.get(worker) {
-                Some(w) => request.is_none_or(|request| w.last_request.as_ref() == Some(request)),
-                None => {
-                    drop(book);
-                    return self.known(worker).map(|_| ());
-                }
-            }
+            let Some(w) = book.fleet().workers.get(worker) else {
+                drop(book);
+                return self.known(worker);
+            };
+            request.is_none_or(|request| w.last_request.as_ref() == Some(request))
         };
         if stands {
             let body = Body::Released { worker: worker.clone(), cause };

@@ -165,7 +165,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
     let bound = worker.state.instance();
     let seen: Option<&Instance> = bound.and_then(|id| cell?.inventory.as_ref()?.instances.get(id));
     let held: Option<&HeldReason> = cell.and_then(|c| c.held.get(&Subject::Worker(name.clone())));
-    let home = attempt.filter(|_| bound.is_some()).map(|a| &a.cell).or(configured.map(|c| &c.cell));
+    let home = attempt.filter(|_| bound.is_some()).map(|a| &a.cell).or_else(|| configured.map(|c| &c.cell));
     let own_spec = spec.filter(|_| bound.is_some());
     WorkerView {
         worker: name.to_string(),

@@ -4,7 +4,7 @@ use aws_sdk_ec2::types;
 use chrono::{DateTime, Utc};
 
 use crate::cloud::CloudError;
-use crate::model::{FailureKind, Instance, InstanceId, InstanceState, TagSet};
+use crate::model::{BlockDevice, FailureKind, Instance, InstanceId, InstanceState, TagSet};
 
 /// One instance.
 pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
@@ -52,6 +52,20 @@ fn tags(sdk: &[types::Tag]) -> TagSet {
     sdk.iter()
         .map(|tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned()))
         .collect()
+}
+
+/// The EBS devices of an AMI that would outlive their instance, as disks to launch with instead.
+pub(super) fn lasting_devices(image: &types::Image) -> Vec<BlockDevice> {
+    let lasting = image.block_device_mappings().iter().filter_map(|mapping| {
+        let ebs = mapping.ebs().filter(|ebs| ebs.delete_on_termination() != Some(true))?;
+        Some(BlockDevice {
+            device: mapping.device_name()?.to_owned(),
+            size_gib: ebs.volume_size().and_then(|size| u32::try_from(size).ok()),
+            volume_type: ebs.volume_type().map(|kind| kind.as_str().to_owned()),
+            encrypted: None,
+        })
+    });
+    lasting.collect()
 }
 
 /// Our tags as the SDK's, for a launch or a renewal.

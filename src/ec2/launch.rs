@@ -11,14 +11,14 @@ use aws_sdk_ec2::types::{
 };
 
 use super::convert;
-use crate::model::{ClientToken, LaunchSpec, Market, Place, ShutdownBehavior};
+use crate::model::{BlockDevice, ClientToken, LaunchSpec, Market, Place, ShutdownBehavior};
 use crate::policy::Secret;
 
-/// Fills the call. `ami_devices` are the EBS devices of the AMI: each is made to end with its instance.
+/// Fills the call. `lasting` are the AMI's disks that would outlive their instance: each is made to end with it.
 pub(super) fn fill(
     call: RunInstancesFluentBuilder,
     spec: &LaunchSpec,
-    ami_devices: &[String],
+    lasting: &[BlockDevice],
     user_data: Option<&Secret>,
     token: &ClientToken,
 ) -> RunInstancesFluentBuilder {
@@ -30,7 +30,7 @@ pub(super) fn fill(
         .instance_type(InstanceType::from(spec.offering.instance_type.as_str()))
         .set_security_group_ids((!spec.security_groups.is_empty()).then(|| spec.security_groups.clone()))
         .set_key_name(spec.key_pair.clone())
-        .set_block_device_mappings(mappings(spec, ami_devices))
+        .set_block_device_mappings(mappings(spec, lasting))
         .set_tag_specifications(Some(tag_specifications(spec)))
         .metadata_options(metadata_options())
         .instance_initiated_shutdown_behavior(match spec.shutdown {
@@ -82,21 +82,19 @@ fn tag_specifications(spec: &LaunchSpec) -> Vec<TagSpecification> {
     kinds.into_iter().map(one).collect()
 }
 
-fn mappings(spec: &LaunchSpec, ami_devices: &[String]) -> Option<Vec<BlockDeviceMapping>> {
+fn mappings(spec: &LaunchSpec, lasting: &[BlockDevice]) -> Option<Vec<BlockDeviceMapping>> {
     let own: BTreeSet<&str> = spec.block_devices.iter().map(|device| device.device.as_str()).collect();
-    let inherited = ami_devices.iter().filter(|device| !own.contains(device.as_str())).map(|device| {
-        let ebs = EbsBlockDevice::builder().delete_on_termination(true).build();
-        BlockDeviceMapping::builder().device_name(device).ebs(ebs).build()
-    });
-    let named = spec.block_devices.iter().map(|device| {
-        let ebs = EbsBlockDevice::builder()
-            .delete_on_termination(true)
-            .set_volume_size(device.size_gib.and_then(|size| i32::try_from(size).ok()))
-            .set_volume_type(device.volume_type.as_deref().map(VolumeType::from))
-            .set_encrypted(device.encrypted)
-            .build();
-        BlockDeviceMapping::builder().device_name(&device.device).ebs(ebs).build()
-    });
-    let all: Vec<BlockDeviceMapping> = inherited.chain(named).collect();
+    let inherited = lasting.iter().filter(|device| !own.contains(device.device.as_str()));
+    let all = inherited.chain(&spec.block_devices).map(mapping).collect::<Vec<_>>();
     (!all.is_empty()).then_some(all)
+}
+
+fn mapping(device: &BlockDevice) -> BlockDeviceMapping {
+    let ebs = EbsBlockDevice::builder()
+        .delete_on_termination(true)
+        .set_volume_size(device.size_gib.and_then(|size| i32::try_from(size).ok()))
+        .set_volume_type(device.volume_type.as_deref().map(VolumeType::from))
+        .set_encrypted(device.encrypted)
+        .build();
+    BlockDeviceMapping::builder().device_name(&device.device).ebs(ebs).build()
 }

@@ -12,7 +12,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::cloud::{Cloud, CloudError};
-use crate::model::{AmiId, Cell, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, tag_keys};
+use crate::model::{AmiId, BlockDevice, Cell, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, tag_keys};
 use crate::policy::{Intent, Owner, Secret};
 
 use connect::Clients;
@@ -30,7 +30,7 @@ pub struct Ec2 {
     fleet: String,
     controller: String,
     clients: OnceCell<Clients>,
-    devices: Mutex<BTreeMap<AmiId, Vec<String>>>,
+    devices: Mutex<BTreeMap<AmiId, Vec<BlockDevice>>>,
 }
 
 impl Ec2 {
@@ -59,8 +59,8 @@ impl Ec2 {
         Ok(self.clients.get_or_init(|| connect::clients(&self.cell, owner, &session)).await)
     }
 
-    /// The EBS devices that an AMI brings; asked once per AMI, which never changes them.
-    async fn devices(&self, clients: &Clients, ami: &AmiId) -> Result<Vec<String>, CloudError> {
+    /// The disks of an AMI that would outlive their instance; asked once per AMI, which never changes them.
+    async fn lasting_devices(&self, clients: &Clients, ami: &AmiId) -> Result<Vec<BlockDevice>, CloudError> {
         let mut known = self.devices.lock().await;
         if let Some(devices) = known.get(ami) {
             return Ok(devices.clone());
@@ -74,12 +74,7 @@ impl Ec2 {
                 message: format!("{ami} does not exist in {}, or is not shared with the account", self.cell.region),
             });
         };
-        let devices: Vec<String> = image
-            .block_device_mappings()
-            .iter()
-            .filter(|mapping| mapping.ebs().is_some())
-            .filter_map(|mapping| mapping.device_name().map(ToOwned::to_owned))
-            .collect();
+        let devices = convert::lasting_devices(image);
         known.insert(ami.clone(), devices.clone());
         Ok(devices)
     }
@@ -122,8 +117,8 @@ impl Cloud for Ec2 {
         token: &ClientToken,
     ) -> Result<InstanceId, CloudError> {
         let clients = self.clients().await?;
-        let devices = self.devices(clients, &spec.ami).await?;
-        let call = launch::fill(clients.writes.run_instances(), spec, &devices, user_data, token);
+        let lasting = self.lasting_devices(clients, &spec.ami).await?;
+        let call = launch::fill(clients.writes.run_instances(), spec, &lasting, user_data, token);
         let answer = call.send().await.map_err(|e| error::sorted(&e))?;
         let id = answer.instances().first().and_then(|instance| instance.instance_id()).unwrap_or_default();
         id.parse().map_err(|_| CloudError {

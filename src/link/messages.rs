@@ -65,6 +65,8 @@ pub struct Reported {
     pub workers: BTreeMap<String, WorkerView>,
     /// Names that the controller does not know.
     pub unknown: Vec<String>,
+    /// The place of the ledger's last entry: ask for news after it.
+    pub seq: u64,
 }
 
 /// Keep an instance.

@@ -31,7 +31,7 @@ use crate::policy::Secret;
 /// The version of the interface.
 pub(super) const INTERFACE: u32 = 1;
 /// The longest that a request may ask to wait.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest hold: a forgotten one ends with the working week.
 const HOLD_SECONDS_MAX: u32 = 7 * 24 * 3600;
 /// The longest Unix socket path that every system takes, in bytes.
@@ -113,7 +113,7 @@ impl From<JsonRejection> for Failed {
     }
 }
 
-fn bad(message: impl ToString) -> Failed {
+fn bad(message: &impl ToString) -> Failed {
     Failed(StatusCode::BAD_REQUEST, ErrorBody { code: FailureCode::BadRequest, message: message.to_string() })
 }
 
@@ -239,7 +239,7 @@ async fn version() -> Json<VersionAnswer> {
 }
 
 fn name(text: &str) -> Result<WorkerName, Failed> {
-    text.parse().map_err(bad)
+    text.parse().map_err(|error: crate::model::IdError| bad(&error))
 }
 
 fn actor(master: Option<MasterId>) -> Actor {
@@ -360,7 +360,7 @@ async fn hold<L: Ledger + 'static>(
 ) -> Answer<HoldAnswer> {
     let (worker, Json(body)) = (name(&worker)?, body?);
     if body.seconds == 0 || body.seconds > HOLD_SECONDS_MAX {
-        return Err(bad(format!("seconds = {} must be from 1 to {HOLD_SECONDS_MAX}", body.seconds)));
+        return Err(bad(&format!("seconds = {} must be from 1 to {HOLD_SECONDS_MAX}", body.seconds)));
     }
     let until = app.controller.hold(&worker, chrono::TimeDelta::seconds(body.seconds.into()))?;
     Ok(Json(HoldAnswer { until }))
@@ -377,11 +377,15 @@ async fn report<L: Ledger + 'static>(
     UrlPath(master): UrlPath<String>,
     body: Result<Json<ReportBody>, JsonRejection>,
 ) -> Answer<Reported> {
-    let master: MasterId = master.parse().map_err(bad)?;
+    let master: MasterId = master.parse().map_err(|error: crate::model::IdError| bad(&error))?;
     let Json(body) = body?;
     let names: Vec<WorkerName> = body.workers.keys().cloned().collect();
     app.controller.report(&master, &body.into())?;
-    let mut answer = Reported { workers: std::collections::BTreeMap::new(), unknown: Vec::new() };
+    let mut answer = Reported {
+        workers: std::collections::BTreeMap::new(),
+        unknown: Vec::new(),
+        seq: *app.controller.changed().borrow(),
+    };
     for name in names {
         match app.controller.worker(&name) {
             Some(view) => drop(answer.workers.insert(name.to_string(), view)),

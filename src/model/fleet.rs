@@ -210,12 +210,11 @@ impl Worker {
             Body::BuildStarted { build, .. } => self.build = Some(build.clone()),
             Body::BuildFinished { .. } => self.build = None,
             Body::StopIntended { .. } => self.stop_intended = true,
-            Body::StopSeen { .. } => self.leave_service(),
             Body::StartIntended { .. } => {
                 self.running = false;
                 self.stop_intended = false;
             }
-            Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
+            Body::StopSeen { .. } | Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
             Body::HoldSet { until, .. } => self.hold = Some(OperatorHold { until: *until }),
             Body::HoldReleased { .. } => self.hold = None,
             Body::ControllerStarted { .. }

@@ -31,6 +31,7 @@ pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launch
 }
 
 /// A decision to write down.
+#[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
 pub(super) fn record(name: &WorkerName, body: Body) -> Step {
     Ok(Action::Record { worker: name.clone(), body: Box::new(body) })
 }
@@ -173,6 +174,7 @@ fn drain(name: &WorkerName, cause: Cause) -> Step {
     record(name, Body::DrainOrdered { worker: name.clone(), cause })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
 fn terminate(name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
     Ok(Action::Terminate { instance: instance.clone(), worker: Some(name.clone()), cause })
 }

@@ -65,17 +65,6 @@ impl<'a> View<'a> {
         self.intent.workers.get(name).map_or(&self.intent.base_policy, |worker| &worker.policy)
     }
 
-    /// The cell that a worker belongs to now: its instance's while it has one, else its configuration's.
-    fn home<'b>(&'b self, worker: Option<&'b Worker>, configured: Option<&'b WorkerIntent>) -> Option<&'b Cell> {
-        let bound = worker
-            .filter(|w| !matches!(w.state, WorkerState::Gone { .. } | WorkerState::Requested))
-            .and_then(|w| w.attempt.as_ref())
-            .map(|attempt| &attempt.cell);
-        bound
-            .or_else(|| configured.map(|c| &c.cell))
-            .or_else(|| worker.and_then(|w| w.attempt.as_ref()).map(|a| &a.cell))
-    }
-
     /// Which instance is bound to which worker.
     fn bound(&self) -> BTreeMap<&'a InstanceId, &'a WorkerName> {
         let workers = self.fleet.workers.iter();
@@ -87,9 +76,18 @@ impl<'a> View<'a> {
         let names: BTreeSet<&WorkerName> = self.fleet.workers.keys().chain(self.intent.workers.keys()).collect();
         names
             .into_iter()
-            .filter(|name| self.home(self.fleet.workers.get(*name), self.intent.workers.get(*name)) == Some(self.cell))
+            .filter(|name| home(self.fleet.workers.get(*name), self.intent.workers.get(*name)) == Some(self.cell))
             .collect()
     }
+}
+
+/// The cell that a worker belongs to now: its instance's while it has one, else its configuration's.
+fn home<'a>(worker: Option<&'a Worker>, configured: Option<&'a WorkerIntent>) -> Option<&'a Cell> {
+    let bound = worker
+        .filter(|w| !matches!(w.state, WorkerState::Gone { .. } | WorkerState::Requested))
+        .and_then(|w| w.attempt.as_ref())
+        .map(|attempt| &attempt.cell);
+    bound.or_else(|| configured.map(|c| &c.cell)).or_else(|| worker.and_then(|w| w.attempt.as_ref()).map(|a| &a.cell))
 }
 
 /// What to do now, and what is left alone and why.

@@ -85,12 +85,12 @@ fn lost(name: &WorkerName, worker: &Worker, id: &InstanceId, reason: &str) -> Ve
 /// Instances whose end was intended and is seen.
 fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
     let here = view.fleet.departing.iter().filter(|(_, departing)| departing.cell == *view.cell);
-    here.filter(|(id, departing)| match inventory.instances.get(*id) {
-        Some(instance) => instance.state == InstanceState::Terminated,
-        None => {
-            let policy = departing.worker.as_ref().map_or(&view.intent.base_policy, |name| view.policy(name));
-            view.watch.missing_since(id).is_some_and(|since| view.now >= since + policy.absence_grace)
+    here.filter(|(id, departing)| {
+        if let Some(instance) = inventory.instances.get(*id) {
+            return instance.state == InstanceState::Terminated;
         }
+        let policy = departing.worker.as_ref().map_or(&view.intent.base_policy, |name| view.policy(name));
+        view.watch.missing_since(id).is_some_and(|since| view.now >= since + policy.absence_grace)
     })
     .map(|(id, _)| Body::Departed { instance: id.clone() })
     .collect()

@@ -172,7 +172,7 @@ fn places(reader: &mut Reader<'_, '_>, region: Option<&Located<Region>>) -> Vec<
                 places.push(Place::Zone(zone));
             }
             Err(error) => {
-                reader.report(text.at, "zones", Some(format!("{:?}", text.value)), error, "correct the value")
+                reader.report(text.at, "zones", Some(format!("{:?}", text.value)), error, "correct the value");
             }
         }
     }

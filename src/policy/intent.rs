@@ -1,6 +1,6 @@
 //! Everything people want, with every reference followed and checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::document::Document;
 use super::fleet::{self, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
@@ -77,6 +77,7 @@ impl Intent {
         let link = fleet::link(layers(&[&main, &built_in], "link"), &mut problems);
         let polling = fleet::polling(layers(&[&main, &built_in], "polling"), &mut problems);
         let defaults = fleet::defaults(layers(&[&main, &built_in], "defaults"), &mut problems);
+        let owner_sections = sections_below(&main, "owner");
         let owners = owners(&main, &mut problems);
         let images = images(&image_documents, &mut problems);
         let base_layers = layers(&[&main, &built_in], "policy");
@@ -89,6 +90,7 @@ impl Intent {
                 sources,
                 defaults: &defaults,
                 owners: &owners,
+                owner_sections: &owner_sections,
                 images: &images,
                 policies: &policies,
                 base: base_policy.as_ref(),
@@ -164,7 +166,7 @@ impl Intent {
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
     const SECTIONS: [&str; 7] = ["fleet", "link", "polling", "defaults", "owner", "worker", "policy"];
-    for (key, _) in main.root.get_ref().iter() {
+    for (key, _) in main.root.get_ref() {
         let name: &str = key.get_ref();
         if !SECTIONS.contains(&name) {
             problems.push(Problem {
@@ -176,6 +178,12 @@ fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
             });
         }
     }
+}
+
+/// The names of the tables below `[section]`, whether they can be read or not.
+fn sections_below(main: &Document<'_>, section: &str) -> BTreeSet<String> {
+    let table = main.root.get_ref().get(section).and_then(|value| value.get_ref().as_table());
+    table.into_iter().flat_map(|table| table.keys()).map(|key| key.get_ref().to_string()).collect()
 }
 
 fn documents<'a>(files: &'a [(String, String, String)], problems: &mut Problems) -> Vec<(&'a str, Document<'a>)> {
@@ -296,6 +304,7 @@ struct Linker<'a> {
     sources: &'a Sources,
     defaults: &'a Defaults,
     owners: &'a BTreeMap<OwnerName, Known<Owner>>,
+    owner_sections: &'a BTreeSet<String>,
     images: &'a BTreeMap<ImageName, Known<Image>>,
     policies: &'a BTreeMap<PolicyName, Known<Lifecycle>>,
     base: Option<&'a Known<Lifecycle>>,
@@ -310,61 +319,15 @@ impl Linker<'_> {
         settings: WorkerSettings,
         mut shown: Vec<Shown>,
     ) -> Option<WorkerIntent> {
-        let image = self.find(name, "image", &settings.image, self.images, self.sources.images.len(), "amis");
+        let image = self.find(name, "image", &settings.image, self.images, &self.sources.images, "amis");
         let policy_name = settings.policy.as_ref().or(self.defaults.policy.as_ref());
         let policy = match policy_name {
-            Some(wanted) => self.find(name, "policy", wanted, self.policies, self.sources.policies.len(), "policies"),
+            Some(wanted) => self.find(name, "policy", wanted, self.policies, &self.sources.policies, "policies"),
             None => self.base,
         };
         let (image, image_shown) = image?;
-        let owner = settings.owner.as_ref().or(self.defaults.owner.as_ref());
-        if let Some(owner) = owner
-            && owner.value != image.owner
-        {
-            let message = format!("image {} belongs to {} ({})", settings.image.value, image.owner, image.owner_at);
-            self.complain(
-                &owner.at,
-                name,
-                "owner",
-                owner.value.to_string(),
-                message,
-                "name the image's owner, or another image",
-            );
-        }
-        if !self.owners.contains_key(&image.owner) {
-            let message = format!("owner {} has no section in latent.toml", image.owner);
-            self.complain(
-                &image.owner_at,
-                name,
-                "owner",
-                image.owner.to_string(),
-                message,
-                &format!("add [owner.{}], or correct the name", image.owner),
-            );
-        }
-        if image.identity == Identity::Injected && settings.password.is_none() {
-            let message = format!("image {} injects the identity, and there is no password", settings.image.value);
-            self.complain(
-                at,
-                name,
-                "password",
-                "(absent)".to_owned(),
-                message,
-                "add password = { env = \"NAME\" } or { file = \"PATH\" }",
-            );
-        }
-        if let (Some(file), Some(at)) = (&image.user_data, &image.user_data_at)
-            && !self.sources.templates.contains_key(file)
-        {
-            self.complain(
-                at,
-                name,
-                "user_data",
-                file.clone(),
-                "there is no such file in amis/".to_owned(),
-                "create it, or correct the name",
-            );
-        }
+        self.check_owner(name, &settings, image);
+        self.check_identity(name, at, &settings, image);
         let (policy, policy_shown) = policy?;
         shown.extend(self.owners.get(&image.owner).into_iter().flat_map(|(_, shown)| shown.clone()));
         shown.extend(image_shown.iter().cloned().map(|s| Shown { key: format!("image.{}", s.key), ..s }));
@@ -384,34 +347,74 @@ impl Linker<'_> {
         })
     }
 
+    fn check_owner(&mut self, name: &WorkerName, settings: &WorkerSettings, image: &Image) {
+        let owner = settings.owner.as_ref().or(self.defaults.owner.as_ref());
+        if let Some(owner) = owner
+            && owner.value != image.owner
+        {
+            let message = format!("image {} belongs to {} ({})", settings.image.value, image.owner, image.owner_at);
+            let cure = "name the image's owner, or another image";
+            self.complain(&owner.at, name, "owner", Some(owner.value.as_str()), message, cure);
+        }
+        // An owner whose section has mistakes is reported by those.
+        if !self.owners.contains_key(&image.owner) && !self.owner_sections.contains(image.owner.as_str()) {
+            let message = format!("owner {} has no section in latent.toml", image.owner);
+            let cure = format!("add [owner.{}], or correct the name", image.owner);
+            self.complain(&image.owner_at, name, "owner", Some(image.owner.as_str()), message, &cure);
+        }
+    }
+
+    fn check_identity(&mut self, name: &WorkerName, at: &Origin, settings: &WorkerSettings, image: &Image) {
+        if image.identity == Identity::Injected && settings.password.is_none() {
+            let message = format!("is missing, and image {} injects the identity", settings.image.value);
+            let cure = "add password = { env = \"NAME\" } or { file = \"PATH\" }";
+            self.complain(at, name, "password", None, message, cure);
+        }
+        if let (Some(file), Some(at)) = (&image.user_data, &image.user_data_at)
+            && !self.sources.templates.contains_key(file)
+        {
+            let message = "there is no such file in amis/".to_owned();
+            self.complain(at, name, "user_data", Some(file), message, "create it, or correct the name");
+        }
+    }
+
     fn find<'k, K: Ord + ToString, V>(
         &mut self,
         worker: &WorkerName,
         key: &str,
         wanted: &Located<K>,
         known: &'k BTreeMap<K, V>,
-        files: usize,
+        files: &[(String, String, String)],
         folder: &str,
     ) -> Option<&'k V> {
         let found = known.get(&wanted.value);
+        let text = wanted.value.to_string();
         // A file that is there but has mistakes is reported by those; only a missing one is reported here.
-        if found.is_none() && known.len() == files {
-            let names: Vec<String> = known.keys().map(ToString::to_string).collect();
+        if found.is_none() && !files.iter().any(|(stem, _, _)| *stem == text) {
+            let names: Vec<&str> = files.iter().map(|(stem, _, _)| stem.as_str()).collect();
             let cure = if names.is_empty() {
-                format!("add {folder}/{}.toml", wanted.value.to_string())
+                format!("add {folder}/{text}.toml")
             } else {
-                format!("add {folder}/{}.toml, or name one of: {}", wanted.value.to_string(), names.join(", "))
+                format!("add {folder}/{text}.toml, or name one of: {}", names.join(", "))
             };
-            self.complain(&wanted.at, worker, key, wanted.value.to_string(), format!("there is no such {key}"), &cure);
+            self.complain(&wanted.at, worker, key, Some(&text), format!("there is no such {key}"), &cure);
         }
         found
     }
 
-    fn complain(&mut self, at: &Origin, worker: &WorkerName, key: &str, value: String, message: String, cure: &str) {
+    fn complain(
+        &mut self,
+        at: &Origin,
+        worker: &WorkerName,
+        key: &str,
+        value: Option<&str>,
+        message: String,
+        cure: &str,
+    ) {
         self.problems.push(Problem {
             at: at.clone(),
             key: format!("worker.{worker}.{key}"),
-            value: Some(format!("{value:?}")),
+            value: value.map(|value| format!("{value:?}")),
             message,
             cure: cure.to_owned(),
         });
@@ -431,10 +434,11 @@ fn one_worker_per_baked_image(
             continue;
         }
         if let Some(other) = first.insert(&worker.image, name) {
-            let at = worker.shown.iter().find(|s| s.key.ends_with(".image")).map(|s| s.at.clone());
+            let key = format!("worker.{name}.image");
+            let at = worker.shown.iter().find(|s| s.key == key).map(|s| s.at.clone());
             problems.push(Problem {
                 at: at.unwrap_or_else(|| Origin { file: "latent.toml".to_owned(), line: 1, column: 1 }),
-                key: format!("worker.{name}.image"),
+                key,
                 value: Some(format!("\"{}\"", worker.image)),
                 message: format!("the image has one baked identity, and worker {other} uses it"),
                 cure: "give each worker its own image, or write identity = \"injected\" in the manifest".to_owned(),

@@ -56,7 +56,7 @@ const fn may(name: &'static str, kind: Kind, doc: &'static str) -> Key {
 const SPAN: Kind = Kind::Duration { never: false };
 
 /// `[fleet]` of `latent.toml`.
-pub const FLEET_KEYS: &[Key] = &[
+pub(super) const FLEET_KEYS: &[Key] = &[
     must("name", Kind::Text, "The fleet's name: every instance carries it, every listing filters on it."),
     must("controller", Kind::Text, "This controller's id: it changes only what carries it."),
     may("ledger", Kind::Text, "The ledger's file, relative to latent.toml."),
@@ -65,32 +65,32 @@ pub const FLEET_KEYS: &[Key] = &[
 ];
 
 /// `[link]` of `latent.toml`.
-pub const LINK_KEYS: &[Key] = &[
+pub(super) const LINK_KEYS: &[Key] = &[
     may("socket", Kind::Text, "The controller's Unix socket, relative to latent.toml; mode 0600."),
     may("listen", Kind::Text, "Also listen here, as host:port; needs a token."),
     may("token", Kind::Table(SECRET_KEYS), "The bearer token that TCP clients must show."),
 ];
 
 /// `[polling]` of `latent.toml`.
-pub const POLLING_KEYS: &[Key] = &[
+pub(super) const POLLING_KEYS: &[Key] = &[
     may("fast", SPAN, "Time between listings of a cell while something is in transition."),
     may("slow", SPAN, "Time between listings of a cell otherwise."),
 ];
 
 /// `[defaults]` of `latent.toml`.
-pub const DEFAULTS_KEYS: &[Key] = &[
+pub(super) const DEFAULTS_KEYS: &[Key] = &[
     may("policy", Kind::Text, "The policy of workers that name none."),
     may("owner", Kind::Text, "The owner of workers that name none."),
 ];
 
 /// A secret by reference.
-pub const SECRET_KEYS: &[Key] = &[
+pub(super) const SECRET_KEYS: &[Key] = &[
     may("env", Kind::Text, "The environment variable that holds it."),
     may("file", Kind::Text, "The file that holds it, relative to latent.toml."),
 ];
 
 /// `credentials` of an owner.
-pub const CREDENTIALS_KEYS: &[Key] = &[
+pub(super) const CREDENTIALS_KEYS: &[Key] = &[
     may("assume_role", Kind::Text, "The ARN of the owner's role to assume."),
     may("external_id", Kind::Text, "The external id that the role's trust policy demands."),
     may("profile", Kind::Text, "A profile of the shared AWS configuration."),
@@ -98,7 +98,7 @@ pub const CREDENTIALS_KEYS: &[Key] = &[
 ];
 
 /// `[owner.NAME]` of `latent.toml`.
-pub const OWNER_KEYS: &[Key] = &[
+pub(super) const OWNER_KEYS: &[Key] = &[
     must("account", Kind::Text, "The owner's AWS account number: 12 digits, quoted."),
     must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account; never a key itself."),
     may("contact", Kind::Text, "Whom to tell when something needs the owner."),
@@ -106,7 +106,7 @@ pub const OWNER_KEYS: &[Key] = &[
 ];
 
 /// `[worker.NAME]` of `latent.toml`.
-pub const WORKER_KEYS: &[Key] = &[
+pub(super) const WORKER_KEYS: &[Key] = &[
     may("owner", Kind::Text, "Who pays; the image's owner if not given."),
     must("image", Kind::Text, "The image manifest: the stem of a file in amis/."),
     may("policy", Kind::Text, "The lifecycle policy: the stem of a file in policies/."),
@@ -114,11 +114,11 @@ pub const WORKER_KEYS: &[Key] = &[
 ];
 
 /// One entry of `subnets`.
-pub const SUBNET_KEYS: &[Key] =
+pub(super) const SUBNET_KEYS: &[Key] =
     &[must("id", Kind::Text, "The subnet's id."), must("zone", Kind::Text, "The zone it lies in.")];
 
 /// One entry of `block_devices`.
-pub const BLOCK_DEVICE_KEYS: &[Key] = &[
+pub(super) const BLOCK_DEVICE_KEYS: &[Key] = &[
     must("device", Kind::Text, "The device name, such as /dev/sda1."),
     may("size_gib", Kind::Count { min: 1, max: 65_536 }, "The size in GiB."),
     may("type", Kind::Choice(&["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"]), "The EBS volume type."),

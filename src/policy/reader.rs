@@ -148,7 +148,7 @@ impl<'a, 'p> Reader<'a, 'p> {
             return None;
         }
         let mut all = Vec::new();
-        for item in items.iter() {
+        for item in items {
             let place = (found.0, item.get_ref(), item.span());
             match item.get_ref().as_str() {
                 Some(text) => all.push(Located { value: text.to_owned(), at: found.0.origin(&item.span()) }),
@@ -312,7 +312,7 @@ impl<'a, 'p> Reader<'a, 'p> {
             return Vec::new();
         };
         let mut all = Vec::new();
-        for item in items.iter() {
+        for item in items {
             match item.get_ref().as_table() {
                 Some(table) => all.push(Layer { document: found.0, table, span: (item.span().start, item.span().end) }),
                 None => self.wrong_type(&(found.0, item.get_ref(), item.span()), key, "a table", "write { … }"),
@@ -330,7 +330,7 @@ impl<'a, 'p> Reader<'a, 'p> {
     /// Reports every key that is not in the list. Call it last.
     pub(super) fn finish(mut self) -> Vec<Shown> {
         for layer in self.layers.clone() {
-            for (key, _) in layer.table.iter() {
+            for (key, _) in layer.table {
                 let name: &str = key.get_ref();
                 if !self.keys.iter().any(|k| k.name == name) {
                     unknown_key(&mut self, layer, name, &key.span());
@@ -386,7 +386,7 @@ pub(super) fn named<'a>(
             all.push((key, Layer { document, table, span: (key.span().start, key.span().end) }));
         }
     }
-    if tables.is_none() || all.len() < tables.map_or(0, |table| table.len()) {
+    if tables.is_none() || all.len() < tables.map_or(0, toml::map::Map::len) {
         problems.push(Problem {
             at: document.origin(&value.span()),
             key: name.to_owned(),

@@ -137,7 +137,7 @@ impl World {
     /// A third party, EC2 itself or the guest ends an instance.
     pub fn end_from_outside(&mut self, id: &InstanceId, now: DateTime<Utc>, reason: &str) {
         if let Some(instance) = self.instances.get_mut(id) {
-            instance.ending.get_or_insert((now, reason.to_owned()));
+            instance.ending.get_or_insert_with(|| (now, reason.to_owned()));
         }
     }
 
@@ -146,7 +146,7 @@ impl World {
         let Some(instance) = self.instances.get_mut(id) else { return };
         match instance.spec.shutdown {
             ShutdownBehavior::Terminate => {
-                instance.ending.get_or_insert((now, "Client.InstanceInitiatedShutdown".to_owned()));
+                instance.ending.get_or_insert_with(|| (now, "Client.InstanceInitiatedShutdown".to_owned()));
             }
             ShutdownBehavior::Stop => {
                 instance.stopping.get_or_insert(now);
@@ -217,7 +217,7 @@ impl World {
 
     pub(super) fn terminate(&mut self, id: &InstanceId, now: DateTime<Utc>) -> Result<(), CloudError> {
         let instance = self.existing(id, now)?;
-        instance.ending.get_or_insert((now, "Client.UserInitiatedShutdown".to_owned()));
+        instance.ending.get_or_insert_with(|| (now, "Client.UserInitiatedShutdown".to_owned()));
         Ok(())
     }
 

@@ -1,0 +1,50 @@
+# The verbs of this project. From a fresh clone, with Rust, Python 3 and make, these are all it takes.
+
+PYTHON ?= python3
+VENV ?= .venv
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+BIN := $(TARGET)/debug/latent
+PY := $(VENV)/bin/python
+# nextest where it is installed, cargo's own runner elsewhere.
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: help demo test check build test-rust test-python fmt clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up)
+	@$(PY) localstack/demo.py --binary $(BIN) $(if $(KEEP),--keep)
+
+test: test-rust test-python ## everything
+
+check: ## formatting, lints, types
+	cargo fmt --all --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+
+build:
+	cargo build --locked
+
+test-rust: $(VENV)/ready
+ifeq ($(NEXTEST),yes)
+	LATENT_TEST_PYTHON=$(abspath $(PY)) cargo nextest run --locked --no-fail-fast
+else
+	LATENT_TEST_PYTHON=$(abspath $(PY)) cargo test --locked --no-fail-fast
+endif
+
+test-python: build $(VENV)/ready
+	LATENT_BIN=$(abspath $(BIN)) $(PY) -m pytest -q localstack/tests tests/buildbot
+
+# One virtual environment for the demonstration and the tests; made anew when what it holds changes.
+$(VENV)/ready: localstack/requirements.txt python/pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r localstack/requirements.txt -e python
+	@touch $@
+
+fmt: ## format everything
+	cargo fmt --all
+
+clean: ## remove what these verbs made
+	cargo clean
+	rm -rf $(VENV)

@@ -1,0 +1,135 @@
+"""Finds the ``latent`` program, and starts its controller when none answers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Optional
+
+from twisted.internet import defer, utils
+from twisted.python import log
+
+from .http import LinkError, SocketClient
+
+# Of the program: see its --help.
+EXIT_ALREADY_RUNNING = 7
+INTERFACE = 1
+START_LIMIT_S = 20.0
+LOG_TAIL_BYTES = 2000
+
+
+def find_binary(given: Optional[str]) -> str:
+    """The program: as given, from LATENT_BIN, on the PATH, or from this wheel."""
+    bundled = Path(__file__).parent / "bin" / "latent"
+    for candidate in (given, os.environ.get("LATENT_BIN"), shutil.which("latent"), str(bundled)):
+        if candidate and os.access(candidate, os.X_OK):
+            return os.path.abspath(candidate)
+    raise LinkError(
+        "the latent program was not found: set binary= or LATENT_BIN, or put it on the PATH", "no_binary"
+    )
+
+
+class Controller:
+    """One controller: its socket, and the process if this master started it."""
+
+    def __init__(
+        self, reactor: Any, config: str, socket: Optional[str], binary: Optional[str], autostart: bool
+    ) -> None:
+        self._reactor = reactor
+        self._config = config
+        self._socket = socket
+        self._binary = binary
+        self._autostart = autostart
+        self._process: Optional[subprocess.Popen] = None
+        self._client: Optional[SocketClient] = None
+        self._starting: Optional[defer.Deferred] = None
+
+    @defer.inlineCallbacks
+    def client(self) -> Any:
+        """A client for the controller's socket; the program is asked where that is."""
+        if self._client is None:
+            path = self._socket
+            if path is None:
+                path = yield self._ask_socket()
+            self._client = SocketClient(self._reactor, path)
+        return self._client
+
+    @defer.inlineCallbacks
+    def _ask_socket(self) -> Any:
+        args = ["config", "socket", "--config", self._config]
+        out, err, code = yield utils.getProcessOutputAndValue(
+            find_binary(self._binary), args, env=os.environ, reactor=self._reactor
+        )
+        if code != 0:
+            raise LinkError(err.decode(errors="replace").strip(), "configuration")
+        return out.decode().strip()
+
+    @defer.inlineCallbacks
+    def ensure_running(self) -> Any:
+        """Returns when a controller of this interface answers; starts one if need be and allowed."""
+        if self._starting is not None:
+            waiting: defer.Deferred = defer.Deferred()
+            self._starting.addBoth(lambda result: (waiting.callback(None), result)[1])
+            yield waiting
+        client = yield self.client()
+        try:
+            version = yield client.request("GET", "/v1/version", limit=5)
+        except LinkError as e:
+            if not e.unreachable or not self._autostart:
+                raise
+            self._starting = defer.Deferred()
+            try:
+                version = yield self._start(client)
+            finally:
+                starting, self._starting = self._starting, None
+                starting.callback(None)
+        if version.get("interface") != INTERFACE:
+            raise LinkError(
+                f"the controller is latent {version.get('version')} and speaks another interface than this "
+                "plugin; upgrade both to one version and restart the controller",
+                "incompatible",
+            )
+
+    @defer.inlineCallbacks
+    def _start(self, client: SocketClient) -> Any:
+        log_path = Path(client.path).with_suffix(".log")
+        self._spawn(log_path)
+        waited = 0.0
+        while True:
+            try:
+                return (yield client.request("GET", "/v1/version", limit=5))
+            except LinkError as e:
+                if not e.unreachable or waited >= START_LIMIT_S:
+                    raise
+            code = self._process.poll() if self._process else None
+            if code is not None and code != EXIT_ALREADY_RUNNING:
+                raise LinkError(f"latent serve ended with code {code}: {_tail(log_path)}", "controller")
+            yield self._pause(0.1)
+            waited += 0.1
+
+    def _spawn(self, log_path: Path) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        args = [find_binary(self._binary), "serve", "--config", self._config]
+        with open(log_path, "ab") as out:
+            # A session of its own: the controller outlives this master, also its SIGKILL.
+            self._process = subprocess.Popen(
+                args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+            )
+        log.msg(f"latent: started the controller, process {self._process.pid}, log {log_path}")
+
+    def _pause(self, seconds: float) -> defer.Deferred:
+        paused: defer.Deferred = defer.Deferred()
+        self._reactor.callLater(seconds, paused.callback, None)
+        return paused
+
+
+def _tail(path: Path) -> str:
+    try:
+        text = path.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace").strip()
+    except OSError as e:
+        return f"its log cannot be read: {e}"
+    return text.splitlines()[-1] if text else "it said nothing"

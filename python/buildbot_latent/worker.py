@@ -1,0 +1,298 @@
+"""The worker class. It only asks and tells: the controller keeps the record and talks to EC2."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import Any, Dict, Optional, Tuple
+from urllib.parse import quote
+
+from buildbot import config
+from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
+from buildbot.worker.latent import AbstractLatentWorker, States
+from twisted.internet import defer
+from twisted.python import log
+
+from .http import LinkError
+from .link import Link, link_of
+
+# How long one question for the outcome of a start waits; it is asked again until there is one.
+WAIT_S = 25
+# Until the controller has said what its policy is.
+IDLE_UNTIL_TOLD_S = 600
+NEVER_S = 10 * 365 * 24 * 3600
+
+# The controller's states in which an instance is there, or on its way, for a master to take.
+_USABLE = ("launching", "registering", "ready", "busy")
+# Errors that no retry mends before a person has acted.
+_FATAL_CODES = ("unknown_worker", "configuration", "no_binary", "incompatible", "bad_request")
+
+
+class LatentEC2Worker(AbstractLatentWorker):
+    """A worker on an EC2 instance that comes when a build wants it and goes when it is idle.
+
+    ``config`` names the fleet's latent.toml (default: the one beside master.cfg); ``socket`` the
+    controller's socket if it runs elsewhere; ``binary`` the latent program; ``autostart=False``
+    leaves the controller to a service manager. Everything else stands in latent.toml.
+    """
+
+    _link: Optional[Link] = None
+    _view: Optional[Dict[str, Any]] = None
+    _request: Optional[str] = None
+    _released: Optional[str] = None
+    _giving_up: Optional[defer.Deferred] = None
+    _policy_idle = True
+
+    def checkConfig(  # type: ignore[override]
+        self,
+        name: str,
+        password: Any,
+        config: Optional[str] = None,
+        socket: Optional[str] = None,
+        binary: Optional[str] = None,
+        autostart: bool = True,
+        build_wait_timeout: Optional[float] = None,
+        check_instance_interval: float = 2,
+        **kwargs: Any,
+    ) -> None:
+        _check_options(name, {"config": config, "socket": socket, "binary": binary}, autostart)
+        wait = IDLE_UNTIL_TOLD_S if build_wait_timeout is None else build_wait_timeout
+        super().checkConfig(name, password, wait, check_instance_interval, **kwargs)
+
+    @defer.inlineCallbacks
+    def reconfigService(  # type: ignore[override]
+        self,
+        name: str,
+        password: Any,
+        config: Optional[str] = None,
+        socket: Optional[str] = None,
+        binary: Optional[str] = None,
+        autostart: bool = True,
+        build_wait_timeout: Optional[float] = None,
+        check_instance_interval: float = 2,
+        **kwargs: Any,
+    ) -> Any:
+        path = os.path.join(self.master.basedir, config or "latent.toml")
+        link = link_of(self.master, path, socket, binary, autostart)
+        if self._link is not None and self._link is not link:
+            self._link.unregister(self)
+            link.register(self)
+        self._link = link
+        self._policy_idle = build_wait_timeout is None
+        wait = IDLE_UNTIL_TOLD_S if build_wait_timeout is None else build_wait_timeout
+        yield super().reconfigService(name, password, wait, check_instance_interval, **kwargs)
+        self._take_idle_timeout()
+
+    @defer.inlineCallbacks
+    def startService(self) -> Any:
+        yield super().startService()
+        self._link.register(self)
+
+    @defer.inlineCallbacks
+    def stopService(self) -> Any:
+        yield super().stopService()
+        self._link.unregister(self)
+
+    # What this master tells the controller, and what it is told.
+
+    def said(self) -> Dict[str, Any]:
+        """Everything this master knows of the worker, for the report."""
+        attached = self.conn is not None and self.state == States.SUBSTANTIATED
+        return {
+            "request": self._request or self._released,
+            "wanted": self._wanted(),
+            "attached": attached,
+            "build": self._build_name() if attached else None,
+        }
+
+    def _wanted(self) -> bool:
+        return self.state in (
+            States.SUBSTANTIATING,
+            States.SUBSTANTIATING_STARTING,
+            States.SUBSTANTIATED,
+            States.INSUBSTANTIATING_SUBSTANTIATING,
+        )
+
+    def _build_name(self) -> Optional[str]:
+        for wfb in self.building:
+            builder = getattr(wfb, "builder", None)
+            for build in getattr(builder, "building", None) or ():
+                if build.workerforbuilder is wfb and build.number is not None:
+                    return f"{quote(builder.name, safe='')}/{build.number}"[-128:]
+        return None
+
+    def told(self, view: Dict[str, Any]) -> None:
+        """Takes in what the controller knows of the worker."""
+        before, self._view = self._view, view
+        self._take_idle_timeout()
+        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
+            self._adopt()
+        elif self.state == States.SUBSTANTIATED and not self.building and self._must_let_go(view):
+            log.msg(f"latent: {self.name}: letting go, the controller says {view['state']}")
+            self._deferwaiter.add(self._soft_disconnect(stopping_service=True))
+        if before is not None and before.get("order") and not view.get("order"):
+            self.botmaster.maybeStartBuildsForWorker(self.name)
+
+    def _adoptable(self, view: Dict[str, Any]) -> bool:
+        released = self._released is not None and view.get("request") == self._released
+        return view["state"] in _USABLE and not view.get("order") and not released
+
+    def _must_let_go(self, view: Dict[str, Any]) -> bool:
+        if view.get("order") == "drain":
+            return True
+        gone = view["state"] in ("gone", "terminating", "stopped")
+        return gone and view.get("request") == self._request
+
+    def _take_idle_timeout(self) -> None:
+        if self._policy_idle and self._view is not None:
+            told = self._view.get("idle_timeout_s")
+            self.build_wait_timeout = NEVER_S if told is None else told
+
+    def _adopt(self) -> None:
+        """Takes over an instance that this master did not start, or started in an earlier life."""
+        log.msg(f"latent: {self.name}: adopting {self._view and self._view.get('instance')}")
+        self.substantiate(None, None).addErrback(
+            lambda failure: log.msg(f"latent: {self.name}: not adopted: {failure.getErrorMessage()}")
+        )
+
+    # Buildbot's contract.
+
+    @defer.inlineCallbacks
+    def start_instance(self, build: Any) -> Any:
+        request = self._request = uuid.uuid4().hex
+        self._giving_up = defer.Deferred()
+        began = self.master.reactor.seconds()
+        try:
+            view = yield self._unless_given_up(self._link.start(self.name, request))
+            while not _answered(view):
+                view = yield self._unless_given_up(self._link.worker(self.name, WAIT_S))
+        except LinkError as e:
+            raise _cannot_or_failed(self.name, str(e), e.code in _FATAL_CODES) from e
+        finally:
+            self._giving_up = None
+        self._view = view
+        _raise_failure(self.name, view)
+        self._link.report_soon()
+        if build is not None and view["instance"]:
+            build.setProperty("instance", view["instance"], "LatentEC2Worker")
+        elapsed = self.master.reactor.seconds() - began
+        return [view["instance"], view["ami"], f"{elapsed:.1f} s"]
+
+    def _unless_given_up(self, asked: defer.Deferred) -> defer.Deferred:
+        """Fires with the answer, or fails at once when the start is no longer wanted."""
+        first: defer.Deferred = defer.Deferred(lambda _: asked.cancel())
+
+        def give_up(_: Any) -> None:
+            if not first.called:
+                first.errback(LatentWorkerFailedToSubstantiate(self.name, "no longer wanted"))
+
+        def settle(result: Any) -> None:
+            if not first.called:
+                first.callback(result)
+
+        asked.addBoth(settle)
+        giving_up = self._giving_up
+        if giving_up is not None:
+            giving_up.addCallback(lambda result: (give_up(result), result)[1])
+        return first
+
+    def insubstantiate(self, fast: bool = False, force_substantiation_build: Any = None) -> Any:
+        # Buildbot waits for start_instance before it stops; a start that nobody wants shall not wait.
+        if self._giving_up is not None and not self._giving_up.called:
+            self._giving_up.callback(None)
+        return super().insubstantiate(fast, force_substantiation_build)
+
+    @defer.inlineCallbacks
+    def stop_instance(self, fast: bool = False) -> Any:
+        self._released, self._request = self._request or self._released, None
+        try:
+            yield self._link.release(self.name, self._released)
+        except LinkError as e:
+            # Not lost: every report says again that this request is no longer wanted.
+            log.msg(f"latent: {self.name}: the controller has not heard the release yet: {e}")
+        self._link.report_soon()
+        return True
+
+    def check_instance(self) -> Tuple[bool, str]:
+        view = self._view
+        if view is None or view.get("request") != self._request:
+            return True, ""
+        if view.get("failure"):
+            return False, _failure_text(view["failure"])
+        if view["state"] in ("gone", "terminating"):
+            return False, f"the instance is {view['state']}"
+        return True, ""
+
+    def canStartBuild(self) -> bool:
+        if self.state == States.SUBSTANTIATED and self._view is not None:
+            # The controller may take an idle instance away when this master is silent for long; so
+            # nothing is begun on it while the last report is half as old as that.
+            if self._view.get("order") or not self._link.fresh_within(self._view["master_silence_s"] / 2):
+                return False
+        return super().canStartBuild()
+
+    @defer.inlineCallbacks
+    def attached(self, conn: Any) -> Any:
+        if self.state == States.NOT_SUBSTANTIATED:
+            # A worker that outlived a restart of this master knocks before the first report is answered.
+            yield self._adopt_now()
+        yield super().attached(conn)
+        if self.state == States.SUBSTANTIATED and not self.building:
+            self._setBuildWaitTimer()
+        self._link.report_soon()
+
+    @defer.inlineCallbacks
+    def _adopt_now(self) -> Any:
+        try:
+            self._view = yield self._link.worker(self.name)
+        except LinkError as e:
+            log.msg(f"latent: {self.name} knocks, and the controller cannot be asked: {e}")
+            return
+        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(self._view):
+            self._adopt()
+
+    @defer.inlineCallbacks
+    def detached(self) -> Any:
+        yield super().detached()
+        self._link.report_soon()
+
+    def buildStarted(self, wfb: Any) -> None:
+        super().buildStarted(wfb)
+        self._link.report_soon()
+
+    def buildFinished(self, wfb: Any) -> None:
+        super().buildFinished(wfb)
+        self._link.report_soon()
+
+
+def _check_options(name: str, paths: Dict[str, Any], autostart: Any) -> None:
+    for option, value in paths.items():
+        if value is not None and not isinstance(value, str):
+            config.error(f"LatentEC2Worker {name!r}: {option}={value!r} must be a path in a string")
+    if not isinstance(autostart, bool):
+        config.error(f"LatentEC2Worker {name!r}: autostart={autostart!r} must be True or False")
+
+
+def _answered(view: Dict[str, Any]) -> bool:
+    pending = view["state"] in ("requested", "launching", "terminating", "stopped")
+    return not (pending and view["waiting"])
+
+
+def _raise_failure(name: str, view: Dict[str, Any]) -> None:
+    failure = view.get("failure")
+    if failure:
+        raise _cannot_or_failed(name, _failure_text(failure), failure["fatal"])
+    if view["state"] in ("gone", "terminating", "stopped"):
+        raise LatentWorkerFailedToSubstantiate(name, f"the instance is {view['state']} already")
+
+
+def _failure_text(failure: Dict[str, Any]) -> str:
+    return (
+        f"{failure['phase']} phase: {failure['code']} ({failure['kind']}): "
+        f"{failure['message']}; {failure['cure']}"
+    )
+
+
+def _cannot_or_failed(name: str, text: str, fatal: bool) -> Exception:
+    kind = LatentWorkerCannotSubstantiate if fatal else LatentWorkerFailedToSubstantiate
+    return kind(name, text)
