@@ -5,7 +5,6 @@ use std::io::Write;
 use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
-use super::output::table;
 use crate::model::WorkerName;
 use crate::policy::{DEFAULT_TOML, json_schema};
 
@@ -38,10 +37,8 @@ pub(super) fn show(args: &Args, name: &WorkerName, out: &mut dyn Write) -> Resul
         let message = format!("worker {name} is not in {}; known: {}", args.config.display(), known.join(", "));
         return Err(CommandError::new(Exit::Refused, anyhow::anyhow!(message)));
     };
-    let mut rows = table(&["KEY", "VALUE", "FROM"]);
     for shown in &worker.shown {
-        rows.add_row([shown.key.clone(), shown.value.clone(), shown.at.to_string()]);
+        writeln!(out, "{} = {}  # {}", shown.key, shown.value, shown.at)?;
     }
-    writeln!(out, "{}", rows.trim_fmt())?;
     Ok(Exit::Done)
 }

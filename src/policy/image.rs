@@ -69,29 +69,25 @@ pub struct Image {
 }
 
 impl Image {
-    pub(super) fn read(layer: Layer<'_>, problems: &mut Problems) -> Option<(Self, Vec<Shown>)> {
-        let mut reader = Reader::new(vec![layer], IMAGE_KEYS, "", problems);
+    pub(super) fn read(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<(Self, Vec<Shown>)> {
+        let mut reader = Reader::new(layers, IMAGE_KEYS, "", problems);
         let (owner, region, ami) = (reader.parsed("owner"), reader.parsed::<Region>("region"), reader.parsed("ami"));
-        let platform = reader.choice("platform").map_or(Platform::Linux, |word| match word.value.as_str() {
+        let platform = reader.choice("platform").map(|word| match word.value.as_str() {
             "windows" => Platform::Windows,
             "macos" => Platform::Macos,
             "freebsd" => Platform::Freebsd,
             _ => Platform::Linux,
         });
-        let architecture = reader.choice("architecture").map_or(Architecture::X86_64, |word| {
-            if word.value == "arm64" { Architecture::Arm64 } else { Architecture::X86_64 }
-        });
+        let arm = reader.choice("architecture").map(|word| word.value == "arm64");
         let types = reader.texts("instance_types").unwrap_or_default();
         let places = places(&mut reader, region.as_ref());
         let markets = markets(&mut reader);
         let security_groups = resource_ids(&mut reader, "security_groups", "sg-");
         let (key_pair, instance_profile) = (reader.text("key_pair"), reader.text("instance_profile"));
         let block_devices = block_devices(&mut reader);
-        let identity = reader.choice("identity").map_or(Identity::Baked, |word| {
-            if word.value == "injected" { Identity::Injected } else { Identity::Baked }
-        });
+        let injected = reader.choice("identity").map(|word| word.value == "injected");
         let user_data = reader.text("user_data");
-        if identity == Identity::Injected && user_data.is_none() {
+        if injected == Some(true) && user_data.is_none() {
             let at = reader.table_origin();
             reader.report(
                 at,
@@ -108,14 +104,14 @@ impl Image {
             owner: owner.value,
             region: region?.value,
             ami: ami?.value,
-            platform,
-            architecture,
+            platform: platform?,
+            architecture: if arm? { Architecture::Arm64 } else { Architecture::X86_64 },
             offerings: offerings(&types, &places, &markets),
             security_groups,
             key_pair: key_pair.map(|text| text.value),
             instance_profile: instance_profile.map(|text| text.value),
             block_devices,
-            identity,
+            identity: if injected? { Identity::Injected } else { Identity::Baked },
             user_data_at: user_data.as_ref().map(|text| text.at.clone()),
             user_data: user_data.map(|text| text.value),
             tags,
@@ -199,9 +195,6 @@ fn in_region(reader: &mut Reader<'_, '_>, key: &str, zone: &Located<Zone>, regio
 
 fn markets(reader: &mut Reader<'_, '_>) -> Vec<Market> {
     let words = reader.choices("market").unwrap_or_default();
-    if words.is_empty() {
-        return vec![Market::OnDemand];
-    }
     words.iter().map(|word| if word.value == "spot" { Market::Spot } else { Market::OnDemand }).collect()
 }
 

@@ -79,7 +79,7 @@ impl Intent {
         let defaults = fleet::defaults(layers(&[&main, &built_in], "defaults"), &mut problems);
         let owner_sections = sections_below(&main, "owner");
         let owners = owners(&main, &mut problems);
-        let images = images(&image_documents, &mut problems);
+        let images = images(&image_documents, &layers(&[&built_in], "image"), &mut problems);
         let base_layers = layers(&[&main, &built_in], "policy");
         let base_policy = Lifecycle::read(base_layers.clone(), "policy", &mut problems);
         let policies = policies(&policy_documents, &base_layers, &mut problems);
@@ -271,10 +271,16 @@ fn stem_name<T: std::str::FromStr<Err = crate::model::IdError>>(
     }
 }
 
-fn images<'a>(documents: &'a [(&'a str, Document<'a>)], problems: &mut Problems) -> BTreeMap<ImageName, Known<Image>> {
+fn images<'a>(
+    documents: &'a [(&'a str, Document<'a>)],
+    base: &[Layer<'a>],
+    problems: &mut Problems,
+) -> BTreeMap<ImageName, Known<Image>> {
     let mut images = BTreeMap::new();
     for (stem, document) in documents {
-        let image = Image::read(top(document), problems);
+        let mut layers = vec![top(document)];
+        layers.extend(base.iter().copied());
+        let image = Image::read(layers, problems);
         if let (Some(name), Some(image)) = (stem_name(stem, document, problems), image) {
             images.insert(name, image);
         }

@@ -39,7 +39,7 @@ pub struct LoadError {
 pub fn load(path: &Path) -> Result<Sources, LoadError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
+        _ => PathBuf::new(),
     };
     let mut sources = Sources { main: (path.display().to_string(), read(path)?), ..Sources::default() };
     for (name, into_images) in [("amis", true), ("policies", false)] {

@@ -57,7 +57,8 @@ impl Problems {
     /// The problems, sorted by place and without repetition.
     pub fn sorted(mut self) -> Vec<Problem> {
         self.0.sort();
-        self.0.dedup();
+        // A layer that several tables share is read, and complained of, once for each.
+        self.0.dedup_by(|a, b| a.at == b.at && a.message == b.message);
         self.0
     }
 
