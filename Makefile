@@ -18,19 +18,26 @@ demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (
 
 test: test-rust test-python ## everything
 
-check: ## formatting, lints, types
+check: $(VENV)/ready ## formatting, lints, types
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
+	$(VENV)/bin/ruff check python localstack tests
+	$(VENV)/bin/ruff format --check python localstack tests
 
 build:
 	cargo build --locked
 
+# The emulator's tests are ignored by a bare `cargo test`, which has no emulated EC2.
+test-rust: export LATENT_TEST_PYTHON = $(abspath $(PY))
+test-rust: export AWS_ACCESS_KEY_ID = emulated
+test-rust: export AWS_SECRET_ACCESS_KEY = emulated
+test-rust: export AWS_EC2_METADATA_DISABLED = true
 test-rust: $(VENV)/ready
 ifeq ($(NEXTEST),yes)
-	LATENT_TEST_PYTHON=$(abspath $(PY)) cargo nextest run --locked --no-fail-fast
+	cargo nextest run --locked --no-fail-fast --run-ignored all
 else
-	LATENT_TEST_PYTHON=$(abspath $(PY)) cargo test --locked --no-fail-fast
+	cargo test --locked --no-fail-fast -- --include-ignored
 endif
 
 test-python: build $(VENV)/ready

@@ -317,6 +317,15 @@ impl<L: Ledger + 'static> Controller<L> {
         self.clock.jump()
     }
 
+    /// Ends the loops as a crash would: no answer is awaited, nothing is written. For tests and the
+    /// simulation; what was in flight is found again at the next start.
+    pub fn abort(&self) {
+        self.stop.send_replace(true);
+        for task in std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner)) {
+            task.abort();
+        }
+    }
+
     /// Ends the loops in good order: no new call, a little time for the answers to the old ones.
     pub async fn shutdown(&self) {
         self.stop.send_replace(true);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -51,7 +52,9 @@ async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> SdkConfig {
         Credentials::Environment => None,
     };
     if let Some(profile) = profile {
-        loader = loader.profile_name(profile);
+        // Named outright: the default chain would prefer keys that happen to stand in the environment.
+        let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
+        loader = loader.profile_name(profile).credentials_provider(provider);
     }
     let base = loader.load().await;
     let Credentials::AssumeRole { arn, external_id, .. } = &owner.credentials else { return base };

@@ -140,9 +140,9 @@ pub(super) fn sorted<E>(error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
     if let Some(service) = error.as_service_error() {
-        let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-        let code = service.meta().code().unwrap_or("NoCode");
+        let Some(code) = service.meta().code() else { return not_ec2(status) };
         let message = service.meta().message().unwrap_or("EC2 gave no message");
         return CloudError { kind: kind_of(code, status), code: code.to_owned(), message: message.to_owned() };
     }
@@ -156,13 +156,15 @@ where
         SdkError::DispatchFailure(_) => {
             CloudError { kind: FailureKind::Unreachable, code: "Unreachable".to_owned(), message: root_of(error) }
         }
-        SdkError::ResponseError(_) => {
-            let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-            let message = format!("the answer (HTTP {status}) is not EC2's; is something between latent and EC2?");
-            CloudError { kind: FailureKind::Unreachable, code: "NotAnEc2Answer".to_owned(), message }
-        }
+        SdkError::ResponseError(_) => not_ec2(status),
         _ => CloudError { kind: Bug, code: "NotSent".to_owned(), message: root_of(error) },
     }
+}
+
+/// An answer without an EC2 error code: a proxy or a gateway, or EC2 in trouble. The call may have happened.
+fn not_ec2(status: u16) -> CloudError {
+    let message = format!("the answer (HTTP {status}) is not EC2's; is something between latent and EC2?");
+    CloudError { kind: FailureKind::Unreachable, code: "NotAnEc2Answer".to_owned(), message }
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

@@ -194,8 +194,7 @@ impl World {
             }
             return Ok(known.clone());
         }
-        let number = self.instances.len() + 1;
-        let id: InstanceId = format!("i-{number:017x}").parse().map_err(|_| refused(FailureKind::Bug, "NoId"))?;
+        let id = self.next_id(spec)?;
         let instance = SimInstance {
             id: id.clone(),
             spec: spec.clone(),
@@ -208,6 +207,14 @@ impl World {
         self.instances.insert(id.clone(), instance);
         self.tokens.insert(token.clone(), id.clone());
         Ok(id)
+    }
+
+    /// Ids differ between accounts and regions, as EC2's do.
+    fn next_id(&self, spec: &LaunchSpec) -> Result<InstanceId, CloudError> {
+        let place = ClientToken::derive(&[&self.account, spec.region.as_str()]);
+        let place = place.as_str().rsplit('-').next().unwrap_or_default();
+        let text = format!("i-{}{:07x}", &place[..10.min(place.len())], self.instances.len() + 1);
+        text.parse().map_err(|_| refused(FailureKind::Bug, "NoId"))
     }
 
     fn existing(&mut self, id: &InstanceId, now: DateTime<Utc>) -> Result<&mut SimInstance, CloudError> {

@@ -2,6 +2,16 @@
 //! the command line. One binary, so that it is linked once.
 
 #[cfg(test)]
+mod conformance;
+#[cfg(all(test, feature = "ec2"))]
+mod emulator;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
+mod setup;
+#[cfg(test)]
 mod source;
 #[cfg(test)]
 mod tidy;

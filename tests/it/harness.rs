@@ -1,0 +1,434 @@
+//! The real controller on a simulated EC2 in virtual time, with a master and a ledger that outlive it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use latent::control::{Clock, Controller, WorkerView};
+use latent::ledger::{Ledger, LedgerError, MemoryLedger};
+use latent::model::{
+    Actor, Body, Cause, Cell, Entry, Fleet, InstanceId, InstanceState, MasterId, RequestId, TagSet, WorkerName,
+    tag_keys,
+};
+use latent::plan::{Report, WorkerReport};
+use latent::policy::Intent;
+use latent::sim::{ApiCall, Fault, SimCloud, World};
+
+use crate::setup::Setup;
+
+/// How far virtual time moves between two looks of a test.
+const STEP: TimeDelta = TimeDelta::milliseconds(100);
+/// How far it moves between two looks of a long wait.
+const LONG_STEP: TimeDelta = TimeDelta::seconds(5);
+/// How often the master says what it knows.
+const REPORT_PERIOD: TimeDelta = TimeDelta::seconds(10);
+
+pub(crate) fn seconds(number: i64) -> TimeDelta {
+    TimeDelta::seconds(number)
+}
+
+pub(crate) fn minutes(number: i64) -> TimeDelta {
+    TimeDelta::minutes(number)
+}
+
+pub(crate) fn worker(name: &str) -> WorkerName {
+    name.parse().expect("a worker name")
+}
+
+/// When every test begins.
+pub(crate) fn morning() -> DateTime<Utc> {
+    "2026-03-02T08:00:00Z".parse().expect("a time")
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A ledger that outlives its controller and can be told to fail.
+#[derive(Clone, Default)]
+pub(crate) struct TestLedger {
+    inner: MemoryLedger,
+    faults: Arc<Mutex<LedgerFaults>>,
+}
+
+/// What the ledger cannot do.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LedgerFaults {
+    pub(crate) write: bool,
+    pub(crate) read: bool,
+}
+
+impl TestLedger {
+    pub(crate) fn fail(&self, faults: LedgerFaults) {
+        *lock(&self.faults) = faults;
+    }
+
+    fn refuse(doing: &'static str) -> LedgerError {
+        LedgerError::Storage { path: "test".into(), doing, why: "the test says so".to_owned() }
+    }
+}
+
+impl Ledger for TestLedger {
+    fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
+        if lock(&self.faults).write {
+            return Err(Self::refuse("written"));
+        }
+        self.inner.append(entries)
+    }
+
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        if lock(&self.faults).read {
+            return Err(Self::refuse("read"));
+        }
+        self.inner.read(after, limit)
+    }
+}
+
+/// What the master knows and does.
+pub(crate) struct Master {
+    id: MasterId,
+    /// Whether it reports.
+    pub(crate) speaks: bool,
+    /// Whether it lets a worker go when it is asked to and no build runs.
+    pub(crate) obeys: bool,
+    knows: BTreeMap<WorkerName, WorkerReport>,
+    spoke: DateTime<Utc>,
+}
+
+type Worlds = Arc<Mutex<BTreeMap<Cell, Arc<Mutex<World>>>>>;
+
+/// Everything of one scenario.
+pub(crate) struct Lab {
+    pub(crate) clock: Clock,
+    pub(crate) ledger: TestLedger,
+    pub(crate) setup: Setup,
+    pub(crate) master: Master,
+    worlds: Worlds,
+    controller: Option<Controller<TestLedger>>,
+    requests: u32,
+    explained: BTreeSet<InstanceId>,
+    planted: BTreeSet<InstanceId>,
+}
+
+impl Lab {
+    /// A controller that has just started.
+    pub(crate) fn new(setup: Setup) -> Self {
+        let mut lab = Self::without_controller(setup, morning());
+        lab.start();
+        lab
+    }
+
+    pub(crate) fn without_controller(setup: Setup, at: DateTime<Utc>) -> Self {
+        let id = "m1".parse().expect("a master id");
+        let master = Master { id, speaks: true, obeys: true, knows: BTreeMap::new(), spoke: at };
+        Self {
+            clock: Clock::starting_at(at),
+            ledger: TestLedger::default(),
+            setup,
+            master,
+            worlds: Worlds::default(),
+            controller: None,
+            requests: 0,
+            explained: BTreeSet::new(),
+            planted: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn start(&mut self) {
+        let (worlds, clock, setup) = (Arc::clone(&self.worlds), self.clock.clone(), self.setup.clone());
+        let connect = move |cell: &Cell, _: &Intent| SimCloud::new(world(&worlds, &setup, cell), clock.clone());
+        let started = Controller::start(self.setup.intent(), self.ledger.clone(), self.clock.clone(), 1, connect);
+        self.controller = Some(started.expect("a controller starts on this ledger"));
+    }
+
+    /// The configuration changes while the controller runs.
+    pub(crate) fn reconfigure(&mut self, setup: Setup) {
+        self.setup = setup;
+        let (worlds, clock, setup) = (Arc::clone(&self.worlds), self.clock.clone(), self.setup.clone());
+        let connect = move |cell: &Cell, _: &Intent| SimCloud::new(world(&worlds, &setup, cell), clock.clone());
+        self.controller().reconfigure(self.setup.intent(), 1, connect);
+    }
+
+    /// The controller is killed: nothing is awaited, nothing is written.
+    pub(crate) async fn crash(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.abort();
+        }
+        // The aborted loops are dropped when the runtime next turns.
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    pub(crate) async fn shutdown(&mut self) {
+        if let Some(controller) = self.controller.take() {
+            controller.shutdown().await;
+        }
+    }
+
+    pub(crate) async fn crash_and_start(&mut self) {
+        self.crash().await;
+        self.start();
+    }
+
+    pub(crate) fn controller(&self) -> Controller<TestLedger> {
+        self.controller.clone().expect("a controller runs")
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    /// The account of this owner in this region.
+    pub(crate) fn world_of(&self, owner: &str, region: &str) -> Arc<Mutex<World>> {
+        let cell = Cell { owner: owner.parse().expect("an owner"), region: region.parse().expect("a region") };
+        world(&self.worlds, &self.setup, &cell)
+    }
+
+    /// Does something with alice's account in us-west-2.
+    pub(crate) fn world<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
+        use_it(&mut lock(&self.world_of("alice", "us-west-2")))
+    }
+
+    pub(crate) fn inject(&self, call: ApiCall, fault: &Fault, times: usize) {
+        self.world(|world| (0..times).for_each(|_| world.inject(call, fault.clone())));
+    }
+
+    pub(crate) fn calls(&self, of: ApiCall) -> usize {
+        self.world(|world| world.calls(of))
+    }
+
+    // --- the master -----------------------------------------------------------------------------
+
+    pub(crate) fn request(&mut self, name: &str) -> RequestId {
+        self.requests += 1;
+        let id: RequestId = format!("r{}", self.requests).parse().expect("a request id");
+        let actor = Actor::Master(self.master.id.clone());
+        self.controller().request(&actor, &worker(name), &id).expect("the request is taken");
+        let knows = WorkerReport { request: Some(id.clone()), wanted: true, ..WorkerReport::default() };
+        self.master.knows.insert(worker(name), knows);
+        id
+    }
+
+    /// The master lets go.
+    pub(crate) fn release(&mut self, name: &str) {
+        let knows = self.master.knows.entry(worker(name)).or_default();
+        (knows.wanted, knows.attached, knows.build) = (false, false, None);
+        let (request, actor) = (knows.request.clone(), Actor::Master(self.master.id.clone()));
+        let released = self.controller().release(&actor, &worker(name), Cause::Released, request.as_ref());
+        released.expect("the release is taken");
+    }
+
+    /// The worker connects.
+    pub(crate) fn connect(&mut self, name: &str) {
+        self.say(name, |knows| knows.attached = true);
+    }
+
+    pub(crate) fn build(&mut self, name: &str, build: Option<&str>) {
+        let build = build.map(|text| text.parse().expect("a build id"));
+        self.say(name, |knows| knows.build = build);
+    }
+
+    /// The master learns something and says it.
+    pub(crate) fn say(&mut self, name: &str, learn: impl FnOnce(&mut WorkerReport)) {
+        learn(self.master.knows.entry(worker(name)).or_default());
+        self.report();
+    }
+
+    pub(crate) fn forget(&mut self) {
+        self.master.knows.clear();
+    }
+
+    pub(crate) fn report(&mut self) {
+        self.master.spoke = self.now();
+        let report = Report { workers: self.master.knows.clone() };
+        self.controller().report(&self.master.id, &report).expect("the report is taken");
+    }
+
+    fn master_turn(&mut self) {
+        if self.controller.is_none() || !self.master.speaks || self.now() < self.master.spoke + REPORT_PERIOD {
+            return;
+        }
+        self.report();
+        let names: Vec<String> = self.master.knows.keys().map(ToString::to_string).collect();
+        for name in names.iter().filter(|_| self.master.obeys).cloned().collect::<Vec<_>>() {
+            let ordered = self.controller().worker(&worker(&name)).is_some_and(|view| view.order.is_some());
+            let free = self.master.knows.get(&worker(&name)).is_some_and(|knows| knows.build.is_none());
+            if ordered && free {
+                self.release(&name);
+            }
+        }
+    }
+
+    // --- time -----------------------------------------------------------------------------------
+
+    async fn step(&mut self, step: TimeDelta) {
+        self.clock.sleep_until(self.now() + step).await;
+        self.master_turn();
+        self.check();
+    }
+
+    /// Time passes, and the master does its part.
+    pub(crate) async fn run(&mut self, span: TimeDelta) {
+        let end = self.now() + span;
+        while self.now() < end {
+            let step = if span > minutes(30) { LONG_STEP } else { STEP };
+            self.step(step.min(end - self.now())).await;
+        }
+    }
+
+    /// Time passes until something holds, and not longer than `limit`.
+    #[track_caller]
+    pub(crate) fn until<'a, F>(&'a mut self, limit: TimeDelta, what: &'a str, holds: F) -> impl Future<Output = ()> + 'a
+    where
+        F: Fn(&Lab) -> bool + 'a,
+    {
+        let caller = std::panic::Location::caller();
+        async move {
+            let end = self.now() + limit;
+            while !holds(self) {
+                assert!(self.now() < end, "{caller}: not within {limit}: {what}\n{}", self.story());
+                self.step(STEP).await;
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn until_state<'a>(&'a mut self, name: &'a str, state: &'a str) -> impl Future<Output = ()> + 'a {
+        self.until(minutes(2), state, move |lab| lab.state(name) == state)
+    }
+
+    /// Until nothing costs and nothing is on its way out any more.
+    #[track_caller]
+    pub(crate) fn until_nothing_is_left(&mut self) -> impl Future<Output = ()> + '_ {
+        self.until(minutes(5), "nothing is left", |lab| lab.costing() == 0 && lab.fleet().departing.is_empty())
+    }
+
+    /// A worker that is connected and has nothing to do.
+    pub(crate) async fn make_ready(&mut self, name: &str) -> InstanceId {
+        self.request(name);
+        self.until_state(name, "registering").await;
+        self.until(minutes(1), "running", |lab| lab.view(name).instance_state.as_deref() == Some("running")).await;
+        self.connect(name);
+        assert_eq!(self.state(name), "ready");
+        self.instance(name)
+    }
+
+    // --- what is there --------------------------------------------------------------------------
+
+    pub(crate) fn view(&self, name: &str) -> WorkerView {
+        self.controller().worker(&worker(name)).expect("a known worker")
+    }
+
+    pub(crate) fn state(&self, name: &str) -> String {
+        self.view(name).state
+    }
+
+    pub(crate) fn held(&self, name: &str) -> String {
+        self.view(name).held.unwrap_or_default()
+    }
+
+    /// The failure's phase, kind and code.
+    pub(crate) fn failure(&self, name: &str) -> Option<String> {
+        self.view(name).failure.map(|failure| format!("{} {} {}", failure.phase, failure.kind, failure.code))
+    }
+
+    pub(crate) fn instance(&self, name: &str) -> InstanceId {
+        self.view(name).instance.expect("it has an instance").parse().expect("an id")
+    }
+
+    pub(crate) fn entries(&self) -> Vec<Entry> {
+        self.ledger.inner.read(0, usize::MAX).expect("a ledger in memory can be read")
+    }
+
+    pub(crate) fn count(&self, of: impl Fn(&Body) -> bool) -> usize {
+        self.entries().iter().filter(|entry| of(&entry.body)).count()
+    }
+
+    pub(crate) fn fleet(&self) -> Fleet {
+        Fleet::fold(&self.entries()).expect("the ledger folds")
+    }
+
+    /// How many instances cost something, in all accounts.
+    pub(crate) fn costing(&self) -> usize {
+        let now = self.now();
+        lock(&self.worlds).values().map(|world| lock(world).costing(now).len()).sum()
+    }
+
+    /// How many instances there ever were, in all accounts.
+    pub(crate) fn launched(&self) -> usize {
+        lock(&self.worlds).values().map(|world| lock(world).all().count()).sum()
+    }
+
+    pub(crate) fn instance_state(&self, id: &InstanceId) -> InstanceState {
+        let now = self.now();
+        let found = lock(&self.worlds).values().find_map(|world| {
+            let world = lock(world);
+            world.all().find(|instance| instance.id == *id).map(|instance| instance.state(now))
+        });
+        found.expect("an instance of the simulation")
+    }
+
+    /// An instance that this life of the controller did not launch.
+    pub(crate) fn plant(&mut self, name: &str, attempt: &str, edit: impl FnOnce(&mut TagSet)) -> InstanceId {
+        let (intent, now) = (self.setup.intent(), self.now());
+        let configured = &intent.workers[&worker(name)];
+        let image = &intent.images[&configured.image];
+        let attempt = attempt.parse().expect("an attempt id");
+        let mut spec =
+            latent::plan::launch_spec(now, &intent, &worker(name), configured, image, &image.offerings[0], &attempt);
+        edit(&mut spec.tags);
+        let id = self.world(|world| world.launch(&spec, &spec.token(), now)).expect("it launches");
+        self.planted.insert(id.clone());
+        id
+    }
+
+    // --- what always holds ----------------------------------------------------------------------
+
+    /// Every instance has its intent, and no worker has two.
+    fn check(&mut self) {
+        let (now, entries) = (self.now(), self.entries());
+        let mut live: BTreeMap<String, InstanceId> = BTreeMap::new();
+        for world in lock(&self.worlds).values() {
+            for instance in lock(world).all().filter(|instance| !self.planted.contains(&instance.id)) {
+                if self.explained.insert(instance.id.clone()) {
+                    let intended = entries.iter().any(|entry| {
+                        matches!(&entry.body, Body::LaunchIntended { attempt, .. }
+                            if attempt.spec.as_ref().is_some_and(|spec| spec.token() == instance.token))
+                    });
+                    assert!(intended, "{} runs without an intent", instance.id);
+                }
+                let name = instance.spec.tags.get(tag_keys::WORKER).unwrap_or_default().to_owned();
+                if instance.state(now).is_live()
+                    && let Some(other) = live.insert(name.clone(), instance.id.clone())
+                {
+                    panic!("{name} has two live instances: {other} and {}", instance.id);
+                }
+            }
+        }
+    }
+
+    /// Everything that happened, for a failing test.
+    pub(crate) fn story(&self) -> String {
+        let mut lines: Vec<String> = self.entries().iter().map(line).collect();
+        lines.push(format!("now {}", self.now().format("%H:%M:%S%.3f")));
+        for view in self.controller.iter().flat_map(Controller::workers) {
+            lines.push(format!("{}: {}, held: {:?}, failure: {:?}", view.worker, view.state, view.held, view.failure));
+        }
+        for cell in self.controller.iter().flat_map(Controller::cells) {
+            lines.push(format!("{}/{}: {:?} {:?}", cell.owner, cell.region, cell.failure, cell.strange));
+        }
+        lines.join("\n")
+    }
+}
+
+fn line(entry: &Entry) -> String {
+    let name = entry.body.worker().map_or("-", WorkerName::as_str);
+    format!("{} {name}: {}", entry.at.format("%H:%M:%S%.3f"), entry.body.describe())
+}
+
+fn world(worlds: &Worlds, setup: &Setup, cell: &Cell) -> Arc<Mutex<World>> {
+    let mut worlds = lock(worlds);
+    let world = worlds.entry(cell.clone());
+    Arc::clone(world.or_insert_with(|| Arc::new(Mutex::new(World::new(&setup.real_account(cell.owner.as_str()))))))
+}

@@ -1,0 +1,185 @@
+//! A worker's life as it should be, and who may end it.
+
+use latent::model::{Body, Cause, InstanceState};
+use latent::sim::ApiCall;
+
+use crate::harness::{Lab, minutes, seconds};
+use crate::setup::Setup;
+
+#[tokio::test(start_paused = true)]
+async fn a_request_becomes_builds_and_leaves_nothing() {
+    let mut lab = Lab::new(Setup::new());
+    assert_eq!((lab.state("w1"), lab.held("w1")), ("gone".to_owned(), String::new()));
+    let id = lab.make_ready("w1").await;
+    assert!(lab.failure("w1").is_none() && !lab.view("w1").waiting);
+    lab.build("w1", Some("builder/1"));
+    assert_eq!(lab.state("w1"), "busy");
+    lab.run(minutes(20)).await;
+    assert_eq!(lab.state("w1"), "busy", "twice the idle time, and it builds");
+    lab.build("w1", None);
+    lab.run(minutes(9)).await;
+    assert_eq!(lab.state("w1"), "ready", "not idle for long enough");
+    lab.until(minutes(2), "an order to drain", |lab| lab.view("w1").order.as_deref() == Some("drain")).await;
+    lab.until_nothing_is_left().await;
+    assert_eq!(lab.instance_state(&id), InstanceState::Terminated);
+    assert_eq!(lab.state("w1"), "gone");
+    assert_eq!(lab.launched(), 1);
+    let quiet = lab.calls(ApiCall::Terminate);
+    lab.run(minutes(30)).await;
+    assert_eq!(lab.calls(ApiCall::Terminate), quiet, "what is over is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_request_gets_a_second_instance() {
+    let mut lab = Lab::new(Setup::new());
+    let first = lab.make_ready("w1").await;
+    lab.release("w1");
+    lab.request("w1");
+    lab.until(minutes(2), "another instance", |lab| lab.view("w1").instance.is_some_and(|id| id != first.as_str()))
+        .await;
+    lab.until(minutes(1), "the first is over", |lab| lab.instance_state(&first) == InstanceState::Terminated).await;
+    assert_eq!(lab.costing(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_worker_of_a_silent_master_goes_after_the_silence_and_not_before() {
+    let mut lab = Lab::new(Setup::new().policy("idle_timeout = \"2m\"\nmaster_silence = \"10m\""));
+    lab.make_ready("w1").await;
+    lab.master.speaks = false;
+    lab.run(minutes(9)).await;
+    assert_eq!(lab.state("w1"), "draining", "its master is asked, and cannot answer");
+    assert_eq!(lab.costing(), 1);
+    lab.until_nothing_is_left().await;
+    assert!(lab.now() - lab.entries()[0].at < minutes(12));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_busy_worker_of_a_silent_master_is_kept_until_its_end_of_life() {
+    let mut lab = Lab::new(Setup::new().policy("max_lifetime = \"2h\"\ndrain_deadline = \"10m\""));
+    lab.make_ready("w1").await;
+    lab.build("w1", Some("builder/1"));
+    lab.master.speaks = false;
+    lab.run(minutes(118)).await;
+    assert_eq!(lab.costing(), 1);
+    assert!(["busy", "draining"].contains(&lab.state("w1").as_str()));
+    lab.until_nothing_is_left().await;
+    assert!(lab.now() - lab.entries()[0].at <= minutes(121), "the bound is max_lifetime");
+    assert_eq!(lab.count(|body| matches!(body, Body::TerminateIntended { cause: Cause::Expired, .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_worker_is_drained_between_builds_before_its_end() {
+    let mut lab = Lab::new(Setup::new().policy("max_lifetime = \"2h\"\ndrain_deadline = \"30m\""));
+    lab.make_ready("w1").await;
+    lab.build("w1", Some("builder/1"));
+    lab.run(minutes(100)).await;
+    assert_eq!(lab.view("w1").order.as_deref(), Some("drain"));
+    assert_eq!(lab.costing(), 1, "its build may end");
+    lab.build("w1", None);
+    lab.until_nothing_is_left().await;
+    assert!(lab.now() - lab.entries()[0].at < minutes(105));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_takes_no_idle_worker_before_its_master_could_speak() {
+    let mut lab = Lab::new(Setup::new().policy("idle_timeout = \"2m\"\nmaster_silence = \"5m\""));
+    lab.make_ready("w1").await;
+    lab.crash().await;
+    lab.clock.sleep_until(lab.now() + minutes(60)).await;
+    lab.start();
+    lab.master.obeys = false;
+    lab.master.speaks = false;
+    lab.run(minutes(4)).await;
+    assert_eq!(lab.costing(), 1, "the master had no time to speak yet");
+    lab.build("w1", Some("builder/7"));
+    lab.run(minutes(30)).await;
+    assert_eq!(lab.costing(), 1, "it was building all the time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hold_keeps_an_idle_worker_and_ends_by_itself() {
+    let mut lab = Lab::new(Setup::new().policy("idle_timeout = \"2m\""));
+    lab.make_ready("w1").await;
+    let until = lab.controller().hold(&crate::harness::worker("w1"), minutes(30)).expect("held");
+    lab.release("w1");
+    lab.run(minutes(29)).await;
+    assert_eq!(lab.costing(), 1);
+    assert!(lab.held("w1").starts_with("operator's hold until"), "{}", lab.held("w1"));
+    lab.until_nothing_is_left().await;
+    assert!(lab.now() >= until);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lifted_hold_keeps_nothing() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.controller().hold(&crate::harness::worker("w1"), minutes(30)).expect("held");
+    lab.release("w1");
+    lab.run(seconds(20)).await;
+    lab.controller().unhold(&crate::harness::worker("w1")).expect("lifted");
+    lab.until_nothing_is_left().await;
+    assert!(lab.now() - lab.entries()[0].at < minutes(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_takes_back_its_own_request_and_no_other() {
+    let mut lab = Lab::new(Setup::new());
+    let first = lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    lab.release("w1");
+    lab.until_nothing_is_left().await;
+    lab.request("w1");
+    let second = lab.view("w1").request;
+    lab.say("w1", |knows| (knows.request, knows.wanted) = (Some(first), false));
+    lab.until_state("w1", "registering").await;
+    assert_eq!(lab.view("w1").request, second, "an old report takes nothing back");
+    assert!(lab.view("w1").waiting);
+    let second = second.and_then(|id| id.parse().ok());
+    lab.say("w1", |knows| (knows.request, knows.wanted) = (second, false));
+    lab.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_that_was_lost_is_mended_by_the_next_report() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.say("w1", |knows| (knows.wanted, knows.attached) = (false, false));
+    lab.until_nothing_is_left().await;
+    assert_eq!(lab.count(|body| matches!(body, Body::Released { .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_drains_a_busy_worker_after_its_build() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.build("w1", Some("builder/1"));
+    lab.controller().drain(&crate::harness::worker("w1")).expect("ordered");
+    lab.run(minutes(5)).await;
+    assert_eq!(lab.costing(), 1, "its build goes on");
+    lab.build("w1", None);
+    lab.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_no_longer_configured_is_drained() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.build("w1", Some("builder/1"));
+    lab.reconfigure(Setup::new().without_worker("w1"));
+    lab.run(minutes(5)).await;
+    assert_eq!(lab.costing(), 1, "its build goes on");
+    lab.build("w1", None);
+    lab.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn leases_of_instances_in_use_are_renewed_in_time() {
+    let mut lab = Lab::new(Setup::new().policy("lease = \"10m\"\nidle_timeout = \"never\""));
+    lab.make_ready("w1").await;
+    for _ in 0..20 {
+        lab.run(minutes(3)).await;
+        let lease = lab.view("w1").lease.expect("a lease");
+        assert!(lease > lab.now() + minutes(1), "{lease} at {}", lab.now());
+    }
+    assert!((9..40).contains(&lab.calls(ApiCall::Renew)), "{}", lab.calls(ApiCall::Renew));
+}

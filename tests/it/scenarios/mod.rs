@@ -1,0 +1,3 @@
+//! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
+
+mod life;

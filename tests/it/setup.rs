@@ -1,0 +1,131 @@
+//! A configuration in a few words.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use latent::policy::{Intent, Sources};
+
+/// The texts of a configuration; each call changes one thing.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    fleet: String,
+    policy: String,
+    owners: BTreeMap<String, String>,
+    images: BTreeMap<String, String>,
+    workers: BTreeMap<String, String>,
+    real_accounts: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Worker w1 on alice's image debian in us-west-2, with one offering.
+    pub(crate) fn new() -> Self {
+        let empty = Self {
+            fleet: String::new(),
+            policy: String::new(),
+            owners: BTreeMap::new(),
+            images: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            real_accounts: BTreeMap::new(),
+        };
+        empty.owner("alice", "111111111111").image("debian", "alice", "us-west-2", "").worker("w1", "debian")
+    }
+
+    /// Lines of `[fleet]`.
+    pub(crate) fn fleet(mut self, lines: &str) -> Self {
+        self.fleet = lines.to_owned();
+        self
+    }
+
+    /// Lines of `[policy]`.
+    pub(crate) fn policy(mut self, lines: &str) -> Self {
+        self.policy = lines.to_owned();
+        self
+    }
+
+    pub(crate) fn owner(mut self, name: &str, account: &str) -> Self {
+        self.owners.insert(name.to_owned(), account.to_owned());
+        self
+    }
+
+    pub(crate) fn without_owner(mut self, name: &str) -> Self {
+        self.owners.remove(name);
+        self
+    }
+
+    /// The account that the owner's credentials really lead to.
+    pub(crate) fn credentials_lead_to(mut self, owner: &str, account: &str) -> Self {
+        self.real_accounts.insert(owner.to_owned(), account.to_owned());
+        self
+    }
+
+    pub(crate) fn real_account(&self, owner: &str) -> String {
+        let account = self.real_accounts.get(owner).or_else(|| self.owners.get(owner));
+        account.cloned().unwrap_or_default()
+    }
+
+    /// An image; `lines` may set anything but owner, region, ami and instance types.
+    pub(crate) fn image(self, name: &str, owner: &str, region: &str, lines: &str) -> Self {
+        self.image_of(name, owner, region, &format!("ami-{name}"), "\"m7i.large\"", lines)
+    }
+
+    pub(crate) fn image_of(
+        mut self,
+        name: &str,
+        owner: &str,
+        region: &str,
+        ami: &str,
+        types: &str,
+        lines: &str,
+    ) -> Self {
+        let text = format!(
+            "owner = \"{owner}\"\nregion = \"{region}\"\nami = \"{ami}\"\ninstance_types = [{types}]\n{lines}\n"
+        );
+        self.images.insert(name.to_owned(), text);
+        self
+    }
+
+    pub(crate) fn worker(mut self, name: &str, image: &str) -> Self {
+        self.workers.insert(name.to_owned(), image.to_owned());
+        self
+    }
+
+    pub(crate) fn without_worker(mut self, name: &str) -> Self {
+        self.workers.remove(name);
+        self
+    }
+
+    /// `latent.toml`.
+    pub(crate) fn main_text(&self) -> String {
+        let mut text = format!("[fleet]\nname = \"test\"\ncontroller = \"ctl\"\n{}\n", self.fleet);
+        let _ = writeln!(text, "[policy]\n{}", self.policy);
+        for (name, account) in &self.owners {
+            let _ = writeln!(text, "[owner.{name}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}");
+        }
+        for (name, image) in &self.workers {
+            let _ = writeln!(text, "[worker.{name}]\nimage = \"{image}\"");
+        }
+        text
+    }
+
+    pub(crate) fn sources(&self) -> Sources {
+        let images = self.images.iter();
+        Sources {
+            main: ("latent.toml".to_owned(), self.main_text()),
+            images: images.map(|(name, text)| (name.clone(), format!("amis/{name}.toml"), text.clone())).collect(),
+            ..Sources::default()
+        }
+    }
+
+    pub(crate) fn intent(&self) -> Intent {
+        Intent::parse(&self.sources()).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    /// Writes the files of the configuration into a folder.
+    pub(crate) fn write(&self, folder: &std::path::Path) {
+        std::fs::create_dir_all(folder.join("amis")).expect("a folder");
+        std::fs::write(folder.join("latent.toml"), self.main_text()).expect("a file");
+        for (name, text) in &self.images {
+            std::fs::write(folder.join(format!("amis/{name}.toml")), text).expect("a file");
+        }
+    }
+}
