@@ -149,6 +149,11 @@ def children() -> list[int]:
     return found
 
 
+def end_with_parent() -> None:
+    """Lets the kernel kill this process when the one that started it ends."""
+    linux_prctl()(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def linux_prctl() -> Callable[[int, int], object]:
     """The system call, or a function that does nothing where there is none."""
     if not sys.platform.startswith("linux"):

@@ -16,8 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Optional
 
-from leash import PR_SET_PDEATHSIG, linux_prctl
-
+HERE = str(Path(__file__).resolve().parent)
 START_S = 60.0
 LEAVE_S = 15.0
 
@@ -36,7 +35,10 @@ master.setServiceParent(application)
 # Found by import and not as scripts: they need not be on the PATH nor beside the interpreter.
 RUN = "import sys; from {module} import run; sys.exit(run())"
 BUILDBOT = [sys.executable, "-c", RUN.format(module="buildbot.scripts.runner")]
-TWISTD = [sys.executable, "-c", RUN.format(module="twisted.scripts.twistd")]
+# The process asks to end with the one that started it, should that be killed: there is no one left
+# to end it then. It asks itself, because code between fork and exec can hang when threads run.
+TIE = f"import sys; sys.path.insert(0, {HERE!r}); from leash import end_with_parent; end_with_parent(); "
+TWISTD = [sys.executable, "-c", TIE + RUN.format(module="twisted.scripts.twistd")]
 
 
 def wait_for(what: str, check: Callable[[], Any], seconds: float = 30.0, every: float = 0.05) -> Any:
@@ -131,16 +133,9 @@ class MasterProcess:
     def start(self, builders: int = 1) -> None:
         """Starts it and waits until its interface shows so many builders."""
         args = [*TWISTD, "--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"]
-        prctl = linux_prctl()
         with open(self.folder / "master.out", "ab") as out:
             self.process = subprocess.Popen(
-                args,
-                cwd=self.folder,
-                env=self.environment,
-                stdout=out,
-                stderr=out,
-                # For the case that whoever started it is killed: there is no one left to end it then.
-                preexec_fn=lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL),
+                args, cwd=self.folder, env=self.environment, stdout=out, stderr=out
             )
         wait_for("the master's interface", lambda: self._answers(builders), START_S)
 

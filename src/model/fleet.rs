@@ -193,6 +193,10 @@ impl Worker {
                 }
                 self.request = None;
                 self.failure = Some(failure.clone());
+                if matches!(self.state, WorkerState::Launching { .. }) {
+                    // Nobody waits any more for what this launch may still give.
+                    self.released = Some(Cause::Withdrawn);
+                }
             }
             Body::LaunchIntended { attempt, .. } | Body::Adopted { attempt, .. } => self.begin(attempt),
             Body::LaunchRefused { failure, .. } => self.note_refusal(at, failure),
@@ -225,15 +229,20 @@ impl Worker {
             | Body::Departed { .. }
             | Body::CallRefused { .. } => {}
         }
-        self.stand_again(at);
+        self.settle(at);
     }
 
-    /// A worker that lost its instance while a request waits is requested again.
-    fn stand_again(&mut self, at: DateTime<Utc>) {
-        if self.request.is_some() && matches!(self.state, WorkerState::Gone { .. }) {
-            self.state = WorkerState::Requested;
-            self.since = at;
-        }
+    /// Brings state and request together: a worker without an instance is requested exactly while a
+    /// request waits for it.
+    fn settle(&mut self, at: DateTime<Utc>) {
+        let next = match (&self.state, &self.request) {
+            (WorkerState::Gone { .. }, Some(_)) => WorkerState::Requested,
+            (WorkerState::Requested, None) => WorkerState::Gone { cause: Cause::Withdrawn },
+            _ => return,
+        };
+        self.state = next;
+        self.since = at;
+        self.released = None;
     }
 
     fn holds_something(&self) -> bool {
@@ -388,7 +397,7 @@ impl Fleet {
             {
                 worker.state = next;
                 worker.since = at;
-                worker.stand_again(at);
+                worker.settle(at);
             }
         }
     }

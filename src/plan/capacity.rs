@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use super::lifecycle::{Step, record, refuse};
 use super::{View, spec};
 use crate::model::{
-    Action, AttemptId, Body, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec, Offering, Ownership,
-    Phase, Worker, WorkerName,
+    Action, Attempt, AttemptId, Body, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec, Offering,
+    Ownership, Phase, Worker, WorkerName,
 };
 use crate::policy::{Image, WorkerIntent};
 
@@ -20,7 +20,7 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         let message = format!("worker {name} is not in the configuration");
         return refuse(name, Failure::new(Phase::Launch, FailureKind::Owner, "UnknownWorker", &message));
     };
-    if let Some(failure) = answer_at_once(view, worker, request.at, image) {
+    if let Some(failure) = answer_at_once(view, name, worker, request.at, image) {
         return refuse(name, failure);
     }
     let waiting = match ready_to_launch(view, name, worker, image, launches, live) {
@@ -48,7 +48,13 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
 
 /// A failure that answers the request without another call: one that came while it waited and that
 /// another place would not mend, or one that only a person can mend and that is young.
-fn answer_at_once(view: &View<'_>, worker: &Worker, asked: DateTime<Utc>, image: &Image) -> Option<Failure> {
+fn answer_at_once(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    asked: DateTime<Utc>,
+    image: &Image,
+) -> Option<Failure> {
     if let Some(failure) = view.listing_failure.filter(|failure| failure.kind.needs_a_person()) {
         return Some(failure.clone());
     }
@@ -60,11 +66,12 @@ fn answer_at_once(view: &View<'_>, worker: &Worker, asked: DateTime<Utc>, image:
         return Some(failure.clone());
     }
     let changed = worker.attempt.as_ref().is_some_and(|attempt| spec::drifted(attempt, Some(image)));
-    (failure.kind.needs_a_person() && !changed && pause_end(view, worker, image).is_some()).then(|| failure.clone())
+    (failure.kind.needs_a_person() && !changed && pause_end(view, name, worker, image).is_some())
+        .then(|| failure.clone())
 }
 
 /// The end of the pause after failures in a row, while it lasts.
-fn pause_end(view: &View<'_>, worker: &Worker, image: &Image) -> Option<DateTime<Utc>> {
+fn pause_end(view: &View<'_>, name: &WorkerName, worker: &Worker, image: &Image) -> Option<DateTime<Utc>> {
     if worker.failures_in_a_row == 0 {
         return None;
     }
@@ -72,10 +79,8 @@ fn pause_end(view: &View<'_>, worker: &Worker, image: &Image) -> Option<DateTime
     if spec::drifted(attempt, Some(image)) {
         return None;
     }
-    let policy =
-        view.intent.workers.values().find(|w| w.image == attempt.image).map_or(&view.intent.base_policy, |w| &w.policy);
     let (at, _) = worker.last_failure.as_ref()?;
-    let until = *at + policy.pause_after(worker.failures_in_a_row);
+    let until = *at + view.policy(name).pause_after(worker.failures_in_a_row);
     (view.now < until).then_some(until)
 }
 
@@ -90,7 +95,7 @@ fn ready_to_launch(
     if let Some(id) = earlier_instance(view, name) {
         return Err(HeldReason::EarlierInstance(id));
     }
-    if let (Some(until), Some((_, failure))) = (pause_end(view, worker, image), &worker.last_failure) {
+    if let (Some(until), Some((_, failure))) = (pause_end(view, name, worker, image), &worker.last_failure) {
         return Err(HeldReason::Pausing { until, kind: failure.kind });
     }
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete) else {
@@ -166,26 +171,44 @@ fn launch(
 
 /// A launch whose outcome is open: looked for in a complete listing first, then sent again unchanged.
 pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32) -> Step {
-    let Some(attempt) = &worker.attempt else {
-        return Err(HeldReason::NotWanted);
-    };
+    let Some(attempt) = &worker.attempt else { return Err(HeldReason::NotWanted) };
+    if let Some(request) = &worker.request
+        && view.now >= request.at + view.policy(name).launch_deadline
+    {
+        let message =
+            "EC2 has not said within launch_deadline what became of the launch; what it may still give is taken away";
+        return refuse(name, Failure::new(Phase::Launch, FailureKind::Unreachable, "LaunchOpen", message));
+    }
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete) else {
         return Err(HeldReason::NoListing);
     };
-    let sent_digest = attempt.spec.as_ref().and_then(|spec| spec.user_data_digest.clone());
-    let digest = view.intent.workers.get(name).and_then(|w| w.user_data.as_ref()).map(|data| data.digest.clone());
-    if sent_digest != digest {
-        // The identical request cannot be sent any more; if the first one was heard, its instance shows by now.
+    if let Some((code, message)) = cannot_repeat(view, name, worker, attempt) {
+        // If the request was heard, its instance shows by then.
         let until = attempt.created + view.policy(name).absence_grace;
         if inventory.observed_at < until {
             return Err(HeldReason::SecondLook { until });
         }
-        let message = "its user data has changed since it was sent, and no instance of it shows";
-        let failure = Failure::new(Phase::Launch, FailureKind::AttemptOver, "UserDataChanged", message);
+        let failure = Failure::new(Phase::Launch, FailureKind::AttemptOver, code, message);
         return record(name, Body::LaunchRefused { worker: name.clone(), failure });
     }
     if launches == 0 {
         return Err(HeldReason::Paced { until: view.launches_from });
     }
     Ok(Action::Relaunch { worker: name.clone() })
+}
+
+/// Why the identical launch is not sent again, if it is not.
+fn cannot_repeat(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    attempt: &Attempt,
+) -> Option<(&'static str, &'static str)> {
+    if worker.released.is_some() {
+        return Some(("Withdrawn", "nobody wants it any more, and no instance of it shows"));
+    }
+    let sent = attempt.spec.as_ref().and_then(|spec| spec.user_data_digest.as_ref());
+    let now = view.intent.workers.get(name).and_then(|w| w.user_data.as_ref()).map(|data| &data.digest);
+    (sent != now)
+        .then_some(("UserDataChanged", "its user data has changed since it was sent, and no instance of it shows"))
 }

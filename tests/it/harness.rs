@@ -160,6 +160,16 @@ impl Lab {
         }
     }
 
+    pub(crate) fn lose_ledger(&mut self) {
+        self.ledger = TestLedger::default();
+        // What earlier lives intended can no longer be looked up.
+        let all: Vec<InstanceId> = lock(&self.worlds)
+            .values()
+            .flat_map(|world| lock(world).all().map(|instance| instance.id.clone()).collect::<Vec<_>>())
+            .collect();
+        self.explained.extend(all);
+    }
+
     pub(crate) async fn shutdown(&mut self) {
         if let Some(controller) = self.controller.take() {
             controller.shutdown().await;
@@ -235,6 +245,7 @@ impl Lab {
         self.report();
     }
 
+    /// The master restarts without a memory.
     pub(crate) fn forget(&mut self) {
         self.master.knows.clear();
     }

@@ -30,15 +30,29 @@ async fn a_request_becomes_builds_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_request_gets_a_second_instance() {
+async fn a_request_after_the_end_gets_a_second_instance_without_waiting_for_the_first() {
+    let mut lab = Lab::new(Setup::new());
+    let first = lab.make_ready("w1").await;
+    lab.release("w1");
+    lab.until(seconds(5), "the first is ending", |lab| lab.state("w1") == "gone").await;
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    assert_ne!(lab.instance("w1"), first);
+    lab.until(minutes(1), "the first is over", |lab| lab.instance_state(&first) == InstanceState::Terminated).await;
+    assert_eq!(lab.costing(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_right_after_a_release_keeps_the_instance() {
     let mut lab = Lab::new(Setup::new());
     let first = lab.make_ready("w1").await;
     lab.release("w1");
     lab.request("w1");
-    lab.until(minutes(2), "another instance", |lab| lab.view("w1").instance.is_some_and(|id| id != first.as_str()))
-        .await;
-    lab.until(minutes(1), "the first is over", |lab| lab.instance_state(&first) == InstanceState::Terminated).await;
-    assert_eq!(lab.costing(), 1);
+    lab.run(minutes(1)).await;
+    assert_eq!((lab.instance("w1"), lab.launched()), (first, 1));
+    assert!(lab.view("w1").waiting, "it is answered when the worker connects again");
+    lab.connect("w1");
+    assert_eq!((lab.state("w1"), lab.view("w1").waiting), ("ready".to_owned(), false));
 }
 
 #[tokio::test(start_paused = true)]
