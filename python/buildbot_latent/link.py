@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import socket
 import weakref
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Optional
 
 from twisted.internet import defer
 from twisted.python import log
@@ -33,13 +33,14 @@ class Link:
         self._reactor = reactor
         self._controller = controller
         self.master_id = master_id
-        self.workers: Dict[str, Any] = {}
+        self.workers: dict[str, Any] = {}
         self._timer: Any = None
         self._reporting = False
         self._again = False
         self._listening = False
         self._last_report: Optional[float] = None
         self._seen = 0
+        self._greeted = False
         self._complained: Optional[str] = None
 
     # Calls.
@@ -48,23 +49,23 @@ class Link:
     def call(self, method: str, url: str, body: Optional[dict] = None, limit: float = 40) -> Any:
         """One call; a controller that does not answer is started, if allowed, and asked again."""
         client = yield self._controller.client()
-        try:
-            return (yield client.request(method, url, body, limit))
-        except LinkError as e:
-            if not e.unreachable:
-                raise
+        if self._greeted:
+            try:
+                return (yield client.request(method, url, body, limit))
+            except LinkError as e:
+                if not e.unreachable:
+                    raise
+        # Whoever answers from now on may be another controller, of another version.
+        self._greeted = False
         yield self._controller.ensure_running()
+        self._greeted = True
         return (yield client.request(method, url, body, limit))
 
     def start(self, name: str, request: str) -> defer.Deferred:
-        return self.call(
-            "POST", f"/v1/workers/{name}/start", {"request": request, "master": self.master_id}
-        )
+        return self.call("POST", f"/v1/workers/{name}/start", {"request": request, "master": self.master_id})
 
     def release(self, name: str, request: Optional[str]) -> defer.Deferred:
-        return self.call(
-            "POST", f"/v1/workers/{name}/release", {"request": request, "master": self.master_id}
-        )
+        return self.call("POST", f"/v1/workers/{name}/release", {"request": request, "master": self.master_id})
 
     def worker(self, name: str, wait: int = 0) -> defer.Deferred:
         return self.call("GET", f"/v1/workers/{name}?wait={wait}", limit=wait + 15)
@@ -164,7 +165,7 @@ class Link:
         return paused
 
 
-_links: "weakref.WeakKeyDictionary[Any, Dict[Tuple, Link]]" = weakref.WeakKeyDictionary()
+_links: weakref.WeakKeyDictionary[Any, dict[tuple, Link]] = weakref.WeakKeyDictionary()
 
 
 def link_of(master: Any, config: str, sock: Optional[str], binary: Optional[str], autostart: bool) -> Link:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Optional
 from urllib.parse import quote
 
 from buildbot import config
@@ -37,7 +37,7 @@ class LatentEC2Worker(AbstractLatentWorker):
     """
 
     _link: Optional[Link] = None
-    _view: Optional[Dict[str, Any]] = None
+    _view: Optional[dict[str, Any]] = None
     _request: Optional[str] = None
     _released: Optional[str] = None
     _giving_up: Optional[defer.Deferred] = None
@@ -95,7 +95,7 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     # What this master tells the controller, and what it is told.
 
-    def said(self) -> Dict[str, Any]:
+    def said(self) -> dict[str, Any]:
         """Everything this master knows of the worker, for the report."""
         attached = self.conn is not None and self.state == States.SUBSTANTIATED
         return {
@@ -121,7 +121,7 @@ class LatentEC2Worker(AbstractLatentWorker):
                     return f"{quote(builder.name, safe='')}/{build.number}"[-128:]
         return None
 
-    def told(self, view: Dict[str, Any]) -> None:
+    def told(self, view: dict[str, Any]) -> None:
         """Takes in what the controller knows of the worker."""
         before, self._view = self._view, view
         self._take_idle_timeout()
@@ -133,11 +133,11 @@ class LatentEC2Worker(AbstractLatentWorker):
         if before is not None and before.get("order") and not view.get("order"):
             self.botmaster.maybeStartBuildsForWorker(self.name)
 
-    def _adoptable(self, view: Dict[str, Any]) -> bool:
+    def _adoptable(self, view: dict[str, Any]) -> bool:
         released = self._released is not None and view.get("request") == self._released
         return view["state"] in _USABLE and not view.get("order") and not released
 
-    def _must_let_go(self, view: Dict[str, Any]) -> bool:
+    def _must_let_go(self, view: dict[str, Any]) -> bool:
         if view.get("order") == "drain":
             return True
         gone = view["state"] in ("gone", "terminating", "stopped")
@@ -213,7 +213,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._link.report_soon()
         return True
 
-    def check_instance(self) -> Tuple[bool, str]:
+    def check_instance(self) -> tuple[bool, str]:
         view = self._view
         if view is None or view.get("request") != self._request:
             return True, ""
@@ -265,7 +265,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._link.report_soon()
 
 
-def _check_options(name: str, paths: Dict[str, Any], autostart: Any) -> None:
+def _check_options(name: str, paths: dict[str, Any], autostart: Any) -> None:
     for option, value in paths.items():
         if value is not None and not isinstance(value, str):
             config.error(f"LatentEC2Worker {name!r}: {option}={value!r} must be a path in a string")
@@ -273,12 +273,12 @@ def _check_options(name: str, paths: Dict[str, Any], autostart: Any) -> None:
         config.error(f"LatentEC2Worker {name!r}: autostart={autostart!r} must be True or False")
 
 
-def _answered(view: Dict[str, Any]) -> bool:
+def _answered(view: dict[str, Any]) -> bool:
     pending = view["state"] in ("requested", "launching", "terminating", "stopped")
     return not (pending and view["waiting"])
 
 
-def _raise_failure(name: str, view: Dict[str, Any]) -> None:
+def _raise_failure(name: str, view: dict[str, Any]) -> None:
     failure = view.get("failure")
     if failure:
         raise _cannot_or_failed(name, _failure_text(failure), failure["fatal"])
@@ -286,10 +286,9 @@ def _raise_failure(name: str, view: Dict[str, Any]) -> None:
         raise LatentWorkerFailedToSubstantiate(name, f"the instance is {view['state']} already")
 
 
-def _failure_text(failure: Dict[str, Any]) -> str:
+def _failure_text(failure: dict[str, Any]) -> str:
     return (
-        f"{failure['phase']} phase: {failure['code']} ({failure['kind']}): "
-        f"{failure['message']}; {failure['cure']}"
+        f"{failure['phase']} phase: {failure['code']} ({failure['kind']}): {failure['message']}; {failure['cure']}"
     )
 
 

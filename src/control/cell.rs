@@ -118,6 +118,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     /// One look: facts, decisions, calls. Gives the time of the next look if nothing happens.
     fn activate(&mut self) -> Result<DateTime<Utc>, LedgerError> {
         let now = self.clock.now();
+        self.not_before.retain(|_, at| *at > now);
         self.list_if_due(now);
         self.record_facts(now)?;
         let mut plan = self.decide(now);
@@ -305,6 +306,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     tracing::info!(cell = %self.cell, "EC2 answers again");
                 }
                 self.next_listing = inventory.observed_at + intent.polling.slow;
+                self.refusals.retain(|subject, _| match subject {
+                    Subject::Worker(_) => true,
+                    Subject::Instance(id) => inventory.instances.contains_key(id),
+                });
                 self.inventory = Some(Arc::new(inventory));
             }
             Err(error) => {

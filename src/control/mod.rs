@@ -275,13 +275,15 @@ impl<L: Ledger + 'static> Controller<L> {
     }
 
     fn known(&self, worker: &WorkerName) -> Result<(), ControlError> {
+        if self.shared.intent().workers.contains_key(worker) { Ok(()) } else { Err(self.unknown(worker)) }
+    }
+
+    /// The refusal of a name that is not configured; it tells the names that are.
+    pub fn unknown(&self, worker: &WorkerName) -> ControlError {
         let intent = self.shared.intent();
-        if intent.workers.contains_key(worker) {
-            return Ok(());
-        }
         let known: Vec<String> = intent.workers.keys().map(ToString::to_string).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(ControlError::UnknownWorker { worker: worker.clone(), known })
+        ControlError::UnknownWorker { worker: worker.clone(), known }
     }
 
     /// Every worker, of the configuration or with something left.

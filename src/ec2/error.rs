@@ -135,8 +135,17 @@ pub(super) fn kind_of(code: &str, status: u16) -> FailureKind {
     }
 }
 
-/// Any SDK error, sorted.
+/// Any SDK error, sorted; its message is fit for one line of a log.
 pub(super) fn sorted<E>(error: &SdkError<E, HttpResponse>) -> CloudError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let mut sorted = by_shape(error);
+    sorted.message = sorted.message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(1000).collect();
+    sorted
+}
+
+fn by_shape<E>(error: &SdkError<E, HttpResponse>) -> CloudError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -172,7 +181,7 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
 }
 
 fn is_about_credentials<E: Error + 'static>(error: &SdkError<E, HttpResponse>) -> bool {
-    chain(error).any(|link| link.is::<CredentialsError>())
+    chain(error).any(<dyn Error>::is::<CredentialsError>)
 }
 
 /// The two innermost messages of a chain: what failed, and why.

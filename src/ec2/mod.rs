@@ -94,7 +94,7 @@ impl Cloud for Ec2 {
             let ours = Filter::builder().name(format!("tag:{}", tag_keys::FLEET)).values(&self.fleet).build();
             let call = clients.reads.describe_instances().filters(ours).max_results(PAGE).set_next_token(token);
             let page = call.send().await.map_err(|e| error::sorted(&e))?;
-            for sdk in page.reservations().iter().flat_map(|reservation| reservation.instances()) {
+            for sdk in page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances) {
                 let instance = convert::instance(sdk)?;
                 instances.insert(instance.id.clone(), instance);
             }

@@ -247,10 +247,7 @@ fn actor(master: Option<MasterId>) -> Actor {
 }
 
 fn view<L: Ledger + 'static>(app: &App<L>, worker: &WorkerName) -> Result<WorkerView, Failed> {
-    app.controller.worker(worker).ok_or_else(|| {
-        let message = format!("worker {worker} is not in the configuration of this controller");
-        Failed(StatusCode::NOT_FOUND, ErrorBody { code: FailureCode::UnknownWorker, message })
-    })
+    app.controller.worker(worker).ok_or_else(|| app.controller.unknown(worker).into())
 }
 
 async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {
