@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stack import Options, Stack, wait_for
+from master_process import wait_for
+from stack import Options, Stack
 
 # Buildbot's result code.
 SUCCESS = 0
@@ -60,7 +61,7 @@ def ask_for_builds(stack: Stack) -> list[dict[str, Any]]:
 
 def print_lives(lives: list[dict[str, Any]]) -> None:
     """For each instance, when it reached each step, in seconds from its request."""
-    heads = ("worker", "instance", "launch", "running", "connected", "idle", "gone", "builds")
+    heads = ("worker", "instance", "launch", "running", "connected", "build", "idle", "gone", "builds")
     rows = [heads] + [_row(life) for life in lives]
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
     print()
@@ -75,7 +76,7 @@ def _row(life: dict[str, Any]) -> tuple[str, ...]:
     def since(at: Any) -> str:
         return "-" if at is None else f"+{_seconds(at) - began:.1f}s"
 
-    steps = (since(life[key]) for key in ("launched", "running", "connected", "idle", "gone"))
+    steps = (since(life[key]) for key in ("launched", "running", "connected", "first_build", "idle", "gone"))
     return (life["worker"], life["instance"] or "-", *steps, str(life["builds"]))
 
 
@@ -119,7 +120,7 @@ def _departing(stack: Stack) -> bool:
 
 
 def _wait_for_enter(stack: Stack) -> None:
-    print(f"Buildbot   http://127.0.0.1:{stack.www_port}/")
+    print(f"Buildbot   http://127.0.0.1:{stack.master.www_port}/")
     print(f"EC2        {stack.endpoint}")
     print(f"controller {stack.binary} --config {stack.folder / 'latent.toml'} status")
     print("press Enter to end it all", flush=True)

@@ -24,6 +24,8 @@ pub struct Life {
     pub running: Option<DateTime<Utc>>,
     /// When its worker first connected.
     pub connected: Option<DateTime<Utc>>,
+    /// When its first build started.
+    pub first_build: Option<DateTime<Utc>>,
     /// How many builds it ran.
     pub builds: u32,
     /// Since when it has no build.
@@ -87,6 +89,7 @@ impl Life {
             launched: None,
             running: None,
             connected: None,
+            first_build: None,
             builds: 0,
             idle: None,
             ending: None,
@@ -109,6 +112,7 @@ impl Life {
             }
             Body::BuildStarted { .. } => {
                 self.builds += 1;
+                self.first_build.get_or_insert(at);
                 self.idle = None;
             }
             Body::BuildFinished { .. } => self.idle = Some(at),

@@ -18,7 +18,7 @@ use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Action, Actor, Cell, Failure, FailureKind, Inventory, Phase, Plan, Subject};
+use crate::model::{Action, Actor, Body, Cell, Failure, FailureKind, Inventory, Phase, Plan, Subject};
 use crate::plan::{self, View, Watch};
 
 /// Decisions that need no call may lead to further ones; this many in a row, then the loop turns.
@@ -85,7 +85,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
     }
 
-    /// Works until `stop` turns true, then waits a little for the answers to what was sent.
+    /// Works until `stop` turns true or the last controller is dropped, then waits a little for the answers to what was sent.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let wake = self.shared.wake_of(&self.cell);
         while !*stop.borrow() {
@@ -98,7 +98,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             };
             tokio::select! {
                 biased;
-                _ = stop.changed() => {}
+                // Without its controller nobody could stop it any more: then it stops by itself.
+                changed = stop.changed() => if changed.is_err() { break },
                 Some(done) = self.calls.next(), if !self.calls.is_empty() => self.conclude(done),
                 () = wake.notified() => {}
                 () = self.clock.sleep_until(next) => {}
@@ -164,6 +165,13 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 
     fn record_facts(&mut self, now: DateTime<Utc>) -> Result<(), LedgerError> {
         let facts = self.with_view(now, plan::facts);
+        for fact in &facts {
+            // What a stop or a start was to bring is seen: the next call need not wait for it.
+            if let Body::StopSeen { worker, instance } | Body::Running { worker, instance } = fact {
+                self.not_before.remove(&Subject::Worker(worker.clone()));
+                self.not_before.remove(&Subject::Instance(instance.clone()));
+            }
+        }
         self.shared.append(now, &Actor::Cloud, facts)
     }
 

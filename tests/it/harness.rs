@@ -160,6 +160,10 @@ impl Lab {
         }
     }
 
+    pub(crate) fn drop_controller(&mut self) {
+        self.controller = None;
+    }
+
     pub(crate) fn lose_ledger(&mut self) {
         self.ledger = TestLedger::default();
         // What earlier lives intended can no longer be looked up.

@@ -3,10 +3,14 @@
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod embedding;
 #[cfg(all(test, feature = "ec2"))]
 mod emulator;
 #[cfg(test)]
 mod harness;
+#[cfg(test)]
+mod link;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

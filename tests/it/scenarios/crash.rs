@@ -157,6 +157,17 @@ async fn an_end_in_good_order_writes_the_answers_that_were_on_their_way() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_loops_of_a_dropped_controller_end() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.drop_controller();
+    lab.clock.sleep_until(lab.now() + minutes(1)).await;
+    let calls = lab.calls(ApiCall::Inventory);
+    lab.clock.sleep_until(lab.now() + minutes(30)).await;
+    assert_eq!(lab.calls(ApiCall::Inventory), calls);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lost_ledger_is_replaced_by_the_tags() {
     let mut lab = Lab::new(Setup::new());
     let id = lab.make_ready("w1").await;

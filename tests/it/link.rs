@@ -1,0 +1,160 @@
+//! The interface over real sockets: who may ask, what is refused, and what a wait is.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener as StdListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use latent::control::{Clock, Controller, WorkerView};
+use latent::ledger::MemoryLedger;
+use latent::link::{Client, ClientError, ErrorBody, FailureCode, ServeError, Server, StartRequest, VersionAnswer};
+use latent::policy::Secret;
+use latent::sim::{SimCloud, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use crate::setup::Setup;
+
+/// A controller on a simulated EC2 behind real sockets; it ends with this value.
+pub(crate) struct Served {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) socket: PathBuf,
+    pub(crate) tcp: Option<std::net::SocketAddr>,
+    stop: watch::Sender<bool>,
+}
+
+/// Serves `setup`, with a token on TCP, over a ledger that may hold entries already.
+pub(crate) async fn serve(setup: &Setup, ledger: MemoryLedger, world: World, clock: Clock) -> Served {
+    let folder = tempfile::tempdir().expect("a folder");
+    let socket = folder.path().join("latent.sock");
+    let token = Secret::new("right".to_owned());
+    let listen = "127.0.0.1:0".parse().expect("an address");
+    let server = Server::bind(&socket, Some((listen, token))).await.expect("binds");
+    let tcp = server.tcp_address();
+    let world = Arc::new(Mutex::new(world));
+    let connect = |_: &_, _: &_| SimCloud::new(Arc::clone(&world), clock.clone());
+    let controller = Controller::start(setup.intent(), ledger, clock.clone(), 1, connect).expect("starts");
+    let (stop, stopped) = watch::channel(false);
+    let names = ("test".to_owned(), "ctl".to_owned());
+    tokio::spawn(server.run(controller, names, stopped));
+    Served { folder, socket, tcp, stop }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+async fn served() -> Served {
+    let world = World::new("111111111111");
+    serve(&Setup::new(), MemoryLedger::default(), world, Clock::system()).await
+}
+
+#[tokio::test]
+async fn only_the_owner_of_the_socket_may_ask() {
+    let served = served().await;
+    let mode = std::fs::metadata(&served.socket).expect("a socket").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let version: VersionAnswer = Client::new(&served.socket).get("/v1/version").await.expect("answers");
+    assert_eq!((version.name.as_str(), version.interface), ("latent", 1));
+}
+
+#[tokio::test]
+async fn a_socket_on_which_nobody_answers_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stale.sock");
+    drop(StdListener::bind(&path).expect("binds"));
+    assert!(path.exists());
+    Server::bind(&path, None).await.expect("replaces it");
+}
+
+#[tokio::test]
+async fn a_socket_on_which_somebody_answers_is_left_alone() {
+    let served = served().await;
+    let error = Server::bind(&served.socket, None).await.expect_err("in use");
+    assert!(matches!(error, ServeError::InUse { .. }), "{error}");
+    let _: VersionAnswer = Client::new(&served.socket).get("/v1/version").await.expect("still answers");
+}
+
+#[tokio::test]
+async fn a_path_that_no_socket_can_have_is_refused_with_its_length() {
+    let long = Path::new("/tmp").join("x".repeat(120));
+    let error = Server::bind(&long, None).await.expect_err("too long");
+    assert!(error.to_string().contains("125 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_socket_is_never_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("diary.txt");
+    std::fs::write(&path, "dear diary").expect("a file");
+    let error = Server::bind(&path, None).await.expect_err("not a socket");
+    assert!(matches!(error, ServeError::NotASocket { .. }), "{error}");
+    assert_eq!(std::fs::read_to_string(&path).expect("still there"), "dear diary");
+}
+
+/// A request over TCP; the status and the body.
+async fn over_tcp(served: &Served, authorization: &str) -> (String, String) {
+    let mut stream = TcpStream::connect(served.tcp.expect("an address")).await.expect("connects");
+    let request = format!("GET /v1/version HTTP/1.1\r\nhost: latent\r\nconnection: close\r\n{authorization}\r\n");
+    stream.write_all(request.as_bytes()).await.expect("asks");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("reads");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    (head.split(' ').nth(1).expect("a status").to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn over_tcp_only_the_right_token_opens() {
+    let served = served().await;
+    for wrong in ["", "authorization: Bearer wrong\r\n", "authorization: Bearer righ\r\n", "authorization: right\r\n"] {
+        let (status, body) = over_tcp(&served, wrong).await;
+        let error: ErrorBody = serde_json::from_str(&body).expect("an error");
+        assert_eq!((status.as_str(), error.code), ("401", FailureCode::Unauthorized), "{wrong}");
+    }
+    assert_eq!(over_tcp(&served, "authorization: Bearer right\r\n").await.0, "200");
+}
+
+#[tokio::test]
+async fn a_misspelt_field_is_refused_by_name() {
+    let served = served().await;
+    let body = serde_json::json!({ "requets": "r1" });
+    let asked: Result<WorkerView, ClientError> = Client::new(&served.socket).post("/v1/workers/w1/start", &body).await;
+    let Err(ClientError::Refused { status, body }) = asked else { panic!("not refused") };
+    assert_eq!((status.as_u16(), body.code), (400, FailureCode::BadRequest));
+    assert!(body.message.contains("requets"), "{}", body.message);
+}
+
+#[tokio::test]
+async fn an_unknown_worker_is_refused_with_the_names_that_are_known() {
+    let served = served().await;
+    let asked: Result<WorkerView, ClientError> = Client::new(&served.socket).get("/v1/workers/nobody").await;
+    let Err(ClientError::Refused { status, body }) = asked else { panic!("not refused") };
+    assert_eq!((status.as_u16(), body.code), (404, FailureCode::UnknownWorker));
+    assert!(body.message.contains("nobody") && body.message.contains("known: w1"), "{}", body.message);
+}
+
+#[tokio::test]
+async fn a_wait_ends_when_the_answer_comes() {
+    let served = served().await;
+    let client = Client::new(&served.socket);
+    let request = StartRequest { request: "r1".parse().expect("an id"), master: None };
+    let view: WorkerView = client.post("/v1/workers/w1/start", &request).await.expect("asks");
+    assert!(view.waiting, "{}", view.state);
+    let waited = client.get::<WorkerView>("/v1/workers/w1?wait=30");
+    let view = tokio::time::timeout(Duration::from_secs(20), waited).await.expect("in time").expect("answers");
+    assert_eq!(view.state, "registering");
+}
+
+#[tokio::test]
+async fn the_checked_in_document_is_the_one_that_is_served() {
+    let served = served().await;
+    let served: serde_json::Value = Client::new(&served.socket).get("/v1/openapi.json").await.expect("answers");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    let checked_in: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(path).expect("docs/openapi.json")).expect("JSON");
+    assert_eq!(served, checked_in, "write it anew: cargo run -- openapi > docs/openapi.json");
+}
