@@ -27,16 +27,11 @@ fn at(time: DateTime<Utc>) -> String {
 
 /// What holds for the worker, in sentences.
 fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
-    let mut sentences = vec![format!(
-        "Worker {} (owner {}, image {}, {}) is {} since {} ({} ago).",
-        worker.worker,
-        worker.owner,
-        worker.image,
-        worker.region,
-        worker.state,
-        at(worker.since),
-        span(now - worker.since)
-    )];
+    let who = format!("Worker {} (owner {}, image {}, {})", worker.worker, worker.owner, worker.image, worker.region);
+    let mut sentences = vec![match worker.since {
+        Some(since) => format!("{who} is {} since {} ({} ago).", worker.state, at(since), span(now - since)),
+        None => format!("{who} is {}: nothing was ever launched for it.", worker.state),
+    }];
     if let Some(instance) = &worker.instance {
         let kind = worker.instance_type.as_deref().unwrap_or("unknown type");
         let market = worker.market.as_deref().map(|market| format!(", {market}")).unwrap_or_default();

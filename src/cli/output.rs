@@ -23,19 +23,20 @@ pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// A length of time in its two largest units: `45s`, `12m`, `3h05m`, `2d04h`.
+/// A length of time in its two largest units, the second only if it counts: `45s`, `10m`, `3h05m`, `2d04h`.
 pub(super) fn span(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    if days > 0 {
-        format!("{days}d{:02}h", hours % 24)
+    let (large, small) = if days > 0 {
+        (format!("{days}d"), (hours % 24, 'h'))
     } else if hours > 0 {
-        format!("{hours}h{:02}m", minutes % 60)
+        (format!("{hours}h"), (minutes % 60, 'm'))
     } else if minutes > 0 {
-        format!("{minutes}m{:02}s", seconds % 60)
+        (format!("{minutes}m"), (seconds % 60, 's'))
     } else {
-        format!("{seconds}s")
-    }
+        (format!("{seconds}s"), (0, 's'))
+    };
+    if small.0 == 0 { large } else { format!("{large}{:02}{}", small.0, small.1) }
 }
 
 /// The time from `at` to `now`, or `-`.
@@ -64,7 +65,7 @@ mod tests {
     fn spans_show_two_units() {
         let shown: Vec<String> =
             [-5, 0, 59, 60, 3599, 3600, 86_400 * 2 + 3600 * 4].iter().map(|s| span(TimeDelta::seconds(*s))).collect();
-        assert_eq!(shown, ["0s", "0s", "59s", "1m00s", "59m59s", "1h00m", "2d04h"]);
+        assert_eq!(shown, ["0s", "0s", "59s", "1m", "59m59s", "1h", "2d04h"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal as _, Write};
 
 use chrono::{DateTime, Utc};
-use comfy_table::{Cell, Color};
+use comfy_table::{Cell, Color, ColumnConstraint};
 
 use super::args::{Args, StatusOptions};
 use super::connect;
@@ -58,6 +58,10 @@ fn print(status: &StatusAnswer, out: &mut dyn Write) -> Result<(), CommandError>
         writeln!(out, "no workers are configured")?;
     } else {
         let mut rows = table(&["WORKER", "STATE", "INSTANCE / AMI", "AGE", "IDLE", "WHY"]);
+        // An id that is broken cannot be copied; the reason gives way.
+        for column in rows.column_iter_mut().skip(1).take(4) {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
         for worker in &status.workers {
             rows.add_row(row(status.now, worker));
         }

@@ -229,6 +229,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 self.watch.renewed(instances, *until);
             }
         }
+        if let Call::Launch { worker, .. } = &outcome.call {
+            let open = outcome.result.as_ref().err().filter(|error| error.kind.leaves_outcome_open());
+            let open = open.map(|e| (now, Failure::new(Phase::Launch, e.kind, &e.code, &e.message)));
+            self.watch.launch_answered(worker, open);
+        }
         let entries = perform::outcome_entries(outcome);
         if let Err(error) = self.shared.append(now, &Actor::Cloud, entries) {
             // The subject stays out of the way until the listing shows the outcome.

@@ -14,6 +14,7 @@ const JUMP_SECONDS: i64 = 30;
 #[derive(Debug, Clone)]
 pub struct Clock {
     wall: DateTime<Utc>,
+    machine: DateTime<Utc>,
     started: Instant,
 }
 
@@ -21,13 +22,13 @@ impl Clock {
     /// A clock that begins with the machine's time.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn system() -> Self {
-        Self { wall: Utc::now(), started: Instant::now() }
+        Self::starting_at(Utc::now())
     }
 
     /// A clock that begins with `wall`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn starting_at(wall: DateTime<Utc>) -> Self {
-        Self { wall, started: Instant::now() }
+        Self { wall, machine: Utc::now(), started: Instant::now() }
     }
 
     /// The time.
@@ -35,10 +36,10 @@ impl Clock {
         self.wall + TimeDelta::from_std(self.started.elapsed()).unwrap_or(TimeDelta::MAX)
     }
 
-    /// How far the machine's clock has moved away from ours, if that is worth a warning.
+    /// How far the machine's clock has moved away from ours since the start, if that is worth a warning.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn jump(&self) -> Option<TimeDelta> {
-        let difference = Utc::now() - self.now();
+        let difference = Utc::now() - self.machine - (self.now() - self.wall);
         (difference.num_seconds().abs() >= JUMP_SECONDS).then_some(difference)
     }
 

@@ -288,12 +288,12 @@ impl<L: Ledger + 'static> Controller<L> {
 
     /// Every worker, of the configuration or with something left.
     pub fn workers(&self) -> Vec<WorkerView> {
-        status::all(&self.shared, self.clock.now())
+        status::all(&self.shared)
     }
 
     /// One worker.
     pub fn worker(&self, name: &WorkerName) -> Option<WorkerView> {
-        status::one(&self.shared, name, self.clock.now())
+        status::one(&self.shared, name)
     }
 
     /// Every cell, with how its last look went.

@@ -27,8 +27,8 @@ pub struct WorkerView {
     pub ami: Option<String>,
     /// Its state.
     pub state: String,
-    /// Since when it is in that state.
-    pub since: DateTime<Utc>,
+    /// Since when it is in that state; absent if nothing ever happened to it.
+    pub since: Option<DateTime<Utc>>,
     /// The instance it is bound to.
     pub instance: Option<String>,
     /// The instance's state at EC2, as last seen.
@@ -126,7 +126,7 @@ impl From<&Failure> for FailureView {
     }
 }
 
-pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<WorkerView> {
+pub(super) fn all<L: Ledger>(shared: &Shared<L>) -> Vec<WorkerView> {
     let intent = shared.intent();
     let mut names: Vec<WorkerName> = intent.workers.keys().cloned().collect();
     {
@@ -137,13 +137,13 @@ pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<Work
         names.extend(left.map(|(name, _)| name.clone()));
     }
     names.sort();
-    names.iter().filter_map(|name| one(shared, name, now)).collect()
+    names.iter().filter_map(|name| one(shared, name)).collect()
 }
 
-pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName, now: DateTime<Utc>) -> Option<WorkerView> {
+pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName) -> Option<WorkerView> {
     let intent = shared.intent();
     let book = shared.book();
-    let fresh = Worker::unknown(now);
+    let fresh = Worker::unknown(DateTime::UNIX_EPOCH);
     let worker = match book.fleet().workers.get(name) {
         Some(worker) => worker,
         None if intent.workers.contains_key(name) => &fresh,
@@ -177,7 +177,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
             .or_else(|| seen?.ami.as_ref().map(text))
             .or_else(|| image.map(|i| text(&i.ami))),
         state: worker.state.name().to_owned(),
-        since: worker.since,
+        since: (worker.since > DateTime::UNIX_EPOCH).then_some(worker.since),
         instance: bound.map(text),
         instance_state: seen.map(|i| text(&i.state)),
         addresses: seen.map(|i| i.addresses.clone()).unwrap_or_default(),

@@ -405,11 +405,12 @@ struct Which {
 }
 
 async fn events<L: Ledger + 'static>(State(app): Shared<L>, Query(which): Query<Which>) -> Answer<Events> {
+    let changed = app.controller.changed();
     if which.wait > 0 {
-        let changed = app.controller.changed();
-        wait_until(&app, which.wait, || *changed.borrow() > which.after).await;
+        wait_until(&app, which.wait, || *changed.borrow() != which.after).await;
     }
     let entries = app.controller.events(which.after, usize::MAX)?;
-    let last = entries.last().map_or(which.after, |entry| entry.seq);
+    // Whoever has seen more than there is knows a ledger that was lost: it is told where this one stands.
+    let last = entries.last().map_or_else(|| which.after.min(*changed.borrow()), |entry| entry.seq);
     Ok(Json(Events { events: entries.iter().map(EventView::from).collect(), last }))
 }

@@ -6,7 +6,7 @@ use super::lifecycle::{Step, record, refuse};
 use super::{View, spec};
 use crate::model::{
     Action, Attempt, AttemptId, Body, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec, Offering,
-    Ownership, Phase, Worker, WorkerName,
+    Ownership, Phase, Worker, WorkerName, WorkerState,
 };
 use crate::policy::{Image, WorkerIntent};
 
@@ -172,19 +172,15 @@ fn launch(
 /// A launch whose outcome is open: looked for in a complete listing first, then sent again unchanged.
 pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32) -> Step {
     let Some(attempt) = &worker.attempt else { return Err(HeldReason::NotWanted) };
-    if let Some(request) = &worker.request
-        && view.now >= request.at + view.policy(name).launch_deadline
-    {
-        let message =
-            "EC2 has not said within launch_deadline what became of the launch; what it may still give is taken away";
-        return refuse(name, Failure::new(Phase::Launch, FailureKind::Unreachable, "LaunchOpen", message));
-    }
-    let Some(inventory) = view.inventory.filter(|inventory| inventory.complete) else {
+    // Only a listing that is younger than the last call tells whether that call was heard.
+    let last_call = view.watch.open_launch(name).map_or(attempt.created, |(at, _)| attempt.created.max(*at));
+    let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|(at, _)| inventory.observed_at >= *at);
+    let Some(inventory) = view.inventory.filter(|inventory| inventory.complete).filter(told) else {
         return Err(HeldReason::NoListing);
     };
     if let Some((code, message)) = cannot_repeat(view, name, worker, attempt) {
         // If the request was heard, its instance shows by then.
-        let until = attempt.created + view.policy(name).absence_grace;
+        let until = last_call + view.policy(name).absence_grace;
         if inventory.observed_at < until {
             return Err(HeldReason::SecondLook { until });
         }
@@ -195,6 +191,24 @@ pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         return Err(HeldReason::Paced { until: view.launches_from });
     }
     Ok(Action::Relaunch { worker: name.clone() })
+}
+
+/// The answer to a request whose launch has no clear outcome within its deadline. The launch itself is
+/// followed up all the same.
+pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<Step> {
+    let (WorkerState::Launching { .. }, Some(request)) = (&worker.state, &worker.request) else {
+        return None;
+    };
+    if view.now < request.at + view.policy(name).launch_deadline {
+        return None;
+    }
+    let last = view.watch.open_launch(name).map(|(_, failure)| failure);
+    let said = last.map(|failure| format!(" (last: {}: {})", failure.code, failure.message)).unwrap_or_default();
+    let message = format!(
+        "EC2 has not said within launch_deadline what became of the launch{said}; what it may still give is taken away"
+    );
+    let kind = last.map_or(FailureKind::Unreachable, |failure| failure.kind);
+    Some(refuse(name, Failure::new(Phase::Launch, kind, "LaunchOpen", &message)))
 }
 
 /// Why the identical launch is not sent again, if it is not.

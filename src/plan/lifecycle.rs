@@ -13,6 +13,9 @@ use crate::policy::{IdleTimeout, Lifecycle, OnIdle};
 pub(super) type Step = Result<Action, HeldReason>;
 
 pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
+    if let Some(answer) = capacity::overdue(view, name, worker) {
+        return answer;
+    }
     if let Some(reason) = held_call(view, &Subject::Worker(name.clone())) {
         return Err(reason);
     }

@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{Cell, Fleet, InstanceId, Inventory, Ownership};
+use crate::model::{Cell, Failure, Fleet, InstanceId, Inventory, Ownership, WorkerName};
 use crate::policy::Intent;
 
-/// Since when instances are missing or unexplained. Lost at a restart, and then simply begun anew.
+/// Since when instances are missing or unexplained, and which launches had no clear answer. Lost at a
+/// restart, and then simply begun anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watch {
     missing: BTreeMap<InstanceId, DateTime<Utc>>,
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
+    open: BTreeMap<WorkerName, (DateTime<Utc>, Failure)>,
 }
 
 impl Watch {
@@ -45,6 +47,20 @@ impl Watch {
             self.unexplained.entry(id.clone()).or_insert(inventory.observed_at);
         }
         self.unexplained.retain(|id, _| strange.contains(id));
+    }
+
+    /// Remembers how the last call of a launch ended; `None` once its outcome is known.
+    pub fn launch_answered(&mut self, name: &WorkerName, open: Option<(DateTime<Utc>, Failure)>) {
+        match open {
+            Some(open) => self.open.insert(name.clone(), open),
+            None => self.open.remove(name),
+        };
+    }
+
+    /// When the last call of an open launch ended, and how. Only a listing that is younger tells
+    /// whether it was heard.
+    pub fn open_launch(&self, name: &WorkerName) -> Option<&(DateTime<Utc>, Failure)> {
+        self.open.get(name)
     }
 
     /// Remembers a renewal until a listing shows it.

@@ -19,7 +19,7 @@ use crate::setup::Setup;
 
 /// A controller on a simulated EC2 behind real sockets; it ends with this value.
 pub(crate) struct Served {
-    pub(crate) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     pub(crate) socket: PathBuf,
     pub(crate) tcp: Option<std::net::SocketAddr>,
     stop: watch::Sender<bool>,
@@ -39,7 +39,7 @@ pub(crate) async fn serve(setup: &Setup, ledger: MemoryLedger, world: World, clo
     let (stop, stopped) = watch::channel(false);
     let names = ("test".to_owned(), "ctl".to_owned());
     tokio::spawn(server.run(controller, names, stopped));
-    Served { folder, socket, tcp, stop }
+    Served { _folder: folder, socket, tcp, stop }
 }
 
 impl Drop for Served {

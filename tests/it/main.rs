@@ -2,6 +2,8 @@
 //! the command line. One binary, so that it is linked once.
 
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 mod conformance;
 #[cfg(test)]
 mod embedding;

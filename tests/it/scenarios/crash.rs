@@ -86,7 +86,7 @@ async fn a_launch_whose_outcome_stays_open_is_answered_at_the_deadline_and_leave
     lab.inject(ApiCall::Launch, &Fault::Hang, 9);
     lab.request("w1");
     lab.until(minutes(5), "an answer", |lab| lab.failure("w1").is_some()).await;
-    assert_eq!(lab.failure("w1").as_deref(), Some("launch no answer LaunchDeadline"));
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch no answer LaunchOpen"));
     lab.until(minutes(10), "gone", |lab| lab.state("w1") == "gone").await;
     lab.until_nothing_is_left().await;
     lab.run(minutes(30)).await;
