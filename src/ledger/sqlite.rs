@@ -54,6 +54,16 @@ impl SqliteLedger {
         Ok(ledger)
     }
 
+    /// Lets the file grow to so many pages of 4 KiB at most, and refuses what does not fit. For
+    /// machines that share a disk, and to prove what happens when it is full.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    pub fn limit_pages(&mut self, pages: u32) -> Result<(), LedgerError> {
+        let limit = format!("PRAGMA max_page_count = {pages}");
+        self.connection.query_row(&limit, [], |_| Ok(())).map_err(|error| of_sqlite(&self.path, "limited", &error))
+    }
+
     fn prepare(&mut self) -> Result<(), LedgerError> {
         let path = self.path.clone();
         let at = |doing: &'static str| move |error: rusqlite::Error| (doing, error);

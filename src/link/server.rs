@@ -411,6 +411,11 @@ async fn events<L: Ledger + 'static>(State(app): Shared<L>, Query(which): Query<
     }
     let entries = app.controller.events(which.after, usize::MAX)?;
     // Whoever has seen more than there is knows a ledger that was lost: it is told where this one stands.
-    let last = entries.last().map_or_else(|| which.after.min(*changed.borrow()), |entry| entry.seq);
+    let lost = || app.controller.events(which.after.saturating_sub(1), 1).map(|seen| seen.is_empty());
+    let last = match entries.last() {
+        Some(entry) => entry.seq,
+        None if which.after > 0 && lost()? => *changed.borrow(),
+        None => which.after,
+    };
     Ok(Json(Events { events: entries.iter().map(EventView::from).collect(), last }))
 }

@@ -12,6 +12,8 @@ mod emulator;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod ledger;
+#[cfg(test)]
 mod link;
 #[cfg(test)]
 mod scenarios;

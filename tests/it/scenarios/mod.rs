@@ -1,4 +1,8 @@
 //! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
 
+mod cells;
 mod crash;
+mod ending;
+mod launch;
 mod life;
+mod pool;

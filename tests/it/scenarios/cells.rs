@@ -1,0 +1,118 @@
+//! Accounts: whose they are, what is not ours in them, and that one never waits for another.
+
+use latent::model::{FailureKind, tag_keys};
+use latent::sim::{ApiCall, Fault};
+
+use crate::harness::{Lab, minutes, seconds};
+use crate::setup::Setup;
+
+fn two_owners() -> Setup {
+    Setup::new().owner("bob", "222222222222").image("fedora", "bob", "us-west-2", "").worker("w2", "fedora")
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_account_that_is_not_the_configured_one_nothing_is_done() {
+    let mut lab = Lab::new(Setup::new().credentials_lead_to("alice", "999999999999"));
+    let theirs = lab.plant("w1", "theirs-1", |_| {});
+    lab.request("w1");
+    lab.until(seconds(10), "an answer", |lab| lab.failure("w1").is_some()).await;
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch credentials AccountMismatch"));
+    let message = lab.view("w1").failure.map(|failure| failure.message).unwrap_or_default();
+    assert!(message.contains("999999999999") && message.contains("111111111111"), "{message}");
+    lab.run(minutes(60)).await;
+    assert!(lab.instance_state(&theirs).is_live());
+    for call in [ApiCall::Inventory, ApiCall::Launch, ApiCall::Terminate, ApiCall::Stop, ApiCall::Renew] {
+        assert_eq!(lab.calls(call), 0, "{call:?}");
+    }
+    assert!(lab.calls(ApiCall::Account) < 80, "it asks ever less often: {}", lab.calls(ApiCall::Account));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_ours_is_shown_and_never_touched() {
+    let mut lab = Lab::new(Setup::new());
+    let theirs = [
+        lab.plant("w1", "a-1", |tags| drop(tags.set(tag_keys::CONTROLLER, "another"))),
+        lab.plant("w1", "a-2", |tags| drop(tags.set(tag_keys::FLEET, "another"))),
+        lab.plant("w1", "a-3", |tags| drop(tags.set(tag_keys::ROLE, "rebake"))),
+        lab.plant("w1", "a-4", |tags| drop(tags.set(tag_keys::WORKER, "not a name"))),
+        lab.plant("w1", "a-5", |tags| drop(tags.set(tag_keys::ATTEMPT, ""))),
+        lab.plant("w1", "a-6", |tags| {
+            *tags = tags
+                .iter()
+                .filter(|(key, _)| *key == tag_keys::FLEET)
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect()
+        }),
+    ];
+    lab.make_ready("w1").await;
+    lab.run(minutes(60)).await;
+    lab.release("w1");
+    lab.until(minutes(1), "gone", |lab| lab.state("w1") == "gone").await;
+    lab.run(minutes(60)).await;
+    for id in &theirs {
+        assert!(lab.instance_state(id).is_live(), "{id}");
+    }
+    let shown = lab.controller().cells().into_iter().flat_map(|cell| cell.strange).count();
+    assert_eq!(shown, theirs.len(), "each is shown with its reason");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hanging_calls_of_one_owner_delay_no_other() {
+    let mut lab = Lab::new(two_owners());
+    for call in [ApiCall::Inventory, ApiCall::Launch] {
+        lab.inject(call, &Fault::Hang, 20);
+    }
+    lab.request("w1");
+    lab.request("w2");
+    lab.run(seconds(3)).await;
+    assert_eq!(lab.state("w2"), "registering");
+    assert_eq!(lab.state("w1"), "requested");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_bad_credentials_of_one_owner_are_told_to_his_masters_only() {
+    let mut lab = Lab::new(two_owners().credentials_lead_to("alice", "999999999999"));
+    lab.request("w1");
+    lab.request("w2");
+    lab.until_state("w2", "registering").await;
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch credentials AccountMismatch"));
+    assert!(lab.failure("w2").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_is_answered_although_its_account_cannot_be_listed() {
+    let mut lab = Lab::new(Setup::new().policy("launch_deadline = \"3m\""));
+    lab.inject(ApiCall::Inventory, &Fault::Refuse(FailureKind::Unreachable, "DispatchFailure"), 200);
+    lab.request("w1");
+    lab.until(minutes(4), "an answer", |lab| lab.failure("w1").is_some()).await;
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch no answer NoListing"));
+    assert_eq!(lab.launched(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_who_is_no_longer_configured_stops_nothing_else() {
+    let mut lab = Lab::new(two_owners());
+    lab.make_ready("w2").await;
+    lab.shutdown().await;
+    lab.setup = Setup::new();
+    lab.start();
+    let left = lab.world_of("bob", "us-west-2");
+    let calls = left.lock().expect("not poisoned").calls(ApiCall::Inventory);
+    lab.make_ready("w1").await;
+    lab.run(minutes(5)).await;
+    assert_eq!(left.lock().expect("not poisoned").calls(ApiCall::Inventory), calls, "without its owner, not a call");
+    assert_eq!(lab.state("w2"), "ready", "and it is still shown");
+    lab.reconfigure(two_owners());
+    lab.run(minutes(2)).await;
+    assert!(left.lock().expect("not poisoned").calls(ApiCall::Inventory) > calls, "put back, it is looked after again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_worker_of_a_new_owner_works_without_a_restart() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.build("w1", Some("builder/1"));
+    lab.reconfigure(two_owners());
+    lab.make_ready("w2").await;
+    assert_eq!(lab.state("w1"), "busy");
+}

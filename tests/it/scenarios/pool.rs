@@ -1,0 +1,140 @@
+//! `on_idle = "stop"`: stopped, and started again for the next request.
+
+use latent::model::{Body, Cause, FailureKind, InstanceState};
+use latent::sim::{ApiCall, Fault};
+
+use crate::harness::{Lab, minutes, seconds};
+use crate::setup::Setup;
+
+fn stopping() -> Setup {
+    Setup::new().policy("on_idle = \"stop\"\nstop_deadline = \"3m\"\nlaunch_deadline = \"4m\"")
+}
+
+async fn stopped(setup: Setup) -> (Lab, latent::model::InstanceId) {
+    let mut lab = Lab::new(setup);
+    let id = lab.make_ready("w1").await;
+    lab.release("w1");
+    lab.until_state("w1", "stopped").await;
+    assert_eq!(lab.instance_state(&id), InstanceState::Stopped);
+    (lab, id)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_instance_is_stopped_and_started_again() {
+    let (mut lab, id) = stopped(stopping()).await;
+    lab.run(minutes(30)).await;
+    assert_eq!((lab.state("w1").as_str(), lab.held("w1").as_str()), ("stopped", "stopped, ready to start"));
+    assert_eq!(lab.make_ready("w1").await, id);
+    assert_eq!(lab.launched(), 1);
+    lab.release("w1");
+    lab.until_state("w1", "stopped").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_while_it_stops_is_met_by_the_same_instance() {
+    let mut lab = Lab::new(stopping());
+    let id = lab.make_ready("w1").await;
+    lab.release("w1");
+    lab.until(seconds(5), "a stop", |lab| lab.calls(ApiCall::Stop) > 0).await;
+    lab.request("w1");
+    lab.until(minutes(2), "running again", |lab| {
+        lab.state("w1") == "registering" && lab.instance_state(&id) == InstanceState::Running
+    })
+    .await;
+    assert_eq!(lab.launched(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_instance_of_an_older_image_is_replaced() {
+    let (mut lab, old) = stopped(stopping()).await;
+    let newer = stopping().image_of("debian", "alice", "us-west-2", "ami-newer", "\"m7i.large\"", "");
+    lab.reconfigure(newer);
+    lab.until(minutes(1), "the old one is ending", |lab| lab.instance_state(&old).is_ending()).await;
+    assert_eq!(lab.count(|body| matches!(body, Body::TerminateIntended { cause: Cause::Drifted, .. })), 1);
+    let new = lab.make_ready("w1").await;
+    assert_ne!(new, old);
+    assert_eq!(lab.view("w1").ami.as_deref(), Some("ami-newer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_a_stopped_instance_of_an_older_image_is_met_by_the_new_one() {
+    let (mut lab, old) = stopped(stopping()).await;
+    lab.request("w1");
+    lab.reconfigure(stopping().image_of("debian", "alice", "us-west-2", "ami-newer", "\"m7i.large\"", ""));
+    lab.until(minutes(2), "a new instance", |lab| lab.view("w1").instance.is_some_and(|id| id != old.as_str())).await;
+    assert_eq!(lab.view("w1").ami.as_deref(), Some("ami-newer"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_without_capacity_is_tried_again_and_answered_at_the_deadline() {
+    let (mut lab, _) = stopped(stopping()).await;
+    lab.inject(ApiCall::Start, &Fault::Refuse(FailureKind::Elsewhere, "InsufficientInstanceCapacity"), 100);
+    lab.request("w1");
+    lab.until(minutes(6), "an answer", |lab| lab.failure("w1").is_some()).await;
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch no capacity here StartDeadline"));
+    lab.run(minutes(10)).await;
+    assert_eq!(lab.state("w1"), "stopped", "it stays for the next request");
+    assert!(lab.calls(ApiCall::Start) < 30, "{}", lab.calls(ApiCall::Start));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_stop_is_repeated_and_becomes_a_termination() {
+    let mut lab = Lab::new(stopping());
+    let id = lab.make_ready("w1").await;
+    lab.inject(ApiCall::Stop, &Fault::Refuse(FailureKind::Owner, "UnsupportedOperation"), 100);
+    lab.release("w1");
+    lab.until_nothing_is_left().await;
+    assert_eq!(lab.instance_state(&id), InstanceState::Terminated);
+    assert!((2..30).contains(&lab.calls(ApiCall::Stop)), "{}", lab.calls(ApiCall::Stop));
+    assert_eq!(lab.count(|body| matches!(body, Body::TerminateIntended { cause: Cause::StopFailed, .. })), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_instance_ends_with_its_lifetime() {
+    let (mut lab, id) = stopped(stopping().policy("on_idle = \"stop\"\nmax_lifetime = \"2h\"")).await;
+    lab.run(minutes(119)).await;
+    lab.until(minutes(2), "its end", |lab| lab.instance_state(&id).is_ending()).await;
+    lab.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_stops_itself_is_kept_for_the_next_request() {
+    let mut lab = Lab::new(stopping());
+    let id = lab.make_ready("w1").await;
+    let now = lab.now();
+    lab.world(|world| world.power_off(&id, now));
+    lab.say("w1", |knows| (knows.wanted, knows.attached) = (false, false));
+    lab.until_state("w1", "stopped").await;
+    assert_eq!(lab.make_ready("w1").await, id);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_while_it_stops_or_starts_leads_to_the_same_end() {
+    for after_ms in [0, 110, 250] {
+        let mut lab = Lab::new(stopping());
+        let id = lab.make_ready("w1").await;
+        lab.release("w1");
+        lab.until(seconds(5), "an intent", |lab| lab.count(|b| matches!(b, Body::StopIntended { .. })) > 0).await;
+        lab.clock.sleep_until(lab.now() + chrono::TimeDelta::milliseconds(after_ms)).await;
+        lab.crash_and_start().await;
+        lab.until(minutes(5), "stopped", |lab| lab.state("w1") == "stopped").await;
+        lab.request("w1");
+        lab.until(seconds(5), "an intent", |lab| lab.count(|b| matches!(b, Body::StartIntended { .. })) > 0).await;
+        lab.clock.sleep_until(lab.now() + chrono::TimeDelta::milliseconds(after_ms)).await;
+        lab.crash_and_start().await;
+        lab.until(minutes(3), "running", |lab| lab.instance_state(&id) == InstanceState::Running).await;
+        assert_eq!((lab.launched(), lab.instance("w1")), (1, id));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_ledger_finds_the_stopped_instance_again() {
+    let (mut lab, id) = stopped(stopping()).await;
+    lab.crash().await;
+    lab.lose_ledger();
+    lab.forget();
+    lab.start();
+    lab.until_state("w1", "stopped").await;
+    assert_eq!(lab.make_ready("w1").await, id);
+    assert_eq!(lab.launched(), 1);
+}
