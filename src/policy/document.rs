@@ -20,12 +20,19 @@ impl<'a> Document<'a> {
     pub(super) fn parse(file: &'a str, text: &'a str, problems: &mut Problems) -> Self {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let twice = error.message().contains("duplicate key");
+            let cure = if twice {
+                "a name may stand once: rename one, or merge the two"
+            } else {
+                "see https://toml.io for the form of a TOML file"
+            };
             problems.push(Problem {
-                at: place(file, text, &error.span().unwrap_or(0..0)),
+                at: place(file, text, &span),
                 key: "syntax".to_owned(),
-                value: None,
+                value: twice.then(|| text.get(span).unwrap_or_default().to_owned()),
                 message: error.message().replace('\n', " "),
-                cure: "see https://toml.io for the form of a TOML file".to_owned(),
+                cure: cure.to_owned(),
             });
         }
         Self { file, text, root }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use toml::de::DeTable;
+
 use super::document::Document;
 use super::fleet::{self, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
 use super::image::{Identity, Image};
@@ -68,19 +70,20 @@ impl Intent {
     pub fn parse(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         let built_in = Document::parse("built-in default", super::DEFAULT_TOML, &mut problems);
+        let empty = DeTable::new();
         let main = Document::parse(&sources.main.0, &sources.main.1, &mut problems);
         unknown_sections(&main, &mut problems);
         let policy_documents: Vec<_> = documents(&sources.policies, &mut problems);
         let image_documents: Vec<_> = documents(&sources.images, &mut problems);
 
-        let fleet = fleet::fleet(layers(&[&main, &built_in], "fleet"), &mut problems);
-        let link = fleet::link(layers(&[&main, &built_in], "link"), &mut problems);
-        let polling = fleet::polling(layers(&[&main, &built_in], "polling"), &mut problems);
-        let defaults = fleet::defaults(layers(&[&main, &built_in], "defaults"), &mut problems);
+        let fleet = fleet::fleet(layers(&main, &built_in, &empty, "fleet"), &mut problems);
+        let link = fleet::link(layers(&main, &built_in, &empty, "link"), &mut problems);
+        let polling = fleet::polling(layers(&main, &built_in, &empty, "polling"), &mut problems);
+        let defaults = fleet::defaults(layers(&main, &built_in, &empty, "defaults"), &mut problems);
         let owner_sections = sections_below(&main, "owner");
         let owners = owners(&main, &mut problems);
-        let images = images(&image_documents, &layers(&[&built_in], "image"), &mut problems);
-        let base_layers = layers(&[&main, &built_in], "policy");
+        let images = images(&image_documents, &layers(&built_in, &built_in, &empty, "image")[..1], &mut problems);
+        let base_layers = layers(&main, &built_in, &empty, "policy");
         let base_policy = Lifecycle::read(base_layers.clone(), "policy", &mut problems);
         let policies = policies(&policy_documents, &base_layers, &mut problems);
         let settings = worker_settings(&main, &mut problems);
@@ -190,13 +193,20 @@ fn documents<'a>(files: &'a [(String, String, String)], problems: &mut Problems)
     files.iter().map(|(stem, file, text)| (stem.as_str(), Document::parse(file, text, problems))).collect()
 }
 
-/// The layers `[name]` of these documents; a document without it contributes none.
-fn layers<'a>(documents: &[&'a Document<'a>], name: &str) -> Vec<Layer<'a>> {
-    let found = documents.iter().filter_map(|document| {
+/// The layers `[name]` of `main` and the built-in default. Where `main` has none, an empty one stands
+/// for it, so that what is missing is told of the file that should have it.
+fn layers<'a>(
+    main: &'a Document<'a>,
+    built_in: &'a Document<'a>,
+    empty: &'a DeTable<'a>,
+    name: &str,
+) -> Vec<Layer<'a>> {
+    let of = |document: &'a Document<'a>| {
         let value = document.root.get_ref().get(name)?;
         Some(Layer { document, table: value.get_ref().as_table()?, span: (value.span().start, value.span().end) })
-    });
-    found.collect()
+    };
+    let absent = Layer { document: main, table: empty, span: (0, 0) };
+    [Some(of(main).unwrap_or(absent)), of(built_in)].into_iter().flatten().collect()
 }
 
 fn owners(main: &Document<'_>, problems: &mut Problems) -> BTreeMap<OwnerName, Known<Owner>> {

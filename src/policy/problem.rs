@@ -57,8 +57,15 @@ impl Problems {
     /// The problems, sorted by place and without repetition.
     pub fn sorted(mut self) -> Vec<Problem> {
         self.0.sort();
-        // A layer that several tables share is read, and complained of, once for each.
-        self.0.dedup_by(|a, b| a.at == b.at && a.message == b.message);
+        // A layer that several tables share is read, and complained of, once for each: the fullest key is kept.
+        self.0.dedup_by(|later, kept| {
+            let last = |key: &str| key.rsplit('.').next().map(ToOwned::to_owned);
+            let same = later.at == kept.at && later.message == kept.message && last(&later.key) == last(&kept.key);
+            if same && later.key.len() > kept.key.len() {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
         self.0
     }
 

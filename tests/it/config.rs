@@ -1,0 +1,249 @@
+//! The configuration: every mistake has its place and its cure, all of them are told at once, and
+//! layers hold in their order.
+
+use std::path::Path;
+
+use chrono::TimeDelta;
+use insta::assert_snapshot;
+use latent::model::WorkerName;
+use latent::policy::{IdleTimeout, Intent, SecretRef, Sources, load};
+use proptest::prelude::*;
+
+const FLEET: &str = "[fleet]\nname = \"f\"\ncontroller = \"c\"\n";
+const OWNER: &str = "[owner.o]\naccount = \"012345678901\"\ncredentials = { profile = \"p\" }\n";
+const IMAGE: &str = "owner = \"o\"\nregion = \"us-west-2\"\nami = \"ami-1\"\ninstance_types = [\"m7i.large\"]\n";
+
+/// A configuration of one owner; `more` goes to latent.toml, images and policies have files.
+fn sources(more: &str, images: &[(&str, &str)], policies: &[(&str, &str)]) -> Sources {
+    let files = |folder: &str, files: &[(&str, &str)]| {
+        let one =
+            |(stem, text): &(&str, &str)| ((*stem).to_owned(), format!("{folder}/{stem}.toml"), (*text).to_owned());
+        files.iter().map(one).collect()
+    };
+    Sources {
+        main: ("latent.toml".to_owned(), format!("{FLEET}{OWNER}{more}")),
+        images: files("amis", images),
+        policies: files("policies", policies),
+        ..Sources::default()
+    }
+}
+
+fn problems(sources: &Sources) -> String {
+    match Intent::parse(sources) {
+        Ok(_) => "none".to_owned(),
+        Err(problems) => problems.to_string(),
+    }
+}
+
+/// What is wrong with `[policy]` lines.
+fn of_policy(lines: &str) -> String {
+    problems(&sources(&format!("[policy]\n{lines}\n"), &[], &[]))
+}
+
+/// What is wrong with a manifest that is right but for these lines.
+fn of_image(lines: &str) -> String {
+    problems(&sources("", &[("i", &format!("{IMAGE}{lines}\n"))], &[]))
+}
+
+/// What is wrong with more of latent.toml, beside one right image.
+fn of_main(lines: &str) -> String {
+    problems(&sources(lines, &[("i", IMAGE)], &[]))
+}
+
+#[test]
+fn a_misspelt_key_is_recognised() {
+    assert_snapshot!(of_policy("idle_timout = \"10m\""), @r#"latent.toml:8:1: policy.idle_timout = "10m": is not a known key; did you mean idle_timeout?"#);
+    assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, polling, defaults, owner, worker, policy");
+    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, platform, architecture, instance_types, subnets, zones, security_groups, key_pair, instance_profile, block_devices, identity, user_data, market, tags"#);
+}
+
+#[test]
+fn a_time_needs_its_unit_and_never_must_be_spelt() {
+    assert_snapshot!(of_policy("idle_timeout = 0"), @r#"latent.toml:8:16: policy.idle_timeout = 0: has no unit; write a time such as "10m", or "never" if that is meant"#);
+    assert_snapshot!(of_policy("idle_timeout = 600"), @r#"latent.toml:8:16: policy.idle_timeout = 600: has no unit; write "600s" or "600m", or "never" if that is meant"#);
+    assert_snapshot!(of_policy("idle_timeout = \"0s\""), @r#"latent.toml:8:16: policy.idle_timeout = "0s": says nothing aloud; write a time such as "10m", or "never" if that is meant"#);
+    assert_snapshot!(of_policy("lease = \"soon\""), @r#"latent.toml:8:9: policy.lease = "soon": is not a time; write a number with s, m, h or d, such as "10m""#);
+    assert_snapshot!(of_policy("lease = \"never\""), @r#"latent.toml:8:9: policy.lease = "never": is not a time; write a number with s, m, h or d, such as "10m""#);
+    assert_snapshot!(of_policy("max_lifetime = \"2years\""), @r#"latent.toml:8:16: policy.max_lifetime = "2years": is longer than a year; write a shorter time"#);
+    assert_snapshot!(of_policy("lease = true"), @r#"latent.toml:8:9: policy.lease = true: is a boolean, not a time; write a time such as "10m""#);
+    assert_eq!(of_policy("idle_timeout = \"never\""), "none");
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_told_with_both_places() {
+    assert_snapshot!(of_policy("drain_deadline = \"2h\"\nmax_lifetime = \"1h\""), @"latent.toml:8:18: policy.drain_deadline: is longer than max_lifetime (latent.toml:9:16); make it at most max_lifetime, or raise max_lifetime");
+}
+
+#[test]
+fn an_account_is_twelve_digits_in_quotes() {
+    let number = sources("", &[], &[]).main.1.replace("\"012345678901\"", "12345678901");
+    let with = |main: String| Sources { main: ("latent.toml".to_owned(), main), ..Sources::default() };
+    assert_snapshot!(problems(&with(number)), @r#"latent.toml:5:11: owner.o.account = 12345678901: is an integer, not a text; write it in quotes: account = "12345678901""#);
+    let short = sources("", &[], &[]).main.1.replace("012345678901", "12345");
+    assert_snapshot!(problems(&with(short)), @r#"latent.toml:5:11: owner.o.account = "12345": is not an account number; write its 12 digits in quotes, leading zeros included"#);
+    let keys = sources("", &[], &[]).main.1.replace("profile = \"p\"", "access_key = \"AKIA\"");
+    assert_snapshot!(problems(&with(keys)), @r#"
+    latent.toml:6:15: owner.o.credentials.assume_role: exactly one way to act must be given; write assume_role (with external_id), profile, or environment = true
+    latent.toml:6:17: owner.o.credentials.access_key = "AKIA": is not a known key; known keys: assume_role, external_id, profile, environment
+    "#);
+    let both = sources("", &[], &[]).main.1.replace("profile = \"p\"", "external_id = \"x\"");
+    assert_snapshot!(problems(&with(both)), @"latent.toml:6:31: owner.o.credentials.external_id: is of no use without assume_role; add assume_role, or remove it");
+}
+
+#[test]
+fn what_is_missing_is_named_with_its_meaning() {
+    assert_snapshot!(problems(&sources("[worker.w]", &[], &[])), @"latent.toml:7:9: worker.w.image: is missing; add it: The image manifest: the stem of a file in amis/.");
+    let nothing = Sources { main: ("latent.toml".to_owned(), String::new()), ..Sources::default() };
+    assert_snapshot!(problems(&nothing), @"
+    latent.toml:1:1: fleet.controller: is missing; add it: This controller's id: it changes only what carries it.
+    latent.toml:1:1: fleet.name: is missing; add it: The fleet's name: every instance carries it, every listing filters on it.
+    ");
+}
+
+#[test]
+fn a_worker_names_things_that_are_there() {
+    assert_snapshot!(of_main("[worker.w]\nimage = \"j\""), @r#"latent.toml:8:9: worker.w.image = "j": there is no such image; add amis/j.toml, or name one of: i"#);
+    assert_snapshot!(of_main("[worker.w]\nimage = \"i\"\npolicy = \"p\""), @r#"latent.toml:9:10: worker.w.policy = "p": there is no such policy; add policies/p.toml"#);
+    assert_snapshot!(of_main("[worker.w]\nimage = \"i\"\nowner = \"p\""), @r#"latent.toml:9:9: worker.w.owner = "p": image i belongs to o (amis/i.toml:1:9); name the image's owner, or another image"#);
+    assert_snapshot!(of_main("[worker.w]\nimage = \"i\"\n[worker.w]\nimage = \"i\""), @"
+    latent.toml:9:9: syntax = w: duplicate key; a name may stand once: rename one, or merge the two
+    latent.toml:10:1: syntax = image: duplicate key; a name may stand once: rename one, or merge the two
+    ");
+    assert_snapshot!(of_main("[worker.\"a b\"]\nimage = \"i\""), @r#"latent.toml:7:9: worker = "a b": "a b" is not a worker name: 1 to 50 letters, digits, '-', '_' or '.'; choose another name"#);
+}
+
+#[test]
+fn a_baked_identity_belongs_to_one_worker() {
+    assert_snapshot!(of_main("[worker.a]\nimage = \"i\"\n[worker.b]\nimage = \"i\""), @r#"latent.toml:10:9: worker.b.image = "i": the image has one baked identity, and worker a uses it; give each worker its own image, or write identity = "injected" in the manifest"#);
+}
+
+#[test]
+fn an_injected_identity_needs_a_password_and_a_template() {
+    let injected = format!("{IMAGE}identity = \"injected\"\n");
+    assert_snapshot!(problems(&sources("[worker.w]\nimage = \"i\"", &[("i", &injected)], &[])), @r#"
+    amis/i.toml:1:1: user_data: is missing, and the identity is injected; name a user data template, or write identity = "baked"
+    latent.toml:7:9: worker.w.password: is missing, and image i injects the identity; add password = { env = "NAME" } or { file = "PATH" }
+    "#);
+    let injected = format!("{injected}user_data = \"x.sh\"\n");
+    assert_snapshot!(problems(&sources("[worker.w]\nimage = \"i\"", &[("i", &injected)], &[])), @r#"
+    amis/i.toml:6:13: worker.w.user_data = "x.sh": there is no such file in amis/; create it, or correct the name
+    latent.toml:7:9: worker.w.password: is missing, and image i injects the identity; add password = { env = "NAME" } or { file = "PATH" }
+    "#);
+}
+
+#[test]
+fn a_manifest_stays_in_its_region_and_uses_ids() {
+    assert_snapshot!(of_image("subnets = [{ id = \"subnet-1\", zone = \"eu-west-1a\" }]"), @r#"amis/i.toml:5:38: subnets.zone = "eu-west-1a": is not in the image's region us-west-2 (amis/i.toml:2:10); an AMI can be launched in its own region only: copy it, or name a zone of that region"#);
+    assert_snapshot!(of_image("zones = [\"us-east-1a\"]"), @r#"amis/i.toml:5:10: zones = "us-east-1a": is not in the image's region us-west-2 (amis/i.toml:2:10); an AMI can be launched in its own region only: copy it, or name a zone of that region"#);
+    assert_snapshot!(of_image("security_groups = [\"default\"]"), @r#"amis/i.toml:5:20: security_groups = "default": is not an id; write the id, sg-…, not the name"#);
+    assert_snapshot!(of_image("market = [\"spot\", \"cheap\"]"), @r#"amis/i.toml:5:19: market = "cheap": is not a known word; write one of "on-demand", "spot""#);
+    assert_snapshot!(of_image("tags = [\"latent:worker=x\", \"no pair\"]"), @r#"
+    amis/i.toml:5:9: tags = "latent:worker=x": uses a reserved key; choose a key that begins with neither latent: nor aws:
+    amis/i.toml:5:28: tags = "no pair": is not a tag; write "key=value"; a key holds no space and no '/'
+    "#);
+    assert_snapshot!(of_image("subnets = [{ id = \"subnet-1\", zone = \"us-west-2a\" }]\nzones = [\"us-west-2a\"]"), @"amis/i.toml:6:10: zones: is given beside subnets; keep one of the two: a subnet lies in one zone");
+}
+
+#[test]
+fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
+    let bad_image = IMAGE.replace("ami-1", "xmi-1").replace("us-west-2", "US WEST");
+    let all = sources(
+        "[policy]\nlease = 45\n[polling]\nfast = \"2m\"\n[link]\nlisten = \"127.0.0.1:80\"\n[worker.w]\nimage = \"nowhere\"\n",
+        &[("bad", &bad_image)],
+        &[("p", "idle_timeout = 5\non_idle = \"explode\"\n")],
+    );
+    assert_snapshot!(problems(&all), @r#"
+    amis/bad.toml:2:10: region = "US WEST": "US WEST" is not a region: lower-case letters, digits and '-', such as us-west-2; correct the value
+    amis/bad.toml:3:7: ami = "xmi-1": "xmi-1" is not an AMI id: ami- and letters or digits; correct the value
+    latent.toml:8:9: policy.lease = 45: has no unit; write "45s" or "45m"
+    latent.toml:10:8: polling.fast: is longer than slow; make fast the shorter of the two
+    latent.toml:12:10: link.listen = "127.0.0.1:80": needs a token; add token = { file = "PATH" } or { env = "NAME" }
+    latent.toml:14:9: worker.w.image = "nowhere": there is no such image; add amis/nowhere.toml, or name one of: bad
+    policies/p.toml:1:16: idle_timeout = 5: has no unit; write "5s" or "5m", or "never" if that is meant
+    policies/p.toml:2:11: on_idle = "explode": is not a known word; write one of "terminate", "stop"
+    "#);
+}
+
+#[test]
+fn a_file_that_is_not_toml_is_told_with_its_place() {
+    assert_snapshot!(of_main("[worker.w\nimage = "), @"
+    latent.toml:7:10: syntax: unclosed table, expected `]`; see https://toml.io for the form of a TOML file
+    latent.toml:8:1: image: is not a known section; known sections: fleet, link, polling, defaults, owner, worker, policy
+    ");
+}
+
+#[test]
+fn the_layers_of_a_policy_hold_in_their_order() {
+    let more = "[policy]\nidle_timeout = \"20m\"\nlease = \"30m\"\n[worker.w]\nimage = \"i\"\npolicy = \"p\"\n[defaults]\nowner = \"o\"\n";
+    let all = sources(more, &[("i", IMAGE)], &[("p", "idle_timeout = \"5m\"\n")]);
+    let intent = Intent::parse(&all).expect("is right");
+    let name: WorkerName = "w".parse().expect("a name");
+    let worker = &intent.workers[&name];
+    assert_eq!(worker.policy.idle_timeout, IdleTimeout::After(TimeDelta::minutes(5)), "the policy's file");
+    assert_eq!(worker.policy.lease, TimeDelta::minutes(30), "[policy] of latent.toml");
+    assert_eq!(worker.policy.max_lifetime, TimeDelta::hours(12), "the built-in default");
+    let from = |key: &str| worker.shown.iter().find(|s| s.key == key).map(|s| s.at.to_string()).expect("is shown");
+    assert_eq!(from("policy.idle_timeout"), "policies/p.toml:1:16");
+    assert_eq!(from("policy.lease"), "latent.toml:9:9");
+    assert!(from("policy.max_lifetime").starts_with("built-in default:"));
+}
+
+#[test]
+fn offerings_exhaust_the_first_market_before_the_second() {
+    let image = format!("{IMAGE}zones = [\"us-west-2a\", \"us-west-2b\"]\nmarket = [\"spot\", \"on-demand\"]\n");
+    let image = image.replace("[\"m7i.large\"]", "[\"m7i.large\", \"m6i.large\"]");
+    let intent = Intent::parse(&sources("", &[("i", &image)], &[])).expect("is right");
+    let offerings = &intent.images[&"i".parse().expect("a name")].offerings;
+    let shown: Vec<String> = offerings.iter().map(ToString::to_string).collect();
+    assert_eq!(shown.len(), 8);
+    assert_eq!(shown[0], "spot m7i.large in us-west-2a");
+    assert_eq!(shown[3], "spot m6i.large in us-west-2b");
+    assert_eq!(shown[4], "on-demand m7i.large in us-west-2a");
+}
+
+#[test]
+fn user_data_is_rendered_with_the_password_and_refused_without_it() {
+    let injected = format!("{IMAGE}identity = \"injected\"\nuser_data = \"x.sh\"\n");
+    let more = "[worker.w]\nimage = \"i\"\npassword = { env = \"W_PASSWORD\" }\n";
+    let mut all = sources(more, &[("i", &injected)], &[]);
+    all.templates.insert("x.sh".to_owned(), "P={{ password | sh }}\n".to_owned());
+    let mut intent = Intent::parse(&all).expect("is right");
+    let error = intent.render_user_data(&all, |secret| Err(format!("{secret} is not set"))).expect_err("no password");
+    assert_snapshot!(error.to_string(), @r#"amis/i.toml:6:13: user_data of worker w = "x.sh": needs the worker's password: environment variable W_PASSWORD is not set; provide it where the controller runs"#);
+    let wanted = SecretRef::Env("W_PASSWORD".to_owned());
+    intent
+        .render_user_data(&all, |secret| {
+            assert_eq!(*secret, wanted);
+            Ok(latent::policy::Secret::new("it's".to_owned()))
+        })
+        .expect("renders");
+    let worker = &intent.workers[&"w".parse().expect("a name")];
+    assert!(!format!("{worker:?}").contains("it's"), "a secret cannot be printed");
+}
+
+#[test]
+fn the_example_fleet_and_every_file_of_the_repository_load() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = load(&root.join("latent.example.toml")).expect("reads");
+    let intent = Intent::parse(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    let count = |folder: &str| {
+        let files = std::fs::read_dir(root.join(folder)).expect("a folder");
+        files.filter(|file| file.as_ref().is_ok_and(|f| f.path().extension().is_some_and(|e| e == "toml"))).count()
+    };
+    assert_eq!(intent.images.len(), count("amis"));
+    assert_eq!(sources.policies.len(), count("policies"));
+}
+
+proptest! {
+    #[test]
+    fn no_text_breaks_the_reading(main in "\\PC{0,200}", key in "[a-z_]{1,20}", value in "[0-9a-z\"\\[\\]{}=. -]{0,30}") {
+        let texts = [main, format!("{FLEET}{OWNER}[policy]\n{key} = {value}\n"), format!("{FLEET}[worker.{key}]\nimage = {value}\n")];
+        for text in texts {
+            let with = Sources { main: ("latent.toml".to_owned(), text.clone()), ..Sources::default() };
+            let _ = Intent::parse(&with);
+            let mut all = sources("[worker.w]\nimage = \"i\"\n", &[("i", &text)], &[("p", &text)]);
+            all.templates.insert("x".to_owned(), text);
+            let _ = Intent::parse(&all);
+        }
+    }
+}
