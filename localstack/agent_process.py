@@ -70,14 +70,10 @@ class BootAgent:
             lines = log.read().split(b"\n")[:-1]
         entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
         return [
-            entry
-            for entry in entries
-            if event in ("", entry["event"]) and instance in ("", entry["instance"])
+            entry for entry in entries if event in ("", entry["event"]) and instance in ("", entry["instance"])
         ]
 
-    def wait_for(
-        self, event: str, instance: str = "", nth: int = 1, timeout: float = 20.0
-    ) -> dict[str, Any]:
+    def wait_for(self, event: str, instance: str = "", nth: int = 1, timeout: float = 20.0) -> dict[str, Any]:
         """The nth such event, which may be in the past; raises TimeoutError."""
         deadline = time.monotonic() + timeout
         while True:

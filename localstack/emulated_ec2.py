@@ -67,9 +67,7 @@ class EmulatedEc2:
         return behaviour
 
     def _attribute(self, instance_id: str, name: str) -> dict[str, Any]:
-        answer: dict[str, Any] = self._ec2.describe_instance_attribute(
-            InstanceId=instance_id, Attribute=name
-        )
+        answer: dict[str, Any] = self._ec2.describe_instance_attribute(InstanceId=instance_id, Attribute=name)
         return answer
 
     def _instance(self, raw: dict[str, Any]) -> Instance:

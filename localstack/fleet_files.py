@@ -61,7 +61,7 @@ c["www"] = {"port": "tcp:@WWW@:interface=127.0.0.1"}
 
 c["workers"] = [
     worker.LatentEC2Worker("baked", "baked-password"@OPTIONS@),
-    worker.LatentEC2Worker("injected", "injected-password"@OPTIONS@),
+    worker.LatentEC2Worker("injected", "@PASSWORD@"@OPTIONS@),
 ]
 
 length = util.Interpolate("sleep %(prop:seconds:-0)s; echo built on %(prop:workername)s")
@@ -78,18 +78,6 @@ c["schedulers"] = [
     for name in ("baked", "injected")
 ]
 @EXTRA@
-"""
-
-BUILDBOT_TAC = """\
-import os
-
-from buildbot.master import BuildMaster
-from twisted.application import service
-
-basedir = os.path.abspath(os.path.dirname(__file__))
-application = service.Application('buildmaster')
-master = BuildMaster(basedir, "master.cfg")
-master.setServiceParent(application)
 """
 
 

@@ -20,9 +20,7 @@ class Guest:
     It does nothing but in `tick`. Times are those of a monotonic clock, in seconds.
     """
 
-    def __init__(
-        self, instance: Instance, ec2: EmulatedEc2, roll: Roll, report: Report, now: float
-    ):
+    def __init__(self, instance: Instance, ec2: EmulatedEc2, roll: Roll, report: Report, now: float):
         self.instance = instance
         self._ec2 = ec2
         self._roll = roll
@@ -100,9 +98,7 @@ class Guest:
         start_at = now + (self._fate.seconds if self._fate.name == "late" else 0.0)
         logs = ["worker.log", "worker-2.log"] if self._fate.name == "twice" else ["worker.log"]
         restart = self._fate.name != "die"
-        self._services = [
-            WorkerService(base, base / log, start_at, restart, self._report) for log in logs
-        ]
+        self._services = [WorkerService(base, base / log, start_at, restart, self._report) for log in logs]
 
     def _fate_is_due(self, now: float) -> bool:
         if self._fate.name not in ("die", "poweroff"):

@@ -42,9 +42,7 @@ def image_from_config(raw: Mapping[str, Any]) -> Image:
         return Image(baked=None)
     if kind == "baked" and set(fields) == {"worker", "password", "master"}:
         return Image(baked=Identity(**{name: str(value) for name, value in fields.items()}))
-    raise ValueError(
-        'an image is {"identity": "injected"}, or "baked" with worker, password, master'
-    )
+    raise ValueError('an image is {"identity": "injected"}, or "baked" with worker, password, master')
 
 
 def from_user_data(text: str) -> Identity:

@@ -34,9 +34,7 @@ PR_SET_CHILD_SUBREAPER = 36
 class Leash:
     """A running command. It must be ended, or this process must end, for it to end."""
 
-    def __init__(
-        self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
         """Starts the command with its output appended to `log`. Returns at once."""
         with open(log, "ab") as output:
             self._holder = subprocess.Popen(

@@ -37,7 +37,10 @@ RUN = "import sys; from {module} import run; sys.exit(run())"
 BUILDBOT = [sys.executable, "-c", RUN.format(module="buildbot.scripts.runner")]
 # The process asks to end with the one that started it, should that be killed: there is no one left
 # to end it then. It asks itself, because code between fork and exec can hang when threads run.
-TIE = f"import sys; sys.path.insert(0, {HERE!r}); from leash import end_with_parent; end_with_parent(); "
+TIE = (
+    f"import sys; sys.path.insert(0, {HERE!r}); "
+    "from leash import end_with_parent; end_with_parent(); sys.path.pop(0); "
+)
 TWISTD = [sys.executable, "-c", TIE + RUN.format(module="twisted.scripts.twistd")]
 
 
@@ -134,9 +137,7 @@ class MasterProcess:
         """Starts it and waits until its interface shows so many builders."""
         args = [*TWISTD, "--nodaemon", "--no_save", "--pidfile=", "--python=buildbot.tac"]
         with open(self.folder / "master.out", "ab") as out:
-            self.process = subprocess.Popen(
-                args, cwd=self.folder, env=self.environment, stdout=out, stderr=out
-            )
+            self.process = subprocess.Popen(args, cwd=self.folder, env=self.environment, stdout=out, stderr=out)
         wait_for("the master's interface", lambda: self._answers(builders), START_S)
 
     def _answers(self, builders: int) -> bool:

@@ -56,9 +56,7 @@ def security_group(ec2: Any, vpc: str) -> str:
     known = ec2.describe_security_groups(Filters=filters)["SecurityGroups"]
     if known:
         return str(known[0]["GroupId"])
-    made = ec2.create_security_group(
-        GroupName=SECURITY_GROUP, Description="Workers, outgoing only", VpcId=vpc
-    )
+    made = ec2.create_security_group(GroupName=SECURITY_GROUP, Description="Workers, outgoing only", VpcId=vpc)
     return str(made["GroupId"])
 
 
@@ -79,9 +77,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Seeds an emulated EC2; prints ids as JSON.")
     parser.add_argument("--endpoint", required=True, help="such as http://127.0.0.1:4566")
     parser.add_argument("--region", required=True, action="append", help="may be repeated")
-    parser.add_argument(
-        "--ami", action="append", help="an AMI's name; may be repeated; default: baked, injected"
-    )
+    parser.add_argument("--ami", action="append", help="an AMI's name; may be repeated; default: baked, injected")
     arguments = parser.parse_args()
     names = arguments.ami or ["baked", "injected"]
     seeded = [seed(arguments.endpoint, region, names) for region in arguments.region]

@@ -74,9 +74,7 @@ class WorkerService:
         tac = str(self._base / "buildbot.tac")
         self._log_read = self._log.stat().st_size if self._log.exists() else 0
         self._awaiting_pid = self._awaiting_ready = True
-        self._leash = Leash(
-            [*TWISTD, "--nodaemon", "--pidfile=", "--no_save", f"--python={tac}"], self._log
-        )
+        self._leash = Leash([*TWISTD, "--nodaemon", "--pidfile=", "--no_save", f"--python={tac}"], self._log)
 
     def _look_for_pid(self, leash: Leash) -> None:
         if self._awaiting_pid and leash.pid is not None:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-
 from agent_process import SCRIPT, BootAgent
 from aws_client import client
 from buildbot_master import PASSWORD, BuildbotMaster

@@ -14,6 +14,7 @@ from twisted.python import log
 from .http import LinkError, SocketClient
 
 # Of the program: see its --help.
+EXIT_CONFIGURATION = 3
 EXIT_ALREADY_RUNNING = 7
 INTERFACE = 1
 START_LIMIT_S = 20.0
@@ -44,7 +45,7 @@ class Controller:
         self._autostart = autostart
         self._process: Optional[subprocess.Popen] = None
         self._client: Optional[SocketClient] = None
-        self._starting: Optional[defer.Deferred] = None
+        self._starting = defer.DeferredLock()
 
     @defer.inlineCallbacks
     def client(self) -> Any:
@@ -69,22 +70,13 @@ class Controller:
     @defer.inlineCallbacks
     def ensure_running(self) -> Any:
         """Returns when a controller of this interface answers; starts one if need be and allowed."""
-        if self._starting is not None:
-            waiting: defer.Deferred = defer.Deferred()
-            self._starting.addBoth(lambda result: (waiting.callback(None), result)[1])
-            yield waiting
         client = yield self.client()
+        # One at a time: whoever waited finds the controller that the one before has started.
+        yield self._starting.acquire()
         try:
-            version = yield client.request("GET", "/v1/version", limit=5)
-        except LinkError as e:
-            if not e.unreachable or not self._autostart:
-                raise
-            self._starting = defer.Deferred()
-            try:
-                version = yield self._start(client)
-            finally:
-                starting, self._starting = self._starting, None
-                starting.callback(None)
+            version = yield self._greet(client)
+        finally:
+            self._starting.release()
         if version.get("interface") != INTERFACE:
             raise LinkError(
                 f"the controller is latent {version.get('version')} and speaks another interface than this "
@@ -93,21 +85,30 @@ class Controller:
             )
 
     @defer.inlineCallbacks
+    def _greet(self, client: SocketClient) -> Any:
+        try:
+            return (yield client.request("GET", "/v1/version", limit=5))
+        except LinkError as e:
+            if not e.unreachable or not self._autostart:
+                raise
+        return (yield self._start(client))
+
+    @defer.inlineCallbacks
     def _start(self, client: SocketClient) -> Any:
         log_path = Path(client.path).with_suffix(".log")
         self._spawn(log_path)
-        waited = 0.0
+        end = self._reactor.seconds() + START_LIMIT_S
         while True:
             try:
                 return (yield client.request("GET", "/v1/version", limit=5))
             except LinkError as e:
-                if not e.unreachable or waited >= START_LIMIT_S:
+                if not e.unreachable or self._reactor.seconds() >= end:
                     raise
             code = self._process.poll() if self._process else None
             if code is not None and code != EXIT_ALREADY_RUNNING:
-                raise LinkError(f"latent serve ended with code {code}: {_tail(log_path)}", "controller")
+                kind = "configuration" if code == EXIT_CONFIGURATION else "controller"
+                raise LinkError(f"latent serve ended with code {code}: {_tail(log_path)}", kind)
             yield self._pause(0.1)
-            waited += 0.1
 
     def _spawn(self, log_path: Path) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -38,6 +38,7 @@ class Link:
         self._reporting = False
         self._again = False
         self._listening = False
+        self._silent = False
         self._last_report: Optional[float] = None
         self._seen = 0
         self._greeted = False
@@ -118,10 +119,13 @@ class Link:
             answer = yield self.call("POST", f"/v1/masters/{self.master_id}/report", body, limit=20)
         except LinkError as e:
             self._complain(str(e))
+            self._silent = True
             return
         self._complain(None)
+        after_silence, self._silent = self._silent, False
         self._last_report = self._reactor.seconds()
-        self._seen = max(self._seen, answer["seq"])
+        # Not the greater of both: a ledger that was lost and begun anew counts from 1 again.
+        self._seen = answer["seq"]
         if not self._listening:
             self._listening = True
             self._listen().addErrback(log.err, "latent: the listening loop ended")
@@ -130,7 +134,7 @@ class Link:
         for name, view in answer["workers"].items():
             worker = self.workers.get(name)
             if worker is not None:
-                worker.told(view)
+                worker.told(view, after_silence)
 
     def _complain(self, message: Optional[str]) -> None:
         """Says a trouble once, and its end once."""
@@ -152,6 +156,9 @@ class Link:
                     "GET", f"/v1/events?after={self._seen}&wait={NEWS_S}", limit=NEWS_S + 15
                 )
             except LinkError:
+                if not self._silent:
+                    # A report starts the controller again, if that is allowed.
+                    self.report_soon()
                 yield self._pause(RETRY_S)
                 continue
             if page["last"] != self._seen:

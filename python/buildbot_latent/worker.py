@@ -24,6 +24,8 @@ NEVER_S = 10 * 365 * 24 * 3600
 
 # The controller's states in which an instance is there, or on its way, for a master to take.
 _USABLE = ("launching", "registering", "ready", "busy")
+# And those in which this master's instance is of no use any more.
+_ENDED = ("gone", "terminating", "stopped")
 # Errors that no retry mends before a person has acted.
 _FATAL_CODES = ("unknown_worker", "configuration", "no_binary", "incompatible", "bad_request")
 
@@ -39,6 +41,7 @@ class LatentEC2Worker(AbstractLatentWorker):
     _link: Optional[Link] = None
     _view: Optional[dict[str, Any]] = None
     _request: Optional[str] = None
+    _instance: Optional[str] = None
     _released: Optional[str] = None
     _giving_up: Optional[defer.Deferred] = None
     _policy_idle = True
@@ -82,6 +85,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         wait = IDLE_UNTIL_TOLD_S if build_wait_timeout is None else build_wait_timeout
         yield super().reconfigService(name, password, wait, check_instance_interval, **kwargs)
         self._take_idle_timeout()
+        self._show_instance()
 
     @defer.inlineCallbacks
     def startService(self) -> Any:
@@ -90,6 +94,7 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
+        self._give_up()
         yield super().stopService()
         self._link.unregister(self)
 
@@ -121,8 +126,8 @@ class LatentEC2Worker(AbstractLatentWorker):
                     return f"{quote(builder.name, safe='')}/{build.number}"[-128:]
         return None
 
-    def told(self, view: dict[str, Any]) -> None:
-        """Takes in what the controller knows of the worker."""
+    def told(self, view: dict[str, Any], after_silence: bool) -> None:
+        """Takes in what the controller knows of the worker; `after_silence`, if it could not be told before."""
         before, self._view = self._view, view
         self._take_idle_timeout()
         if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
@@ -130,7 +135,13 @@ class LatentEC2Worker(AbstractLatentWorker):
         elif self.state == States.SUBSTANTIATED and not self.building and self._must_let_go(view):
             log.msg(f"latent: {self.name}: letting go, the controller says {view['state']}")
             self._deferwaiter.add(self._soft_disconnect(stopping_service=True))
-        if before is not None and before.get("order") and not view.get("order"):
+        elif self.state == States.SUBSTANTIATED and self.conn is not None and self._has_ended(view):
+            # A host that is gone says no farewell: without this its build would hang for hours.
+            log.msg(f"latent: {self.name}: ending the connection, the controller says {view['state']}")
+            self._deferwaiter.add(self._disconnect(self.conn))
+        ordered = before is not None and before.get("order") and not view.get("order")
+        if ordered or after_silence:
+            # canStartBuild may say yes now where it said no.
             self.botmaster.maybeStartBuildsForWorker(self.name)
 
     def _adoptable(self, view: dict[str, Any]) -> bool:
@@ -138,10 +149,10 @@ class LatentEC2Worker(AbstractLatentWorker):
         return view["state"] in _USABLE and not view.get("order") and not released
 
     def _must_let_go(self, view: dict[str, Any]) -> bool:
-        if view.get("order") == "drain":
-            return True
-        gone = view["state"] in ("gone", "terminating", "stopped")
-        return gone and view.get("request") == self._request
+        return view.get("order") == "drain" or self._has_ended(view)
+
+    def _has_ended(self, view: dict[str, Any]) -> bool:
+        return view["state"] in _ENDED and view.get("request") == self._request
 
     def _take_idle_timeout(self) -> None:
         if self._policy_idle and self._view is not None:
@@ -173,10 +184,20 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._view = view
         _raise_failure(self.name, view)
         self._link.report_soon()
-        if build is not None and view["instance"]:
-            build.setProperty("instance", view["instance"], "LatentEC2Worker")
+        self._instance = view["instance"]
+        self._show_instance()
+        if build is not None and self._instance is not None:
+            # This build took the worker's properties before there was an instance.
+            build.setProperty("instance", self._instance, "Worker")
         elapsed = self.master.reactor.seconds() - began
         return [view["instance"], view["ami"], f"{elapsed:.1f} s"]
+
+    def _show_instance(self) -> None:
+        """Builds show on which instance they run, in the property that Buildbot's own class uses."""
+        if self._instance is not None:
+            self.properties.setProperty("instance", self._instance, "Worker")
+        elif self.properties.hasProperty("instance"):
+            del self.properties.properties["instance"]
 
     def _unless_given_up(self, asked: defer.Deferred) -> defer.Deferred:
         """Fires with the answer, or fails at once when the start is no longer wanted."""
@@ -196,15 +217,20 @@ class LatentEC2Worker(AbstractLatentWorker):
             giving_up.addCallback(lambda result: (give_up(result), result)[1])
         return first
 
-    def insubstantiate(self, fast: bool = False, force_substantiation_build: Any = None) -> Any:
+    def _give_up(self) -> None:
         # Buildbot waits for start_instance before it stops; a start that nobody wants shall not wait.
         if self._giving_up is not None and not self._giving_up.called:
             self._giving_up.callback(None)
+
+    def insubstantiate(self, fast: bool = False, force_substantiation_build: Any = None) -> Any:
+        self._give_up()
         return super().insubstantiate(fast, force_substantiation_build)
 
     @defer.inlineCallbacks
     def stop_instance(self, fast: bool = False) -> Any:
         self._released, self._request = self._request or self._released, None
+        self._instance = None
+        self._show_instance()
         try:
             yield self._link.release(self.name, self._released)
         except LinkError as e:
@@ -274,7 +300,7 @@ def _check_options(name: str, paths: dict[str, Any], autostart: Any) -> None:
 
 
 def _answered(view: dict[str, Any]) -> bool:
-    pending = view["state"] in ("requested", "launching", "terminating", "stopped")
+    pending = view["state"] in ("requested", "launching", "draining", "terminating", "stopped")
     return not (pending and view["waiting"])
 
 
@@ -282,7 +308,7 @@ def _raise_failure(name: str, view: dict[str, Any]) -> None:
     failure = view.get("failure")
     if failure:
         raise _cannot_or_failed(name, _failure_text(failure), failure["fatal"])
-    if view["state"] in ("gone", "terminating", "stopped"):
+    if view["state"] in _ENDED:
         raise LatentWorkerFailedToSubstantiate(name, f"the instance is {view['state']} already")
 
 

@@ -61,10 +61,6 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
 }
 
 fn what_would_change_it(worker: &WorkerView) -> String {
-    let idle = worker.idle_timeout_s.map_or_else(
-        || "never, by policy".to_owned(),
-        |seconds| format!("after {} without a build", span(chrono::TimeDelta::seconds(seconds))),
-    );
     match worker.state.as_str() {
         "gone" => "A build that the master assigns to it, or `latent start`, launches an instance.".to_owned(),
         "requested" | "launching" => format!(
@@ -75,9 +71,51 @@ fn what_would_change_it(worker: &WorkerView) -> String {
             "It becomes ready when the worker connects, and is taken away when that takes more than {}.",
             span(chrono::TimeDelta::seconds(worker.connect_deadline_s))
         ),
-        "ready" | "busy" => format!("It is taken away {idle}, by `latent stop`, or kept by `latent hold`."),
+        "ready" | "busy" => worker.idle_timeout_s.map_or_else(
+            || "It is kept while idle (idle_timeout = never); `latent stop` takes it away.".to_owned(),
+            |seconds| {
+                let idle = span(chrono::TimeDelta::seconds(seconds));
+                format!("It is taken away after {idle} without a build, by `latent stop`, or kept by `latent hold`.")
+            },
+        ),
         "draining" => "It goes as soon as the master lets it, which it does between builds.".to_owned(),
         "stopped" => "The next request starts it again.".to_owned(),
         _ => "It is gone when EC2 shows it as terminated.".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(state: &str) -> WorkerView {
+        let view = serde_json::json!({
+            "worker": "w", "owner": "o", "region": "us-west-2", "image": "i", "state": state,
+            "since": "2026-03-02T08:00:00Z", "addresses": [], "waiting": false, "departing": [],
+            "idle_timeout_s": 600, "master_silence_s": 300, "connect_deadline_s": 900, "launch_deadline_s": 480,
+        });
+        serde_json::from_value(view).expect("a view")
+    }
+
+    #[test]
+    fn every_state_says_what_would_change_it() {
+        let states = [
+            ("gone", "launches an instance"),
+            ("requested", "no instance within 8m"),
+            ("launching", "no instance within 8m"),
+            ("registering", "taken away when that takes more than 15m"),
+            ("ready", "after 10m without a build"),
+            ("busy", "after 10m without a build"),
+            ("draining", "as soon as the master lets it"),
+            ("terminating", "EC2 shows it as terminated"),
+            ("stopped", "The next request starts it again"),
+        ];
+        for (state, change) in states {
+            let shown = paragraph("2026-03-02T08:05:00Z".parse().expect("a time"), &view(state));
+            assert!(shown.starts_with(&format!("Worker w (owner o, image i, us-west-2) is {state} since")), "{shown}");
+            assert!(shown.contains("(5m ago)") && shown.contains(change), "{shown}");
+        }
+        let kept = WorkerView { idle_timeout_s: None, ..view("ready") };
+        assert!(what_would_change_it(&kept).contains("idle_timeout = never"));
     }
 }

@@ -13,6 +13,9 @@ use crate::link::Server;
 use crate::model::Cell;
 use crate::policy::{Intent, Sources};
 
+/// How long connections may still take when the controller ends in good order.
+const FAREWELL: std::time::Duration = std::time::Duration::from_secs(10);
+
 fn cloud(cell: &Cell, intent: &Intent) -> crate::ec2::Ec2 {
     crate::ec2::Ec2::new(cell, intent)
 }
@@ -43,20 +46,27 @@ async fn serve(args: &Args, intent: Intent, ledger: SqliteLedger, server: Server
     let seed = u64::from(std::process::id());
     let fleet = (intent.fleet.name.clone(), intent.fleet.controller.clone());
     let workers = intent.workers.len();
-    let controller = Controller::start(intent, ledger, clock, seed, cloud)?;
+    let controller = Controller::start(intent, ledger, clock.clone(), seed, cloud)?;
     let (stop, stopped) = watch::channel(false);
     let tcp = server.tcp_address().map(|address| address.to_string());
-    let serving = tokio::spawn(server.run(controller.clone(), fleet, stopped));
+    let mut serving = tokio::spawn(server.run(controller.clone(), fleet, stopped));
     tracing::info!(workers, tcp, "ready");
     loop {
         let [terminate, interrupt] = &mut ends;
         tokio::select! {
             () = next(terminate) => break,
             () = next(interrupt) => break,
+            ended = &mut serving => {
+                let why = format!("the interface ended by itself: {ended:?}");
+                return Err(CommandError::new(Exit::Unexpected, anyhow::anyhow!(why)));
+            }
             _ = reload.recv() => match ready_intent(args) {
                 Ok((_, intent)) => {
-                    tracing::info!(workers = intent.workers.len(), "configuration read again");
-                    controller.reconfigure(intent, seed, cloud);
+                    let workers = intent.workers.len();
+                    match controller.reconfigure(intent, seed, cloud) {
+                        Ok(()) => tracing::info!(workers, "configuration read again"),
+                        Err(error) => tracing::error!("the configuration is not taken, the old one holds: {error}"),
+                    }
                 }
                 Err(error) => tracing::error!("the configuration is not taken, the old one holds: {error}"),
             },
@@ -65,7 +75,10 @@ async fn serve(args: &Args, intent: Intent, ledger: SqliteLedger, server: Server
     tracing::info!("ending; instances stay as they are and are found again");
     controller.shutdown().await;
     stop.send_replace(true);
-    serving.await.map_err(|error| CommandError::new(Exit::Unexpected, error))?.map_err(unexpected)?;
+    // A client that stopped in the middle of a request must not keep the ledger's lock.
+    if clock.within(FAREWELL, serving).await.is_none() {
+        tracing::warn!("a connection was cut");
+    }
     Ok(Exit::Done)
 }
 

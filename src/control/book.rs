@@ -13,25 +13,36 @@ const PAGE: usize = 10_000;
 pub(super) struct Book<L> {
     ledger: L,
     fleet: Fleet,
+    /// Set when a write failed and what was really written could not be read yet.
+    stale: bool,
 }
 
 impl<L: Ledger> Book<L> {
     pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
         let fleet = fold(&ledger)?;
-        Ok(Self { ledger, fleet })
+        Ok(Self { ledger, fleet, stale: false })
     }
 
     pub(super) fn fleet(&self) -> &Fleet {
         &self.fleet
     }
 
-    /// Writes what follows from the record so far, and leaves out, loudly, what does not. When it
-    /// returns an error nothing was written and nothing is believed.
-    pub(super) fn append(&mut self, now: DateTime<Utc>, actor: &Actor, bodies: Vec<Body>) -> Result<(), LedgerError> {
+    /// Writes what follows from the record so far, and leaves out, loudly, what does not; says of each
+    /// whether it follows. When it returns an error nothing was written, and nothing may be done.
+    pub(super) fn append(
+        &mut self,
+        now: DateTime<Utc>,
+        actor: &Actor,
+        bodies: Vec<Body>,
+    ) -> Result<Vec<bool>, LedgerError> {
+        self.refresh()?;
         let mut entries = Vec::with_capacity(bodies.len());
+        let mut follows = Vec::with_capacity(bodies.len());
         for body in bodies {
             let entry = Entry { seq: self.fleet.seq + 1, at: now, actor: actor.clone(), body };
-            match self.fleet.apply(&entry) {
+            let applied = self.fleet.apply(&entry);
+            follows.push(applied.is_ok());
+            match applied {
                 Ok(()) => entries.push(entry),
                 Err(error) => {
                     tracing::error!(%error, entry = ?entry.body, "left out an entry that does not follow; please report this");
@@ -39,15 +50,28 @@ impl<L: Ledger> Book<L> {
             }
         }
         if entries.is_empty() {
-            return Ok(());
+            return Ok(follows);
         }
         if let Err(error) = self.ledger.append(&entries) {
-            self.fleet = fold(&self.ledger)?;
+            self.stale = true;
+            if let Err(error) = self.refresh() {
+                tracing::error!(%error, "cannot read the ledger either");
+            }
             return Err(error);
         }
         for entry in &entries {
             let worker = entry.body.worker().map(ToString::to_string).unwrap_or_default();
             tracing::info!(entry.seq = entry.seq, worker.name = worker, "{}", entry.body.describe());
+        }
+        Ok(follows)
+    }
+
+    /// Reads what was really written, after a write that failed. Whoever decides on the record calls
+    /// it first; otherwise it does nothing.
+    pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
+        if self.stale {
+            self.fleet = fold(&self.ledger)?;
+            self.stale = false;
         }
         Ok(())
     }

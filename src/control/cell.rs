@@ -11,15 +11,18 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
+use super::book::Book;
 use super::driver::Clock;
 use super::pace::{ApiAction, Pace};
 use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Action, Actor, Body, Cell, Failure, FailureKind, Inventory, Phase, Plan, Subject};
+use crate::model::{Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, Inventory, Phase, Subject};
 use crate::plan::{self, View, Watch};
+use crate::policy::Intent;
 
 /// Decisions that need no call may lead to further ones; this many in a row, then the loop turns.
 const ROUNDS_MAX: usize = 16;
@@ -30,6 +33,8 @@ const BACKOFF: TimeDelta = TimeDelta::seconds(1);
 const BACKOFF_MAX: TimeDelta = TimeDelta::seconds(60);
 /// A stop or a start that was accepted is not repeated for this long.
 const SETTLE: TimeDelta = TimeDelta::seconds(10);
+/// So many looks must fail in a row before a request is refused for it.
+const LOOKS_TO_BELIEVE: u32 = 3;
 /// A listing may take this long.
 const LISTING_LIMIT: Duration = Duration::from_mins(1);
 
@@ -38,8 +43,39 @@ enum Done {
     Listed(Result<Inventory, CloudError>),
 }
 
+/// After a loop panicked, the next one begins this much later.
+const RESTART_PAUSE: TimeDelta = TimeDelta::seconds(10);
+
+/// Runs the loop of a cell until it is stopped; a loop that panics is said and begun anew, so that no
+/// cell is ever left without anybody who looks.
+pub(super) async fn supervise<C: Cloud + 'static, L: Ledger + 'static>(
+    cell: Cell,
+    cloud: Arc<C>,
+    shared: Arc<Shared<L>>,
+    clock: Clock,
+    seed: u64,
+    stop: watch::Receiver<bool>,
+) {
+    loop {
+        let one = CellLoop::new(cell.clone(), Arc::clone(&cloud), Arc::clone(&shared), clock.clone(), seed);
+        // A set of one: when this task is aborted, so is the loop.
+        let mut task = JoinSet::new();
+        task.spawn(one.run(stop.clone()));
+        match task.join_next().await {
+            Some(Err(error)) if error.is_panic() => {
+                tracing::error!(%cell, %error, "the loop panicked and begins anew; please report this");
+                let message = "the loop of this cell panicked; it begins anew".to_owned();
+                let failure = Failure::new(Phase::Launch, FailureKind::Bug, "Panicked", &message);
+                shared.publish(&cell, Vec::new(), None, Some(failure));
+                clock.sleep_until(clock.now() + RESTART_PAUSE).await;
+            }
+            Some(Ok(()) | Err(_)) | None => return,
+        }
+    }
+}
+
 /// One owner's account in one region.
-pub(super) struct CellLoop<C, L> {
+struct CellLoop<C, L> {
     cell: Cell,
     cloud: Arc<C>,
     shared: Arc<Shared<L>>,
@@ -52,7 +88,9 @@ pub(super) struct CellLoop<C, L> {
     account_known: bool,
     in_flight: BTreeSet<Subject>,
     renewing: bool,
-    not_before: BTreeMap<Subject, DateTime<Utc>>,
+    renew_refusals: u32,
+    renew_from: DateTime<Utc>,
+    not_before: BTreeMap<Subject, HeldReason>,
     refusals: BTreeMap<Subject, u32>,
     listing_refusals: u32,
     pace: Pace,
@@ -61,11 +99,11 @@ pub(super) struct CellLoop<C, L> {
 }
 
 impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
-    pub(super) fn new(cell: Cell, cloud: C, shared: Arc<Shared<L>>, clock: Clock, seed: u64) -> Self {
+    fn new(cell: Cell, cloud: Arc<C>, shared: Arc<Shared<L>>, clock: Clock, seed: u64) -> Self {
         let now = clock.now();
         Self {
             cell,
-            cloud: Arc::new(cloud),
+            cloud,
             shared,
             clock,
             watch: Watch::default(),
@@ -76,6 +114,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             account_known: false,
             in_flight: BTreeSet::new(),
             renewing: false,
+            renew_refusals: 0,
+            renew_from: now,
             not_before: BTreeMap::new(),
             refusals: BTreeMap::new(),
             listing_refusals: 0,
@@ -86,7 +126,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     }
 
     /// Works until `stop` turns true or the last controller is dropped, then waits a little for the answers to what was sent.
-    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let wake = self.shared.wake_of(&self.cell);
         while !*stop.borrow() {
             let next = match self.activate() {
@@ -118,11 +158,25 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 
     /// One look: facts, decisions, calls. Gives the time of the next look if nothing happens.
     fn activate(&mut self) -> Result<DateTime<Utc>, LedgerError> {
+        let (shared, intent) = (Arc::clone(&self.shared), self.shared.intent());
+        let next = {
+            // One lock from the facts to the intents: what was decided still holds when it is written.
+            let mut book = shared.book();
+            self.look(&mut book, &intent)
+        };
+        shared.tell();
+        next
+    }
+
+    fn look(&mut self, book: &mut Book<L>, intent: &Intent) -> Result<DateTime<Utc>, LedgerError> {
+        book.refresh()?;
         let now = self.clock.now();
-        self.not_before.retain(|_, at| *at > now);
-        self.list_if_due(now);
-        self.record_facts(now)?;
-        let mut plan = self.decide(now);
+        self.not_before.retain(|_, reason| reason.until().is_some_and(|at| at > now));
+        self.list_if_due(now, intent, book.fleet());
+        let facts = self.with_view(now, intent, book.fleet(), plan::facts);
+        self.settle(&facts);
+        book.append(now, &Actor::Cloud, facts)?;
+        let mut plan = self.with_view(now, intent, book.fleet(), plan::plan);
         for _ in 0..ROUNDS_MAX {
             let (decisions, others): (Vec<Action>, Vec<Action>) =
                 plan.actions.into_iter().partition(|action| matches!(action, Action::Record { .. }));
@@ -130,65 +184,66 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 plan.actions = others;
                 break;
             }
-            self.intend(now, decisions)?;
-            plan = self.decide(now);
+            perform::intend(book, now, &self.cell, intent, decisions)?;
+            plan = self.with_view(now, intent, book.fleet(), plan::plan);
         }
         let next = plan::next_look(&plan, now);
         let actions = std::mem::take(&mut plan.actions);
-        let waits = self.perform(now, actions)?;
+        let waits = self.perform(now, book, intent, actions)?;
         self.shared.publish(&self.cell, plan.held, self.inventory.clone(), self.listing_failure.clone());
         Ok([next, waits, self.listing_due()].into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
-    fn with_view<T>(&mut self, now: DateTime<Utc>, use_it: impl FnOnce(&View<'_>) -> T) -> T {
+    fn with_view<T>(
+        &mut self,
+        now: DateTime<Utc>,
+        intent: &Intent,
+        fleet: &Fleet,
+        use_it: impl FnOnce(&View<'_>) -> T,
+    ) -> T {
         let (launches_now, launches_from) = self.pace.available(ApiAction::Launch, now);
-        let intent = self.shared.intent();
-        let book = self.shared.book();
         let heard = self.shared.heard();
         let view = View {
             now,
             cell: &self.cell,
-            intent: &intent,
-            fleet: book.fleet(),
+            intent,
+            fleet,
             inventory: self.inventory.as_deref(),
-            listing_failure: self.listing_failure.as_ref(),
+            // One failed look may be a passing fault; several are an answer.
+            listing_failure: self.listing_failure.as_ref().filter(|_| self.listing_refusals >= LOOKS_TO_BELIEVE),
             watch: &self.watch,
             in_flight: &self.in_flight,
             not_before: &self.not_before,
             heard: &|name| heard.of(name),
             launches_now,
             launches_from,
-            live: book.fleet().live(),
+            live: fleet.live(),
         };
         use_it(&view)
     }
 
-    fn record_facts(&mut self, now: DateTime<Utc>) -> Result<(), LedgerError> {
-        let facts = self.with_view(now, plan::facts);
-        for fact in &facts {
-            // What a stop or a start was to bring is seen: the next call need not wait for it.
+    /// What an accepted stop or start was to bring is seen: the next call need not wait for it.
+    fn settle(&mut self, facts: &[Body]) {
+        for fact in facts {
             if let Body::StopSeen { worker, instance } | Body::Running { worker, instance } = fact {
-                self.not_before.remove(&Subject::Worker(worker.clone()));
-                self.not_before.remove(&Subject::Instance(instance.clone()));
+                for subject in [Subject::Worker(worker.clone()), Subject::Instance(instance.clone())] {
+                    if matches!(self.not_before.get(&subject), Some(HeldReason::Settling { .. })) {
+                        self.not_before.remove(&subject);
+                    }
+                }
             }
         }
-        self.shared.append(now, &Actor::Cloud, facts)
-    }
-
-    fn decide(&mut self, now: DateTime<Utc>) -> Plan {
-        self.with_view(now, plan::plan)
-    }
-
-    fn intend(&mut self, now: DateTime<Utc>, actions: Vec<Action>) -> Result<Vec<Call>, LedgerError> {
-        let intent = self.shared.intent();
-        let calls = perform::intend(&mut self.shared.book(), now, &self.cell, &intent, actions)?;
-        self.shared.tell();
-        Ok(calls)
     }
 
     /// Makes intents durable for as many actions as the pace allows, and sends them. Gives the time
     /// from which the rest may follow.
-    fn perform(&mut self, now: DateTime<Utc>, actions: Vec<Action>) -> Result<Option<DateTime<Utc>>, LedgerError> {
+    fn perform(
+        &mut self,
+        now: DateTime<Utc>,
+        book: &mut Book<L>,
+        intent: &Intent,
+        actions: Vec<Action>,
+    ) -> Result<Option<DateTime<Utc>>, LedgerError> {
         let mut allowed = Vec::new();
         let mut waits: Option<DateTime<Utc>> = None;
         for action in actions {
@@ -199,12 +254,16 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 Action::Renew { .. } => ApiAction::Tag,
                 Action::Record { .. } => continue,
             };
-            match self.pace.take(api, now) {
+            let ready = match &action {
+                Action::Renew { .. } if now < self.renew_from => Err(self.renew_from),
+                _ => self.pace.take(api, now),
+            };
+            match ready {
                 Ok(()) => allowed.push(action),
                 Err(at) => waits = Some(waits.map_or(at, |w| w.min(at))),
             }
         }
-        for call in self.intend(now, allowed)? {
+        for call in perform::intend(book, now, &self.cell, intent, allowed)? {
             self.in_flight.extend(call.subjects());
             self.renewing |= matches!(call, Call::Renew { .. });
             let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
@@ -226,6 +285,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if let Call::Renew { instances, until } = &outcome.call {
             self.renewing = false;
             if outcome.result.is_ok() {
+                self.renew_refusals = 0;
                 self.watch.renewed(instances, *until);
             }
         }
@@ -238,6 +298,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if let Err(error) = self.shared.append(now, &Actor::Cloud, entries) {
             // The subject stays out of the way until the listing shows the outcome.
             tracing::error!(cell = %self.cell, %error, "cannot write an outcome; it is found again by the tags");
+            if let Call::Launch { worker, .. } = &outcome.call {
+                let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "Ledger", &error.to_string());
+                self.watch.launch_answered(worker, Some((now, failure)));
+            }
         }
         for subject in &subjects {
             self.in_flight.remove(subject);
@@ -247,7 +311,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 for subject in subjects {
                     self.refusals.remove(&subject);
                     if matches!(outcome.call, Call::Stop { .. } | Call::Start { .. }) {
-                        self.not_before.insert(subject, now + SETTLE);
+                        self.not_before.insert(subject, HeldReason::Settling { until: now + SETTLE });
                     } else {
                         self.not_before.remove(&subject);
                     }
@@ -268,19 +332,22 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if another_place {
             return;
         }
+        if matches!(call, Call::Renew { .. }) {
+            self.renew_refusals += 1;
+            self.renew_from = now + backoff(self.renew_refusals, &mut self.random);
+        }
         for subject in subjects {
             let refusals = self.refusals.entry(subject.clone()).or_insert(0);
             *refusals += 1;
             let pause = backoff(*refusals, &mut self.random);
-            self.not_before.insert(subject.clone(), now + pause);
+            self.not_before.insert(subject.clone(), HeldReason::RetryAt { at: now + pause });
         }
     }
 
-    fn list_if_due(&mut self, now: DateTime<Utc>) {
-        let fast = plan::in_transition(self.shared.book().fleet(), &self.cell);
-        let polling = self.shared.intent().polling;
+    fn list_if_due(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) {
+        let fast = plan::in_transition(fleet, &self.cell);
         if fast && let Some(inventory) = &self.inventory {
-            self.next_listing = self.next_listing.min(inventory.observed_at + polling.fast);
+            self.next_listing = self.next_listing.min(inventory.observed_at + intent.polling.fast);
         }
         let nothing_known = self.inventory.is_none() && self.listing_failure.is_none();
         if self.listing || (now < self.next_listing && !nothing_known) {
@@ -290,7 +357,6 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             self.next_listing = at;
             return;
         }
-        let intent = self.shared.intent();
         let account = intent.owners.get(&self.cell.owner).map(|owner| owner.account.clone());
         let (cloud, clock, check) = (Arc::clone(&self.cloud), self.clock.clone(), !self.account_known);
         self.listing = true;

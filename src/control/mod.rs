@@ -8,7 +8,7 @@ mod perform;
 mod shared;
 mod status;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -17,12 +17,14 @@ use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Actor, Body, Cause, Cell, Entry, MasterId, RequestId, WorkerName};
+use crate::model::{
+    Actor, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RequestId, WorkerName, WorkerState,
+    tag_keys,
+};
 use crate::plan::{self, Report};
-use crate::policy::Intent;
+use crate::policy::{Intent, Owner};
 
 use book::Book;
-use cell::CellLoop;
 use shared::Shared;
 
 pub use driver::Clock;
@@ -61,9 +63,15 @@ pub enum ControlError {
 pub struct Controller<L> {
     shared: Arc<Shared<L>>,
     clock: Clock,
-    stop: watch::Sender<bool>,
+    running: Arc<Mutex<BTreeMap<Cell, Running>>>,
     loops: Arc<Mutex<Vec<JoinHandle<()>>>>,
-    running: Arc<Mutex<BTreeSet<Cell>>>,
+}
+
+/// A loop that runs: whose account it acts in, and how it is ended.
+#[derive(Debug)]
+struct Running {
+    owner: Owner,
+    stop: watch::Sender<bool>,
 }
 
 impl<L> Clone for Controller<L> {
@@ -71,9 +79,8 @@ impl<L> Clone for Controller<L> {
         Self {
             shared: Arc::clone(&self.shared),
             clock: self.clock.clone(),
-            stop: self.stop.clone(),
-            loops: Arc::clone(&self.loops),
             running: Arc::clone(&self.running),
+            loops: Arc::clone(&self.loops),
         }
     }
 }
@@ -91,26 +98,53 @@ impl<L: Ledger + 'static> Controller<L> {
     {
         let now = clock.now();
         let book = Book::open(ledger)?;
+        same_fleet(book.fleet(), &intent)?;
         if let Some(last) = book.fleet().last_at.filter(|last| *last > now + CLOCK_BEHIND) {
             tracing::warn!(%last, %now, "this machine's clock is behind the ledger's last entry; time limits may end late, nothing ends early");
         }
         let shared = Arc::new(Shared::new(book, intent, now));
         shared.append(now, &Actor::Controller, vec![Body::ControllerStarted { version: crate::VERSION.to_owned() }])?;
-        let controller =
-            Self { shared, clock, stop: watch::Sender::new(false), loops: Arc::default(), running: Arc::default() };
+        let controller = Self { shared, clock, running: Arc::default(), loops: Arc::default() };
+        controller.answer_unconfigured()?;
         controller.start_loops(seed, &connect);
         Ok(controller)
     }
 
     /// Takes a new configuration: it holds for the next decision, running builds are not disturbed.
-    pub fn reconfigure<C, F>(&self, intent: Intent, seed: u64, connect: F)
+    /// Where an owner's account or credentials changed, its loops begin anew with them.
+    ///
+    /// # Errors
+    /// [`LedgerError::OtherFleet`] if it would disown what lives, and the old configuration holds on; or
+    /// the ledger's.
+    pub fn reconfigure<C, F>(&self, intent: Intent, seed: u64, connect: F) -> Result<(), LedgerError>
     where
         C: Cloud + 'static,
         F: Fn(&Cell, &Intent) -> C,
     {
+        same_fleet(self.shared.book().fleet(), &intent)?;
         self.shared.set_intent(intent);
+        self.answer_unconfigured()?;
         self.start_loops(seed, &connect);
         self.shared.wake_all();
+        Ok(())
+    }
+
+    /// No loop speaks for a worker that is neither configured nor has an instance: its request is
+    /// answered here.
+    fn answer_unconfigured(&self) -> Result<(), LedgerError> {
+        let intent = self.shared.intent();
+        let answers = |fleet: &Fleet| {
+            let orphaned = fleet.workers.iter().filter(|(name, worker)| {
+                matches!(worker.state, WorkerState::Requested) && !intent.workers.contains_key(*name)
+            });
+            let answer = |name: &WorkerName| {
+                let message = format!("worker {name} is not in the configuration any more");
+                let failure = Failure::new(Phase::Launch, FailureKind::Owner, "UnknownWorker", &message);
+                Body::RequestFailed { worker: name.clone(), failure }
+            };
+            orphaned.map(|(name, _)| answer(name)).collect()
+        };
+        self.shared.append_from(self.clock.now(), &Actor::Controller, answers).map(drop)
     }
 
     fn start_loops<C, F>(&self, seed: u64, connect: &F)
@@ -119,32 +153,24 @@ impl<L: Ledger + 'static> Controller<L> {
         F: Fn(&Cell, &Intent) -> C,
     {
         let intent = self.shared.intent();
-        let mut cells: BTreeSet<Cell> = intent.workers.values().map(|worker| worker.cell.clone()).collect();
-        {
-            let book = self.shared.book();
-            let fleet = book.fleet();
-            let attempts =
-                fleet.workers.values().filter(|w| w.state.instance().is_some()).filter_map(|w| w.attempt.as_ref());
-            cells.extend(attempts.map(|attempt| attempt.cell.clone()));
-            cells.extend(fleet.departing.values().map(|departing| departing.cell.clone()));
-        }
+        let cells = cells_of(&intent, self.shared.book().fleet());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, cell) in (0..).zip(cells) {
-            if !intent.owners.contains_key(&cell.owner) {
+            let Some(owner) = intent.owners.get(&cell.owner) else {
                 tracing::error!(%cell, "the ledger knows instances of an owner that is no longer configured; put the owner back until they are gone");
                 continue;
+            };
+            match running.get(&cell) {
+                Some(old) if old.owner == *owner => continue,
+                Some(old) => drop(old.stop.send_replace(true)),
+                None => {}
             }
-            if running.insert(cell.clone()) {
-                let one = CellLoop::new(
-                    cell.clone(),
-                    connect(&cell, &intent),
-                    Arc::clone(&self.shared),
-                    self.clock.clone(),
-                    seed.wrapping_add(number),
-                );
-                let task = tokio::spawn(one.run(self.stop.subscribe()));
-                self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(task);
-            }
+            let (stop, stopped) = watch::channel(false);
+            let (cloud, shared) = (Arc::new(connect(&cell, &intent)), Arc::clone(&self.shared));
+            let supervised =
+                cell::supervise(cell.clone(), cloud, shared, self.clock.clone(), seed.wrapping_add(number), stopped);
+            self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(tokio::spawn(supervised));
+            running.insert(cell, Running { owner: owner.clone(), stop });
         }
     }
 
@@ -162,15 +188,20 @@ impl<L: Ledger + 'static> Controller<L> {
         self.known(worker)?;
         let now = self.clock.now();
         self.shared.hear(worker, now);
-        let repeated = {
-            let book = self.shared.book();
-            book.fleet().workers.get(worker).is_some_and(|w| {
+        self.write(now, actor, |fleet| {
+            let repeated = fleet.workers.get(worker).is_some_and(|w| {
                 w.last_request.as_ref() == Some(request) && w.failure.is_none() && w.released.is_none()
-            })
-        };
-        if !repeated {
-            let body = Body::Requested { worker: worker.clone(), request: request.clone() };
-            self.shared.append(now, actor, vec![body])?;
+            });
+            (!repeated).then(|| Body::Requested { worker: worker.clone(), request: request.clone() })
+        })
+    }
+
+    /// Writes what a caller said, if it says something new, and wakes the loops.
+    fn write<B>(&self, now: DateTime<Utc>, actor: &Actor, new: impl FnOnce(&Fleet) -> B) -> Result<(), ControlError>
+    where
+        B: IntoIterator<Item = Body>,
+    {
+        if self.shared.append_from(now, actor, |fleet| new(fleet).into_iter().collect())? {
             self.shared.wake_all();
         }
         Ok(())
@@ -188,21 +219,15 @@ impl<L: Ledger + 'static> Controller<L> {
         cause: Cause,
         request: Option<&RequestId>,
     ) -> Result<(), ControlError> {
-        let now = self.clock.now();
-        let stands = {
-            let book = self.shared.book();
-            let Some(w) = book.fleet().workers.get(worker) else {
-                drop(book);
-                return self.known(worker);
-            };
-            request.is_none_or(|request| w.last_request.as_ref() == Some(request))
-        };
-        if stands {
-            let body = Body::Released { worker: worker.clone(), cause };
-            self.shared.append(now, actor, vec![body])?;
-            self.shared.wake_all();
+        let recorded = self.shared.book().fleet().workers.contains_key(worker);
+        if !recorded {
+            return self.known(worker);
         }
-        Ok(())
+        self.write(self.clock.now(), actor, |fleet| {
+            let last = fleet.workers.get(worker).and_then(|w| w.last_request.as_ref());
+            let stands = request.is_none_or(|request| last == Some(request));
+            stands.then(|| Body::Released { worker: worker.clone(), cause })
+        })
     }
 
     /// An operator asks that the worker go as soon as its master lets it.
@@ -211,15 +236,11 @@ impl<L: Ledger + 'static> Controller<L> {
     /// [`ControlError::UnknownWorker`], or the ledger's.
     pub fn drain(&self, worker: &WorkerName) -> Result<(), ControlError> {
         self.known(worker)?;
-        let now = self.clock.now();
-        let state = self.shared.book().fleet().workers.get(worker).map(|w| (w.state.instance().is_some(), w.attached));
-        let body = match state {
-            Some((true, true)) => Body::DrainOrdered { worker: worker.clone(), cause: Cause::Operator },
-            _ => Body::Released { worker: worker.clone(), cause: Cause::Operator },
-        };
-        self.shared.append(now, &Actor::Operator, vec![body])?;
-        self.shared.wake_all();
-        Ok(())
+        self.write(self.clock.now(), &Actor::Operator, |fleet| {
+            let used = fleet.workers.get(worker).is_some_and(|w| w.state.instance().is_some() && w.attached);
+            let (worker, cause) = (worker.clone(), Cause::Operator);
+            [if used { Body::DrainOrdered { worker, cause } } else { Body::Released { worker, cause } }]
+        })
     }
 
     /// Takes in what a master says of its workers, whole. Names that are not configured are ignored.
@@ -231,12 +252,7 @@ impl<L: Ledger + 'static> Controller<L> {
         for name in report.workers.keys() {
             self.shared.hear(name, now);
         }
-        let changes = plan::changes(self.shared.book().fleet(), report);
-        if !changes.is_empty() {
-            self.shared.append(now, &Actor::Master(master.clone()), changes)?;
-            self.shared.wake_all();
-        }
-        Ok(())
+        self.write(now, &Actor::Master(master.clone()), |fleet| plan::changes(fleet, report))
     }
 
     /// Keeps the worker's instance until a time, whatever else would take it away but its end of life.
@@ -246,14 +262,16 @@ impl<L: Ledger + 'static> Controller<L> {
     pub fn hold(&self, worker: &WorkerName, length: TimeDelta) -> Result<DateTime<Utc>, ControlError> {
         self.known(worker)?;
         let now = self.clock.now();
-        let bound = self.shared.book().fleet().workers.get(worker).is_some_and(|w| w.state.instance().is_some());
-        if !bound {
-            return Err(ControlError::NothingToHold { worker: worker.clone() });
-        }
         let until = now + length;
-        self.shared.append(now, &Actor::Operator, vec![Body::HoldSet { worker: worker.clone(), until }])?;
-        self.shared.wake_all();
-        Ok(until)
+        let mut holds = false;
+        self.write(now, &Actor::Operator, |fleet| {
+            holds = fleet
+                .workers
+                .get(worker)
+                .is_some_and(|w| w.state.instance().is_some() && !matches!(w.state, WorkerState::Terminating { .. }));
+            holds.then(|| Body::HoldSet { worker: worker.clone(), until })
+        })?;
+        if holds { Ok(until) } else { Err(ControlError::NothingToHold { worker: worker.clone() }) }
     }
 
     /// Lifts a hold; without one it changes nothing.
@@ -262,16 +280,10 @@ impl<L: Ledger + 'static> Controller<L> {
     /// [`ControlError::UnknownWorker`], or the ledger's.
     pub fn unhold(&self, worker: &WorkerName) -> Result<(), ControlError> {
         self.known(worker)?;
-        let held = self.shared.book().fleet().workers.get(worker).is_some_and(|w| w.hold.is_some());
-        if held {
-            self.shared.append(
-                self.clock.now(),
-                &Actor::Operator,
-                vec![Body::HoldReleased { worker: worker.clone() }],
-            )?;
-            self.shared.wake_all();
-        }
-        Ok(())
+        self.write(self.clock.now(), &Actor::Operator, |fleet| {
+            let held = fleet.workers.get(worker).is_some_and(|w| w.hold.is_some());
+            held.then(|| Body::HoldReleased { worker: worker.clone() })
+        })
     }
 
     fn known(&self, worker: &WorkerName) -> Result<(), ControlError> {
@@ -322,7 +334,9 @@ impl<L: Ledger + 'static> Controller<L> {
     /// Ends the loops as a crash would: no answer is awaited, nothing is written. For tests and the
     /// simulation; what was in flight is found again at the next start.
     pub fn abort(&self) {
-        self.stop.send_replace(true);
+        for running in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            running.stop.send_replace(true);
+        }
         for task in std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner)) {
             task.abort();
         }
@@ -330,7 +344,9 @@ impl<L: Ledger + 'static> Controller<L> {
 
     /// Ends the loops in good order: no new call, a little time for the answers to the old ones.
     pub async fn shutdown(&self) {
-        self.stop.send_replace(true);
+        for running in self.running.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            running.stop.send_replace(true);
+        }
         let loops = std::mem::take(&mut *self.loops.lock().unwrap_or_else(PoisonError::into_inner));
         for task in loops {
             if let Err(error) = task.await {
@@ -341,4 +357,28 @@ impl<L: Ledger + 'static> Controller<L> {
             tracing::warn!(%error, "the end could not be written; the next start does not mind");
         }
     }
+}
+
+/// The cells that need a loop: those of the configuration, and those where something may live.
+fn cells_of(intent: &Intent, fleet: &Fleet) -> BTreeSet<Cell> {
+    let configured = intent.workers.values().map(|worker| &worker.cell);
+    let bound = fleet.workers.values().filter(|worker| !matches!(worker.state, WorkerState::Gone { .. }));
+    let bound = bound.filter_map(|worker| worker.attempt.as_ref()).map(|attempt| &attempt.cell);
+    let departing = fleet.departing.values().map(|departing| &departing.cell);
+    configured.chain(bound).chain(departing).cloned().collect()
+}
+
+/// Under another name of the fleet or the controller what lives would be in no listing, and be forgotten.
+fn same_fleet(fleet: &Fleet, intent: &Intent) -> Result<(), LedgerError> {
+    let configured = (intent.fleet.name.as_str(), intent.fleet.controller.as_str());
+    for worker in fleet.workers.values().filter(|worker| !matches!(worker.state, WorkerState::Gone { .. })) {
+        let Some(spec) = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref()) else { continue };
+        let recorded = (spec.tags.get(tag_keys::FLEET), spec.tags.get(tag_keys::CONTROLLER));
+        if let (Some(name), Some(controller)) = recorded
+            && (name, controller) != configured
+        {
+            return Err(LedgerError::OtherFleet { recorded: format!("{name}/{controller}") });
+        }
+    }
+    Ok(())
 }

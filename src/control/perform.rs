@@ -95,11 +95,16 @@ pub(super) fn intend<L: Ledger>(
     let mut calls = Vec::new();
     for action in actions {
         let (body, call) = one(book, now, cell, intent, action);
-        bodies.extend(body);
-        calls.extend(call);
+        // The place of the intent that the call rests on; some calls need none.
+        let place = body.map(|body| {
+            bodies.push(body);
+            bodies.len() - 1
+        });
+        calls.extend(call.map(|call| (place, call)));
     }
-    book.append(now, &Actor::Controller, bodies)?;
-    Ok(calls)
+    let follows = book.append(now, &Actor::Controller, bodies)?;
+    let rests = |place: Option<usize>| place.is_none_or(|place| follows.get(place) == Some(&true));
+    Ok(calls.into_iter().filter(|(place, _)| rests(*place)).map(|(_, call)| call).collect())
 }
 
 fn one<L: Ledger>(
@@ -176,5 +181,41 @@ pub(super) fn outcome_entries(outcome: &Outcome) -> Vec<Body> {
             vec![Body::CallRefused { instance: instance.clone(), failure: failure(Phase::Launch, error) }]
         }
         (Call::Launch { .. } | Call::Stop { .. } | Call::Start { .. } | Call::Renew { .. }, _) => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::MemoryLedger;
+    use crate::plan::launch_spec;
+    use crate::policy::Sources;
+
+    const MAIN: &str = "[fleet]\nname = \"f\"\ncontroller = \"c\"\n[worker.w]\nimage = \"i\"\n\
+        [owner.o]\naccount = \"123456789012\"\ncredentials = { environment = true }\n";
+    const IMAGE: &str = "owner = \"o\"\nregion = \"us-west-2\"\nami = \"ami-1\"\ninstance_types = [\"t\"]\n";
+
+    fn intent_of_one_worker() -> Intent {
+        let image = ("i".to_owned(), "amis/i.toml".to_owned(), IMAGE.to_owned());
+        let main = ("latent.toml".to_owned(), MAIN.to_owned());
+        Intent::parse(&Sources { main, images: vec![image], ..Sources::default() }).expect("is right")
+    }
+
+    #[test]
+    fn a_call_whose_intent_does_not_follow_from_the_record_is_not_sent() {
+        let (now, intent) = (DateTime::UNIX_EPOCH, intent_of_one_worker());
+        let worker: WorkerName = "w".parse().expect("a name");
+        let (configured, attempt) = (&intent.workers[&worker], "1-1".parse().expect("an id"));
+        let image = &intent.images[&configured.image];
+        let spec = launch_spec(now, &intent, &worker, configured, image, &image.offerings[0], &attempt);
+        let launch = || Action::Launch { worker: worker.clone(), spec: Box::new(spec.clone()) };
+        let mut book = Book::open(MemoryLedger::default()).expect("opens");
+        let calls = intend(&mut book, now, &configured.cell, &intent, vec![launch()]).expect("can be written");
+        assert!(calls.is_empty(), "nobody wants it");
+        assert_eq!(book.fleet().seq, 0);
+        let request = Body::Requested { worker: worker.clone(), request: "r".parse().expect("an id") };
+        book.append(now, &Actor::Operator, vec![request]).expect("can be written");
+        let calls = intend(&mut book, now, &configured.cell, &intent, vec![launch(), launch()]).expect("is written");
+        assert_eq!((calls.len(), book.fleet().seq), (1, 2), "and never twice");
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, watch};
 
 use super::book::Book;
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Actor, Body, Cell, Failure, Held, HeldReason, Inventory, Subject, WorkerName};
+use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, Subject, WorkerName};
 use crate::policy::Intent;
 
 /// When masters spoke. Not durable: at a restart everybody counts as heard just now, so that a
@@ -112,9 +112,27 @@ impl<L: Ledger> Shared<L> {
         if bodies.is_empty() {
             return Ok(());
         }
-        self.book().append(now, actor, bodies)?;
+        self.append_from(now, actor, |_| bodies).map(drop)
+    }
+
+    /// Writes what follows from the record as it is now, which nobody changes meanwhile. Says whether
+    /// there was anything to write.
+    pub(super) fn append_from(
+        &self,
+        now: DateTime<Utc>,
+        actor: &Actor,
+        bodies: impl FnOnce(&Fleet) -> Vec<Body>,
+    ) -> Result<bool, LedgerError> {
+        let written = {
+            let mut book = self.book();
+            book.refresh()?;
+            let bodies = bodies(book.fleet());
+            let some = !bodies.is_empty();
+            book.append(now, actor, bodies)?;
+            some
+        };
         self.tell();
-        Ok(())
+        Ok(written)
     }
 
     /// Tells whoever waits that the record has moved.

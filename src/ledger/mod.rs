@@ -52,6 +52,14 @@ pub enum LedgerError {
         /// Why it failed.
         why: String,
     },
+    /// It records live instances of another fleet or controller.
+    #[error(
+        "the ledger records live instances of fleet/controller {recorded}; configure those names until they are gone, or use another ledger"
+    )]
+    OtherFleet {
+        /// The names that its instances carry.
+        recorded: String,
+    },
     /// An entry that does not follow: a bug of ours, caught before it was written.
     #[error("an entry does not follow")]
     Fold(#[from] FoldError),

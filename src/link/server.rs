@@ -306,7 +306,7 @@ async fn wait_until<L: Ledger + 'static>(app: &App<L>, seconds: u64, mut done: i
 
 /// Whether a request has its answer: an instance, a failure, or it was taken back.
 fn answered(view: &WorkerView) -> bool {
-    !matches!(view.state.as_str(), "requested" | "launching" | "stopped" | "terminating")
+    !matches!(view.state.as_str(), "requested" | "launching" | "draining" | "stopped" | "terminating")
         || view.failure.is_some()
         || !view.waiting
 }

@@ -134,6 +134,8 @@ pub enum HeldReason {
     Stopping { until: DateTime<Utc> },
     /// Its termination was accepted; waiting to see it end.
     Departing { since: DateTime<Utc> },
+    /// A call was accepted; its effect shows by then.
+    Settling { until: DateTime<Utc> },
     /// A refused call is tried again then.
     RetryAt { at: DateTime<Utc> },
     /// The instance of this worker.
@@ -180,6 +182,7 @@ impl HeldReason {
             | HeldReason::MasterSilent { until }
             | HeldReason::OperatorHold { until }
             | HeldReason::Stopping { until }
+            | HeldReason::Settling { until }
             | HeldReason::SecondLook { until }
             | HeldReason::RetryAt { at: until } => Some(*until),
             HeldReason::Idle { until, .. } => *until,
@@ -230,6 +233,7 @@ impl fmt::Display for HeldReason {
             HeldReason::StoppedPool => f.write_str("stopped, ready to start"),
             HeldReason::Stopping { until } => write!(f, "stopping, until {}", clock(until)),
             HeldReason::Departing { since } => write!(f, "ending since {}", clock(since)),
+            HeldReason::Settling { until } => write!(f, "accepted; its effect shows by {}", clock(until)),
             HeldReason::RetryAt { at } => write!(f, "refused; next try at {}", clock(at)),
             HeldReason::InUse(worker) => write!(f, "in use by {worker}"),
             HeldReason::Ended => f.write_str("ended"),

@@ -182,7 +182,7 @@ impl Body {
             Body::Lost { instance, reason, .. } => format!("{instance} ended from outside: {reason}"),
             Body::Departed { instance } => format!("{instance} is gone"),
             Body::CallRefused { instance, failure } => {
-                format!("call for {instance} refused: {failure}")
+                format!("call for {instance} refused: {} ({}): {}", failure.code, failure.kind, failure.message)
             }
             Body::HoldSet { until, .. } => format!("held by an operator until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
             Body::HoldReleased { .. } => "operator's hold released".to_owned(),

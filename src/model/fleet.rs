@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AttemptId, Body, BuildId, Cause, Cell, Entry, Failure, FailureKind, IllegalEvent, ImageName, InstanceId,
-    LaunchSpec, Offering, OwnerName, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
+    LaunchSpec, Offering, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
 };
 
 /// A request of a master that is not answered yet.
@@ -110,7 +110,7 @@ pub struct Fleet {
     /// The instances whose end was intended.
     pub departing: BTreeMap<InstanceId, Departing>,
     /// The offerings that had no capacity.
-    pub offerings: BTreeMap<(OwnerName, Offering), OfferingMemory>,
+    pub offerings: BTreeMap<(Cell, Offering), OfferingMemory>,
     /// The last entry's place.
     pub seq: u64,
     /// The last entry's time.
@@ -213,7 +213,13 @@ impl Worker {
             }
             Body::BuildStarted { build, .. } => self.build = Some(build.clone()),
             Body::BuildFinished { .. } => self.build = None,
-            Body::StopIntended { .. } => self.stop_intended = true,
+            Body::StopIntended { .. } => {
+                // The stop has its own deadline, whenever the drain began.
+                if !self.stop_intended {
+                    self.since = at;
+                }
+                self.stop_intended = true;
+            }
             Body::StartIntended { .. } => {
                 self.running = false;
                 self.stop_intended = false;
@@ -409,7 +415,7 @@ impl Fleet {
             return;
         };
         let Some(spec) = &attempt.spec else { return };
-        let key = (attempt.cell.owner.clone(), spec.offering.clone());
+        let key = (attempt.cell.clone(), spec.offering.clone());
         match &entry.body {
             Body::LaunchRefused { failure, .. } if failure.kind == FailureKind::Elsewhere => {
                 let memory = self.offerings.entry(key).or_insert(OfferingMemory { refusals: 0, last: entry.at });

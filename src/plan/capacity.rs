@@ -143,7 +143,7 @@ fn open_offering(view: &View<'_>, name: &WorkerName, image: &Image) -> Result<Of
     let policy = view.policy(name);
     let mut soonest: Option<DateTime<Utc>> = None;
     for offering in &image.offerings {
-        let memory = view.fleet.offerings.get(&(view.cell.owner.clone(), offering.clone()));
+        let memory = view.fleet.offerings.get(&(view.cell.clone(), offering.clone()));
         let closed_until = memory.map(|memory| memory.last + policy.memory_after(memory.refusals));
         match closed_until.filter(|until| *until > view.now) {
             None => return Ok(offering.clone()),
@@ -196,10 +196,16 @@ pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
 /// The answer to a request whose launch has no clear outcome within its deadline. The launch itself is
 /// followed up all the same.
 pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<Step> {
-    let (WorkerState::Launching { .. }, Some(request)) = (&worker.state, &worker.request) else {
-        return None;
-    };
+    let request = worker.request.as_ref()?;
     if view.now < request.at + view.policy(name).launch_deadline {
+        return None;
+    }
+    if let WorkerState::Terminating { instance, .. } = &worker.state {
+        let message =
+            format!("the earlier instance {instance} could not be ended within launch_deadline; see latent events");
+        return Some(refuse(name, Failure::new(Phase::Launch, FailureKind::RetrySame, "EarlierInstance", &message)));
+    }
+    if !matches!(worker.state, WorkerState::Launching { .. }) {
         return None;
     }
     let last = view.watch.open_launch(name).map(|(_, failure)| failure);

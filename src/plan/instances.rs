@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::{View, held_call, instance_subject};
 use crate::model::{
     Action, Cause, Departing, Held, HeldReason, Instance, InstanceId, InstanceState, Ownership, Plan, Subject,
-    WorkerName, tag_keys,
+    WorkerName, WorkerState, tag_keys,
 };
 
 /// Adds an action or a held reason for each instance that no action speaks for yet.
@@ -15,7 +15,7 @@ pub(super) fn all(view: &View<'_>, plan: &mut Plan) {
     let spoken: BTreeSet<Subject> = plan.actions.iter().flat_map(Action::subjects).collect();
     for (id, departing) in &view.fleet.departing {
         if departing.cell == *view.cell && !spoken.contains(&instance_subject(id)) {
-            add(plan, id, departing_instance(view, id, departing));
+            add(plan, id, departing_instance(view, id, departing, &spoken));
         }
     }
     let bound = view.bound();
@@ -40,7 +40,12 @@ fn add(plan: &mut Plan, id: &InstanceId, step: Result<Action, HeldReason>) {
 }
 
 /// An instance whose end was intended: asked for until it is accepted, and again when nothing follows.
-fn departing_instance(view: &View<'_>, id: &InstanceId, departing: &Departing) -> Result<Action, HeldReason> {
+fn departing_instance(
+    view: &View<'_>,
+    id: &InstanceId,
+    departing: &Departing,
+    spoken: &BTreeSet<Subject>,
+) -> Result<Action, HeldReason> {
     if let Some(reason) = held_call(view, &instance_subject(id)) {
         return Err(reason);
     }
@@ -58,7 +63,10 @@ fn departing_instance(view: &View<'_>, id: &InstanceId, departing: &Departing) -
     }
     Ok(Action::Terminate {
         instance: id.clone(),
-        worker: departing.worker.clone().filter(|name| bound_to(view, name, id)),
+        worker: departing
+            .worker
+            .clone()
+            .filter(|name| bound_to(view, name, id) && !spoken.contains(&Subject::Worker(name.clone()))),
         cause: departing.cause.clone(),
     })
 }
@@ -111,6 +119,10 @@ pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
     let mut due = Vec::new();
     let mut until: Option<DateTime<Utc>> = None;
     for (name, worker) in &view.fleet.workers {
+        // What is on its way out is not vouched for: should its end be refused, the lease ends it.
+        if matches!(worker.state, WorkerState::Terminating { .. }) {
+            continue;
+        }
         let Some(instance) = worker.state.instance().and_then(|id| inventory.instances.get(id)) else {
             continue;
         };

@@ -54,12 +54,24 @@ fn bound(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Instanc
     if view.now >= end {
         return terminate(name, instance, Cause::Expired);
     }
-    if let Some(hold) = &worker.hold {
-        if view.now < hold.until {
-            return Err(HeldReason::OperatorHold { until: hold.until });
-        }
+    let Some(hold) = &worker.hold else {
+        return by_state(view, name, worker, instance, end);
+    };
+    if view.now >= hold.until {
         return record(name, Body::HoldReleased { worker: name.clone() });
     }
+    // A hold keeps the instance; what a master asks of it is answered all the same.
+    match by_state(view, name, worker, instance, end) {
+        Ok(Action::Start { worker, instance }) => Ok(Action::Start { worker, instance }),
+        Ok(Action::Record { worker, body }) if matches!(*body, Body::RequestFailed { .. }) => {
+            Ok(Action::Record { worker, body })
+        }
+        _ => Err(HeldReason::OperatorHold { until: hold.until }),
+    }
+}
+
+fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, end: DateTime<Utc>) -> Step {
+    let policy = view.policy(name);
     if let Some(cause) = &worker.released
         && !worker.stop_intended
     {
@@ -158,6 +170,18 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     let image = view.intent.images.get(&configured.image);
     if worker.attempt.as_ref().is_some_and(|attempt| spec::drifted(attempt, image)) {
         return terminate(name, instance, Cause::Drifted);
+    }
+    let seen = view.inventory.filter(|inventory| inventory.observed_at >= worker.since);
+    let runs = seen.and_then(|i| i.instances.get(instance)).is_some_and(|i| i.state.is_live());
+    if runs && !worker.wanted() {
+        // Somebody else started it, or our record is wrong: nobody would end what is recorded as stopped.
+        return terminate(name, instance, Cause::Orphan);
+    }
+    let soft_end = worker.attempt.as_ref().map_or(worker.since, |attempt| attempt.created)
+        + configured.policy.max_lifetime
+        - configured.policy.drain_deadline;
+    if view.now >= soft_end {
+        return terminate(name, instance, Cause::Expired);
     }
     if let Some(request) = &worker.request {
         let until = request.at + configured.policy.launch_deadline;

@@ -47,8 +47,8 @@ pub struct View<'a> {
     pub watch: &'a Watch,
     /// Subjects with a call that is not answered.
     pub in_flight: &'a BTreeSet<Subject>,
-    /// Subjects whose refused call waits.
-    pub not_before: &'a BTreeMap<Subject, DateTime<Utc>>,
+    /// Subjects that wait after a call, and why.
+    pub not_before: &'a BTreeMap<Subject, HeldReason>,
     /// When a master last spoke for a worker; the controller's start if none has.
     pub heard: &'a dyn Fn(&WorkerName) -> DateTime<Utc>,
     /// How many launches may be sent now.
@@ -145,7 +145,7 @@ fn held_call(view: &View<'_>, subject: &Subject) -> Option<HeldReason> {
     if view.in_flight.contains(subject) {
         return Some(HeldReason::CallInFlight);
     }
-    view.not_before.get(subject).filter(|at| **at > view.now).map(|at| HeldReason::RetryAt { at: *at })
+    view.not_before.get(subject).filter(|reason| reason.until().is_some_and(|at| at > view.now)).cloned()
 }
 
 fn instance_subject(id: &InstanceId) -> Subject {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::DateTime;
+use chrono::{DateTime, Utc};
 
 use super::View;
 use crate::model::{
@@ -134,7 +134,8 @@ fn adoption(
                 // It may have ended since: the state is younger than what was seen.
                 return None;
             }
-            let configured = view.intent.workers.get(name)?;
+            // Another owner may write what tags he likes into his own account; a worker stays in its own.
+            let configured = view.intent.workers.get(name).filter(|c| c.cell.owner == view.cell.owner)?;
             let keeps_stopped = configured.policy.on_idle == OnIdle::Stop;
             let usable = found.iter().filter(|(instance, _)| {
                 instance.state.is_live() || (keeps_stopped && instance.state == InstanceState::Stopped)
@@ -164,8 +165,14 @@ fn adopted(
         id: attempt.clone(),
         cell: view.cell.clone(),
         image: image.unwrap_or_else(|| configured.image.clone()),
-        created: instance.tags.time(tag_keys::CREATED).or(instance.launch_time).unwrap_or(view.now),
+        created: born(view, instance),
         spec: None,
     };
     Body::Adopted { worker: name.clone(), attempt: Box::new(attempt), instance: instance.id.clone() }
+}
+
+/// When an instance began: its tag, unless that is later than EC2 or we know it to be there.
+fn born(view: &View<'_>, instance: &Instance) -> DateTime<Utc> {
+    let tag = instance.tags.time(tag_keys::CREATED).filter(|at| *at > DateTime::UNIX_EPOCH);
+    tag.into_iter().chain(instance.launch_time).fold(view.now, DateTime::min)
 }

@@ -14,6 +14,7 @@ use latent::plan::{Report, WorkerReport};
 use latent::policy::Intent;
 use latent::sim::{ApiCall, Fault, SimCloud, World};
 
+use crate::loud::Loud;
 use crate::setup::Setup;
 
 /// How far virtual time moves between two looks of a test.
@@ -52,7 +53,7 @@ pub(crate) struct TestLedger {
 }
 
 /// What the ledger cannot do.
-#[derive(Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LedgerFaults {
     pub(crate) write: bool,
     pub(crate) read: bool,
@@ -106,6 +107,7 @@ pub(crate) struct Lab {
     worlds: Worlds,
     controller: Option<Controller<TestLedger>>,
     requests: u32,
+    log: Loud,
     explained: BTreeSet<InstanceId>,
     planted: BTreeSet<InstanceId>,
 }
@@ -129,24 +131,34 @@ impl Lab {
             worlds: Worlds::default(),
             controller: None,
             requests: 0,
+            log: Loud::listen(),
             explained: BTreeSet::new(),
             planted: BTreeSet::new(),
         }
     }
 
     pub(crate) fn start(&mut self) {
+        self.try_start().expect("a controller starts on this ledger");
+    }
+
+    pub(crate) fn try_start(&mut self) -> Result<(), LedgerError> {
         let (worlds, clock, setup) = (Arc::clone(&self.worlds), self.clock.clone(), self.setup.clone());
         let connect = move |cell: &Cell, _: &Intent| SimCloud::new(world(&worlds, &setup, cell), clock.clone());
         let started = Controller::start(self.setup.intent(), self.ledger.clone(), self.clock.clone(), 1, connect);
-        self.controller = Some(started.expect("a controller starts on this ledger"));
+        self.controller = Some(started?);
+        Ok(())
     }
 
     /// The configuration changes while the controller runs.
     pub(crate) fn reconfigure(&mut self, setup: Setup) {
         self.setup = setup;
+        self.try_reconfigure(self.setup.intent()).expect("takes it");
+    }
+
+    pub(crate) fn try_reconfigure(&self, intent: Intent) -> Result<(), LedgerError> {
         let (worlds, clock, setup) = (Arc::clone(&self.worlds), self.clock.clone(), self.setup.clone());
         let connect = move |cell: &Cell, _: &Intent| SimCloud::new(world(&worlds, &setup, cell), clock.clone());
-        self.controller().reconfigure(self.setup.intent(), 1, connect);
+        self.controller().reconfigure(intent, 1, connect)
     }
 
     /// The controller is killed: nothing is awaited, nothing is written.
@@ -260,6 +272,11 @@ impl Lab {
         self.controller().report(&self.master.id, &report).expect("the report is taken");
     }
 
+    /// What the master knows of a worker.
+    pub(crate) fn knows(&self, name: &str) -> WorkerReport {
+        self.master.knows.get(&worker(name)).cloned().unwrap_or_default()
+    }
+
     fn master_turn(&mut self) {
         if self.controller.is_none() || !self.master.speaks || self.now() < self.master.spoke + REPORT_PERIOD {
             return;
@@ -285,9 +302,13 @@ impl Lab {
 
     /// Time passes, and the master does its part.
     pub(crate) async fn run(&mut self, span: TimeDelta) {
+        self.run_by(span, if span > minutes(30) { LONG_STEP } else { STEP }).await;
+    }
+
+    /// Time passes with so long between two looks.
+    pub(crate) async fn run_by(&mut self, span: TimeDelta, step: TimeDelta) {
         let end = self.now() + span;
         while self.now() < end {
-            let step = if span > minutes(30) { LONG_STEP } else { STEP };
             self.step(step.min(end - self.now())).await;
         }
     }
@@ -400,14 +421,15 @@ impl Lab {
 
     // --- what always holds ----------------------------------------------------------------------
 
-    /// Every instance has its intent, and no worker has two.
+    /// Every instance has its intent, no worker has two, and every entry follows from the record.
     fn check(&mut self) {
-        let (now, entries) = (self.now(), self.entries());
+        assert!(self.log.bugs().is_empty(), "{:?}\n{}", self.log.bugs(), self.story());
+        let now = self.now();
         let mut live: BTreeMap<String, InstanceId> = BTreeMap::new();
         for world in lock(&self.worlds).values() {
             for instance in lock(world).all().filter(|instance| !self.planted.contains(&instance.id)) {
                 if self.explained.insert(instance.id.clone()) {
-                    let intended = entries.iter().any(|entry| {
+                    let intended = self.entries().iter().any(|entry| {
                         matches!(&entry.body, Body::LaunchIntended { attempt, .. }
                             if attempt.spec.as_ref().is_some_and(|spec| spec.token() == instance.token))
                     });

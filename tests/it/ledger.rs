@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use rusqlite::Connection;
 
 use crate::harness::{morning, worker};
+use crate::record::{Record, steps};
 
 fn entry(seq: u64, body: Body) -> Entry {
     let at: DateTime<Utc> = morning() + TimeDelta::seconds(i64::try_from(seq).expect("small"));
@@ -141,6 +142,18 @@ fn a_gap_or_a_repetition_is_not_believed() {
 }
 
 proptest! {
+    #[test]
+    fn whatever_happens_comes_back_from_its_text_and_folds_to_the_same(steps in steps()) {
+        let mut record = Record::new();
+        for step in &steps {
+            record.step(step);
+        }
+        let texts: Vec<String> = record.entries.iter().map(|e| serde_json::to_string(e).expect("writes")).collect();
+        let again: Vec<Entry> = texts.iter().map(|text| serde_json::from_str(text).expect("reads")).collect();
+        prop_assert_eq!(&again, &record.entries);
+        prop_assert_eq!(Fleet::fold(&again).expect("folds"), record.fleet);
+    }
+
     #[test]
     fn an_entry_comes_back_from_the_file_as_it_was(message in ".{0,300}", code in ".{0,80}", second in 0_i64..4_000_000_000) {
         let failure = Failure::new(Phase::Connect, FailureKind::NotConnected, &code, &message);

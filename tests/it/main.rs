@@ -7,7 +7,7 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod conformance;
-#[cfg(test)]
+// Not marked as a test: the example is linted as the example that it is.
 mod embedding;
 #[cfg(all(test, feature = "ec2"))]
 mod emulator;
@@ -17,6 +17,12 @@ mod harness;
 mod ledger;
 #[cfg(test)]
 mod link;
+#[cfg(test)]
+mod loud;
+#[cfg(test)]
+mod plan;
+#[cfg(test)]
+mod record;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

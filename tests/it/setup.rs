@@ -47,11 +47,6 @@ impl Setup {
         self
     }
 
-    pub(crate) fn without_owner(mut self, name: &str) -> Self {
-        self.owners.remove(name);
-        self
-    }
-
     /// The account that the owner's credentials really lead to.
     pub(crate) fn credentials_lead_to(mut self, owner: &str, account: &str) -> Self {
         self.real_accounts.insert(owner.to_owned(), account.to_owned());

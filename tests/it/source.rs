@@ -124,8 +124,8 @@ fn skipped(rest: &str, before: Option<char>) -> Option<usize> {
     if rest.starts_with('"') {
         return Some(quoted_length(rest, '"'));
     }
-    if rest.starts_with('\'') {
-        let mut next = rest[1..].chars();
+    if let Some(inside) = rest.strip_prefix('\'') {
+        let mut next = inside.chars();
         let (first, second) = (next.next()?, next.next());
         // Otherwise it is a lifetime.
         return (first == '\\' || second == Some('\'')).then(|| quoted_length(rest, '\''));

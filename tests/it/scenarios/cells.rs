@@ -31,17 +31,25 @@ async fn in_an_account_that_is_not_the_configured_one_nothing_is_done() {
 async fn what_is_not_ours_is_shown_and_never_touched() {
     let mut lab = Lab::new(Setup::new());
     let theirs = [
-        lab.plant("w1", "a-1", |tags| drop(tags.set(tag_keys::CONTROLLER, "another"))),
-        lab.plant("w1", "a-2", |tags| drop(tags.set(tag_keys::FLEET, "another"))),
-        lab.plant("w1", "a-3", |tags| drop(tags.set(tag_keys::ROLE, "rebake"))),
-        lab.plant("w1", "a-4", |tags| drop(tags.set(tag_keys::WORKER, "not a name"))),
-        lab.plant("w1", "a-5", |tags| drop(tags.set(tag_keys::ATTEMPT, ""))),
+        lab.plant("w1", "a-1", |tags| {
+            tags.set(tag_keys::CONTROLLER, "another");
+        }),
+        lab.plant("w1", "a-2", |tags| {
+            tags.set(tag_keys::FLEET, "another");
+        }),
+        lab.plant("w1", "a-3", |tags| {
+            tags.set(tag_keys::ROLE, "rebake");
+        }),
+        lab.plant("w1", "a-4", |tags| {
+            tags.set(tag_keys::WORKER, "not a name");
+        }),
+        lab.plant("w1", "a-5", |tags| {
+            tags.set(tag_keys::ATTEMPT, "");
+        }),
         lab.plant("w1", "a-6", |tags| {
-            *tags = tags
-                .iter()
-                .filter(|(key, _)| *key == tag_keys::FLEET)
-                .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect()
+            let fleet = tags.iter().filter(|(key, _)| *key == tag_keys::FLEET);
+            let fleet = fleet.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+            *tags = fleet;
         }),
     ];
     lab.make_ready("w1").await;
@@ -75,8 +83,40 @@ async fn the_bad_credentials_of_one_owner_are_told_to_his_masters_only() {
     lab.request("w1");
     lab.request("w2");
     lab.until_state("w2", "registering").await;
+    lab.until(seconds(10), "an answer", |lab| lab.failure("w1").is_some()).await;
     assert_eq!(lab.failure("w1").as_deref(), Some("launch credentials AccountMismatch"));
     assert!(lab.failure("w2").is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn credentials_that_fail_for_a_moment_fail_no_request() {
+    let mut lab = Lab::new(Setup::new());
+    lab.inject(ApiCall::Inventory, &Fault::Refuse(FailureKind::Credentials, "NoCredentials"), 2);
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    assert_eq!(lab.failure("w1"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_credentials_of_a_new_configuration_are_used_at_once() {
+    let mut lab = Lab::new(Setup::new().owner("alice", "999999999999").credentials_lead_to("alice", "111111111111"));
+    lab.request("w1");
+    lab.until(seconds(10), "a refusal", |lab| lab.failure("w1").is_some()).await;
+    lab.reconfigure(Setup::new());
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_that_changes_its_name_does_not_disown_what_lives() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    let mut renamed = Setup::new().intent();
+    renamed.fleet.name = "renamed".to_owned();
+    let refused = lab.try_reconfigure(renamed).expect_err("it would be forgotten");
+    assert!(refused.to_string().contains("test/ctl"), "{refused}");
+    lab.run(minutes(5)).await;
+    assert_eq!((lab.state("w1").as_str(), lab.costing()), ("ready", 1));
 }
 
 #[tokio::test(start_paused = true)]

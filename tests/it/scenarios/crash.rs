@@ -257,7 +257,9 @@ async fn after_a_lost_ledger_one_of_two_instances_is_adopted_and_the_other_goes(
 #[tokio::test(start_paused = true)]
 async fn an_instance_of_an_unconfigured_worker_goes_after_a_second_look() {
     let mut lab = Lab::new(Setup::new());
-    let orphan = lab.plant("w1", "stranger-1", |tags| drop(tags.set(tag_keys::WORKER, "nobody")));
+    let orphan = lab.plant("w1", "stranger-1", |tags| {
+        tags.set(tag_keys::WORKER, "nobody");
+    });
     lab.run(minutes(1)).await;
     assert!(lab.instance_state(&orphan).is_live());
     lab.until_nothing_is_left().await;

@@ -1,7 +1,7 @@
 //! A worker's life as it should be, and who may end it.
 
-use latent::model::{Body, Cause, InstanceState};
-use latent::sim::ApiCall;
+use latent::model::{Body, Cause, FailureKind, InstanceState};
+use latent::sim::{ApiCall, Fault};
 
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
@@ -121,6 +121,30 @@ async fn a_hold_keeps_an_idle_worker_and_ends_by_itself() {
     assert!(lab.held("w1").starts_with("operator's hold until"), "{}", lab.held("w1"));
     lab.until_nothing_is_left().await;
     assert!(lab.now() >= until);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_worker_that_never_connects_is_kept_and_its_request_answered() {
+    let mut lab = Lab::new(Setup::new().policy("connect_deadline = \"5m\""));
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    lab.controller().hold(&crate::harness::worker("w1"), minutes(60)).expect("held");
+    lab.until(minutes(6), "an answer", |lab| lab.failure("w1").is_some()).await;
+    lab.run(minutes(50)).await;
+    assert_eq!(lab.costing(), 1, "somebody looks why");
+    lab.run(minutes(6)).await;
+    lab.until_nothing_is_left().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_ending_cannot_be_held() {
+    let mut lab = Lab::new(Setup::new());
+    lab.make_ready("w1").await;
+    lab.inject(ApiCall::Terminate, &Fault::Refuse(FailureKind::Owner, "OperationNotPermitted"), 2);
+    lab.release("w1");
+    lab.until_state("w1", "terminating").await;
+    let refused = lab.controller().hold(&crate::harness::worker("w1"), minutes(60)).expect_err("too late");
+    assert_eq!(refused.to_string(), "worker w1 has no instance to hold");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,10 @@
 //! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
 
 mod cells;
+mod chaos;
 mod crash;
 mod ending;
 mod launch;
 mod life;
 mod pool;
+mod storage;

@@ -1,0 +1,124 @@
+//! Records as they may grow: whatever can happen, in any order.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use latent::model::{
+    Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, FoldError, InstanceId, Phase, WorkerName,
+};
+use latent::plan::launch_spec;
+use latent::policy::Intent;
+use proptest::prelude::*;
+
+use crate::harness::{morning, worker};
+use crate::setup::Setup;
+
+pub(crate) const WORKERS: [&str; 4] = ["w1", "w2", "w3", "forgotten"];
+
+pub(crate) fn intent() -> Intent {
+    let lines = "zones = [\"us-west-2a\", \"us-west-2b\"]";
+    let setup = Setup::new().owner("bob", "222222222222").image("debian", "alice", "us-west-2", lines);
+    let setup = setup.image("fedora", "alice", "us-west-2", "").worker("w2", "fedora");
+    setup.image("windows", "bob", "us-west-2", "").worker("w3", "windows").fleet("instances_max = 2").intent()
+}
+
+pub(crate) fn cell(owner: &str) -> Cell {
+    Cell { owner: owner.parse().expect("an owner"), region: "us-west-2".parse().expect("a region") }
+}
+
+/// A record that grows by what may follow.
+pub(crate) struct Record {
+    pub(crate) intent: Intent,
+    pub(crate) fleet: Fleet,
+    pub(crate) now: DateTime<Utc>,
+    pub(crate) ids: Vec<InstanceId>,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Record {
+    pub(crate) fn new() -> Self {
+        Self { intent: intent(), fleet: Fleet::default(), now: morning(), ids: Vec::new(), entries: Vec::new() }
+    }
+
+    fn fresh_id(&mut self) -> InstanceId {
+        let id: InstanceId = format!("i-{:04}", self.ids.len()).parse().expect("an id");
+        self.ids.push(id.clone());
+        id
+    }
+
+    pub(crate) fn add(&mut self, body: Body) -> Result<(), FoldError> {
+        let entry = Entry { seq: self.fleet.seq + 1, at: self.now, actor: Actor::Controller, body };
+        self.fleet.apply(&entry)?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    pub(crate) fn attempt(&self, name: &WorkerName, adopted: bool) -> Attempt {
+        let image =
+            self.intent.workers.get(name).map_or_else(|| "debian".parse().expect("a name"), |w| w.image.clone());
+        let configured = self.intent.workers.get(name).unwrap_or_else(|| &self.intent.workers[&worker("w1")]);
+        let manifest = &self.intent.images[&image];
+        let id = format!("{}-{}", self.now.timestamp(), self.fleet.seq).parse().expect("an attempt id");
+        let spec = launch_spec(self.now, &self.intent, name, configured, manifest, &manifest.offerings[0], &id);
+        let cell = configured.cell.clone();
+        Attempt { id, cell, image, created: self.now, spec: (!adopted).then(|| Box::new(spec)) }
+    }
+
+    /// One step; what does not follow is left out.
+    pub(crate) fn step(&mut self, step: &Step) {
+        self.now += TimeDelta::seconds(step.seconds);
+        let name = worker(WORKERS[step.worker]);
+        let bound = self.fleet.workers.get(&name).and_then(|w| w.state.instance().cloned());
+        if let Some(body) = self.body(step, name, bound) {
+            let _ = self.add(body);
+        }
+    }
+
+    fn body(&mut self, step: &Step, worker: WorkerName, bound: Option<InstanceId>) -> Option<Body> {
+        let failure = |phase, kind| Failure::new(phase, kind, "Code", "message");
+        let cause = if step.variant { Cause::Idle } else { Cause::Released };
+        Some(match step.kind {
+            0 | 1 => Body::Requested { worker, request: format!("r{}", self.fleet.seq).parse().expect("an id") },
+            2 => Body::Released { worker, cause },
+            3 => Body::RequestFailed { worker, failure: failure(Phase::Connect, FailureKind::NotConnected) },
+            4 | 5 => Body::LaunchIntended { attempt: Box::new(self.attempt(&worker, false)), worker },
+            6 | 7 => Body::Launched { worker, instance: self.fresh_id() },
+            8 => {
+                let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
+                Body::LaunchRefused { worker, failure: failure(Phase::Launch, kind) }
+            }
+            9 => Body::Adopted { attempt: Box::new(self.attempt(&worker, true)), worker, instance: self.fresh_id() },
+            10 => Body::Running { worker, instance: bound? },
+            11 | 12 => Body::Attached { worker },
+            13 => Body::Detached { worker },
+            14 => Body::BuildStarted { worker, build: "b/1".parse().expect("a build") },
+            15 => Body::BuildFinished { worker },
+            16 => Body::DrainOrdered { worker, cause },
+            17 => {
+                let cell = self.fleet.workers.get(&worker)?.attempt.as_ref()?.cell.clone();
+                Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause }
+            }
+            18 => Body::TerminateAccepted { instance: self.ids.last()?.clone() },
+            19 => Body::StopIntended { worker, instance: bound?, cause },
+            20 => Body::StopSeen { worker, instance: bound? },
+            21 => Body::StartIntended { worker, instance: bound? },
+            22 => Body::Lost { worker, instance: bound?, cause: Cause::Lost, reason: "test".to_owned() },
+            23 => Body::Departed { instance: self.fleet.departing.keys().next()?.clone() },
+            24 => Body::HoldSet { worker, until: self.now + TimeDelta::minutes(20) },
+            _ => Body::HoldReleased { worker },
+        })
+    }
+}
+
+/// One thing that may happen next.
+#[derive(Debug, Clone)]
+pub(crate) struct Step {
+    kind: u8,
+    worker: usize,
+    variant: bool,
+    seconds: i64,
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..26_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
+    let step = step.prop_map(|(kind, worker, variant, seconds)| Step { kind, worker, variant, seconds });
+    proptest::collection::vec(step, 0..120)
+}
