@@ -19,6 +19,8 @@ EXIT_ALREADY_RUNNING = 7
 INTERFACE = 1
 START_LIMIT_S = 20.0
 LOG_TAIL_BYTES = 2000
+# What every system takes.
+SOCKET_PATH_BYTES_MAX = 103
 
 
 def find_binary(given: Optional[str]) -> str:
@@ -54,6 +56,14 @@ class Controller:
             path = self._socket
             if path is None:
                 path = yield self._ask_socket()
+            length = len(os.fsencode(path))
+            if length > SOCKET_PATH_BYTES_MAX:
+                # Twisted would not say so: it raises in the reactor, where nobody hears it.
+                raise LinkError(
+                    f"the socket path {path} has {length} bytes, and a Unix socket takes "
+                    f"{SOCKET_PATH_BYTES_MAX}; set a shorter link.socket",
+                    "configuration",
+                )
             self._client = SocketClient(self._reactor, path)
         return self._client
 
@@ -113,13 +123,20 @@ class Controller:
     def _spawn(self, log_path: Path) -> None:
         if self._process is not None and self._process.poll() is None:
             return
-        log_path.parent.mkdir(parents=True, exist_ok=True)
         args = [find_binary(self._binary), "serve", "--config", self._config]
-        with open(log_path, "ab") as out:
-            # A session of its own: the controller outlives this master, also its SIGKILL.
-            self._process = subprocess.Popen(
-                args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
+        try:
+            log_path.parent.mkdir(parents=True, exist_ok=True)
+            with open(log_path, "ab") as out:
+                # A session of its own: the controller outlives this master, also its SIGKILL.
+                self._process = subprocess.Popen(
+                    args, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                )
+        except OSError as e:
+            raise LinkError(
+                f"latent serve cannot be started with its log in {log_path}: {e}; "
+                "check the folder's owner, its mode and the free space",
+                "controller",
+            ) from e
         log.msg(f"latent: started the controller, process {self._process.pid}, log {log_path}")
 
     def _pause(self, seconds: float) -> defer.Deferred:

@@ -18,6 +18,8 @@ from .link import Link, link_of
 
 # How long one question for the outcome of a start waits; it is asked again until there is one.
 WAIT_S = 25
+# How long a worker that knocks waits for the controller's word.
+ADOPT_LIMIT_S = 10
 # Until the controller has said what its policy is.
 IDLE_UNTIL_TOLD_S = 600
 NEVER_S = 10 * 365 * 24 * 3600
@@ -262,6 +264,8 @@ class LatentEC2Worker(AbstractLatentWorker):
         if self.state == States.NOT_SUBSTANTIATED:
             # A worker that outlived a restart of this master knocks before the first report is answered.
             yield self._adopt_now()
+            # Should it have gone while the controller was asked, nobody would ever tell: this does.
+            yield conn.remotePrint(message="latent: adopted")
         yield super().attached(conn)
         if self.state == States.SUBSTANTIATED and not self.building:
             self._setBuildWaitTimer()
@@ -269,9 +273,11 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     @defer.inlineCallbacks
     def _adopt_now(self) -> Any:
+        asked = self._link.worker(self.name)
+        asked.addTimeout(ADOPT_LIMIT_S, self.master.reactor)
         try:
-            self._view = yield self._link.worker(self.name)
-        except LinkError as e:
+            self._view = yield asked
+        except (LinkError, defer.TimeoutError) as e:
             log.msg(f"latent: {self.name} knocks, and the controller cannot be asked: {e}")
             return
         if self.state == States.NOT_SUBSTANTIATED and self._adoptable(self._view):

@@ -101,7 +101,13 @@ fn ready_intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
 fn start_log(options: &ServeOptions) -> Result<(), CommandError> {
     let filter = EnvFilter::try_new(&options.log)
         .map_err(|error| CommandError::new(Exit::Usage, anyhow::anyhow!("--log {:?}: {error}", options.log)))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A log that cannot be written, on a full disk say, would be told on standard error, which is this
+    // very log: that panics, and takes along the loop that wanted to log.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .log_internal_errors(false);
     match options.log_format {
         LogFormat::Human => log.with_ansi(false).init(),
         LogFormat::Json => log.json().init(),

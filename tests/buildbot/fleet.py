@@ -106,6 +106,9 @@ class Fleet(Stack):
         self.master.kill()
         self.kill_controller()
         shutil.rmtree(self.state, ignore_errors=True)
+        # Some tests put a file there.
+        if self.state.exists():
+            self.state.unlink()
         self.end_instances()
 
     def end_instances(self) -> None:
