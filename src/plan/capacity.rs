@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::lifecycle::{Step, record, refuse};
+use super::step::{Step, record, refuse};
 use super::{View, spec};
 use crate::model::{
     Action, Attempt, AttemptId, Body, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec, Offering,

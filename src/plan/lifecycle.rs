@@ -2,15 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
+use super::step::{Step, record, refuse};
 use super::{View, capacity, held_call, instance_subject, spec};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Subject, Worker,
     WorkerName, WorkerState,
 };
 use crate::policy::{IdleTimeout, Lifecycle, OnIdle};
-
-/// What to do for a worker, or why nothing is done.
-pub(super) type Step = Result<Action, HeldReason>;
 
 pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
     if let Some(answer) = capacity::overdue(view, name, worker) {
@@ -31,17 +29,6 @@ pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launch
         | WorkerState::Draining { instance, .. }
         | WorkerState::Stopped { instance } => bound(view, name, worker, instance),
     }
-}
-
-/// A decision to write down.
-#[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
-pub(super) fn record(name: &WorkerName, body: Body) -> Step {
-    Ok(Action::Record { worker: name.clone(), body: Box::new(body) })
-}
-
-/// The answer to a request that cannot be met.
-pub(super) fn refuse(name: &WorkerName, failure: Failure) -> Step {
-    record(name, Body::RequestFailed { worker: name.clone(), failure })
 }
 
 /// What holds for every worker that has an instance, before its state is asked.

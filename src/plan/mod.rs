@@ -10,6 +10,7 @@ mod lifecycle;
 mod observe;
 mod report;
 mod spec;
+mod step;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

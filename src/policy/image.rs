@@ -1,8 +1,7 @@
 //! `amis/NAME.toml`: what an owner supplies, and how to launch it.
 
-use super::intent::Shown;
 use super::key::{BLOCK_DEVICE_KEYS, IMAGE_KEYS, SUBNET_KEYS};
-use super::problem::Problems;
+use super::problem::{Problems, Shown};
 use super::reader::{Layer, Located, Reader};
 use crate::model::{AmiId, BlockDevice, Market, Offering, OwnerName, Place, Region, Zone, tag_keys};
 

@@ -10,22 +10,11 @@ use super::image::{Identity, Image};
 use super::key::{OWNER_KEYS, WORKER_KEYS};
 use super::lifecycle::Lifecycle;
 use super::load::Sources;
-use super::problem::{Origin, Problem, Problems};
+use super::problem::{Origin, Problem, Problems, Shown};
 use super::reader::{Layer, Located, Reader, named, top};
 use super::secret::{Secret, SecretRef};
 use super::user_data::{Names, UserData};
 use crate::model::{Cell, ImageName, OwnerName, PolicyName, WorkerName};
-
-/// A value that holds, and where it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shown {
-    /// The key with its table.
-    pub key: String,
-    /// The value as it is written.
-    pub value: String,
-    /// Where.
-    pub at: Origin,
-}
 
 /// A worker with its references followed.
 #[derive(Debug, Clone, PartialEq, Eq)]

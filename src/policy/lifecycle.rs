@@ -2,9 +2,8 @@
 
 use chrono::TimeDelta;
 
-use super::intent::Shown;
 use super::key::POLICY_KEYS;
-use super::problem::Problems;
+use super::problem::{Problems, Shown};
 use super::reader::{Layer, Located, Reader, Span};
 
 /// How long a worker may have nothing to do.

@@ -18,11 +18,11 @@ mod user_data;
 
 pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings};
 pub use image::{Architecture, Identity, Image, Platform};
-pub use intent::{Intent, Shown, WorkerIntent};
+pub use intent::{Intent, WorkerIntent};
 pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, all_sections};
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load};
-pub use problem::{Origin, Problem, Problems};
+pub use problem::{Origin, Problem, Problems, Shown};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
 pub use user_data::UserData;

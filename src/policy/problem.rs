@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, where, and what to do about it.
+//! Places in a configuration: of what holds, and of what is wrong and what to do about it.
 
 use std::fmt;
 
@@ -17,6 +17,17 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
+}
+
+/// A value that holds, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The key with its table.
+    pub key: String,
+    /// The value as it is written.
+    pub value: String,
+    /// Where.
+    pub at: Origin,
 }
 
 /// One thing that is wrong.

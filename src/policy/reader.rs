@@ -10,9 +10,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::document::Document;
-use super::intent::Shown;
 use super::key::{Key, Kind};
-use super::problem::{Origin, Problem, Problems};
+use super::problem::{Origin, Problem, Problems, Shown};
 
 /// A value and where it stands.
 #[derive(Debug, Clone)]

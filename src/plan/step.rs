@@ -1,0 +1,17 @@
+//! One decision about one worker: an action, or the reason why there is none.
+
+use crate::model::{Action, Body, Failure, HeldReason, WorkerName};
+
+/// What to do for a worker, or why nothing is done.
+pub(super) type Step = Result<Action, HeldReason>;
+
+/// A decision to write down.
+#[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
+pub(super) fn record(name: &WorkerName, body: Body) -> Step {
+    Ok(Action::Record { worker: name.clone(), body: Box::new(body) })
+}
+
+/// The answer to a request that cannot be met.
+pub(super) fn refuse(name: &WorkerName, failure: Failure) -> Step {
+    record(name, Body::RequestFailed { worker: name.clone(), failure })
+}
