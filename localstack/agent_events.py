@@ -21,7 +21,8 @@ class EventLog:
     """Writes events, each at once and whole."""
 
     def __init__(self, state_dir: Path, verbose: bool) -> None:
-        self._file = open(state_dir / LOG_NAME, "a", encoding="utf-8")
+        # Open as long as the agent lives.
+        self._file = open(state_dir / LOG_NAME, "a", encoding="utf-8")  # noqa: SIM115
         self._verbose = verbose
 
     def report(self, event: str, instance: str | None = None, **details: Any) -> None:
