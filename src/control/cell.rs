@@ -209,8 +209,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             intent,
             fleet,
             inventory: self.inventory.as_deref(),
-            // One failed look may be a passing fault; several are an answer.
-            listing_failure: self.listing_failure.as_ref().filter(|_| self.listing_refusals >= LOOKS_TO_BELIEVE),
+            // One failed look may be a passing fault; where only a person can mend it, several are an answer.
+            listing_failure: self
+                .listing_failure
+                .as_ref()
+                .filter(|failure| !failure.kind.needs_a_person() || self.listing_refusals >= LOOKS_TO_BELIEVE),
             watch: &self.watch,
             in_flight: &self.in_flight,
             not_before: &self.not_before,

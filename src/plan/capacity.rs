@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use super::step::{Step, record, refuse};
 use super::{View, spec};
 use crate::model::{
-    Action, Attempt, AttemptId, Body, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec, Offering,
-    Ownership, Phase, Worker, WorkerName, WorkerState,
+    Action, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec,
+    Offering, Ownership, Phase, Worker, WorkerName, WorkerState,
 };
 use crate::policy::{Image, WorkerIntent};
 
@@ -115,16 +115,20 @@ fn ready_to_launch(
     Ok(offering)
 }
 
-/// An instance of this worker that may still live: its termination is not accepted yet.
+/// An instance of this worker that may still live: its termination is not accepted yet, or it was and
+/// a listing after that still shows it live.
 fn earlier_instance(view: &View<'_>, name: &WorkerName) -> Option<InstanceId> {
-    let departing = view.fleet.departing.iter();
-    departing
-        .filter(|(id, departing)| {
-            let ending = view.inventory.and_then(|i| i.instances.get(*id)).is_some_and(|i| i.state.is_ending());
-            departing.worker.as_ref() == Some(name) && departing.accepted.is_none() && !ending
-        })
-        .map(|(id, _)| id.clone())
-        .next()
+    let may_live = |(id, departing): &(&InstanceId, &Departing)| {
+        let seen = view.inventory.and_then(|inventory| Some((inventory.observed_at, inventory.instances.get(*id)?)));
+        match (departing.accepted, seen) {
+            (_, Some((_, instance))) if instance.state.is_ending() => false,
+            (None, _) => true,
+            (Some(accepted), Some((observed_at, instance))) => observed_at >= accepted && instance.state.is_live(),
+            (Some(_), None) => false,
+        }
+    };
+    let of_worker = view.fleet.departing.iter().filter(|(_, departing)| departing.worker.as_ref() == Some(name));
+    of_worker.filter(may_live).map(|(id, _)| id.clone()).next()
 }
 
 /// A live instance of this worker that is neither bound nor on its way out.

@@ -43,6 +43,21 @@ async fn no_new_instance_starts_while_the_old_one_may_live() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_termination_that_was_accepted_and_does_not_happen_is_repeated_and_starts_no_twin() {
+    let mut lab = Lab::new(Setup::new().policy("stop_deadline = \"2m\""));
+    let old = lab.make_ready("w1").await;
+    lab.release("w1");
+    lab.until(seconds(5), "gone", |lab| lab.state("w1") == "gone").await;
+    lab.world(|world| world.change(&old, |instance| instance.ending = None));
+    lab.run(seconds(5)).await;
+    lab.request("w1");
+    lab.run(minutes(1)).await;
+    assert_eq!((lab.launched(), lab.held("w1")), (1, format!("earlier instance {old} must end first")));
+    lab.until(minutes(3), "a new one", |lab| lab.state("w1") == "registering").await;
+    assert_eq!((lab.calls(ApiCall::Terminate), lab.instance_state(&old).is_ending()), (2, true));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_that_ends_while_it_registers_is_answered_within_seconds() {
     let mut lab = Lab::new(Setup::new());
     lab.request("w1");
