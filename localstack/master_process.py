@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -166,6 +167,15 @@ class MasterProcess:
 
     def rest(self, path: str, body: Optional[dict[str, Any]] = None) -> Any:
         """Asks the REST interface."""
+        try:
+            return self._ask(path, body)
+        except http.client.HTTPException:
+            # The answer broke off, as happens on a busy machine. A question may be asked again.
+            if body is not None:
+                raise
+            return self._ask(path, body)
+
+    def _ask(self, path: str, body: Optional[dict[str, Any]]) -> Any:
         url = f"http://127.0.0.1:{self.www_port}/api/v2/{path}"
         data = json.dumps(body).encode() if body is not None else None
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})

@@ -24,7 +24,7 @@ from moto_server import MotoServer
 from seed import seed
 
 REGION = "us-west-2"
-ENDED = ("terminated", "shutting-down")
+COSTS = ["pending", "running", "stopping", "stopped"]
 
 
 @dataclass
@@ -89,10 +89,14 @@ class Stack:
             moto = self._own_moto = MotoServer(self.folder / "moto.log")
             moto.start()
         self.endpoint = moto.endpoint
-        self.seeded = seed(self.endpoint, REGION, ["baked", "injected"])
+        self.seed()
         self.write_fleet()
         self.write_master()
-        self.agent = BootAgent(self._agent_config()).start()
+        self.agent = BootAgent(self.agent_config()).start()
+
+    def seed(self) -> None:
+        """Makes what the fleet needs in the emulated account."""
+        self.seeded = seed(self.endpoint, REGION, list(self.workers))
 
     def stop(self) -> None:
         """Ends all of it and removes its files."""
@@ -145,7 +149,8 @@ class Stack:
         cfg = MASTER_CFG.replace("@OPTIONS@", options).replace("@EXTRA@", self.options.master_extra)
         self.master.write(cfg.replace("@PASSWORD@", self.options.password))
 
-    def _agent_config(self) -> dict[str, Any]:
+    def agent_config(self) -> dict[str, Any]:
+        """What the boot agent is to do."""
         master = f"127.0.0.1:{self.master.pb_port}"
         baked = {"identity": "baked", "worker": "baked", "password": "baked-password", "master": master}
         amis = self.seeded["amis"]
@@ -243,13 +248,12 @@ class Stack:
 
     def instances(self, worker: str = "*", live: bool = True) -> list[dict[str, Any]]:
         """The instances of a worker at EC2; only those that cost, unless `live` is false."""
-        pages = (
-            self.ec2()
-            .get_paginator("describe_instances")
-            .paginate(Filters=[{"Name": "tag:latent:worker", "Values": [worker]}])
-        )
-        every = [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
-        return [i for i in every if not live or i["State"]["Name"] not in ENDED]
+        filters = [{"Name": "tag:latent:worker", "Values": [worker]}]
+        if live:
+            # First, because the emulator is slow with tags and never forgets what has ended.
+            filters.insert(0, {"Name": "instance-state-name", "Values": COSTS})
+        pages = self.ec2().get_paginator("describe_instances").paginate(Filters=filters)
+        return [i for page in pages for reservation in page["Reservations"] for i in reservation["Instances"]]
 
     def ec2(self) -> Any:
         """A client of the emulated EC2, to do what a third party would."""

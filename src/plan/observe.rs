@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::View;
 use crate::model::{
@@ -63,10 +63,14 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
 /// A complete listing without it proves something only when it lasts.
 fn absent(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId) -> Vec<Body> {
     let grace = view.policy(name).absence_grace;
-    match view.watch.missing_since(id) {
-        Some(since) if view.now >= since + grace => lost(name, worker, id, "it is in no listing any more"),
-        _ => Vec::new(),
-    }
+    if missed_for(view, id, grace) { lost(name, worker, id, "it is in no listing any more") } else { Vec::new() }
+}
+
+/// Whether two complete listings missed it, at least this far apart. Time alone proves nothing: the one
+/// listing there is may have been begun before the launch, and the next one may be refused for long.
+fn missed_for(view: &View<'_>, id: &InstanceId, grace: TimeDelta) -> bool {
+    let seen = view.inventory.filter(|inventory| inventory.complete).map(|inventory| inventory.observed_at);
+    seen.zip(view.watch.missing_since(id)).is_some_and(|(seen, since)| seen >= since + grace)
 }
 
 /// The instance of a worker ended without us; a request that waits for it is answered.
@@ -90,7 +94,7 @@ fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
             return instance.state == InstanceState::Terminated;
         }
         let policy = departing.worker.as_ref().map_or(&view.intent.base_policy, |name| view.policy(name));
-        view.watch.missing_since(id).is_some_and(|since| view.now >= since + policy.absence_grace)
+        missed_for(view, id, policy.absence_grace)
     })
     .map(|(id, _)| Body::Departed { instance: id.clone() })
     .collect()

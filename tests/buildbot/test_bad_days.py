@@ -181,6 +181,20 @@ def test_nothing_is_launched_while_listings_cannot_be_read(fleet: Fleet) -> None
     assert fleet.wait_build(request)["results"] == SUCCESS
 
 
+def test_a_listing_that_was_begun_before_a_launch_does_not_end_it(fleet: Fleet) -> None:
+    fleet.set_policy(absence_grace="1s")
+    listing = fleet.gate.hold_answer("DescribeInstances")
+    fleet.gate.refuse("DescribeInstances", "InternalError", status=500)
+    listing.wait()
+    request = fleet.force("injected", seconds=3)
+    fleet.wait_building("injected")
+    listing.let_go()
+    assert fleet.wait_build(request)["results"] == SUCCESS
+    fleet.gate.clear()
+    fleet.wait_gone(GONE_S)
+    assert len(fleet.builds(request)) == len(fleet.launched()) == 1
+
+
 # Instances end, or are of no use.
 
 
