@@ -57,10 +57,10 @@ class SocketClient:
             reading = readBody(response)
             reading.addTimeout(limit, self._reactor)
             text = yield reading
+        except (defer.TimeoutError, defer.CancelledError, net_error.ConnectingCancelledError) as e:
+            raise LinkError(f"the controller on {self.path} did not answer within {limit:.0f} s") from e
         except (net_error.ConnectError, net_error.ConnectionClosed, ResponseFailed, OSError) as e:
             raise LinkError(f"no controller answers on {self.path}: {e}") from e
-        except (defer.TimeoutError, defer.CancelledError) as e:
-            raise LinkError(f"the controller on {self.path} did not answer within {limit:.0f} s") from e
         return _decoded(response.code, text, self.path)
 
 

@@ -45,7 +45,8 @@ class LatentEC2Worker(AbstractLatentWorker):
     _request: Optional[str] = None
     _instance: Optional[str] = None
     _released: Optional[str] = None
-    _giving_up: Optional[defer.Deferred] = None
+    # While a start waits for its answer: fires when it need not wait any more.
+    _enough: Optional[defer.Deferred] = None
     _policy_idle = True
 
     def checkConfig(  # type: ignore[override]
@@ -96,7 +97,7 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     @defer.inlineCallbacks
     def stopService(self) -> Any:
-        self._give_up()
+        self._wait_no_longer()
         yield super().stopService()
         self._link.unregister(self)
 
@@ -132,6 +133,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         """Takes in what the controller knows of the worker; `after_silence`, if it could not be told before."""
         before, self._view = self._view, view
         self._take_idle_timeout()
+        self._take_instance(view)
         if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
             self._adopt()
         elif self.state == States.SUBSTANTIATED and not self.building and self._must_let_go(view):
@@ -154,7 +156,8 @@ class LatentEC2Worker(AbstractLatentWorker):
         return view.get("order") == "drain" or self._has_ended(view)
 
     def _has_ended(self, view: dict[str, Any]) -> bool:
-        return view["state"] in _ENDED and view.get("request") == self._request
+        # One that still waits for its answer will have an instance: this one's state is of an earlier.
+        return view["state"] in _ENDED and view.get("request") == self._request and not view["waiting"]
 
     def _take_idle_timeout(self) -> None:
         if self._policy_idle and self._view is not None:
@@ -173,26 +176,33 @@ class LatentEC2Worker(AbstractLatentWorker):
     @defer.inlineCallbacks
     def start_instance(self, build: Any) -> Any:
         request = self._request = uuid.uuid4().hex
-        self._giving_up = defer.Deferred()
+        enough = self._enough = defer.Deferred()
         began = self.master.reactor.seconds()
         try:
-            view = yield self._unless_given_up(self._link.start(self.name, request))
-            while not _answered(view):
-                view = yield self._unless_given_up(self._link.worker(self.name, WAIT_S))
+            view = yield _either(self._link.start(self.name, request), enough)
+            while view is not None and not _answered(view):
+                view = yield _either(self._link.worker(self.name, WAIT_S), enough)
         except LinkError as e:
             raise _cannot_or_failed(self.name, str(e), e.code in _FATAL_CODES) from e
         finally:
-            self._giving_up = None
+            self._enough = None
+        if view is None:
+            # The worker was faster than the answer, or Buildbot is about to stop it.
+            return True
         self._view = view
         _raise_failure(self.name, view)
         self._link.report_soon()
-        self._instance = view["instance"]
-        self._show_instance()
+        self._take_instance(view)
         if build is not None and self._instance is not None:
             # This build took the worker's properties before there was an instance.
             build.setProperty("instance", self._instance, "Worker")
         elapsed = self.master.reactor.seconds() - began
         return [view["instance"], view["ami"], f"{elapsed:.1f} s"]
+
+    def _take_instance(self, view: dict[str, Any]) -> None:
+        if self._request is not None and view.get("request") == self._request and view["instance"]:
+            self._instance = view["instance"]
+            self._show_instance()
 
     def _show_instance(self) -> None:
         """Builds show on which instance they run, in the property that Buildbot's own class uses."""
@@ -201,32 +211,16 @@ class LatentEC2Worker(AbstractLatentWorker):
         elif self.properties.hasProperty("instance"):
             del self.properties.properties["instance"]
 
-    def _unless_given_up(self, asked: defer.Deferred) -> defer.Deferred:
-        """Fires with the answer, or fails at once when the start is no longer wanted."""
-        first: defer.Deferred = defer.Deferred(lambda _: asked.cancel())
-
-        def give_up(_: Any) -> None:
-            if not first.called:
-                first.errback(LatentWorkerFailedToSubstantiate(self.name, "no longer wanted"))
-
-        def settle(result: Any) -> None:
-            if not first.called:
-                first.callback(result)
-
-        asked.addBoth(settle)
-        giving_up = self._giving_up
-        if giving_up is not None:
-            giving_up.addCallback(lambda result: (give_up(result), result)[1])
-        return first
-
-    def _give_up(self) -> None:
-        # Buildbot waits for start_instance before it stops; a start that nobody wants shall not wait.
-        if self._giving_up is not None and not self._giving_up.called:
-            self._giving_up.callback(None)
+    def _wait_no_longer(self) -> None:
+        if self._enough is not None and not self._enough.called:
+            self._enough.callback(None)
 
     def insubstantiate(self, fast: bool = False, force_substantiation_build: Any = None) -> Any:
-        self._give_up()
-        return super().insubstantiate(fast, force_substantiation_build)
+        stopped = super().insubstantiate(fast, force_substantiation_build)
+        # Buildbot waits for start_instance before it stops; a start that nobody wants shall not wait. Only
+        # now, that it stands in the line for the lock: whatever comes next shall find it stopped.
+        self._wait_no_longer()
+        return stopped
 
     @defer.inlineCallbacks
     def stop_instance(self, fast: bool = False) -> Any:
@@ -267,20 +261,29 @@ class LatentEC2Worker(AbstractLatentWorker):
             # Should it have gone while the controller was asked, nobody would ever tell: this does.
             yield conn.remotePrint(message="latent: adopted")
         yield super().attached(conn)
+        # Were the answer to the start waited for any longer, a failure there would end what works.
+        self._wait_no_longer()
         if self.state == States.SUBSTANTIATED and not self.building:
             self._setBuildWaitTimer()
         self._link.report_soon()
 
     @defer.inlineCallbacks
     def _adopt_now(self) -> Any:
-        asked = self._link.worker(self.name)
-        asked.addTimeout(ADOPT_LIMIT_S, self.master.reactor)
+        enough: defer.Deferred = defer.Deferred()
+        timer = self.master.reactor.callLater(ADOPT_LIMIT_S, enough.callback, None)
         try:
-            self._view = yield asked
-        except (LinkError, defer.TimeoutError) as e:
+            view = yield _either(self._link.worker(self.name), enough)
+        except LinkError as e:
             log.msg(f"latent: {self.name} knocks, and the controller cannot be asked: {e}")
             return
-        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(self._view):
+        finally:
+            if timer.active():
+                timer.cancel()
+        if view is None:
+            log.msg(f"latent: {self.name} knocks, and the controller has not answered in {ADOPT_LIMIT_S} s")
+            return
+        self._view = view
+        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
             self._adopt()
 
     @defer.inlineCallbacks
@@ -295,6 +298,19 @@ class LatentEC2Worker(AbstractLatentWorker):
     def buildFinished(self, wfb: Any) -> None:
         super().buildFinished(wfb)
         self._link.report_soon()
+
+
+def _either(asked: defer.Deferred, enough: defer.Deferred) -> defer.Deferred:
+    """The answer to a question, or None once `enough` fires: what comes of the question is dropped then."""
+    first: defer.Deferred = defer.Deferred()
+
+    def settle(result: Any) -> None:
+        if not first.called:
+            first.callback(result)
+
+    asked.addBoth(settle)
+    enough.addCallback(lambda _: settle(None))
+    return first
 
 
 def _check_options(name: str, paths: dict[str, Any], autostart: Any) -> None:

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::View;
+use super::{View, held_call, instance_subject};
 use crate::model::{
     Attempt, AttemptId, Body, Cause, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory, Ownership,
     Phase, Worker, WorkerName, WorkerState, tag_keys,
@@ -49,7 +49,9 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
             let reason = instance.state_reason.clone().unwrap_or_else(|| "EC2 gives no reason".to_owned());
             lost(name, worker, id, &reason)
         }
-        InstanceState::Stopped if !matches!(worker.state, WorkerState::Stopped { .. }) => {
+        InstanceState::Stopped
+            if !matches!(worker.state, WorkerState::Stopped { .. }) && !start_under_way(view, worker, id) =>
+        {
             vec![Body::StopSeen { worker: name.clone(), instance: id.clone() }]
         }
         InstanceState::Pending
@@ -58,6 +60,12 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
         | InstanceState::Stopped
         | InstanceState::Unknown(_) => Vec::new(),
     }
+}
+
+/// Whether a start was sent whose effect need not show yet: a listing that still says stopped proves nothing.
+fn start_under_way(view: &View<'_>, worker: &Worker, id: &InstanceId) -> bool {
+    let awaited = held_call(view, &instance_subject(id)).is_some();
+    matches!(worker.state, WorkerState::Registering { .. }) && !worker.running && awaited
 }
 
 /// A complete listing without it proves something only when it lasts.

@@ -40,7 +40,7 @@ INSTANCES_MAX = 10
 POLLING = {"fast": "300ms", "slow": "1s"}
 # Nothing may be left later than this after a worker became idle: the limit itself, one listing,
 # and what a busy machine takes.
-GONE_S = IDLE_S + 1 + 12
+GONE_S = IDLE_S + 1 + 15
 # Buildbot's quarantine begins with 10 s and doubles; and requests that wait would become one build.
 MASTER_EXTRA = """
 c["collapseRequests"] = False

@@ -195,6 +195,33 @@ def test_a_listing_that_was_begun_before_a_launch_does_not_end_it(fleet: Fleet) 
     assert len(fleet.builds(request)) == len(fleet.launched()) == 1
 
 
+def test_a_listing_from_before_a_start_does_not_undo_it(fleet: Fleet) -> None:
+    fleet.set_policy(on_idle="stop")
+    fleet.run("baked")
+    fleet.wait_state("baked", "stopped", seconds=GONE_S)
+    start = fleet.gate.hold_call("StartInstances")
+    request = fleet.force("baked")
+    start.wait()
+    listed = fleet.gate.count("DescribeInstances")
+    wait_for("two listings that show it stopped", lambda: fleet.gate.count("DescribeInstances") >= listed + 2)
+    assert fleet.worker("baked")["state"] == "registering"
+    start.let_go()
+    assert fleet.wait_build(request)["results"] == SUCCESS
+    assert fleet.gate.count("StartInstances") == len(fleet.builds(request)) == len(fleet.launched()) == 1
+
+
+def test_a_worker_may_connect_before_its_launch_is_answered(fleet: Fleet) -> None:
+    fleet.gate.refuse("DescribeInstances", "InternalError", status=500)
+    answer = fleet.gate.hold_answer("RunInstances")
+    request = fleet.force("injected")
+    answer.wait()
+    assert fleet.wait_build(request)["results"] == SUCCESS
+    assert fleet.worker("injected")["state"] == "launching"
+    fleet.gate.clear()
+    fleet.wait_gone(GONE_S)
+    assert len(fleet.builds(request)) == len(fleet.launched()) == 1
+
+
 # Instances end, or are of no use.
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import resource
 import socket
 import sqlite3
@@ -85,10 +86,20 @@ def test_a_worker_that_the_controller_does_not_know_fails_its_build(fleet: Fleet
 
 @contextlib.contextmanager
 def ledger_in_a_file(fleet: Fleet) -> Iterator[None]:
-    """Where its folder should be there is a file. (A folder without write permission stops no root.)"""
+    """Where its folder should be there is a file."""
     fleet.state.write_text("in the way")
     yield
     fleet.state.unlink()
+
+
+@contextlib.contextmanager
+def ledger_without_permission(fleet: Fleet) -> Iterator[None]:
+    """Its folder may not be written to, which stops everybody but root."""
+    if os.geteuid() == 0:
+        pytest.skip("root may write to any folder")
+    fleet.state.mkdir(mode=0o500)
+    yield
+    fleet.state.chmod(0o700)
 
 
 @contextlib.contextmanager
@@ -114,6 +125,7 @@ def ledger_of_the_future(fleet: Fleet) -> Iterator[None]:
     ("broken", "said"),
     [
         (ledger_in_a_file, "check the folder's owner, its mode and the free space"),
+        (ledger_without_permission, "check the folder's owner, its mode and the free space"),
         (ledger_of_rubbish, "move it away and start again: every instance is found again by its tags"),
         (ledger_of_the_future, "has format 99, and this version of latent reads up to"),
     ],
