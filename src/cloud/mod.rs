@@ -1,11 +1,15 @@
 //! Floor 2: the few things we ask of a cloud, in our words.
 
+mod codes;
+
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
 
 use crate::model::{ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec};
 use crate::policy::Secret;
+
+pub use codes::kind_of;
 
 /// A refusal, sorted by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
