@@ -20,7 +20,9 @@ use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, Inventory, Phase, Subject};
+use crate::model::{
+    Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject,
+};
 use crate::plan::{self, View, Watch};
 use crate::policy::Intent;
 
@@ -362,9 +364,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
         let account = intent.owners.get(&self.cell.owner).map(|owner| owner.account.clone());
         let (cloud, clock, check) = (Arc::clone(&self.cloud), self.clock.clone(), !self.account_known);
+        let also = plan::known_instances(&self.cell, fleet);
         self.listing = true;
         self.calls.push(Box::pin(async move {
-            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), account, check, now)).await;
+            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), account, check, now, &also)).await;
             Done::Listed(looked.unwrap_or_else(|| {
                 let message = format!("no complete listing within {} s", LISTING_LIMIT.as_secs());
                 Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
@@ -415,6 +418,7 @@ async fn look<C: Cloud>(
     account: Option<String>,
     check: bool,
     now: DateTime<Utc>,
+    also: &[InstanceId],
 ) -> Result<Inventory, CloudError> {
     if check {
         let found = cloud.account().await?;
@@ -427,7 +431,7 @@ async fn look<C: Cloud>(
             });
         }
     }
-    cloud.inventory(now).await
+    cloud.inventory(now, also).await
 }
 
 fn backoff(refusals: u32, random: &mut fastrand::Rng) -> TimeDelta {

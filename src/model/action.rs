@@ -140,6 +140,8 @@ pub enum HeldReason {
     RetryAt { at: DateTime<Utc> },
     /// The instance of this worker.
     InUse(WorkerName),
+    /// The instance of this worker; a third party changed the tags that say so.
+    Retagged { worker: WorkerName, why: String },
     /// It is over.
     Ended,
     /// Not ours to change.
@@ -195,6 +197,7 @@ impl HeldReason {
             | HeldReason::StoppedPool
             | HeldReason::Departing { .. }
             | HeldReason::InUse(_)
+            | HeldReason::Retagged { .. }
             | HeldReason::Ended
             | HeldReason::Foreign { .. }
             | HeldReason::Unreadable { .. } => None,
@@ -236,6 +239,9 @@ impl fmt::Display for HeldReason {
             HeldReason::Settling { until } => write!(f, "accepted; its effect shows by {}", clock(until)),
             HeldReason::RetryAt { at } => write!(f, "refused; next try at {}", clock(at)),
             HeldReason::InUse(worker) => write!(f, "in use by {worker}"),
+            HeldReason::Retagged { worker, why } => {
+                write!(f, "in use by {worker}, but somebody changed its tags: {why}")
+            }
             HeldReason::Ended => f.write_str("ended"),
             HeldReason::Foreign { why } => write!(f, "not ours: {why}"),
             HeldReason::Unreadable { why } => write!(f, "unreadable: {why}"),

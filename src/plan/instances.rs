@@ -80,15 +80,16 @@ fn listed_instance(view: &View<'_>, instance: &Instance, user: Option<&WorkerNam
         return Err(HeldReason::Ended);
     }
     let ownership = instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller);
-    let worker = match ownership {
-        Ownership::Ours { worker, .. } => worker,
-        Ownership::Foreign { why } => return Err(HeldReason::Foreign { why }),
-        Ownership::Unreadable { why } => return Err(HeldReason::Unreadable { why }),
-    };
-    if let Some(name) = user {
-        return Err(HeldReason::InUse(name.clone()));
+    match (user, ownership) {
+        (Some(name), Ownership::Ours { .. }) => Err(HeldReason::InUse(name.clone())),
+        // The record of its launch says whose it is, whatever became of its tags since.
+        (Some(name), Ownership::Foreign { why } | Ownership::Unreadable { why }) => {
+            Err(HeldReason::Retagged { worker: name.clone(), why })
+        }
+        (None, Ownership::Ours { worker, .. }) => unexplained(view, instance, &worker),
+        (None, Ownership::Foreign { why }) => Err(HeldReason::Foreign { why }),
+        (None, Ownership::Unreadable { why }) => Err(HeldReason::Unreadable { why }),
     }
-    unexplained(view, instance, &worker)
 }
 
 /// Ours by its tags, and explained by nothing: looked at twice, then taken away.
@@ -116,7 +117,9 @@ fn unexplained(view: &View<'_>, instance: &Instance, worker: &WorkerName) -> Res
 /// The lease tags that are due: all instances in use whose lease is half over, with one new end.
 pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
     let inventory = view.inventory?;
+    let fleet = &view.intent.fleet;
     let mut due = Vec::new();
+    let mut retagged = Vec::new();
     let mut until: Option<DateTime<Utc>> = None;
     for (name, worker) in &view.fleet.workers {
         // What is on its way out is not vouched for: should its end be refused, the lease ends it.
@@ -132,11 +135,13 @@ pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
         let lease = view.policy(name).lease;
         let end = view.watch.lease_of(&instance.id).max(instance.tags.time(tag_keys::LEASE));
         if end.is_none_or(|end| end < view.now + lease / 2) {
-            due.push(instance.id.clone());
+            let ours = matches!(instance.tags.ownership(&fleet.name, &fleet.controller), Ownership::Ours { .. });
+            if ours { &mut due } else { &mut retagged }.push(instance.id.clone());
             let end = view.now + lease;
             until = Some(until.map_or(end, |u| u.min(end)));
         }
     }
-    let until = until?;
-    Some(Action::Renew { instances: due, until })
+    // A permission that rests on the tags refuses the whole call for one instance that has lost them.
+    let instances = if due.is_empty() { retagged } else { due };
+    Some(Action::Renew { instances, until: until? })
 }

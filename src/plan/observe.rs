@@ -68,10 +68,10 @@ fn start_under_way(view: &View<'_>, worker: &Worker, id: &InstanceId) -> bool {
     matches!(worker.state, WorkerState::Registering { .. }) && !worker.running && awaited
 }
 
-/// A complete listing without it proves something only when it lasts.
+/// A complete listing that finds it neither by tag nor by id proves something only when it lasts.
 fn absent(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId) -> Vec<Body> {
     let grace = view.policy(name).absence_grace;
-    if missed_for(view, id, grace) { lost(name, worker, id, "it is in no listing any more") } else { Vec::new() }
+    if missed_for(view, id, grace) { lost(name, worker, id, "EC2 does not know it any more") } else { Vec::new() }
 }
 
 /// Whether two complete listings missed it, at least this far apart. Time alone proves nothing: the one

@@ -84,8 +84,10 @@ impl Watch {
     }
 }
 
-/// The instances of a cell that the ledger knows and has not seen end.
-fn known_instances(cell: &Cell, fleet: &Fleet) -> Vec<InstanceId> {
+/// The instances of a cell that the ledger knows and has not seen end: bound to a worker, or departing.
+/// Each listing looks for them by their ids too, so that a tag that a third party removed is not taken
+/// for an instance that has ended.
+pub fn known_instances(cell: &Cell, fleet: &Fleet) -> Vec<InstanceId> {
     let bound = fleet
         .workers
         .values()

@@ -63,8 +63,14 @@ impl Cloud for SimCloud {
         self.call(ApiCall::Account, |world, _| Ok(world.account())).await
     }
 
-    async fn inventory(&self, observed_at: DateTime<Utc>) -> Result<Inventory, CloudError> {
-        self.call(ApiCall::Inventory, |world, now| Ok(world.list(now, observed_at))).await
+    async fn inventory(&self, observed_at: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
+        let mut listing = self.call(ApiCall::Inventory, |world, now| Ok(world.list(now, observed_at, None))).await?;
+        let missing: Vec<_> = also.iter().filter(|id| !listing.instances.contains_key(*id)).cloned().collect();
+        if !missing.is_empty() {
+            let found = self.call(ApiCall::Inventory, |world, now| Ok(world.list(now, observed_at, Some(&missing))));
+            listing.instances.extend(found.await?.instances);
+        }
+        Ok(listing)
     }
 
     async fn launch(

@@ -56,7 +56,7 @@ pub struct SimInstance {
     pub stopping: Option<DateTime<Utc>>,
     /// Since when it is on its way out, and why.
     pub ending: Option<(DateTime<Utc>, String)>,
-    /// Whether the listing hides it: eventual consistency, or a third party's tag edit.
+    /// Whether every listing hides it: eventual consistency.
     pub hidden: bool,
 }
 
@@ -171,8 +171,13 @@ impl World {
         self.faults.get_mut(&call).and_then(VecDeque::pop_front)
     }
 
-    pub(super) fn list(&self, now: DateTime<Utc>, observed_at: DateTime<Utc>) -> Inventory {
-        let shown = self.instances.values().filter(|instance| instance.shown(now));
+    /// By the fleet's tag, or by these ids.
+    pub(super) fn list(&self, now: DateTime<Utc>, observed_at: DateTime<Utc>, ids: Option<&[InstanceId]>) -> Inventory {
+        let asked = |instance: &&SimInstance| match ids {
+            Some(ids) => ids.contains(&instance.id),
+            None => instance.spec.tags.get(tag_keys::FLEET).is_some(),
+        };
+        let shown = self.instances.values().filter(|instance| instance.shown(now)).filter(asked);
         let instances = shown.map(|instance| (instance.id.clone(), instance.seen(now))).collect();
         Inventory { observed_at, complete: true, instances }
     }

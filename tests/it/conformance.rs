@@ -43,7 +43,7 @@ pub(crate) async fn launched<C: Cloud>(cloud: &C, spec: &LaunchSpec) -> Instance
 }
 
 pub(crate) async fn seen<C: Cloud>(cloud: &C, clock: &Clock, id: &InstanceId) -> Option<Instance> {
-    let listing = cloud.inventory(clock.now()).await.expect("lists");
+    let listing = cloud.inventory(clock.now(), &[]).await.expect("lists");
     assert!(listing.complete);
     listing.instances.get(id).cloned()
 }

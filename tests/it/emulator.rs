@@ -138,7 +138,7 @@ async fn moto_refuses_what_the_owner_must_mend() {
         let error = cloud.launch(&bad, None, &bad.token()).await.expect_err("refused");
         assert_eq!(error.kind, FailureKind::Owner, "{error}");
     }
-    let listing = cloud.inventory(clock.now()).await.expect("lists");
+    let listing = cloud.inventory(clock.now(), &[]).await.expect("lists");
     assert!(listing.instances.is_empty(), "nothing was launched");
 }
 
@@ -163,7 +163,7 @@ async fn moto_takes_user_data_and_lists_only_this_fleet() {
 async fn nobody_at_the_endpoint_is_unreachable() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
     let cloud = cloud_at(&format!("http://127.0.0.1:{port}"), "{ environment = true }");
-    let error = cloud.inventory(Clock::system().now()).await.expect_err("nobody there");
+    let error = cloud.inventory(Clock::system().now(), &[]).await.expect_err("nobody there");
     assert_eq!(error.kind, FailureKind::Unreachable, "{error}");
 }
 
@@ -181,7 +181,7 @@ async fn an_answer_that_is_not_ec2s_is_unreachable_and_says_so() {
         }
     });
     let cloud = cloud_at(&endpoint, "{ environment = true }");
-    let error = cloud.inventory(Clock::system().now()).await.expect_err("not EC2");
+    let error = cloud.inventory(Clock::system().now(), &[]).await.expect_err("not EC2");
     assert_eq!((error.kind, error.code.as_str()), (FailureKind::Unreachable, "NotAnEc2Answer"), "{error}");
 }
 

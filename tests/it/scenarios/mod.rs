@@ -8,3 +8,4 @@ mod launch;
 mod life;
 mod pool;
 mod storage;
+mod tags;
