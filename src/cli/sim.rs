@@ -7,7 +7,7 @@ use clap::{Parser, Subcommand};
 
 use super::exit::{CommandError, Exit};
 use crate::control::Clock;
-use crate::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, Summary, run_all};
+use crate::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, Summary, run, run_all};
 use crate::sim::{Fault, Weather};
 
 /// What to do with the simulated EC2.
@@ -50,6 +50,12 @@ pub(super) struct RunOptions {
     /// Play all seeds, whatever does not hold on the way
     #[arg(long)]
     keep_going: bool,
+    /// How many events are told before something that must not happen; those of one worker with --about
+    #[arg(long, value_name = "N", default_value_t = 40)]
+    story: usize,
+    /// Tell only events that name this: a worker, an instance, an action
+    #[arg(long, value_name = "TEXT")]
+    about: Vec<String>,
 }
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
@@ -92,12 +98,13 @@ impl RunOptions {
             hours: self.hours,
             crash_at: self.crash_at,
             sabotage: self.sabotage,
+            telling: false,
         }
     }
 }
 
 /// Runs one of the commands.
-pub(super) fn run(command: &SimCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(super) fn command(command: &SimCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
     match command {
         SimCommand::Run(options) => play(options, out),
     }
@@ -112,7 +119,7 @@ fn play(options: &RunOptions, out: &mut dyn Write) -> Result<Exit, CommandError>
         tokio::task::block_in_place(|| run_all(&settings, options.seeds.clone(), jobs, options.keep_going, &|_| ()));
     let summary = played?;
     for (seed, outcome) in &summary.violations {
-        tell(out, &settings, *seed, outcome)?;
+        tell(out, options, &settings, *seed, outcome)?;
     }
     #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
     let per_second = summary.seeds as f64 / ((clock.now() - began).num_milliseconds().max(1) as f64 / 1000.0);
@@ -133,14 +140,28 @@ fn closing(summary: &Summary, per_second: f64) -> String {
     )
 }
 
-fn tell(out: &mut dyn Write, settings: &Settings, seed: u64, outcome: &Outcome) -> Result<(), CommandError> {
+/// What did not hold, the events before it, and how to see it again. The seed is played once more for it.
+fn tell(
+    out: &mut dyn Write,
+    options: &RunOptions,
+    settings: &Settings,
+    seed: u64,
+    outcome: &Outcome,
+) -> Result<(), CommandError> {
     let Some(violation) = &outcome.violation else { return Ok(()) };
-    let mut text = format!("seed {seed}, step {}: {violation}\n", outcome.steps);
-    for line in &outcome.last {
-        text.push_str("  ");
-        text.push_str(line.trim_end());
-        text.push('\n');
+    writeln!(out, "seed {seed}, step {}: {violation}", outcome.steps)?;
+    let told = Settings { telling: true, ..settings.clone() };
+    let story = tokio::task::block_in_place(|| play_one(&told, seed))?.map(|again| again.story).unwrap_or_default();
+    let about = |line: &&String| options.about.is_empty() || options.about.iter().any(|text| line.contains(text));
+    let lines: Vec<&String> = story.iter().filter(about).collect();
+    for line in &lines[lines.len().saturating_sub(options.story)..] {
+        writeln!(out, "  {}", line.trim_end())?;
     }
-    text.push_str(&format!("again: {}\n", settings.replay(seed)));
-    Ok(out.write_all(text.as_bytes())?)
+    Ok(writeln!(out, "again: {}", settings.replay(seed))?)
+}
+
+/// Plays one seed on a thread of its own.
+fn play_one(settings: &Settings, seed: u64) -> std::io::Result<Option<Outcome>> {
+    let played = std::thread::scope(|scope| scope.spawn(|| run(settings, seed)).join());
+    played.unwrap_or_else(|_| Err(std::io::Error::other("the seed panicked")))
 }

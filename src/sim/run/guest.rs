@@ -124,7 +124,8 @@ impl Play {
         let Some(worker) = self.identity(guest) else { return };
         let controller = self.controller();
         let taken = self.master.connects(&worker, id, now, controller.as_ref());
-        if taken && state != Some(InstanceState::Running) {
+        lock(&self.truth).tell(now, || format!("{worker} on {id} knocks, taken: {taken}"));
+        if taken && state != Some(InstanceState::Running) && lock(&self.truth).end_intended(id) {
             let what = format!("{worker} is taken from {id}, which is on its way out");
             lock(&self.truth).violated(2, now, what);
         }

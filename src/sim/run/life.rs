@@ -160,6 +160,7 @@ impl Ledger for SimLedger {
         if let Some(written) = self.torn() {
             if written {
                 self.write(entries);
+                lock(&self.truth).held_up(entries);
             }
             return Err(refused("the disk failed"));
         }

@@ -292,15 +292,18 @@ impl Master {
             return false;
         }
         let Some(desk) = self.desks.get(worker) else { return false };
-        if desk.session == Session::Open(instance.clone()) {
-            return self.attach(worker, instance, now, controller);
-        }
+        let returns = desk.session == Session::Open(instance.clone());
         let Some(view) = controller.filter(|_| self.reachable).and_then(|controller| controller.worker(worker)) else {
-            return false;
+            // Nobody can be asked; it has been taken before.
+            return returns && self.attach(worker, instance, now, controller);
         };
-        let current = view.instance.as_deref() == Some(instance.as_str());
+        let in_service = matches!(view.state.as_str(), "registering" | "ready" | "busy" | "draining");
+        let current = in_service && view.instance.as_deref() == Some(instance.as_str());
         if !current && self.sabotage != Some(Sabotage::StaleTwinAccepted) {
             return false;
+        }
+        if returns {
+            return self.attach(worker, instance, now, controller);
         }
         match &desk.session {
             Session::Waiting { .. } => self.attach(worker, instance, now, controller),
@@ -356,9 +359,15 @@ impl Master {
         Some(turn)
     }
 
-    /// The master is killed, and knows nothing when it is back; builds are wanted again.
-    pub(super) fn dies(&mut self, now: DateTime<Utc>) {
+    /// The master is killed, and knows nothing when it is back; builds are wanted again. Gives the
+    /// instances whose connections end with it.
+    pub(super) fn dies(&mut self, now: DateTime<Utc>) -> Vec<InstanceId> {
         self.up = false;
+        let open = self.desks.values().filter(|desk| desk.attached).filter_map(|desk| match &desk.session {
+            Session::Open(instance) => Some(instance.clone()),
+            Session::None | Session::Waiting { .. } => None,
+        });
+        let connected = open.collect();
         let names: Vec<WorkerName> = self.desks.keys().cloned().collect();
         for name in names {
             self.build_over(&name, true, now);
@@ -369,6 +378,13 @@ impl Master {
                 desk.turn += 1;
             }
         }
+        connected
+    }
+
+    /// The workers that wait for an answer.
+    pub(super) fn waiting(&self) -> Vec<WorkerName> {
+        let waiting = self.desks.iter().filter(|(_, desk)| matches!(desk.session, Session::Waiting { .. }));
+        waiting.map(|(name, _)| name.clone()).collect()
     }
 
     /// Says everything it knows. Whether the controller took it in.

@@ -21,8 +21,6 @@ use crate::sim::{Fault, Life, RunInstances, SimCloud, SiteId, Step, TagTarget, T
 
 /// When every run begins.
 const BEGIN: &str = "2026-03-02T08:00:00Z";
-/// How many events a run keeps for the telling.
-const TOLD: usize = 60;
 /// How often builds are wanted, per worker and hour.
 const BUILDS_PER_HOUR: f64 = 0.3;
 /// How many builds an hour one worker could do: the rate at which a build ends.
@@ -41,8 +39,8 @@ const RECONNECT: TimeDelta = TimeDelta::seconds(30);
 pub struct Outcome {
     /// The first thing that did not hold.
     pub violation: Option<Violation>,
-    /// The last events before it.
-    pub last: Vec<String>,
+    /// Everything that happened before it, if it was to be told.
+    pub story: Vec<String>,
     /// How often the controller was killed.
     pub crashes: u64,
     /// How often something else went wrong.
@@ -88,11 +86,12 @@ impl Play {
         let mut random = fastrand::Rng::with_seed(seed);
         let scene = Scene::new(settings.owners, settings.workers, &mut random);
         let mut world = World::new(seed, settings.weather.clone()).lenient();
-        world.trace = Trace::keeping(TOLD);
+        world.trace = Trace::keeping(if settings.telling { usize::MAX } else { 0 });
         for site in scene.calm_sites() {
             world.set_weather_at(&site, Weather::calm());
         }
         let truth = Arc::new(Mutex::new(Truth::new(scene.calm_sites(), begin)));
+        lock(&truth).story = settings.telling.then(Vec::new);
         world.watch(Box::new(Judge(Arc::clone(&truth))));
         let workers = scene.worker_names().filter_map(|name| name.parse().ok());
         let master = Master::new("m1".parse().ok()?, workers, begin, settings.sabotage);
@@ -177,6 +176,7 @@ impl Play {
                 self.controller = Some(controller);
                 self.up_since = now;
                 lock(&self.truth).life_begins(now);
+                lock(&self.truth).tell(now, || "the controller starts".to_owned());
             }
             // The disk failed, or the old process has not let go yet: whoever starts it tries again.
             Err(_) => self.agenda.add(now + TimeDelta::seconds(1), Happening::Restart),
@@ -203,6 +203,7 @@ impl Play {
             tokio::task::yield_now().await;
         }
         self.crashes += 1;
+        lock(&self.truth).tell(self.clock.now(), || "the controller is dead".to_owned());
         let down = if self.random.u8(0..10) == 0 { self.random.i64(0..600_000) } else { self.random.i64(0..4_000) };
         let down = if self.calm { 1_000 } else { down };
         self.agenda.add(self.now() + TimeDelta::milliseconds(down), Happening::Restart);
@@ -356,8 +357,17 @@ impl Play {
         self.master.turn(worker, now, controller.as_ref());
     }
 
+    fn turn_all(&mut self) {
+        for worker in self.master.desks.keys().cloned().collect::<Vec<_>>() {
+            self.turn(&worker);
+        }
+    }
+
     async fn happens(&mut self, happening: Happening) {
         let now = self.now();
+        if !matches!(happening, Happening::Minute | Happening::Report | Happening::Retry(_)) {
+            lock(&self.truth).tell(now, || format!("{happening:?}"));
+        }
         match happening {
             Happening::BuildWanted(worker) => {
                 if !self.calm {
@@ -377,6 +387,9 @@ impl Play {
             Happening::GivesUp(worker, turn) => self.gives_up(&worker, turn),
             Happening::Report => {
                 self.report();
+                for worker in self.master.waiting() {
+                    self.turn(&worker);
+                }
                 self.agenda.add(now + REPORT_PERIOD, Happening::Report);
             }
             Happening::Minute => {
@@ -428,8 +441,14 @@ impl Play {
         self.faults += 1;
         match happening {
             Happening::MasterKill => {
-                self.master.dies(now);
                 let down = TimeDelta::seconds(self.random.i64(5..180));
+                for id in self.master.dies(now) {
+                    let again = down + TimeDelta::seconds(self.random.i64(1..60));
+                    let site = lock(&self.truth).standing.get(&id).map(|known| known.site.clone());
+                    if let Some(site) = site {
+                        self.agenda.add(now + again, Happening::Connect((site, id)));
+                    }
+                }
                 self.agenda.add(now + down, Happening::MasterUp);
                 let rate = self.rate(Fault::MasterKill);
                 self.some_time(rate / 24.0, Happening::MasterKill);
@@ -437,9 +456,7 @@ impl Play {
             Happening::MasterUp => {
                 self.master.up = true;
                 self.report();
-                for worker in self.master.desks.keys().cloned().collect::<Vec<_>>() {
-                    self.turn(&worker);
-                }
+                self.turn_all();
             }
             Happening::SilenceBegins => {
                 self.master.reachable = false;
@@ -449,6 +466,7 @@ impl Play {
             Happening::SilenceEnds => {
                 self.master.reachable = true;
                 self.report();
+                self.turn_all();
                 let rate = self.rate(Fault::MasterSilence);
                 self.some_time(rate / 24.0, Happening::SilenceBegins);
             }
@@ -558,9 +576,14 @@ impl Play {
     fn outcome(&mut self) -> Outcome {
         let world = lock(&self.world);
         let truth = lock(&self.truth);
+        let mut story = truth.story.clone().unwrap_or_default();
+        if truth.story.is_some() {
+            story.extend(world.trace.after(0).map(|event| (event.at, event.to_string())));
+        }
+        story.sort_by_key(|(at, _)| *at);
         Outcome {
             violation: truth.violations.first().cloned(),
-            last: world.trace.after(0).map(ToString::to_string).collect(),
+            story: story.iter().map(|(at, what)| format!("{} {what}", at.format("%d %H:%M:%S%.3f"))).collect(),
             crashes: self.crashes,
             faults: self.faults + world.struck,
             launched: truth.launched,

@@ -20,12 +20,22 @@ pub struct Settings {
     pub crash_at: Option<u64>,
     /// A mistake that is made on purpose, to see that it is found.
     pub sabotage: Option<Sabotage>,
+    /// Whether the outcome tells everything that happened.
+    pub telling: bool,
 }
 
 impl Settings {
     /// The standard world: 3 owners, 20 workers, a day of rough weather.
     pub fn standard() -> Self {
-        Self { weather: Weather::rough(), owners: 3, workers: 20, hours: 24, crash_at: None, sabotage: None }
+        Self {
+            weather: Weather::rough(),
+            owners: 3,
+            workers: 20,
+            hours: 24,
+            crash_at: None,
+            sabotage: None,
+            telling: false,
+        }
     }
 
     /// The command that plays this seed again.

@@ -94,6 +94,8 @@ pub(super) struct Truth {
     pub(super) happened: VecDeque<(DateTime<Utc>, SiteId, Effect)>,
     pub(super) violations: Vec<Violation>,
     pub(super) launched: u64,
+    /// What was written and what else happened, if somebody wants to be told.
+    pub(super) story: Option<Vec<(DateTime<Utc>, String)>>,
     calm: Calm,
 }
 
@@ -140,6 +142,13 @@ impl Truth {
         }
     }
 
+    /// Something for the telling.
+    pub(super) fn tell(&mut self, at: DateTime<Utc>, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push((at, what()));
+        }
+    }
+
     /// A guest powers itself off because nobody renewed its lease.
     pub(super) fn lease_ran_out(&mut self, now: DateTime<Utc>, id: &InstanceId) {
         if let Some(worker) = self.building.get(id) {
@@ -155,6 +164,10 @@ impl Truth {
     /// Entries become durable.
     pub(super) fn written(&mut self, entries: &[Entry]) {
         for entry in entries {
+            if let Some(story) = &mut self.story {
+                let worker = entry.body.worker().map_or("", WorkerName::as_str);
+                story.push((entry.at, format!("ledger {worker}: {}", entry.body.describe())));
+            }
             match &entry.body {
                 Body::LaunchIntended { attempt, worker } => {
                     let token = attempt.spec.as_ref().map(|spec| spec.token().as_str().to_owned());
@@ -179,6 +192,20 @@ impl Truth {
                 _ => {}
             }
         }
+    }
+
+    /// These were written, and the process was told that they were not: it takes its time over them.
+    pub(super) fn held_up(&mut self, entries: &[Entry]) {
+        for (_, at) in self.tokens.values_mut() {
+            if entries.iter().any(|entry| entry.at == *at) {
+                *at = DateTime::UNIX_EPOCH;
+            }
+        }
+    }
+
+    /// Whether the controller has written that it ends this instance.
+    pub(super) fn end_intended(&self, id: &InstanceId) -> bool {
+        self.causes.contains_key(id)
     }
 
     /// The ledger is gone, and with it what it explained.
@@ -251,6 +278,7 @@ impl Truth {
                 if let Some(worker) = self.standing.get(id).map(|known| known.worker.clone()) {
                     self.no_twin(now, id, &worker);
                 }
+                self.causes.remove(id);
                 if let Some(known) = self.standing.get_mut(id) {
                     known.up = true;
                 }
