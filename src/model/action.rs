@@ -108,6 +108,8 @@ pub enum HeldReason {
     CallInFlight,
     /// The earlier instance of this worker is not yet known to end.
     EarlierInstance(InstanceId),
+    /// Another controller of this fleet has a live instance of this worker.
+    OtherController { controller: String, instance: InstanceId },
     /// A launch failed; the next try waits.
     Pausing { until: DateTime<Utc>, kind: FailureKind },
     /// Every offering of the image was refused a short time ago.
@@ -193,6 +195,7 @@ impl HeldReason {
             | HeldReason::NoListing
             | HeldReason::CallInFlight
             | HeldReason::EarlierInstance(_)
+            | HeldReason::OtherController { .. }
             | HeldReason::FleetFull { .. }
             | HeldReason::StoppedPool
             | HeldReason::Departing { .. }
@@ -214,6 +217,9 @@ impl fmt::Display for HeldReason {
             HeldReason::NoListing => f.write_str("waiting for a complete listing"),
             HeldReason::CallInFlight => f.write_str("waiting for EC2's answer"),
             HeldReason::EarlierInstance(id) => write!(f, "earlier instance {id} must end first"),
+            HeldReason::OtherController { controller, instance } => {
+                write!(f, "controller {controller} runs {instance} for this worker")
+            }
             HeldReason::Pausing { until, kind } => {
                 write!(f, "next try at {} after: {kind}", clock(until))
             }

@@ -84,6 +84,9 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
 
 fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
     let policy = view.policy(name);
+    if capacity::was_forestalled(view, name, worker) {
+        return terminate(name, instance, Cause::Twin);
+    }
     let until = worker.since + policy.connect_deadline;
     if view.now < until {
         return Err(HeldReason::Connecting { until });
@@ -172,6 +175,14 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     }
     if let Some(request) = &worker.request {
         let until = request.at + configured.policy.launch_deadline;
+        if let Some(reason) = capacity::other_controller(view, name) {
+            return match &reason {
+                HeldReason::OtherController { controller, instance } if view.now >= until => {
+                    refuse(name, capacity::two_controllers(view, controller, instance))
+                }
+                _ => Err(reason),
+            };
+        }
         if view.now >= until {
             let message = format!("{instance} is stopped and could not be started within launch_deadline");
             return refuse(name, Failure::new(Phase::Launch, FailureKind::Elsewhere, "StartDeadline", &message));

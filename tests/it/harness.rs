@@ -120,6 +120,15 @@ impl Lab {
         lab
     }
 
+    /// A second controller on the accounts of this one, with a ledger and a master of its own.
+    pub(crate) fn beside(&self, setup: Setup) -> Self {
+        let mut lab = Self::without_controller(setup, morning());
+        (lab.clock, lab.worlds) = (self.clock.clone(), Arc::clone(&self.worlds));
+        lab.master.spoke = lab.now();
+        lab.start();
+        lab
+    }
+
     pub(crate) fn without_controller(setup: Setup, at: DateTime<Utc>) -> Self {
         let id = "m1".parse().expect("a master id");
         let master = Master { id, speaks: true, obeys: true, knows: BTreeMap::new(), spoke: at };
@@ -424,10 +433,13 @@ impl Lab {
     /// Every instance has its intent, no worker has two, and every entry follows from the record.
     fn check(&mut self) {
         assert!(self.log.bugs().is_empty(), "{:?}\n{}", self.log.bugs(), self.story());
-        let now = self.now();
+        let (now, ours) = (self.now(), self.setup.controller_id().to_owned());
         let mut live: BTreeMap<String, InstanceId> = BTreeMap::new();
         for world in lock(&self.worlds).values() {
             for instance in lock(world).all().filter(|instance| !self.planted.contains(&instance.id)) {
+                if instance.spec.tags.get(tag_keys::CONTROLLER).is_some_and(|other| other != ours) {
+                    continue;
+                }
                 if self.explained.insert(instance.id.clone()) {
                     let intended = self.entries().iter().any(|entry| {
                         matches!(&entry.body, Body::LaunchIntended { attempt, .. }

@@ -2,6 +2,7 @@
 
 mod cells;
 mod chaos;
+mod controllers;
 mod crash;
 mod ending;
 mod launch;
