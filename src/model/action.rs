@@ -114,6 +114,8 @@ pub enum HeldReason {
     Pausing { until: DateTime<Utc>, kind: FailureKind },
     /// Every offering of the image was refused a short time ago.
     NoCapacity { until: DateTime<Utc> },
+    /// A launch was refused after a call of it that had no answer: what that one may have launched is looked for.
+    OpenLaunch { until: DateTime<Utc>, kind: FailureKind },
     /// The API calls of this minute are spent.
     Paced { until: DateTime<Utc> },
     /// As many instances as the fleet may have are live.
@@ -179,6 +181,7 @@ impl HeldReason {
         match self {
             HeldReason::Pausing { until, .. }
             | HeldReason::NoCapacity { until }
+            | HeldReason::OpenLaunch { until, .. }
             | HeldReason::Paced { until }
             | HeldReason::Connecting { until }
             | HeldReason::Building { until }
@@ -225,6 +228,9 @@ impl fmt::Display for HeldReason {
             }
             HeldReason::NoCapacity { until } => {
                 write!(f, "no capacity anywhere until {}", clock(until))
+            }
+            HeldReason::OpenLaunch { until, kind } => {
+                write!(f, "refused ({kind}) after a call without an answer; looked for until {}", clock(until))
             }
             HeldReason::Paced { until } => write!(f, "API budget spent until {}", clock(until)),
             HeldReason::FleetFull { limit } => write!(f, "instances_max = {limit} reached"),

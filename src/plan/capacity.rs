@@ -219,11 +219,19 @@ fn launch(
 pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32) -> Step {
     let Some(attempt) = &worker.attempt else { return Err(HeldReason::NotWanted) };
     // Only a listing that is younger than the last call tells whether that call was heard.
-    let last_call = view.watch.open_launch(name).map_or(attempt.created, |(at, _)| attempt.created.max(*at));
-    let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|(at, _)| inventory.observed_at >= *at);
+    let last_call = view.watch.open_launch(name).map_or(attempt.created, |open| attempt.created.max(open.at));
+    let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|o| inventory.observed_at >= o.at);
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete).filter(told) else {
         return Err(HeldReason::NoListing);
     };
+    if let Some(open) = view.watch.open_launch(name).filter(|open| open.refused()) {
+        // This call launched nothing; one before it may have, and its instance shows by then.
+        let until = open.at + view.policy(name).absence_grace;
+        if inventory.observed_at < until {
+            return Err(HeldReason::OpenLaunch { until, kind: open.failure.kind });
+        }
+        return record(name, Body::LaunchRefused { worker: name.clone(), failure: open.failure.clone() });
+    }
     if let Some((code, message)) = cannot_repeat(view, name, worker, attempt) {
         // If the request was heard, its instance shows by then.
         let until = last_call + view.policy(name).absence_grace;
@@ -254,7 +262,7 @@ pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Op
     if !matches!(worker.state, WorkerState::Launching { .. }) {
         return None;
     }
-    let last = view.watch.open_launch(name).map(|(_, failure)| failure);
+    let last = view.watch.open_launch(name).map(|open| &open.failure);
     let said = last.map(|failure| format!(" (last: {}: {})", failure.code, failure.message)).unwrap_or_default();
     let message = format!(
         "EC2 has not said within launch_deadline what became of the launch{said}; what it may still give is taken away"

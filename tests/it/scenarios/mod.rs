@@ -4,6 +4,7 @@ mod cells;
 mod chaos;
 mod controllers;
 mod crash;
+mod doubt;
 mod ending;
 mod launch;
 mod life;
