@@ -344,8 +344,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if error.kind == FailureKind::Throttled {
             self.pace.refused(call.action(), now);
         }
-        let another_place = matches!(call, Call::Launch { .. }) && !error.kind.leaves_outcome_open();
-        if another_place {
+        if call.is_refused_by(error) {
             return;
         }
         if matches!(call, Call::Renew { .. }) {

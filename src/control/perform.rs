@@ -62,6 +62,15 @@ impl Call {
         }
     }
 
+    /// Whether this refusal is the outcome of the call, after which something else is tried.
+    pub(super) fn is_refused_by(&self, error: &CloudError) -> bool {
+        match self {
+            Call::Launch { .. } => !error.kind.leaves_outcome_open(),
+            Call::Start { .. } => error.kind == FailureKind::Elsewhere || error.kind.is_answer(),
+            Call::Terminate { .. } | Call::Stop { .. } | Call::Renew { .. } => false,
+        }
+    }
+
     /// The subjects that wait for the answer.
     pub(super) fn subjects(&self) -> Vec<Subject> {
         match self {
@@ -199,6 +208,10 @@ pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
         }
         (Call::Launch { worker, .. }, Err(error)) if !open => {
             vec![Body::LaunchRefused { worker: worker.clone(), failure: failure(Phase::Launch, error) }]
+        }
+        (Call::Start { worker, instance }, Err(error)) if outcome.call.is_refused_by(error) => {
+            let failure = failure(Phase::Launch, error);
+            vec![Body::StartRefused { worker: worker.clone(), instance: instance.clone(), failure }]
         }
         (Call::Terminate { instance, .. }, Ok(_)) => vec![Body::TerminateAccepted { instance: instance.clone() }],
         (Call::Terminate { instance, .. } | Call::Stop { instance, .. } | Call::Start { instance, .. }, Err(error)) => {
