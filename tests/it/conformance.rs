@@ -10,7 +10,7 @@ use latent::model::{
     FailureKind, Instance, InstanceId, InstanceState, LaunchSpec, Market, Offering, Place, ShutdownBehavior, TagSet,
     tag_keys,
 };
-use latent::sim::{SimCloud, World};
+use latent::sim::{SimCloud, SiteId, World};
 
 /// The fleet that the clouds under test list.
 pub(crate) const FLEET: &str = "conformance";
@@ -103,8 +103,8 @@ pub(crate) async fn an_unknown_instance_is_not_found<C: Cloud>(cloud: &C) {
 
 fn simulated() -> (SimCloud, Clock) {
     let clock = Clock::starting_at(DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
-    let world = Arc::new(Mutex::new(World::new("123456789012")));
-    (SimCloud::new(world, clock.clone()), clock)
+    let world = Arc::new(Mutex::new(World::steady()));
+    (SimCloud::new(world, SiteId::new("123456789012", "us-west-2"), Some(FLEET), clock.clone()), clock)
 }
 
 const AMI: &str = "ami-1234beef";

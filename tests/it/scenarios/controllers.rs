@@ -1,11 +1,10 @@
 //! Two controllers of one fleet by mistake: of one worker there is one instance, and each leaves the
 //! other's alone.
 
-use latent::model::{Body, Cause, InstanceState};
-use latent::sim::ApiCall;
-
+use crate::account::ApiCall;
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
+use latent::model::{Body, Cause, InstanceState};
 
 fn other() -> Setup {
     Setup::new().controller("other")

@@ -1,11 +1,10 @@
 //! A launch that is refused after a call without an answer: the refusal says nothing of that call, so
 //! nothing is tried elsewhere before a listing has shown that it launched nothing.
 
-use latent::model::{Body, FailureKind, InstanceId, tag_keys};
-use latent::sim::{ApiCall, Fault};
-
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
+use latent::model::{Body, FailureKind, InstanceId, tag_keys};
 
 const NO_CAPACITY: Fault = Fault::Refuse(FailureKind::Elsewhere, "InsufficientInstanceCapacity");
 
@@ -27,13 +26,13 @@ async fn launched_unseen(lab: &mut Lab) -> InstanceId {
     lab.inject(ApiCall::Launch, &Fault::LoseReply, 1);
     lab.request("w1");
     lab.until(seconds(5), "a launch", |lab| lab.launched() == 1).await;
-    let id = lab.world(|world| world.all().next().map(|instance| instance.id.clone())).expect("an instance");
-    lab.world(|world| world.change(&id, |instance| instance.hidden = true));
+    let id = lab.world(|site| site.ever().next().map(|instance| instance.id.clone())).expect("an instance");
+    lab.world(|site| site.hide(&id, true));
     id
 }
 
 fn show(lab: &Lab, id: &InstanceId) {
-    lab.world(|world| world.change(id, |instance| instance.hidden = false));
+    lab.world(|site| site.hide(id, false));
 }
 
 #[tokio::test(start_paused = true)]
@@ -142,11 +141,8 @@ async fn an_instance_is_known_by_its_token_when_its_tags_were_changed() {
     let mut lab = two_zones();
     let id = launched_unseen(&mut lab).await;
     lab.inject(ApiCall::Launch, &NO_CAPACITY, 1);
-    lab.world(|world| {
-        world.change(&id, |instance| {
-            instance.spec.tags.set(tag_keys::ATTEMPT, "");
-        });
-    });
+    let now = lab.now();
+    lab.world(|site| site.retag_from_outside(&id, now, |tags| drop(tags.remove(tag_keys::ATTEMPT))));
     show(&lab, &id);
     lab.until(minutes(1), "found", |lab| lab.state("w1") == "registering").await;
     lab.run(minutes(5)).await;

@@ -1,8 +1,8 @@
 //! `on_idle = "stop"`: stopped, and started again for the next request.
 
 use latent::model::{Body, Cause, FailureKind, InstanceState};
-use latent::sim::{ApiCall, Fault};
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
 

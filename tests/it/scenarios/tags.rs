@@ -1,27 +1,29 @@
 //! Third parties who change tags: what the ledger explains is found by its id, whatever its tags say.
 
-use latent::model::{Body, FailureKind, InstanceId, TagSet, tag_keys};
-use latent::sim::{ApiCall, Fault};
+use latent::model::{Body, FailureKind, InstanceId, tag_keys};
+use latent::sim::Tags;
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
 
-fn strip(lab: &Lab, id: &InstanceId) -> TagSet {
-    let mut before = TagSet::default();
-    lab.world(|world| world.change(id, |instance| before = std::mem::take(&mut instance.spec.tags)));
+fn strip(lab: &Lab, id: &InstanceId) -> Tags {
+    let (mut before, now) = (Tags::new(), lab.now());
+    lab.world(|site| site.retag_from_outside(id, now, |tags| before = std::mem::take(tags)));
     before
 }
 
-fn without_the_fleet_tag(lab: &Lab, id: &InstanceId) -> TagSet {
+fn without_the_fleet_tag(lab: &Lab, id: &InstanceId) -> Tags {
     let before = strip(lab, id);
-    let left = before.iter().filter(|(key, _)| *key != tag_keys::FLEET);
-    let left: TagSet = left.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
-    lab.world(|world| world.change(id, |instance| instance.spec.tags = left));
+    let mut left = before.clone();
+    left.remove(tag_keys::FLEET);
+    put_back(lab, id, &left);
     before
 }
 
-fn put_back(lab: &Lab, id: &InstanceId, tags: &TagSet) {
-    lab.world(|world| world.change(id, |instance| instance.spec.tags = tags.clone()));
+fn put_back(lab: &Lab, id: &InstanceId, tags: &Tags) {
+    let now = lab.now();
+    lab.world(|site| site.retag_from_outside(id, now, |own| own.clone_from(tags)));
 }
 
 fn lost(lab: &Lab) -> usize {
@@ -113,7 +115,7 @@ async fn a_lease_that_cannot_be_renewed_without_tags_delays_no_other() {
         assert!(lease > lab.now() + minutes(1) + seconds(30), "{lease} at {}", lab.now());
     }
     lab.world(|world| {
-        let of = |id: &InstanceId| world.all().find(|i| i.id == *id).and_then(|i| i.spec.tags.time(tag_keys::LEASE));
+        let of = |id: &InstanceId| world.instance(id).and_then(|i| i.tag(tag_keys::LEASE));
         assert!(of(&first).is_some() && of(&second).is_some(), "both are vouched for");
     });
 }
