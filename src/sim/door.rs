@@ -76,6 +76,28 @@ impl SimCloud {
         Self { life, ..self }
     }
 
+    /// The account and region it leads to.
+    pub fn site(&self) -> &SiteId {
+        &self.place
+    }
+
+    /// Sets tags on an instance.
+    pub(super) async fn tag(&self, id: &InstanceId, tags: &TagSet) -> Result<(), CloudError> {
+        let tags: Tags = tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let resources = [id.as_str().to_owned()];
+        self.call("CreateTags", 0, id.as_str(), |site, now| site.create_tags(&resources, &tags, now)).await
+    }
+
+    /// EC2 launches the same once more, as a persistent spot request makes it do.
+    pub(super) fn relaunch(&self, id: &InstanceId, now: DateTime<Utc>) {
+        self.world().touch(&self.place, now, |site| {
+            if let Some(params) = site.instance(id).map(|instance| Arc::clone(&instance.params)) {
+                // No capacity, no second instance.
+                drop(site.run_instances(&params, None, now));
+            }
+        });
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,6 +14,7 @@ mod latency;
 mod launch;
 mod mishap;
 mod network;
+pub mod run;
 mod site;
 mod states;
 mod tags;
