@@ -175,7 +175,7 @@ fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
         token: instance.token.as_ref().and_then(|token| token.parse().ok()),
         addresses: std::iter::once(instance.private_ip.clone()).chain(facts.public_ip.clone()).collect(),
         state_reason: facts.reason.as_ref().map(|reason| reason.message.clone()),
-        tags: facts.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        tags: Arc::clone(&facts.tags).into(),
     }
 }
 
