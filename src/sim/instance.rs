@@ -73,6 +73,7 @@ impl Default for MetadataOptions {
 
 /// All that a RunInstances call says. Two calls with one token must be equal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of EC2's")]
 pub struct RunInstances {
     /// The AMI.
     pub image: String,

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::ApiError;
-use super::instance::{RunInstances, SpotOptions, TagTarget, Tags};
+use super::instance::{Reason, RunInstances, SpotOptions, TagTarget, Tags};
 use super::latency::Latency;
-use super::site::{Due, Site, hash};
+use super::site::{By, Due, Site, hash};
 use super::types::instance_type;
 use super::weather::Fault;
 use crate::model::{InstanceId, InstanceState};
@@ -266,7 +266,7 @@ impl Site {
             match request.state {
                 SpotState::Open => request.becomes(SpotState::Cancelled, "canceled-before-fulfillment", now),
                 SpotState::Active => {
-                    request.becomes(SpotState::Cancelled, "request-canceled-and-instance-running", now)
+                    request.becomes(SpotState::Cancelled, "request-canceled-and-instance-running", now);
                 }
                 SpotState::Disabled => {
                     request.becomes(SpotState::Cancelled, "instance-terminated-by-user", now);
@@ -295,7 +295,13 @@ impl Site {
     pub(super) fn interruption(&mut self, id: &InstanceId, epoch: u32, now: DateTime<Utc>) {
         let Some(instance) = self.instances.get_mut(id).filter(|instance| instance.epoch == epoch) else { return };
         instance.notice = None;
-        self.end_from_outside(id, now, "Server.SpotInstanceTermination");
+        let ends = instance.params.spot.as_ref().is_none_or(|options| options.interruption == "terminate");
+        if ends {
+            self.end_from_outside(id, now, "Server.SpotInstanceTermination");
+        } else {
+            let reason = Reason::new("Server.SpotInstanceShutdown", "Server.SpotInstanceShutdown: Spot interruption");
+            self.begin_stop(id, reason, By::Ec2, now);
+        }
     }
 
     /// An instance of the spot market changed its state: its request follows, and if it is persistent it opens again.

@@ -124,7 +124,7 @@ impl Site {
         self.happened(now, Effect::Ending(id.clone(), by));
     }
 
-    fn begin_stop(&mut self, id: &InstanceId, reason: Reason, by: By, now: DateTime<Utc>) {
+    pub(super) fn begin_stop(&mut self, id: &InstanceId, reason: Reason, by: By, now: DateTime<Utc>) {
         let after = self.ending_time();
         self.turn(id, now, InstanceState::Stopping, Some(reason), after);
         self.happened(now, Effect::Stopping(id.clone(), by));

@@ -58,7 +58,7 @@ pub(super) fn allocate(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError
 
 /// The address that a call names in one of two ways.
 fn named<'a>(query: &'a Node, id: &str) -> Result<&'a str, ApiError> {
-    query.filled(id).or(query.filled("PublicIp")).ok_or_else(|| missing(id))
+    query.filled(id).or_else(|| query.filled("PublicIp")).ok_or_else(|| missing(id))
 }
 
 pub(super) fn associate(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {

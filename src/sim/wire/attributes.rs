@@ -93,9 +93,9 @@ fn change<'a>(call: &Call<'a>) -> Result<(&'static str, &'a str), ApiError> {
         let (name, _) = known.ok_or_else(|| query.invalid("attribute", named, "It cannot be modified."))?;
         return Ok((name, query.required("Value")?));
     }
-    let own = CHANGES
-        .iter()
-        .filter_map(|(name, parameter)| Some((*name, query.part(parameter).text("Value").or(query.text(parameter))?)));
+    let own = CHANGES.iter().filter_map(|(name, parameter)| {
+        Some((*name, query.part(parameter).text("Value").or_else(|| query.text(parameter))?))
+    });
     let mut own = own.collect::<Vec<_>>();
     match (own.pop(), own.is_empty()) {
         (Some(change), true) => Ok(change),

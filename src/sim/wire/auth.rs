@@ -115,19 +115,14 @@ fn account(key: &str) -> String {
 
 fn claim<'a>(headers: &'a HeaderMap, query: &'a Node) -> Result<Claim<'a>, ApiError> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let (scope, token, signed_at) = match headers.get(AUTHORIZATION) {
-        Some(value) => {
-            let value = value.to_str().map_err(|_| incomplete("the Authorization header"))?;
-            let scope = value.split([' ', ',']).find_map(|part| part.trim().strip_prefix("Credential="));
-            (scope.ok_or_else(|| incomplete("Credential"))?, text("x-amz-security-token"), text("x-amz-date"))
-        }
-        None => match query.filled("X-Amz-Credential") {
-            Some(scope) => (scope, query.filled("X-Amz-Security-Token"), query.filled("X-Amz-Date")),
-            None => {
-                let message = "Request is missing Authentication Token";
-                return Err(ApiError::denied("MissingAuthenticationToken", message));
-            }
-        },
+    let (scope, token, signed_at) = if let Some(value) = headers.get(AUTHORIZATION) {
+        let value = value.to_str().map_err(|_| incomplete("the Authorization header"))?;
+        let scope = value.split([' ', ',']).find_map(|part| part.trim().strip_prefix("Credential="));
+        (scope.ok_or_else(|| incomplete("Credential"))?, text("x-amz-security-token"), text("x-amz-date"))
+    } else if let Some(scope) = query.filled("X-Amz-Credential") {
+        (scope, query.filled("X-Amz-Security-Token"), query.filled("X-Amz-Date"))
+    } else {
+        return Err(ApiError::denied("MissingAuthenticationToken", "Request is missing Authentication Token"));
     };
     let parts: Vec<&str> = scope.split('/').collect();
     // A region without a cell of its own cannot be a key of anything.

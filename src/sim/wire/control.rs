@@ -23,7 +23,7 @@ const TIMES_MAX: usize = 100_000;
 
 type Result<T> = std::result::Result<T, (StatusCode, String)>;
 
-fn wrong(why: impl ToString) -> (StatusCode, String) {
+fn wrong(why: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, why.to_string())
 }
 

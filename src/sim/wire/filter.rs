@@ -225,7 +225,7 @@ mod tests {
             ("InvalidParameterValue", "The filter 'colour' is invalid")
         );
         assert_eq!(filters("Filter.1.Value.1=red").expect_err("no name").code, "MissingParameter");
-        let many: String = (1..=201).map(|n| format!("Filter.1.Value.{n}=x&")).collect();
+        let many = (1..=201).map(|n| format!("Filter.1.Value.{n}=x&")).collect::<Vec<_>>().concat();
         assert_eq!(
             filters(&format!("{many}Filter.1.Name=instance-id")).expect_err("too many").code,
             "FilterLimitExceeded"

@@ -5,6 +5,7 @@ use super::launch;
 use super::query::{Node, missing};
 use super::templates;
 use super::xml::Xml;
+use crate::model::InstanceId;
 use crate::sim::error::ApiError;
 use crate::sim::fleet::{Choice, Fleet, FleetRequest, Tried};
 use crate::sim::instance::{RunInstances, SpotOptions, Tags};
@@ -103,7 +104,7 @@ fn answer(site: &Site, fleet: &Fleet) -> Xml {
     let launched = fleet.tried.iter().filter_map(|tried| Some((tried, tried.result.as_ref().ok()?)));
     xml.set("fleetInstanceSet", launched, |xml, (tried, instances)| {
         about(xml, fleet, tried);
-        xml.set_of_texts("instanceIds", instances.iter().map(|id| id.as_str()));
+        xml.set_of_texts("instanceIds", instances.iter().map(InstanceId::as_str));
         if let Some(instance) = instances.first().and_then(|id| site.instance(id)) {
             xml.text("instanceType", &instance.facts().instance_type);
             xml.text("availabilityZone", &instance.zone).text("subnetId", &instance.subnet);

@@ -194,11 +194,11 @@ pub(super) fn register(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError
     if !matches!(architecture, "i386" | "x86_64" | "arm64" | "x86_64_mac" | "arm64_mac") {
         return Err(query.invalid("Architecture", architecture, "It is not a known architecture."));
     }
-    let disks = launch::disks(query, None)?;
+    let root = query.filled("RootDeviceName").unwrap_or("/dev/sda1");
+    let disks = launch::disks(query, Some(root), None)?;
     if disks.is_empty() && query.filled("ImageLocation").is_none() {
         return Err(missing("BlockDeviceMapping"));
     }
-    let root = query.filled("RootDeviceName").unwrap_or("/dev/sda1");
     call.permitted()?;
     site.register_image(new, architecture, root, disks, call.now).map(made)
 }

@@ -55,10 +55,9 @@ pub(super) fn answer(shared: &Shared, method: &Method, path: &str, headers: &Hea
     };
     let Some(instance) = site.instance(&id).filter(up) else { return not_found() };
     match allowed {
-        Some(true) => {}
         Some(false) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
         None if instance.params.metadata.token_required => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
-        None => {}
+        Some(true) | None => {}
     }
     let text = match rest.split_once('/') {
         None if rest == "user-data" => return user_data(instance),

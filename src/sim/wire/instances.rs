@@ -202,7 +202,7 @@ fn architecture(site: &Site, instance: &Instance) -> &'static str {
 
 pub(super) fn root_device<'a>(site: &'a Site, instance: &'a Instance) -> &'a str {
     let image = site.images.get(&instance.params.image).map(|image| image.root_device.as_str());
-    image.or(instance.volumes.first().map(|(device, _)| device.as_str())).unwrap_or("/dev/xvda")
+    image.or_else(|| instance.volumes.first().map(|(device, _)| device.as_str())).unwrap_or("/dev/xvda")
 }
 
 fn is_windows(site: &Site, instance: &Instance) -> bool {

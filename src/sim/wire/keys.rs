@@ -75,7 +75,8 @@ pub(super) fn import(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
 }
 
 pub(super) fn delete(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
-    let named = call.query.filled("KeyName").or(call.query.filled("KeyPairId")).ok_or_else(|| missing("KeyName"))?;
+    let named =
+        call.query.filled("KeyName").or_else(|| call.query.filled("KeyPairId")).ok_or_else(|| missing("KeyName"))?;
     call.permitted()?;
     let gone = site.delete_key(named);
     let mut xml = done();

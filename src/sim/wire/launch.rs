@@ -71,6 +71,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
     }
     let shutdown = part.filled("InstanceInitiatedShutdownBehavior");
     let profile = part.part("IamInstanceProfile");
+    let image = site.images.get(part.required("ImageId")?);
     Ok(RunInstances {
         image: part.required("ImageId")?.to_owned(),
         instance_type: part.filled("InstanceType").unwrap_or("m1.small").to_owned(),
@@ -82,7 +83,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         key: part.filled("KeyName").map(|name| site.key(name).map(|key| key.name.clone())).transpose()?,
         groups,
         profile: profile.filled("Arn").or_else(|| profile.filled("Name")).map(ToOwned::to_owned),
-        disks: disks(part, site.images.get(part.required("ImageId")?))?,
+        disks: disks(part, image.map(|image| image.root_device.as_str()), image)?,
         metadata: metadata(part.part("MetadataOptions"))?,
         termination_protected: part.flag("DisableApiTermination")?.unwrap_or(false),
         stop_protected: part.flag("DisableApiStop")?.unwrap_or(false),
@@ -136,15 +137,15 @@ fn market(part: &Node) -> Result<Option<SpotOptions>, ApiError> {
 }
 
 /// Disks as the caller wants them; what is not said of one is as the image has it.
-pub(super) fn disks(part: &Node, image: Option<&Image>) -> Result<Vec<Disk>, ApiError> {
+pub(super) fn disks(part: &Node, root: Option<&str>, image: Option<&Image>) -> Result<Vec<Disk>, ApiError> {
     let wanted = part.list("BlockDeviceMapping").into_iter().filter(|mapping| {
         // Without a disk of EBS it is an instance store, or takes the image's disk away.
         !mapping.part("Ebs").is_empty()
     });
-    wanted.map(|mapping| disk(mapping, image)).collect()
+    wanted.map(|mapping| disk(mapping, root, image)).collect()
 }
 
-fn disk(mapping: &Node, image: Option<&Image>) -> Result<Disk, ApiError> {
+fn disk(mapping: &Node, root: Option<&str>, image: Option<&Image>) -> Result<Disk, ApiError> {
     let ebs = mapping.part("Ebs");
     let device = mapping.required("DeviceName")?;
     let inherited = image.and_then(|image| image.disks.iter().find(|disk| disk.device == device));
@@ -159,15 +160,16 @@ fn disk(mapping: &Node, image: Option<&Image>) -> Result<Disk, ApiError> {
     let said = |name: &str, own: Option<String>| ebs.filled(name).map(ToOwned::to_owned).or(own);
     Ok(Disk {
         device: device.to_owned(),
-        size_gib: size.or(inherited.map(|disk| disk.size_gib)).unwrap_or(SIZE_GIB),
+        size_gib: size.or_else(|| inherited.map(|disk| disk.size_gib)).unwrap_or(SIZE_GIB),
         volume_type: said("VolumeType", inherited.map(|disk| disk.volume_type.clone()))
             .unwrap_or_else(|| "gp2".to_owned()),
         delete_on_termination: ebs
             .flag("DeleteOnTermination")?
-            .or(inherited.map(|disk| disk.delete_on_termination))
-            .unwrap_or(false),
+            .or_else(|| inherited.map(|disk| disk.delete_on_termination))
+            // A root disk ends with its instance, any other one stays.
+            .unwrap_or_else(|| root == Some(device)),
         snapshot: said("SnapshotId", inherited.and_then(|disk| disk.snapshot.clone())),
-        encrypted: ebs.flag("Encrypted")?.or(inherited.map(|disk| disk.encrypted)).unwrap_or(false),
+        encrypted: ebs.flag("Encrypted")?.or_else(|| inherited.map(|disk| disk.encrypted)).unwrap_or(false),
     })
 }
 

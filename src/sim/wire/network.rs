@@ -5,6 +5,7 @@ use super::filter::{TAGS, Values};
 use super::instances::{groups, private_name, tags};
 use super::places::zone_id;
 use super::xml::Xml;
+use crate::model::InstanceId;
 use crate::sim::error::ApiError;
 use crate::sim::instance::Tags;
 use crate::sim::interface::Interface;
@@ -179,7 +180,7 @@ pub(super) fn describe_interfaces(call: &Call<'_>, site: &mut Site) -> Result<Xm
                 "network-interface-id" => (&interface.id).into(),
                 "addresses.private-ip-address" | "private-ip-address" => (&interface.private_ip).into(),
                 "association.public-ip" => public_ip(site, interface).into(),
-                "attachment.instance-id" => interface.instance.as_ref().map(|id| id.as_str()).into(),
+                "attachment.instance-id" => interface.instance.as_ref().map(InstanceId::as_str).into(),
                 "attachment.attachment-id" => interface.instance.as_ref().map(|_| attachment_id(interface)).into(),
                 "attachment.delete-on-termination" => interface.delete_on_termination.into(),
                 "attachment.device-index" => interface.instance.as_ref().map(|_| "0").into(),

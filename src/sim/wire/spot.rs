@@ -7,6 +7,7 @@ use super::filter::{Filters, TAGS, Values};
 use super::instances::{groups, tags};
 use super::launch;
 use super::xml::Xml;
+use crate::model::InstanceId;
 use crate::sim::error::ApiError;
 use crate::sim::instance::Tags;
 use crate::sim::instance::{RunInstances, SpotOptions};
@@ -95,7 +96,7 @@ fn passes(filters: &Filters, site: &Site, request: &SpotRequest) -> bool {
     let params: &RunInstances = &request.params;
     filters.pass(&request.tags, |name| match name {
         "create-time" => request.created.into(),
-        "instance-id" => request.instance.as_ref().map(|id| id.as_str()).into(),
+        "instance-id" => request.instance.as_ref().map(InstanceId::as_str).into(),
         "launch.availability-zone" => params.zone.as_deref().into(),
         "launch.image-id" => (&params.image).into(),
         "launch.instance-type" => (&params.instance_type).into(),
@@ -140,7 +141,7 @@ fn item(xml: &mut Xml, site: &Site, request: &SpotRequest) {
             xml.flag("enabled", false);
         });
     });
-    xml.opt("instanceId", request.instance.as_ref().map(|id| id.as_str())).time("createTime", request.created);
+    xml.opt("instanceId", request.instance.as_ref().map(InstanceId::as_str)).time("createTime", request.created);
     xml.text("productDescription", PRODUCT).opt("launchedAvailabilityZone", launched_zone(site, request));
     xml.opt("instanceInterruptionBehavior", options.map(|options| &options.interruption));
     if let Some(until) = request.valid_until {
@@ -167,7 +168,7 @@ struct Price<'a> {
     kind: &'a str,
     zone: &'a str,
     at: DateTime<Utc>,
-    price: f64,
+    dollars: f64,
 }
 
 pub(super) fn prices(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
@@ -202,7 +203,7 @@ pub(super) fn prices(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
             "availability-zone" => price.zone.into(),
             "instance-type" => price.kind.into(),
             "product-description" => PRODUCT.into(),
-            "spot-price" => format!("{:.6}", price.price).into(),
+            "spot-price" => format!("{:.6}", price.dollars).into(),
             "timestamp" => price.at.into(),
             _ => Values::none(),
         })
@@ -212,7 +213,7 @@ pub(super) fn prices(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
     let mut xml = Xml::default();
     xml.set("spotPriceHistorySet", part.items, |xml, price| {
         xml.text("instanceType", price.kind).text("productDescription", PRODUCT);
-        xml.text("spotPrice", format!("{:.6}", price.price))
+        xml.text("spotPrice", format!("{:.6}", price.dollars))
             .time("timestamp", price.at)
             .text("availabilityZone", price.zone);
     });
@@ -232,7 +233,7 @@ fn series<'a>(site: &Site, kind: &'a str, zone: &'a str, start: DateTime<Utc>, e
             kind,
             zone,
             at: at(number),
-            price: site.spot_price(kind, zone, at(number)),
+            dollars: site.spot_price(kind, zone, at(number)),
         })
         .collect()
 }

@@ -65,7 +65,7 @@ pub(super) fn delete(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
 
 /// The template that a call names in one of two ways.
 fn name(part: &Node) -> Result<&str, ApiError> {
-    let named = part.filled("LaunchTemplateId").or(part.filled("LaunchTemplateName"));
+    let named = part.filled("LaunchTemplateId").or_else(|| part.filled("LaunchTemplateName"));
     named.ok_or_else(|| missing("LaunchTemplateId"))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use quick_xml::escape::escape;
+use quick_xml::escape::partial_escape;
 
 use crate::sim::error::ApiError;
 
@@ -25,7 +25,7 @@ impl Xml {
         self.open(name);
         let value: String = value.as_ref().chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect();
         // A bare carriage return would be read back as a line feed.
-        self.text.push_str(&escape(&value).replace('\r', "&#13;"));
+        self.text.push_str(&partial_escape(&value).replace('\r', "&#13;"));
         self.close(name)
     }
 
@@ -158,7 +158,7 @@ mod tests {
         });
         assert_eq!(
             xml.text,
-            "<tagSet><item><value>&lt;/item&gt;&lt;b a=&quot;1&quot;&gt;&amp;\u{fffd}&#13;\n\u{fffd}</value></item></tagSet>"
+            "<tagSet><item><value>&lt;/item&gt;&lt;b a=\"1\"&gt;&amp;\u{fffd}&#13;\n\u{fffd}</value></item></tagSet>"
         );
     }
 
