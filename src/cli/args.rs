@@ -1,13 +1,11 @@
 //! The shape of the command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::model::WorkerName;
-use crate::sim::{Fault, Weather};
 
 /// Lifecycle manager for latent EC2 workers.
 #[derive(Debug, Parser)]
@@ -58,6 +56,12 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A simulated EC2: serve it to any AWS client, or play whole fleets on it
+    Sim {
+        /// Which
+        #[command(subcommand)]
+        command: super::sim::SimCommand,
+    },
     /// Start a worker's instance without a build
     Start {
         /// The worker
@@ -81,12 +85,6 @@ pub(super) enum Command {
         /// The worker
         worker: WorkerName,
     },
-    /// A model of EC2, with faults: to try things on, and to prove them
-    Sim {
-        /// Which
-        #[command(subcommand)]
-        command: SimCommand,
-    },
     /// Print the OpenAPI document of the controller's interface
     Openapi,
 }
@@ -105,43 +103,6 @@ pub(super) enum ConfigCommand {
         /// The worker
         worker: WorkerName,
     },
-}
-
-/// About the simulated EC2.
-#[derive(Debug, Subcommand)]
-pub(super) enum SimCommand {
-    /// Serve EC2's own protocol, so that any AWS client works against the model
-    #[command(after_help = SIM_HELP)]
-    Serve(SimServeOptions),
-}
-
-const SIM_HELP: &str = "\
-An access key AKIA, an account's 12 digits and 4 letters acts in that account, a session of
-AssumeRole in its role's, any other key in 123456789012. Images are made by RegisterImage.
-Tests find the truth, the clock, faults and each guest's metadata below /_sim/.
-Example: AWS_ENDPOINT_URL=http://127.0.0.1:5000 aws ec2 describe-instances";
-
-/// Options of `latent sim serve`.
-#[derive(Debug, Parser)]
-pub(super) struct SimServeOptions {
-    /// Where to listen, on this machine only; port 0 takes a free one
-    #[arg(long, default_value = "127.0.0.1:0", value_parser = super::sim::loopback, value_name = "ADDRESS")]
-    pub(super) listen: SocketAddr,
-    /// How much goes wrong: calm, rough or storm
-    #[arg(long, default_value = "calm", value_parser = super::sim::weather, value_name = "WEATHER")]
-    pub(super) weather: Weather,
-    /// What everything random comes from
-    #[arg(long, default_value_t = 1, value_name = "N")]
-    pub(super) seed: u64,
-    /// How many seconds of the model pass in one of ours
-    #[arg(long, default_value = "1", value_parser = super::sim::speed, value_name = "X")]
-    pub(super) speed: f64,
-    /// How often one fault happens, such as reply-lost=0.1; may be repeated
-    #[arg(long = "fault", value_parser = super::sim::fault, value_name = "NAME=RATE")]
-    pub(super) faults: Vec<(Fault, f64)>,
-    /// End when standard input ends
-    #[arg(long)]
-    pub(super) until_eof: bool,
 }
 
 /// How log lines look.

@@ -12,13 +12,14 @@ mod output;
 #[cfg(feature = "ec2")]
 mod serve;
 mod sim;
+mod sim_serve;
 mod status;
 mod worker;
 
 pub use args::Args;
 pub use exit::{CommandError, Exit};
 
-use args::{Command, ConfigCommand, SimCommand};
+use args::{Command, ConfigCommand};
 
 /// Runs one command. What it has to say of data goes to `out`, everything else to standard error.
 pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
@@ -43,8 +44,8 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Stop { worker } => worker::stop(&args, worker, out).await,
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
         Command::Release { worker } => worker::release(&args, worker, out).await,
-        Command::Sim { command: SimCommand::Serve(options) } => sim::serve(options, out).await,
         Command::Openapi => config::openapi(out),
+        Command::Sim { command } => sim::command(command, out).await,
     };
     result.unwrap_or_else(CommandError::report)
 }

@@ -294,18 +294,14 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 self.watch.renewed(instances, *until);
             }
         }
-        if let Call::Launch { worker, .. } = &outcome.call {
-            let open = outcome.result.as_ref().err().filter(|error| error.kind.leaves_outcome_open());
-            let open = open.map(|e| (now, Failure::new(Phase::Launch, e.kind, &e.code, &e.message)));
-            self.watch.launch_answered(worker, open);
-        }
-        let entries = perform::outcome_entries(outcome);
+        let open = self.launch_is_open(now, outcome);
+        let entries = perform::outcome_entries(outcome, open);
         if let Err(error) = self.shared.append(now, &Actor::Cloud, entries) {
             // The subject stays out of the way until the listing shows the outcome.
             tracing::error!(cell = %self.cell, %error, "cannot write an outcome; it is found again by the tags");
             if let Call::Launch { worker, .. } = &outcome.call {
                 let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "Ledger", &error.to_string());
-                self.watch.launch_answered(worker, Some((now, failure)));
+                self.watch.launch_refused(worker, true, now, failure);
             }
         }
         for subject in &subjects {
@@ -328,13 +324,27 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
     }
 
+    /// Whether the call was a launch's whose outcome is not known yet.
+    fn launch_is_open(&mut self, now: DateTime<Utc>, outcome: &Outcome) -> bool {
+        let Call::Launch { worker, again, .. } = &outcome.call else { return false };
+        match &outcome.result {
+            Ok(_) => {
+                self.watch.launched(worker);
+                false
+            }
+            Err(error) => {
+                let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
+                self.watch.launch_refused(worker, *again, now, failure)
+            }
+        }
+    }
+
     fn back_off(&mut self, now: DateTime<Utc>, call: &Call, subjects: &[Subject], error: &CloudError) {
         tracing::warn!(cell = %self.cell, error.code = %error.code, error.kind = %error.kind, "refused: {}", error.message);
         if error.kind == FailureKind::Throttled {
             self.pace.refused(call.action(), now);
         }
-        let another_place = matches!(call, Call::Launch { .. }) && !error.kind.leaves_outcome_open();
-        if another_place {
+        if call.is_refused_by(error) {
             return;
         }
         if matches!(call, Call::Renew { .. }) {

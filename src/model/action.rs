@@ -108,10 +108,14 @@ pub enum HeldReason {
     CallInFlight,
     /// The earlier instance of this worker is not yet known to end.
     EarlierInstance(InstanceId),
+    /// Another controller of this fleet has a live instance of this worker.
+    OtherController { controller: String, instance: InstanceId },
     /// A launch failed; the next try waits.
     Pausing { until: DateTime<Utc>, kind: FailureKind },
     /// Every offering of the image was refused a short time ago.
     NoCapacity { until: DateTime<Utc> },
+    /// A launch was refused after a call of it that had no answer: what that one may have launched is looked for.
+    OpenLaunch { until: DateTime<Utc>, kind: FailureKind },
     /// The API calls of this minute are spent.
     Paced { until: DateTime<Utc> },
     /// As many instances as the fleet may have are live.
@@ -177,6 +181,7 @@ impl HeldReason {
         match self {
             HeldReason::Pausing { until, .. }
             | HeldReason::NoCapacity { until }
+            | HeldReason::OpenLaunch { until, .. }
             | HeldReason::Paced { until }
             | HeldReason::Connecting { until }
             | HeldReason::Building { until }
@@ -193,6 +198,7 @@ impl HeldReason {
             | HeldReason::NoListing
             | HeldReason::CallInFlight
             | HeldReason::EarlierInstance(_)
+            | HeldReason::OtherController { .. }
             | HeldReason::FleetFull { .. }
             | HeldReason::StoppedPool
             | HeldReason::Departing { .. }
@@ -214,11 +220,17 @@ impl fmt::Display for HeldReason {
             HeldReason::NoListing => f.write_str("waiting for a complete listing"),
             HeldReason::CallInFlight => f.write_str("waiting for EC2's answer"),
             HeldReason::EarlierInstance(id) => write!(f, "earlier instance {id} must end first"),
+            HeldReason::OtherController { controller, instance } => {
+                write!(f, "controller {controller} runs {instance} for this worker")
+            }
             HeldReason::Pausing { until, kind } => {
                 write!(f, "next try at {} after: {kind}", clock(until))
             }
             HeldReason::NoCapacity { until } => {
                 write!(f, "no capacity anywhere until {}", clock(until))
+            }
+            HeldReason::OpenLaunch { until, kind } => {
+                write!(f, "refused ({kind}) after a call without an answer; looked for until {}", clock(until))
             }
             HeldReason::Paced { until } => write!(f, "API budget spent until {}", clock(until)),
             HeldReason::FleetFull { limit } => write!(f, "instances_max = {limit} reached"),

@@ -84,6 +84,9 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
 
 fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
     let policy = view.policy(name);
+    if capacity::was_forestalled(view, name, worker) {
+        return terminate(name, instance, Cause::Twin);
+    }
     let until = worker.since + policy.connect_deadline;
     if view.now < until {
         return Err(HeldReason::Connecting { until });
@@ -172,16 +175,42 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     }
     if let Some(request) = &worker.request {
         let until = request.at + configured.policy.launch_deadline;
+        if let Some(reason) = capacity::other_controller(view, name) {
+            return match &reason {
+                HeldReason::OtherController { controller, instance } if view.now >= until => {
+                    refuse(name, capacity::two_controllers(view, controller, instance))
+                }
+                _ => Err(reason),
+            };
+        }
         if view.now >= until {
             let message = format!("{instance} is stopped and could not be started within launch_deadline");
-            return refuse(name, Failure::new(Phase::Launch, FailureKind::Elsewhere, "StartDeadline", &message));
+            let refused = worker.start_refused.as_ref().map(|(_, failure)| failure.kind);
+            let kind = refused.unwrap_or(FailureKind::RetrySame);
+            return refuse(name, Failure::new(Phase::Launch, kind, "StartDeadline", &message));
         }
-        return Ok(Action::Start { worker: name.clone(), instance: instance.clone() });
+        return start(view, name, worker, instance, request.at);
     }
     if configured.policy.on_idle == OnIdle::Terminate {
         return terminate(name, instance, Cause::Lost);
     }
     Err(HeldReason::StoppedPool)
+}
+
+/// Starts the stopped instance for the request, unless a start for it was refused for good: without
+/// capacity in its zone another instance takes its place, and what no other would mend is the answer.
+fn start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, asked: DateTime<Utc>) -> Step {
+    if let Some((at, failure)) = &worker.start_refused {
+        let fresh = *at >= asked;
+        if fresh && failure.kind == FailureKind::Elsewhere {
+            return terminate(name, instance, Cause::NoCapacity);
+        }
+        let young = failure.kind.needs_a_person() && view.now < *at + view.policy(name).pause_after(1);
+        if failure.kind.is_answer() && (fresh || young) {
+            return refuse(name, failure.clone());
+        }
+    }
+    Ok(Action::Start { worker: name.clone(), instance: instance.clone() })
 }
 
 fn drain(name: &WorkerName, cause: Cause) -> Step {

@@ -26,7 +26,7 @@ use crate::policy::{Intent, Lifecycle, WorkerIntent};
 pub use observe::facts;
 pub use report::{Report, WorkerReport, changes, order_of};
 pub use spec::{drifted, launch_spec};
-pub use watch::{Watch, known_instances};
+pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// Everything a decision about one cell may depend on.
 #[derive(Clone, Copy)]

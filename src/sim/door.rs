@@ -76,6 +76,28 @@ impl SimCloud {
         Self { life, ..self }
     }
 
+    /// The account and region it leads to.
+    pub fn site(&self) -> &SiteId {
+        &self.place
+    }
+
+    /// Sets tags on an instance.
+    pub(super) async fn tag(&self, id: &InstanceId, tags: &TagSet) -> Result<(), CloudError> {
+        let tags: Tags = tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let resources = [id.as_str().to_owned()];
+        self.call("CreateTags", 0, id.as_str(), |site, now| site.create_tags(&resources, &tags, now)).await
+    }
+
+    /// EC2 launches the same once more, as a persistent spot request makes it do.
+    pub(super) fn relaunch(&self, id: &InstanceId, now: DateTime<Utc>) {
+        self.world().touch(&self.place, now, |site| {
+            if let Some(params) = site.instance(id).map(|instance| Arc::clone(&instance.params)) {
+                // No capacity, no second instance.
+                drop(site.run_instances(&params, None, now));
+            }
+        });
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -157,6 +179,21 @@ fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
     }
 }
 
+/// Something as long as the text in base64, and different for different texts: traces hold no secrets.
+fn in_place_of(text: &Secret, digest: &str) -> String {
+    let length = text.reveal().len().div_ceil(3) * 4;
+    digest.chars().chain(std::iter::repeat('A')).take(length).collect()
+}
+
+/// Refused as EC2 refuses an id that none of its own can be: `i-` and 8 or 17 hexadecimal digits.
+fn well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
+    let hexadecimal = |rest: &str| matches!(rest.len(), 8 | 17) && rest.bytes().all(|b| b.is_ascii_hexdigit());
+    match ids.iter().find(|id| !id.as_str().strip_prefix("i-").is_some_and(hexadecimal)) {
+        None => Ok(()),
+        Some(id) => Err(ApiError::client("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\""))),
+    }
+}
+
 /// What the SDK's door would send for this launch.
 pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInstances {
     let tags: Tags = spec.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
@@ -194,7 +231,7 @@ pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInsta
         spot,
         tags: all,
         terminate_on_shutdown: spec.shutdown == ShutdownBehavior::Terminate,
-        user_data: user_data.map(|_| "dXNlciBkYXRh".to_owned()),
+        user_data: user_data.map(|text| in_place_of(text, spec.user_data_digest.as_deref().unwrap_or_default())),
         key: spec.key_pair.clone(),
         groups: spec.security_groups.clone(),
         profile: spec.instance_profile.clone(),
@@ -233,17 +270,29 @@ impl Cloud for SimCloud {
 
     async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
         let ids = [id.clone()];
-        self.call("TerminateInstances", 1, id.as_str(), |site, now| site.terminate_instances(&ids, now).map(drop)).await
+        self.call("TerminateInstances", 1, id.as_str(), |site, now| {
+            well_formed(&ids)?;
+            site.terminate_instances(&ids, now).map(drop)
+        })
+        .await
     }
 
     async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
         let ids = [id.clone()];
-        self.call("StopInstances", 1, id.as_str(), |site, now| site.stop_instances(&ids, false, now).map(drop)).await
+        self.call("StopInstances", 1, id.as_str(), |site, now| {
+            well_formed(&ids)?;
+            site.stop_instances(&ids, false, now).map(drop)
+        })
+        .await
     }
 
     async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
         let ids = [id.clone()];
-        self.call("StartInstances", 1, id.as_str(), |site, now| site.start_instances(&ids, now).map(drop)).await
+        self.call("StartInstances", 1, id.as_str(), |site, now| {
+            well_formed(&ids)?;
+            site.start_instances(&ids, now).map(drop)
+        })
+        .await
     }
 
     async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {

@@ -20,6 +20,7 @@ mod latency;
 mod launch;
 mod mishap;
 mod network;
+pub mod run;
 mod site;
 mod snapshot;
 mod spot;

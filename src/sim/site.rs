@@ -342,6 +342,13 @@ impl Site {
         }
     }
 
+    /// Whether nothing that lasts keeps a caller from listing and ending instances.
+    pub fn in_order(&self, now: DateTime<Utc>) -> bool {
+        !self.holds(Fault::CredentialsExpired, "", now)
+            && !self.holds(Fault::RoleDenied, "", now)
+            && self.describe_instances(None, now).is_ok()
+    }
+
     /// Lets no replica show an instance, or all of them again: a listing that lags without end.
     pub fn hide(&mut self, id: &InstanceId, hidden: bool) {
         if let Some(instance) = self.instances.get_mut(id) {

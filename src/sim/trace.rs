@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use chrono::{DateTime, Utc};
 
 /// How many events are kept for the telling; all of them are in the digest.
 const KEPT: usize = 100_000;
@@ -28,8 +28,7 @@ pub struct Event {
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.at.to_rfc3339_opts(SecondsFormat::Millis, true);
-        write!(f, "{:>7} {at} {:<22} {:<22} {} {}", self.number, self.place, self.what, self.subject, self.outcome)
+        write!(f, "{} {} {} {}", self.place, self.what, self.subject, self.outcome)
     }
 }
 
@@ -73,7 +72,9 @@ impl Trace {
             outcome: outcome.into(),
         };
         event.hash(&mut self.digest);
-        self.last.push_back(event);
+        if self.kept > 0 {
+            self.last.push_back(event);
+        }
         if self.last.len() > self.kept {
             self.last.pop_front();
         }

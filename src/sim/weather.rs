@@ -109,7 +109,7 @@ faults! {
     MasterKill, "master-kill", Day, 2.0, 12.0, "The master is killed by a deploy and comes back without a memory.";
     MasterSilence, "master-silence", Day, 1.0, 6.0, "The master and the controller cannot reach each other for a while.";
     Reconfig, "reconfig", Day, 2.0, 12.0, "The configuration changes while builds run.";
-    Crash, "crash", Step, 0.001, 0.01, "The controller is killed at this very step and started again.";
+    Crash, "crash", Step, 0.0003, 0.003, "The controller is killed at this very step and started again.";
     LedgerTorn, "ledger-torn", Write, 0.002, 0.02, "A write to the ledger fails; nothing or all of it was written.";
     LedgerLost, "ledger-lost", Day, 0.3, 2.0, "The controller's machine is lost, and its ledger with it.";
     SecondController, "second-controller", Day, 0.3, 2.0, "Somebody starts a second controller on the same ledger.";
@@ -174,6 +174,13 @@ impl Weather {
     /// How often a fault happens, in its own unit.
     pub fn rate(&self, fault: Fault) -> f64 {
         self.rates[fault as usize]
+    }
+
+    /// The faults whose rate is not what the name says.
+    pub fn changed(&self) -> Vec<(Fault, f64)> {
+        let usual = self.name.parse::<Weather>().unwrap_or_else(|_| Self::calm());
+        let rates = Fault::ALL.iter().map(|fault| (*fault, self.rate(*fault)));
+        rates.filter(|(fault, rate)| (usual.rate(*fault) - rate).abs() > f64::EPSILON).collect()
     }
 
     /// Changes one rate.

@@ -71,6 +71,11 @@ pub enum Served<T> {
 pub trait Watcher: Send {
     /// Something happened. `site` is as it is right after.
     fn saw(&mut self, now: DateTime<Utc>, site: &Site, effect: &Effect);
+
+    /// A call was answered; what it did has been told before.
+    fn answered(&mut self, now: DateTime<Utc>, request: &Request<'_>, error: Option<&ApiError>) {
+        let _ = (now, request, error);
+    }
 }
 
 /// All simulated accounts.
@@ -278,6 +283,9 @@ impl World {
         };
         self.note(now, request.place, request.action, request.subject, outcome);
         self.tell(request.place, now);
+        if let (Served::Answer(result, _), Some(watcher)) = (&served, self.watcher.as_mut()) {
+            watcher.answered(now, request, result.as_ref().err());
+        }
         served
     }
 

@@ -121,6 +121,15 @@ impl Lab {
         lab
     }
 
+    /// A second controller on the accounts of this one, with a ledger and a master of its own.
+    pub(crate) fn beside(&self, setup: Setup) -> Self {
+        let mut lab = Self::without_controller(setup, morning());
+        (lab.clock, lab.real, lab.world) = (self.clock.clone(), self.real.clone(), Arc::clone(&self.world));
+        lab.master.spoke = lab.now();
+        lab.start();
+        lab
+    }
+
     pub(crate) fn without_controller(setup: Setup, at: DateTime<Utc>) -> Self {
         let id = "m1".parse().expect("a master id");
         let master = Master { id, speaks: true, obeys: true, knows: BTreeMap::new(), spoke: at };
@@ -436,12 +445,16 @@ impl Lab {
     /// Every instance has its intent, no worker has two, and every entry follows from the record.
     fn check(&mut self) {
         assert!(self.log.bugs().is_empty(), "{:?}\n{}", self.log.bugs(), self.story());
+        let ours = self.setup.controller_id();
         let facts = |i: &latent::sim::Instance| {
-            let worker = i.params.tags.get(&TagTarget::Instance).and_then(|tags| tags.get(tag_keys::WORKER));
-            (i.id.clone(), i.token.clone(), i.state().clone(), worker.cloned().unwrap_or_default())
+            let born_with = |key| i.params.tags.get(&TagTarget::Instance).and_then(|tags| tags.get(key)).cloned();
+            let other = born_with(tag_keys::CONTROLLER).is_some_and(|controller| controller != ours);
+            (!other).then(|| {
+                (i.id.clone(), i.token.clone(), i.state().clone(), born_with(tag_keys::WORKER).unwrap_or_default())
+            })
         };
         let mut live: BTreeMap<String, InstanceId> = BTreeMap::new();
-        for (id, token, state, name) in self.ever(facts) {
+        for (id, token, state, name) in self.ever(facts).into_iter().flatten() {
             if self.planted.contains(&id) {
                 continue;
             }

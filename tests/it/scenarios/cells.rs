@@ -32,7 +32,7 @@ async fn what_is_not_ours_is_shown_and_never_touched() {
     let mut lab = Lab::new(Setup::new());
     let theirs = [
         lab.plant("w1", "a-1", |tags| {
-            tags.set(tag_keys::CONTROLLER, "another");
+            tags.set(tag_keys::CONTROLLER, "another").set(tag_keys::WORKER, "their-own");
         }),
         lab.plant("w1", "a-2", |tags| {
             tags.set(tag_keys::FLEET, "another");

@@ -2,7 +2,9 @@
 
 mod cells;
 mod chaos;
+mod controllers;
 mod crash;
+mod doubt;
 mod ending;
 mod launch;
 mod life;
