@@ -12,10 +12,11 @@ use crate::sim::wire::{Door, DoorOptions};
 use crate::sim::{Fault, Weather};
 
 const HELP: &str = "\
-An access key AKIA, an account's 12 digits and 4 letters acts in that account, a session of
-AssumeRole in its role's, any other key in 123456789012. Images are made by RegisterImage.
-Tests find the truth, the clock, faults and each guest's metadata below /_sim/.
-Example: AWS_ENDPOINT_URL=http://127.0.0.1:5000 aws ec2 describe-instances";
+An access key of AKIA, an account's 12 digits and 4 letters acts in that account,
+a session of AssumeRole in its role's, any other key in 123456789012. Images are
+made by RegisterImage. Tests find the truth, the clock, faults and each guest's
+metadata below /_sim/. Example:
+  AWS_ENDPOINT_URL=http://127.0.0.1:5000 aws ec2 describe-instances";
 
 /// How EC2 is played.
 #[derive(Debug, Parser)]

@@ -23,9 +23,14 @@ impl Xml {
     /// `<name>value</name>`.
     pub(super) fn text(&mut self, name: &str, value: impl AsRef<str>) -> &mut Self {
         self.open(name);
-        let value: String = value.as_ref().chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect();
-        // A bare carriage return would be read back as a line feed.
-        self.text.push_str(&partial_escape(&value).replace('\r', "&#13;"));
+        let value = value.as_ref();
+        if value.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            self.text.push_str(&partial_escape(value));
+        } else {
+            let value: String = value.chars().map(|c| if allowed(c) { c } else { '\u{fffd}' }).collect();
+            // A bare carriage return would be read back as a line feed.
+            self.text.push_str(&partial_escape(&value).replace('\r', "&#13;"));
+        }
         self.close(name)
     }
 
