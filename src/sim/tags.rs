@@ -98,6 +98,7 @@ impl Site {
             "snap" => self.snapshots.get(id).map(|snapshot| &snapshot.tags),
             "eni" => self.interfaces.get(id).map(|interface| &interface.tags),
             "sir" => self.spot_requests.get(id).map(|request| &request.tags),
+            "lt" => self.templates.get(id).map(|template| &template.tags),
             "eipalloc" => self.addresses.get(id).map(|address| &address.tags),
             "key" => self.keys.values().find(|key| key.id == id).map(|key| &key.tags),
             "subnet" => self.network.subnets.get(id).map(|subnet| &subnet.tags),
@@ -113,6 +114,7 @@ impl Site {
             "snap" => self.snapshots.get_mut(id).map(|snapshot| &mut snapshot.tags),
             "eni" => self.interfaces.get_mut(id).map(|interface| &mut interface.tags),
             "sir" => self.spot_requests.get_mut(id).map(|request| &mut request.tags),
+            "lt" => self.templates.get_mut(id).map(|template| &mut template.tags),
             "eipalloc" => self.addresses.get_mut(id).map(|address| &mut address.tags),
             "key" => self.keys.values_mut().find(|key| key.id == id).map(|key| &mut key.tags),
             "subnet" => self.network.subnets.get_mut(id).map(|subnet| &mut subnet.tags),
@@ -133,6 +135,7 @@ impl Site {
         self.snapshots.values().for_each(|snapshot| add(&snapshot.id, &snapshot.tags));
         self.interfaces.values().for_each(|interface| add(&interface.id, &interface.tags));
         self.spot_requests.values().for_each(|request| add(&request.id, &request.tags));
+        self.templates.values().for_each(|template| add(&template.id, &template.tags));
         self.addresses.values().for_each(|address| add(&address.id, &address.tags));
         self.keys.values().for_each(|key| add(&key.id, &key.tags));
         self.network.subnets.values().for_each(|subnet| add(&subnet.id, &subnet.tags));

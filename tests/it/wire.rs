@@ -104,9 +104,15 @@ impl Wire {
     }
 
     async fn image(&self) -> String {
-        let params = "RegisterImage&Name=base&Architecture=x86_64&RootDeviceName=/dev/xvda\
-            &BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeSize=10";
-        one(&Self::done(self.ec2(params).await), "imageId")
+        self.image_named("base").await
+    }
+
+    async fn image_named(&self, name: &str) -> String {
+        let params = format!(
+            "RegisterImage&Name={name}&Architecture=x86_64&RootDeviceName=/dev/xvda\
+             &BlockDeviceMapping.1.DeviceName=/dev/xvda&BlockDeviceMapping.1.Ebs.VolumeSize=10"
+        );
+        one(&Self::done(self.ec2(&params).await), "imageId")
     }
 
     /// Launches one instance that runs.
@@ -469,4 +475,91 @@ async fn a_fleet_gives_what_there_is_and_says_what_there_is_not() {
     assert_eq!(one(&fleet, "errorCode"), "InvalidParameterValue");
     assert_eq!(all(&one(&fleet, "instanceIds"), "item").len(), 2);
     assert_eq!(one(&Wire::done(wire.ec2(&call).await), "fleetId"), one(&fleet, "fleetId"), "the token is honoured");
+}
+
+#[tokio::test]
+async fn an_elastic_address_stays_with_its_instance_and_outlives_it() {
+    let wire = Wire::fast().await;
+    let id = wire.instance("").await;
+    let address = Wire::done(wire.ec2("AllocateAddress&Domain=vpc").await);
+    let (allocation, ip) = (one(&address, "allocationId"), one(&address, "publicIp"));
+    let associate = format!("AssociateAddress&AllocationId={allocation}&InstanceId={id}");
+    Wire::done(wire.ec2(&associate).await);
+    let seen = async || Wire::done(wire.ec2(&format!("DescribeInstances&InstanceId.1={id}")).await);
+    assert_eq!(one(&seen().await, "ipAddress"), ip);
+    Wire::done(wire.ec2(&format!("StopInstances&InstanceId.1={id}")).await);
+    wire.advance(60).await;
+    Wire::done(wire.ec2(&format!("StartInstances&InstanceId.1={id}")).await);
+    wire.advance(60).await;
+    assert_eq!(one(&seen().await, "ipAddress"), ip, "after a stop and a start too");
+    let release = format!("ReleaseAddress&AllocationId={allocation}");
+    assert_eq!(wire.refused(&release).await.1, "InvalidIPAddress.InUse");
+    Wire::done(wire.ec2(&format!("TerminateInstances&InstanceId.1={id}")).await);
+    wire.advance(60).await;
+    let left = Wire::done(wire.ec2(&format!("DescribeAddresses&PublicIp.1={ip}")).await);
+    assert!(all(&left, "associationId").is_empty());
+    Wire::done(wire.ec2(&release).await);
+}
+
+#[tokio::test]
+async fn an_interface_that_was_to_stay_is_left_and_can_be_deleted() {
+    let wire = Wire::fast().await;
+    let id = wire.instance("&NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.DeleteOnTermination=false").await;
+    let left = async || Wire::done(wire.ec2("DescribeNetworkInterfaces").await);
+    let delete = format!("DeleteNetworkInterface&NetworkInterfaceId={}", one(&left().await, "networkInterfaceId"));
+    assert_eq!(wire.refused(&delete).await.1, "InvalidNetworkInterface.InUse");
+    Wire::done(wire.ec2(&format!("TerminateInstances&InstanceId.1={id}")).await);
+    wire.advance(60).await;
+    assert_eq!(one(&left().await, "status"), "available");
+    Wire::done(wire.ec2(&delete).await);
+    assert!(all(&left().await, "networkInterfaceId").is_empty());
+}
+
+#[tokio::test]
+async fn an_image_is_copied_to_another_region_with_its_own_snapshots() {
+    let wire = Wire::fast().await;
+    let image = wire.image().await;
+    let copy = format!(
+        "Version=2016-11-15&Action=CopyImage&Name=copy&SourceRegion=us-west-2&SourceImageId={image}\
+         &TagSpecification.1.ResourceType=snapshot&TagSpecification.1.Tag.1.Key=k"
+    );
+    let there = async |params: &str| wire.signed("emulated", "eu-west-1/ec2", params).await.expect("an answer");
+    let made = one(&Wire::done(there(&copy).await), "imageId");
+    wire.advance(900).await;
+    let describe = format!("Version=2016-11-15&Action=DescribeImages&ImageId.1={made}");
+    assert_eq!(one(&Wire::done(there(&describe).await), "imageState"), "available");
+    let snapshots = Wire::done(there("Version=2016-11-15&Action=DescribeSnapshots").await);
+    assert_eq!(one(&snapshots, "key"), "k");
+    let (status, text) = there(&copy.replace("us-west-2", "us-east-2").replace("copy", "other")).await;
+    assert_eq!((status, one(&text, "Code").as_str()), (400, "InvalidAMIID.NotFound"));
+}
+
+#[tokio::test]
+async fn a_protected_instance_is_not_ended_and_keeps_no_other_zone_from_it() {
+    let wire = Wire::fast().await;
+    let image = wire.image().await;
+    let zone =
+        |letter: char, more: &str| launch(&image, &format!("&Placement.AvailabilityZone=us-west-2{letter}{more}"));
+    let kept = one(&Wire::done(wire.ec2(&zone('a', "&DisableApiTermination=true")).await), "instanceId");
+    let free = one(&Wire::done(wire.ec2(&zone('b', "")).await), "instanceId");
+    wire.advance(30).await;
+    let both = format!("TerminateInstances&InstanceId.1={kept}&InstanceId.2={free}");
+    assert_eq!(wire.refused(&both).await.1, "OperationNotPermitted");
+    let up = Wire::done(wire.ec2("DescribeInstances&Filter.1.Name=instance-state-name&Filter.1.Value.1=running").await);
+    assert_eq!(all(&up, "instanceId").join(" "), kept);
+    let unprotect = format!("ModifyInstanceAttribute&InstanceId={kept}&DisableApiTermination.Value=false");
+    Wire::done(wire.ec2(&unprotect).await);
+    Wire::done(wire.ec2(&format!("TerminateInstances&InstanceId.1={kept}")).await);
+}
+
+#[tokio::test]
+async fn a_zone_that_is_out_fails_the_listings_that_do_not_leave_it_aside() {
+    let wire = Wire::fast().await;
+    let id = wire.instance("&Placement.AvailabilityZone=us-west-2a").await;
+    wire.fault(json!({ "fault": "zone-outage", "rate": 1.0 })).await;
+    assert_eq!(wire.refused("DescribeInstances").await, (503, "Unavailable".to_owned()));
+    assert_eq!(wire.refused(&format!("DescribeInstances&InstanceId.1={id}")).await.1, "Unavailable");
+    assert_eq!(wire.refused(&launch(&wire.image_named("other").await, "")).await.1, "InsufficientInstanceCapacity");
+    wire.sim("DELETE", "faults", Value::Null).await;
+    Wire::done(wire.ec2("DescribeInstances").await);
 }

@@ -29,6 +29,8 @@ use crate::sim::world::{Request as ModelRequest, Served, SiteId, World};
 
 /// The largest request: user data, and a thousand ids.
 const BODY_MAX: usize = 2 * 1024 * 1024;
+/// How long nobody is let in when too many are there.
+const ACCEPT_AGAIN: TimeDelta = TimeDelta::milliseconds(50);
 /// The only version of EC2's interface that the door speaks.
 const EC2_VERSION: &str = "2016-11-15";
 
@@ -110,9 +112,10 @@ impl Door {
     /// Serves until the future is dropped.
     pub async fn run(self) {
         loop {
-            // A connection that came to nothing, or too many of them: the next one may do better.
             let Ok((stream, _)) = self.listener.accept().await else {
-                tokio::task::yield_now().await;
+                // Too many connections: some will have ended soon.
+                let clock = &self.shared.wall;
+                clock.sleep_until(clock.now() + ACCEPT_AGAIN).await;
                 continue;
             };
             let _ = stream.set_nodelay(true);

@@ -50,9 +50,7 @@ pub(super) fn answer(shared: &Shared, method: &Method, path: &str, headers: &Hea
     let Some(site) = model.world.sites().find(|(at, _)| **at == place).map(|(_, site)| site) else {
         return not_found();
     };
-    let up = |instance: &&Instance| {
-        matches!(instance.state(), InstanceState::Running | InstanceState::ShuttingDown | InstanceState::Stopping)
-    };
+    let up = |instance: &&Instance| *instance.state() == InstanceState::Running;
     let Some(instance) = site.instance(&id).filter(up) else { return not_found() };
     match allowed {
         Some(false) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),

@@ -53,9 +53,14 @@ fn reservation(site: &Site, ids: &[InstanceId]) -> Xml {
 
 /// What a launch says beside its counts and its market. Also read from a spot request's specification.
 pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, ApiError> {
-    let interface = part.list("NetworkInterface").into_iter().next();
+    let interfaces = part.list("NetworkInterface");
+    let interface = interfaces.first().copied();
+    if interfaces.len() > 1 || interface.is_some_and(|interface| interface.filled("NetworkInterfaceId").is_some()) {
+        let message = "An instance has one network interface here, which is made with it.";
+        return Err(ApiError::client("UnsupportedOperation", message));
+    }
     let (mut subnet, mut groups) = (part.filled("SubnetId"), part.texts("SecurityGroupId"));
-    let mut public_address = None;
+    let (mut public_address, mut keeps_interface) = (None, false);
     if let Some(interface) = interface {
         if subnet.is_some() || !groups.is_empty() || !part.texts("SecurityGroup").is_empty() {
             let message = "Network interfaces and an instance-level subnet ID or security groups may not be specified on the same request";
@@ -64,6 +69,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         subnet = interface.filled("SubnetId");
         groups = interface.texts("SecurityGroupId");
         public_address = interface.flag("AssociatePublicIpAddress")?;
+        keeps_interface = interface.flag("DeleteOnTermination")? == Some(false);
     }
     let mut groups: Vec<String> = groups.into_iter().map(ToOwned::to_owned).collect();
     for name in part.texts("SecurityGroup") {
@@ -88,6 +94,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         termination_protected: part.flag("DisableApiTermination")?.unwrap_or(false),
         stop_protected: part.flag("DisableApiStop")?.unwrap_or(false),
         public_address,
+        keeps_interface,
         ..RunInstances::default()
     })
 }

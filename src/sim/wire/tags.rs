@@ -98,6 +98,7 @@ fn kind(id: &str) -> &'static str {
         "vpc" => "vpc",
         "sir" => "spot-instances-request",
         "fleet" => "fleet",
+        "lt" => "launch-template",
         "key" => "key-pair",
         "eipalloc" => "elastic-ip",
         _ => "unknown",
