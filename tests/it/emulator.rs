@@ -6,13 +6,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use aws_sdk_ec2::types::{Filter, Tag};
+use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, Filter, Tag};
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::Cloud;
 use latent::control::Clock;
 use latent::ec2::Ec2;
 use latent::model::{Cell, FailureKind, InstanceId, TagSet};
 use latent::policy::{Intent, Sources};
+use latent::sim::Weather;
+use latent::sim::wire::{Door, DoorOptions};
 
 use crate::conformance::{FLEET, Ground, Probe, Resource, conforms, say};
 
@@ -90,6 +92,15 @@ impl Api {
         Self { ec2: aws_sdk_ec2::Client::new(&config) }
     }
 
+    /// A new AMI of the account.
+    async fn registered(&self) -> String {
+        let ebs = EbsBlockDevice::builder().volume_size(8).build();
+        let root = BlockDeviceMapping::builder().device_name("/dev/xvda").ebs(ebs).build();
+        let call = self.ec2.register_image().name("conformance").root_device_name("/dev/xvda");
+        let made = call.block_device_mappings(root).send().await.expect("registers");
+        made.image_id().expect("an id").to_owned()
+    }
+
     async fn tags_of(&self, resource: Resource, of: &InstanceId) -> Result<Vec<TagSet>, String> {
         let attached = |name: &str| Filter::builder().name(name).values(of.as_str()).build();
         let read = |tags: &[Tag]| -> TagSet {
@@ -150,11 +161,27 @@ async fn localstack_does_as_ec2_does_or_departs_as_the_table_says() {
     conforms_at("LATENT_TEST_LOCALSTACK", "LocalStack", "000000000000").await;
 }
 
-/// The one place where the wire door's endpoint is given.
+/// How many seconds of the wire door's model pass in one of ours.
+const WIRE_SPEED: f64 = 20.0;
+
 #[tokio::test]
-#[ignore = "needs the endpoint of `latent sim serve` in LATENT_TEST_WIRE"]
+#[ignore = "needs the credentials of `make test-rust`"]
 async fn the_wire_door_does_as_ec2_does() {
-    conforms_at("LATENT_TEST_WIRE", "wire door", "123456789012").await;
+    let options = DoorOptions { seed: 1, weather: Weather::calm(), speed: WIRE_SPEED };
+    let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
+    let endpoint = format!("http://{}", door.address().expect("bound"));
+    let serving = tokio::spawn(door.run());
+    let api = Api::at(&endpoint).await;
+    let ground = Ground {
+        cloud: cloud_at(&endpoint, "{ environment = true }").with_page(PAGE),
+        clock: Clock::system().at_speed(WIRE_SPEED),
+        account: "123456789012",
+        ami: api.registered().await,
+        more_than_a_page: 12,
+        probe: Box::new(api),
+    };
+    conforms("wire door", &ground).await;
+    serving.abort();
 }
 
 #[tokio::test]
