@@ -4,7 +4,7 @@ use aws_sdk_ec2::types;
 use chrono::{DateTime, Utc};
 
 use crate::cloud::CloudError;
-use crate::model::{BlockDevice, FailureKind, Instance, InstanceId, InstanceState, TagSet};
+use crate::model::{Ami, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, TagSet};
 
 /// One instance.
 pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
@@ -41,6 +41,36 @@ fn state(name: Option<&types::InstanceStateName>) -> InstanceState {
         Some(types::InstanceStateName::Terminated) => InstanceState::Terminated,
         Some(other) => InstanceState::Unknown(other.as_str().to_owned()),
         None => InstanceState::Unknown("no state".to_owned()),
+    }
+}
+
+/// One AMI; `unknown_age` stands for a time that cannot be read.
+pub(super) fn ami(sdk: &types::Image, unknown_age: DateTime<Utc>) -> Result<Ami, CloudError> {
+    let id = sdk.image_id().unwrap_or_default().parse().map_err(|error| CloudError {
+        kind: FailureKind::Bug,
+        code: "UnreadableImage".to_owned(),
+        message: format!("the listing holds an AMI whose id cannot be read: {error}"),
+    })?;
+    let disks = sdk.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.snapshot_id());
+    Ok(Ami {
+        id,
+        name: sdk.name().unwrap_or_default().to_owned(),
+        state: ami_state(sdk.state()),
+        snapshots: disks.filter_map(|text| text.parse().ok()).collect(),
+        created: sdk.creation_date().and_then(|text| text.parse().ok()).unwrap_or(unknown_age),
+        tags: tags(sdk.tags()),
+    })
+}
+
+fn ami_state(state: Option<&types::ImageState>) -> AmiState {
+    match state {
+        Some(types::ImageState::Pending) => AmiState::Pending,
+        Some(types::ImageState::Available) => AmiState::Available,
+        Some(types::ImageState::Failed | types::ImageState::Error | types::ImageState::Invalid) => AmiState::Failed,
+        Some(types::ImageState::Deregistered) => AmiState::Deregistered,
+        Some(types::ImageState::Disabled) => AmiState::Disabled,
+        Some(other) => AmiState::Unknown(other.as_str().to_owned()),
+        None => AmiState::Unknown("no state".to_owned()),
     }
 }
 

@@ -12,7 +12,8 @@ use super::world::{Request, Served, SiteId, World};
 use crate::cloud::{Cloud, CloudError, kind_of};
 use crate::control::Clock;
 use crate::model::{
-    self, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet, tag_keys,
+    self, Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet,
+    tag_keys,
 };
 use crate::policy::Secret;
 
@@ -159,6 +160,11 @@ fn sorted(error: &ApiError) -> CloudError {
     }
 }
 
+/// The simulated EC2 does not make AMIs yet.
+fn no_images_yet() -> ApiError {
+    ApiError::client("InvalidAction", "The simulated EC2 has no such action yet.")
+}
+
 fn no_answer() -> CloudError {
     let message = "the connection ended without an answer".to_owned();
     CloudError { kind: FailureKind::Unreachable, code: "NoAnswer".to_owned(), message }
@@ -301,6 +307,18 @@ impl Cloud for SimCloud {
         let resources: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
         let first = resources.first().cloned().unwrap_or_default();
         self.call("CreateTags", 0, &first, |site, now| site.create_tags(&resources, &lease, now)).await
+    }
+
+    async fn create_image(&self, of: &InstanceId, _: &str, _: &TagSet) -> Result<AmiId, CloudError> {
+        self.call("CreateImage", 0, of.as_str(), |_, _| Err(no_images_yet())).await
+    }
+
+    async fn images(&self, _: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
+        self.call("DescribeImages", 0, "", |_, _| Err(no_images_yet())).await
+    }
+
+    async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
+        self.call("DeregisterImage", 0, id.as_str(), |_, _| Err(no_images_yet())).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use aws_sdk_ec2::types::{Filter, Tag};
+use aws_sdk_ec2::types::{Filter, Snapshot, Tag};
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::Cloud;
 use latent::control::Clock;
@@ -14,7 +14,7 @@ use latent::ec2::Ec2;
 use latent::model::{Cell, FailureKind, InstanceId, TagSet};
 use latent::policy::{Intent, Sources};
 
-use crate::conformance::{FLEET, Ground, Probe, Resource, conforms, say};
+use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say};
 
 const REGION: &str = "us-west-2";
 /// Instances per page: the least that EC2 allows.
@@ -90,13 +90,14 @@ impl Api {
         Self { ec2: aws_sdk_ec2::Client::new(&config) }
     }
 
+    async fn own_snapshots(&self) -> Result<Snapshots, String> {
+        let found = self.ec2.describe_snapshots().owner_ids("self").send().await.map_err(|error| error.to_string())?;
+        let one = |snapshot: &Snapshot| (snapshot.snapshot_id().unwrap_or_default().to_owned(), read(snapshot.tags()));
+        Ok(found.snapshots().iter().map(one).collect())
+    }
+
     async fn tags_of(&self, resource: Resource, of: &InstanceId) -> Result<Vec<TagSet>, String> {
         let attached = |name: &str| Filter::builder().name(name).values(of.as_str()).build();
-        let read = |tags: &[Tag]| -> TagSet {
-            let pair =
-                |tag: &Tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned());
-            tags.iter().map(pair).collect()
-        };
         match resource {
             Resource::VolumesOf => {
                 let call = self.ec2.describe_volumes().filters(attached("attachment.instance-id"));
@@ -112,9 +113,18 @@ impl Api {
     }
 }
 
+fn read(tags: &[Tag]) -> TagSet {
+    let pair = |tag: &Tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned());
+    tags.iter().map(pair).collect()
+}
+
 impl Probe for Api {
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(self.tags_of(resource, of))
+    }
+
+    fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
+        Box::pin(self.own_snapshots())
     }
 }
 

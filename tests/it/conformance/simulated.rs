@@ -8,7 +8,7 @@ use latent::control::Clock;
 use latent::model::{InstanceId, TagSet};
 use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, TagTarget, Tags, Weather, World};
 
-use super::{FLEET, Ground, Probe, Resource, conforms};
+use super::{FLEET, Ground, Probe, Resource, Snapshots, conforms};
 
 const ACCOUNT: &str = "123456789012";
 const AMI: &str = "ami-0123456789abc0001";
@@ -42,6 +42,10 @@ impl Inside {
 impl Probe for Inside {
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(async move { Ok(self.tags_now(resource, of)) })
+    }
+
+    fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
+        Box::pin(async move { Ok(Vec::new()) })
     }
 }
 
