@@ -347,7 +347,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if call.is_refused_by(error) {
             return;
         }
-        if matches!(call, Call::Renew { .. }) {
+        if let Call::Renew { instances, .. } = call {
+            if !error.kind.leaves_outcome_open() {
+                self.watch.renewal_refused(instances, now);
+            }
             self.renew_refusals += 1;
             self.renew_from = now + backoff(self.renew_refusals, &mut self.random);
         }

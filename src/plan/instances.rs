@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-
 use super::{View, held_call, instance_subject};
 use crate::model::{
     Action, Cause, Departing, Held, HeldReason, Instance, InstanceId, InstanceState, Ownership, Plan, Subject,
-    WorkerName, WorkerState, tag_keys,
+    WorkerName,
 };
 
 /// Adds an action or a held reason for each instance that no action speaks for yet.
@@ -112,36 +110,4 @@ fn unexplained(view: &View<'_>, instance: &Instance, worker: &WorkerName) -> Res
         Cause::Orphan
     };
     Ok(Action::Terminate { instance: instance.id.clone(), worker: None, cause })
-}
-
-/// The lease tags that are due: all instances in use whose lease is half over, with one new end.
-pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
-    let inventory = view.inventory?;
-    let fleet = &view.intent.fleet;
-    let mut due = Vec::new();
-    let mut retagged = Vec::new();
-    let mut until: Option<DateTime<Utc>> = None;
-    for (name, worker) in &view.fleet.workers {
-        // What is on its way out is not vouched for: should its end be refused, the lease ends it.
-        if matches!(worker.state, WorkerState::Terminating { .. }) {
-            continue;
-        }
-        let Some(instance) = worker.state.instance().and_then(|id| inventory.instances.get(id)) else {
-            continue;
-        };
-        if !instance.state.is_live() || view.in_flight.contains(&instance_subject(&instance.id)) {
-            continue;
-        }
-        let lease = view.policy(name).lease;
-        let end = view.watch.lease_of(&instance.id).max(instance.tags.time(tag_keys::LEASE));
-        if end.is_none_or(|end| end < view.now + lease / 2) {
-            let ours = matches!(instance.tags.ownership(&fleet.name, &fleet.controller), Ownership::Ours { .. });
-            if ours { &mut due } else { &mut retagged }.push(instance.id.clone());
-            let end = view.now + lease;
-            until = Some(until.map_or(end, |u| u.min(end)));
-        }
-    }
-    // A permission that rests on the tags refuses the whole call for one instance that has lost them.
-    let instances = if due.is_empty() { retagged } else { due };
-    Some(Action::Renew { instances, until: until? })
 }

@@ -6,6 +6,7 @@
 
 mod capacity;
 mod instances;
+mod lease;
 mod lifecycle;
 mod observe;
 mod report;
@@ -113,7 +114,7 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     }
     instances::all(view, &mut plan);
-    plan.actions.extend(instances::renewals(view));
+    plan.actions.extend(lease::renewals(view));
     plan
 }
 

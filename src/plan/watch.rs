@@ -14,6 +14,7 @@ pub struct Watch {
     missing: BTreeMap<InstanceId, DateTime<Utc>>,
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
+    unrenewed: BTreeMap<InstanceId, DateTime<Utc>>,
     open: BTreeMap<WorkerName, OpenLaunch>,
 }
 
@@ -52,6 +53,7 @@ impl Watch {
         }
         self.missing.retain(|id, _| known.contains(id));
         self.leases.retain(|id, _| known.contains(id));
+        self.unrenewed.retain(|id, _| known.contains(id));
         let strange: Vec<InstanceId> = inventory
             .instances
             .values()
@@ -98,6 +100,17 @@ impl Watch {
     /// Remembers a renewal until a listing shows it.
     pub fn renewed(&mut self, ids: &[InstanceId], until: DateTime<Utc>) {
         self.leases.extend(ids.iter().map(|id| (id.clone(), until)));
+        self.unrenewed.retain(|id, _| !ids.contains(id));
+    }
+
+    /// Remembers that EC2 would not renew these, at least not together.
+    pub fn renewal_refused(&mut self, ids: &[InstanceId], now: DateTime<Utc>) {
+        self.unrenewed.extend(ids.iter().map(|id| (id.clone(), now)));
+    }
+
+    /// When EC2 last refused to renew the lease of this one.
+    pub fn renewal_refused_at(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
+        self.unrenewed.get(id).copied()
     }
 
     /// The end of a lease that was renewed by us.

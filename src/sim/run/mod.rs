@@ -8,9 +8,11 @@ mod many;
 mod master;
 mod minute;
 mod play;
+mod process;
 mod sabotage;
 mod scene;
 mod settings;
+mod trouble;
 mod truth;
 
 pub use many::{Summary, run_all};

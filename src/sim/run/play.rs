@@ -9,15 +9,16 @@ use tokio::sync::Notify;
 use super::agenda::{Agenda, Happening};
 use super::life::{Disk, Mortal, SimLedger, lock};
 use super::master::{Master, Next, REPORT_PERIOD, Session};
-use super::sabotage::{Door, Memory, Sabotage};
+use super::process::orphan_grace;
+use super::sabotage::Memory;
 use super::scene::{FLEET, Scene};
 use super::settings::Settings;
 use super::truth::{Judge, STRANGE, Truth, Violation};
 use crate::control::{Clock, Controller};
-use crate::model::{Body, Cell, InstanceId, WorkerName};
+use crate::model::{Body, InstanceId, WorkerName};
 use crate::policy::Intent;
 use crate::sim::site::exponential;
-use crate::sim::{Fault, Life, RunInstances, SimCloud, SiteId, Step, TagTarget, Tags, Trace, Weather, World};
+use crate::sim::{Fault, RunInstances, TagTarget, Tags, Trace, Weather, World};
 
 /// When every run begins.
 const BEGIN: &str = "2026-03-02T08:00:00Z";
@@ -66,18 +67,18 @@ pub(super) struct Play {
     pub(super) faults: u64,
     pub(super) calm: bool,
     pub(super) intent: Intent,
-    controller: Option<Controller<SimLedger>>,
-    disk: Disk,
-    life: Arc<Mortal>,
-    steps: Arc<AtomicU64>,
-    died: Arc<Notify>,
-    line: Arc<tokio::sync::Mutex<()>>,
-    memory: Arc<Mutex<Memory>>,
-    second: Option<Controller<SimLedger>>,
-    read: u64,
-    crashes: u64,
+    pub(super) controller: Option<Controller<SimLedger>>,
+    pub(super) disk: Disk,
+    pub(super) life: Arc<Mortal>,
+    pub(super) steps: Arc<AtomicU64>,
+    pub(super) died: Arc<Notify>,
+    pub(super) line: Arc<tokio::sync::Mutex<()>>,
+    pub(super) memory: Arc<Mutex<Memory>>,
+    pub(super) second: Option<Controller<SimLedger>>,
+    pub(super) read: u64,
+    pub(super) crashes: u64,
     /// Since when this life of the controller lasts.
-    up_since: DateTime<Utc>,
+    pub(super) up_since: DateTime<Utc>,
 }
 
 impl Play {
@@ -156,57 +157,6 @@ impl Play {
     pub(super) fn works_since(&self) -> Option<DateTime<Utc>> {
         let works = self.life.lives() && self.controller.is_some() && self.master.up && self.master.reachable;
         works.then_some(self.up_since)
-    }
-
-    // --- the controller's process -----------------------------------------------------------------
-
-    fn start(&mut self) {
-        let now = self.now();
-        let rate = self.rate(Fault::Crash);
-        let (steps, died) = (Arc::clone(&self.steps), Arc::clone(&self.died));
-        let life = Arc::new(Mortal::new(steps, self.settings.crash_at, rate, self.random.fork(), died));
-        let opened = self.disk.open(Arc::clone(&life), Arc::clone(&self.truth), self.settings.sabotage);
-        self.life = Arc::clone(&life);
-        self.memory = Arc::default();
-        let started = opened.and_then(|ledger| {
-            Controller::start(self.intent.clone(), ledger, self.clock.clone(), self.random.u64(..), self.doors(life))
-        });
-        match started {
-            Ok(controller) => {
-                self.controller = Some(controller);
-                self.up_since = now;
-                lock(&self.truth).life_begins(now);
-                lock(&self.truth).tell(now, || "the controller starts".to_owned());
-            }
-            // The disk failed, or the old process has not let go yet: whoever starts it tries again.
-            Err(_) => self.agenda.add(now + TimeDelta::seconds(1), Happening::Restart),
-        }
-    }
-
-    fn doors(&self, life: Arc<dyn Life>) -> impl Fn(&Cell, &Intent) -> Door + use<> {
-        let (world, clock, sabotage) = (Arc::clone(&self.world), self.clock.clone(), self.settings.sabotage);
-        let (memory, line) = (Arc::clone(&self.memory), Arc::clone(&self.line));
-        move |cell, intent| {
-            let account = intent.owners.get(&cell.owner).map(|owner| owner.account.clone()).unwrap_or_default();
-            let site = SiteId::new(&account, cell.region.as_str());
-            let inner = SimCloud::new(Arc::clone(&world), site, Some(FLEET), clock.clone()).of(Arc::clone(&life));
-            Door { inner, sabotage, memory: Arc::clone(&memory), line: Arc::clone(&line), clock: clock.clone() }
-        }
-    }
-
-    /// Whatever the process did not finish is left as it is.
-    async fn bury(&mut self) {
-        let Some(controller) = self.controller.take() else { return };
-        controller.abort();
-        drop(controller);
-        for _ in 0..4 {
-            tokio::task::yield_now().await;
-        }
-        self.crashes += 1;
-        lock(&self.truth).tell(self.clock.now(), || "the controller is dead".to_owned());
-        let down = if self.random.u8(0..10) == 0 { self.random.i64(0..600_000) } else { self.random.i64(0..4_000) };
-        let down = if self.calm { 1_000 } else { down };
-        self.agenda.add(self.now() + TimeDelta::milliseconds(down), Happening::Restart);
     }
 
     // --- the course of events ---------------------------------------------------------------------
@@ -352,12 +302,12 @@ impl Play {
         }
     }
 
-    fn turn(&mut self, worker: &WorkerName) {
+    pub(super) fn turn(&mut self, worker: &WorkerName) {
         let (now, controller) = (self.now(), self.controller());
         self.master.turn(worker, now, controller.as_ref());
     }
 
-    fn turn_all(&mut self) {
+    pub(super) fn turn_all(&mut self) {
         for worker in self.master.desks.keys().cloned().collect::<Vec<_>>() {
             self.turn(&worker);
         }
@@ -430,98 +380,6 @@ impl Play {
             self.master.let_go(worker, controller.as_ref());
             self.turn(worker);
         }
-    }
-
-    /// What happens to the master, the controller and the configuration.
-    async fn trouble(&mut self, happening: Happening) {
-        if self.calm && !matches!(happening, Happening::MasterUp | Happening::SilenceEnds) {
-            return;
-        }
-        let now = self.now();
-        self.faults += 1;
-        match happening {
-            Happening::MasterKill => {
-                let down = TimeDelta::seconds(self.random.i64(5..180));
-                for id in self.master.dies(now) {
-                    let again = down + TimeDelta::seconds(self.random.i64(1..60));
-                    let site = lock(&self.truth).standing.get(&id).map(|known| known.site.clone());
-                    if let Some(site) = site {
-                        self.agenda.add(now + again, Happening::Connect((site, id)));
-                    }
-                }
-                self.agenda.add(now + down, Happening::MasterUp);
-                let rate = self.rate(Fault::MasterKill);
-                self.some_time(rate / 24.0, Happening::MasterKill);
-            }
-            Happening::MasterUp => {
-                self.master.up = true;
-                self.report();
-                self.turn_all();
-            }
-            Happening::SilenceBegins => {
-                self.master.reachable = false;
-                let length = TimeDelta::seconds(self.random.i64(5..2_400));
-                self.agenda.add(now + length, Happening::SilenceEnds);
-            }
-            Happening::SilenceEnds => {
-                self.master.reachable = true;
-                self.report();
-                self.turn_all();
-                let rate = self.rate(Fault::MasterSilence);
-                self.some_time(rate / 24.0, Happening::SilenceBegins);
-            }
-            Happening::Reconfig => self.reconfigure(),
-            Happening::LedgerLost => {
-                self.life.kill();
-                self.bury().await;
-                self.disk.lose();
-                self.read = 0;
-                lock(&self.truth).ledger_lost();
-                let rate = self.rate(Fault::LedgerLost);
-                self.some_time(rate / 24.0, Happening::LedgerLost);
-            }
-            Happening::SecondController => self.second_controller(),
-            _ => {}
-        }
-    }
-
-    fn reconfigure(&mut self) {
-        self.scene.change(&mut self.random);
-        if let Some(intent) = self.scene.intent(orphan_grace(self.settings.sabotage)) {
-            self.intent = intent;
-        }
-        if let Some(controller) = self.controller() {
-            let doors = self.doors(Arc::clone(&self.life) as Arc<dyn Life>);
-            // Refused or not, the next start takes it.
-            drop(controller.reconfigure(self.intent.clone(), self.random.u64(..), doors));
-        }
-        let rate = self.rate(Fault::Reconfig);
-        self.some_time(rate / 24.0, Happening::Reconfig);
-    }
-
-    /// On the same ledger a second controller is refused; with another name and its own ledger it runs
-    /// and has no business with anything it sees.
-    fn second_controller(&mut self) {
-        let now = self.now();
-        if let Some(old) = self.second.take() {
-            old.abort();
-            let rate = self.rate(Fault::SecondController);
-            return self.some_time(rate / 24.0, Happening::SecondController);
-        }
-        let quiet: Arc<dyn Life> = Arc::new(Quiet { truth: Arc::clone(&self.truth), clock: self.clock.clone() });
-        let life = Arc::new(Mortal::new(Arc::default(), None, 0.0, self.random.fork(), Arc::default()));
-        let truth = Arc::clone(&self.truth);
-        if self.controller().is_some() && self.disk.open(Arc::clone(&life), Arc::clone(&truth), None).is_ok() {
-            lock(&self.truth).violated(2, now, "two controllers hold one ledger".to_owned());
-        }
-        let mut intent = self.intent.clone();
-        "sim-second".clone_into(&mut intent.fleet.controller);
-        let own = Disk::new(0.0, self.random.fork());
-        let started = own.open(life, truth, None).and_then(|ledger| {
-            Controller::start(intent, ledger, self.clock.clone(), self.random.u64(..), self.doors(quiet))
-        });
-        self.second = started.ok();
-        self.agenda.add(now + TimeDelta::minutes(self.random.i64(5..60)), Happening::SecondController);
     }
 
     // --- the end ----------------------------------------------------------------------------------
@@ -600,29 +458,6 @@ impl Play {
     pub(super) fn reconnects(&mut self, at: DateTime<Utc>, happening: Happening) {
         self.agenda.add(at + RECONNECT, happening);
     }
-}
-
-/// A process that has no business to change anything.
-struct Quiet {
-    truth: Arc<Mutex<Truth>>,
-    clock: Clock,
-}
-
-impl Life for Quiet {
-    fn step(&self, step: Step) -> bool {
-        if let Step::Send(action) = step
-            && !action.starts_with("Describe")
-            && !action.starts_with("Get")
-        {
-            let what = format!("a second controller calls {action} on what is not its own");
-            lock(&self.truth).violated(3, self.clock.now(), what);
-        }
-        true
-    }
-}
-
-fn orphan_grace(sabotage: Option<Sabotage>) -> &'static str {
-    if sabotage == Some(Sabotage::OrphanAtFirstLook) { "0s" } else { "2m" }
 }
 
 /// Plays a seed. `None` if the fleet of the seed cannot be configured, which is a mistake of the run.
