@@ -1,6 +1,7 @@
 //! Floor 2: the few things we ask of a cloud, in our words.
 
 mod codes;
+mod images;
 
 use std::future::Future;
 
@@ -10,6 +11,7 @@ use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, 
 use crate::policy::Secret;
 
 pub use codes::kind_of;
+pub use images::{ImageApi, Which, create as create_image_once, retire as retire_image_whole};
 
 /// A refusal, sorted by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,7 +12,7 @@ use aws_sdk_ec2::types::{Filter, Tag};
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::cloud::{Cloud, CloudError};
+use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, retire_image_whole};
 use crate::model::{
     Ami, AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, TagSet,
     tag_keys,
@@ -156,15 +156,15 @@ impl Cloud for Ec2 {
     }
 
     async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {
-        image::create(self.clients().await?, &self.fleet, of, name, tags).await
+        create_image_once(self.clients().await?, &self.fleet, of, name, tags).await
     }
 
     async fn images(&self, now: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
-        image::all(self.clients().await?, &self.fleet, now).await
+        self.clients().await?.find(Which::Fleet(&self.fleet), now).await
     }
 
     async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
-        image::retire(self.clients().await?, &self.fleet, id).await
+        retire_image_whole(self.clients().await?, &self.fleet, id).await
     }
 }
 
