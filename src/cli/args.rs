@@ -56,7 +56,7 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// A simulated EC2: whole fleets played in virtual time
+    /// A simulated EC2: serve it to any AWS client, or play whole fleets on it
     Sim {
         /// Which
         #[command(subcommand)]

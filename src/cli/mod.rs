@@ -12,6 +12,7 @@ mod output;
 #[cfg(feature = "ec2")]
 mod serve;
 mod sim;
+mod sim_serve;
 mod status;
 mod worker;
 
@@ -44,7 +45,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
         Command::Release { worker } => worker::release(&args, worker, out).await,
         Command::Openapi => config::openapi(out),
-        Command::Sim { command } => sim::command(command, out),
+        Command::Sim { command } => sim::command(command, out).await,
     };
     result.unwrap_or_else(CommandError::report)
 }

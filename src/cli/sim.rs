@@ -1,4 +1,4 @@
-//! `latent sim`: whole fleets on a simulated EC2.
+//! `latent sim`: the simulated EC2, and whole fleets on it.
 
 use std::io::Write;
 use std::ops::Range;
@@ -6,6 +6,7 @@ use std::ops::Range;
 use clap::{Parser, Subcommand};
 
 use super::exit::{CommandError, Exit};
+use super::sim_serve::{self, SimServeOptions};
 use crate::control::Clock;
 use crate::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, Summary, run, run_all};
 use crate::sim::{Fault, Weather};
@@ -15,6 +16,8 @@ use crate::sim::{Fault, Weather};
 pub(super) enum SimCommand {
     /// Play whole fleets, seed by seed, and assert the promise after each step
     Run(RunOptions),
+    /// Serve EC2's own protocol, so that any AWS client works against the model
+    Serve(SimServeOptions),
 }
 
 /// How a run is made.
@@ -63,7 +66,7 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
     range.filter(|range| !range.is_empty()).ok_or_else(|| "write the seeds as 0..100, the second one larger".to_owned())
 }
 
-fn weather(text: &str) -> Result<Weather, String> {
+pub(super) fn weather(text: &str) -> Result<Weather, String> {
     text.parse().map_err(|_| format!("there is {}", Weather::NAMES.join(", ")))
 }
 
@@ -73,7 +76,7 @@ fn sabotage(text: &str) -> Result<Sabotage, String> {
 }
 
 /// Reads `NAME=RATE`.
-fn fault(text: &str) -> Result<(Fault, f64), String> {
+pub(super) fn fault(text: &str) -> Result<(Fault, f64), String> {
     let Some((name, rate)) = text.split_once('=') else { return Err("write it as NAME=RATE".to_owned()) };
     let near = || {
         let names = Fault::ALL.iter().map(|fault| fault.name());
@@ -104,9 +107,10 @@ impl RunOptions {
 }
 
 /// Runs one of the commands.
-pub(super) fn command(command: &SimCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(super) async fn command(command: &SimCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
     match command {
         SimCommand::Run(options) => play(options, out),
+        SimCommand::Serve(options) => sim_serve::serve(options, out).await,
     }
 }
 

@@ -220,6 +220,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             in_flight: &self.in_flight,
             not_before: &self.not_before,
             heard: &|name| heard.of(name),
+            spoken: &|name| heard.spoken(name),
             launches_now,
             launches_from,
             live: fleet.live(),

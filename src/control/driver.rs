@@ -16,6 +16,8 @@ pub struct Clock {
     wall: DateTime<Utc>,
     machine: DateTime<Utc>,
     started: Instant,
+    /// How many of its seconds pass in one of the machine's.
+    speed: Option<f64>,
 }
 
 impl Clock {
@@ -28,12 +30,20 @@ impl Clock {
     /// A clock that begins with `wall`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn starting_at(wall: DateTime<Utc>) -> Self {
-        Self { wall, machine: Utc::now(), started: Instant::now() }
+        Self { wall, machine: Utc::now(), started: Instant::now(), speed: None }
+    }
+
+    /// The same clock, on which so many seconds pass in one of the machine's.
+    #[must_use]
+    pub fn at_speed(self, speed: f64) -> Self {
+        Self { speed: Some(speed), ..self }
     }
 
     /// The time.
     pub fn now(&self) -> DateTime<Utc> {
-        self.wall + TimeDelta::from_std(self.started.elapsed()).unwrap_or(TimeDelta::MAX)
+        let elapsed = self.started.elapsed();
+        let elapsed = self.speed.map_or(elapsed, |speed| elapsed.mul_f64(speed));
+        self.wall + TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX)
     }
 
     /// How far the machine's clock has moved away from ours since the start, if that is worth a warning.
@@ -47,6 +57,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
     pub async fn sleep_until(&self, at: DateTime<Utc>) {
         let wait = (at - self.now()).to_std().unwrap_or(Duration::ZERO);
+        let wait = self.speed.map_or(wait, |speed| wait.div_f64(speed));
         tokio::time::sleep(wait).await;
     }
 

@@ -126,6 +126,11 @@ pub enum HeldReason {
     Idle { since: DateTime<Utc>, until: Option<DateTime<Utc>> },
     /// Running a build; `until` is the end of its life.
     Building { until: DateTime<Utc> },
+    /// It was adopted by its tags, and its master has not said yet what it does with it.
+    MasterUnheard {
+        /// Its end of life.
+        until: DateTime<Utc>,
+    },
     /// Waiting for its master to let it go.
     Draining { until: DateTime<Utc> },
     /// Its master is silent; it keeps what it may be using until then.
@@ -185,6 +190,7 @@ impl HeldReason {
             | HeldReason::Paced { until }
             | HeldReason::Connecting { until }
             | HeldReason::Building { until }
+            | HeldReason::MasterUnheard { until }
             | HeldReason::Draining { until }
             | HeldReason::MasterSilent { until }
             | HeldReason::OperatorHold { until }
@@ -238,6 +244,9 @@ impl fmt::Display for HeldReason {
             HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
             HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),
             HeldReason::Building { until } => write!(f, "building, at most until {}", clock(until)),
+            HeldReason::MasterUnheard { until } => {
+                write!(f, "adopted, and its master has not spoken yet; at most until {}", clock(until))
+            }
             HeldReason::Draining { until } => write!(f, "master may let go until {}", clock(until)),
             HeldReason::MasterSilent { until } => {
                 write!(f, "master silent, kept until {}", clock(until))

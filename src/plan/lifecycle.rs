@@ -91,6 +91,13 @@ fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &I
     if view.now < until {
         return Err(HeldReason::Connecting { until });
     }
+    if let Some(attempt) = worker.attempt.as_ref().filter(|attempt| attempt.spec.is_none()) {
+        // Adopted by its tags, after the ledger was lost: it may build, and only its master knows.
+        let spoken = (view.spoken)(name).is_some_and(|at| at > worker.since);
+        if !spoken {
+            return Err(HeldReason::MasterUnheard { until: attempt.created + policy.max_lifetime });
+        }
+    }
     if worker.wanted() {
         let waited = humantime::format_duration(policy.connect_deadline.to_std().unwrap_or_default());
         let message =

@@ -53,6 +53,8 @@ pub struct View<'a> {
     pub not_before: &'a BTreeMap<Subject, HeldReason>,
     /// When a master last spoke for a worker; the controller's start if none has.
     pub heard: &'a dyn Fn(&WorkerName) -> DateTime<Utc>,
+    /// When a master last spoke for a worker in this life of the controller.
+    pub spoken: &'a dyn Fn(&WorkerName) -> Option<DateTime<Utc>>,
     /// How many launches may be sent now.
     pub launches_now: u32,
     /// When more may be sent.

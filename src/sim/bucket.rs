@@ -12,7 +12,7 @@ const READS_WITHOUT_PAGES: Size = (50.0, 10.0);
 const WRITES: Size = (50.0, 5.0);
 
 /// Request buckets that are neither of the defaults.
-const REQUESTS: [(&str, Size); 25] = [
+const REQUESTS: [(&str, Size); 26] = [
     ("RunInstances", (5.0, 2.0)),
     ("StartInstances", (5.0, 2.0)),
     ("TerminateInstances", (100.0, 5.0)),
@@ -39,6 +39,7 @@ const REQUESTS: [(&str, Size); 25] = [
     ("CreateStoreImageTask", (50.0, 0.1)),
     // STS: 600 per second, for an account and region.
     ("GetCallerIdentity", (600.0, 600.0)),
+    ("AssumeRole", (600.0, 600.0)),
 ];
 
 /// Resource buckets: so many instances, not calls.

@@ -13,6 +13,9 @@ pub type Tags = BTreeMap<String, String>;
 /// How many replicas answer reads.
 pub(super) const REPLICAS: usize = 3;
 
+/// How much of its end a console shows, in bytes.
+const CONSOLE_MAX: usize = 64 * 1024;
+
 /// What can be tagged in a launch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are EC2's resource types")]
@@ -70,6 +73,7 @@ impl Default for MetadataOptions {
 
 /// All that a RunInstances call says. Two calls with one token must be equal.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of EC2's")]
 pub struct RunInstances {
     /// The AMI.
     pub image: String,
@@ -105,6 +109,8 @@ pub struct RunInstances {
     pub termination_protected: bool,
     /// Whether StopInstances is refused.
     pub stop_protected: bool,
+    /// Whether its network interface outlives it.
+    pub keeps_interface: bool,
     /// Whether it has a public IPv4 address; the subnet's habit if not said.
     pub public_address: Option<bool>,
 }
@@ -188,6 +194,8 @@ pub struct Instance {
     pub user_data: Option<String>,
     /// What the console shows.
     pub console: String,
+    /// When EC2 will take it back, once it has said so.
+    pub notice: Option<DateTime<Utc>>,
     pub(super) hidden: bool,
     facts: Arc<Facts>,
     versions: VecDeque<Version>,
@@ -240,6 +248,7 @@ impl Instance {
             terminate_on_shutdown: params.terminate_on_shutdown,
             user_data: params.user_data.clone(),
             console: String::new(),
+            notice: None,
             hidden: false,
             versions: VecDeque::from([Version { at: now, delays, facts: Arc::clone(&facts) }]),
             facts,
@@ -271,6 +280,14 @@ impl Instance {
     /// Whether it has ended, or is about to.
     pub fn is_over(&self) -> bool {
         self.facts.state.is_ending()
+    }
+
+    /// Adds to what the console shows; only its end is kept.
+    pub(super) fn say(&mut self, text: &str) {
+        self.console.push_str(text);
+        let surplus = self.console.len().saturating_sub(CONSOLE_MAX);
+        let from = (surplus..=self.console.len()).find(|at| self.console.is_char_boundary(*at)).unwrap_or_default();
+        self.console.drain(..from);
     }
 
     /// Something about it changes; each replica learns of it after its delay.

@@ -23,6 +23,14 @@ pub enum Latency {
     TagsKept,
     /// From `terminated` until it is in no listing.
     Shown,
+    /// From a snapshot's begin to its end.
+    Snapshot,
+    /// From the last snapshot until the image is available.
+    Image,
+    /// From a spot request to its instance.
+    Spot,
+    /// The same, when the capacity comes late.
+    LateSpot,
     /// From `running` until the system's services start.
     Boot(Platform),
 }
@@ -43,6 +51,12 @@ impl Latency {
             Latency::TagsKept => (1_200_000, 300_000..2_400_000),
             // "Usually less than one hour" (Amazon EC2: instance lifecycle).
             Latency::Shown => (3_600_000, 3_000_000..3_900_000),
+            // The SDK's waiter allows ten minutes for an image, and that is often too short.
+            Latency::Snapshot => (120_000, 40_000..420_000),
+            Latency::Image => (10_000, 5_000..30_000),
+            // "Can take a few minutes" (Amazon EC2: Spot requests); mostly seconds.
+            Latency::Spot => (3_000, 1_000..15_000),
+            Latency::LateSpot => (300_000, 60_000..900_000),
             // 1.2 s minimal, 10 to 40 s for full systems, minutes for Windows (Depot, ec2-boot-bench).
             Latency::Boot(Platform::Linux) => (3_000, 1_200..5_000),
             Latency::Boot(Platform::Server) => (20_000, 10_000..45_000),

@@ -51,6 +51,7 @@ impl Site {
             return self.repeated(known, request);
         }
         let place = self.place_with_capacity(request, places, now)?;
+        self.check_spot_price(request, &place.zone, now)?;
         let count = self.within_quota(request, now)?;
         let params = Arc::new(request.clone());
         let reservation = self.new_id("r");
@@ -61,6 +62,13 @@ impl Site {
             self.tokens.insert(key, TokenUse { params, instances: ids.clone() });
         }
         Ok(ids)
+    }
+
+    /// Everything that can be told of a launch before it is tried.
+    pub(super) fn check_launch(&self, request: &RunInstances) -> Result<(), ApiError> {
+        self.check_counts(request, None)?;
+        self.launchable(&request.image)?;
+        self.places(request).map(drop)
     }
 
     fn check_counts(&self, request: &RunInstances, token: Option<&str>) -> Result<(), ApiError> {
@@ -213,6 +221,8 @@ impl Site {
         };
         let delays = self.delays();
         self.instances.insert(id.clone(), Instance::born(birth, now, delays));
+        self.bear_interface(&id);
+        self.bear_spot_request(&id, now);
         self.happened(now, Effect::Launched(id.clone()));
         let failing = self.chance(Fault::AsyncFailure);
         let pending = self.pending_time();
@@ -326,6 +336,9 @@ impl Site {
 
     /// A public address, if the launch or the subnet's habit wants one.
     pub(super) fn public_address(&mut self, id: &InstanceId) -> Option<String> {
+        if let Some(elastic) = self.elastic_address(id) {
+            return Some(elastic);
+        }
         let wanted = self.instances.get(id).is_some_and(|i| i.params.public_address.unwrap_or(true));
         let last = self.random.u16(..);
         wanted.then(|| format!("198.51.{}.{}", last >> 8, last & 0xff))

@@ -4,34 +4,50 @@
 //! one seed: the same calls at the same times give the same answers, and the same trace. [`SimCloud`]
 //! is the in-process door, through which the real controller acts.
 
+mod address;
+mod bake;
 mod bill;
 mod bucket;
 mod door;
 mod error;
+mod fleet;
+mod group;
 mod image;
 mod instance;
+mod interface;
+mod key;
 mod latency;
 mod launch;
 mod mishap;
 mod network;
 pub mod run;
 mod site;
+mod snapshot;
+mod spot;
 mod states;
 mod tags;
 mod trace;
 mod types;
 mod volume;
 mod weather;
+pub mod wire;
 mod world;
 
+pub use address::Address;
+pub use bake::NewImage;
 pub use bill::{Bill, Line};
 pub use door::{Endless, Life, SimCloud, Step, launch_request};
 pub use error::ApiError;
+pub use fleet::{Choice, Fleet, FleetRequest, Template, Tried};
 pub use image::{Image, ImageState, Platform};
 pub use instance::{Disk, Facts, Instance, MetadataOptions, Reason, RunInstances, SpotOptions, TagTarget, Tags};
+pub use interface::Interface;
+pub use key::KeyPair;
 pub use latency::Latency;
-pub use network::{Group, Network, Subnet};
+pub use network::{Group, Network, Rule, Subnet};
 pub use site::{By, Effect, Site};
+pub use snapshot::Snapshot;
+pub use spot::{SpotRequest, SpotState};
 pub use states::StateChange;
 pub use trace::{Event, Trace};
 pub use types::{INSTANCE_TYPES, InstanceType, instance_type};

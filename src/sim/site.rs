@@ -6,13 +6,19 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::address::Address;
 use super::bill::Bill;
 use super::bucket::Buckets;
 use super::error::ApiError;
+use super::fleet::{Fleet, Template};
 use super::image::Image;
 use super::instance::{Instance, REPLICAS, Reason, RunInstances};
+use super::interface::Interface;
+use super::key::KeyPair;
 use super::latency::Latency;
 use super::network::Network;
+use super::snapshot::Snapshot;
+use super::spot::SpotRequest;
 use super::volume::Volume;
 use super::weather::{Fault, Weather};
 use crate::model::InstanceId;
@@ -92,6 +98,12 @@ pub(super) enum Due {
     TagsVanish(InstanceId),
     /// An instance that has ended is shown no longer.
     Vanish(InstanceId),
+    /// A pending image is ready, or one that was deregistered is shown no longer.
+    Image(String),
+    /// EC2 takes a spot instance back, as it said.
+    Interruption(InstanceId, u32),
+    /// A spot request may be fulfilled.
+    Spot(String),
 }
 
 /// The first use of a token.
@@ -128,6 +140,20 @@ pub struct Site {
     pub images: BTreeMap<String, Image>,
     /// Volumes by id.
     pub volumes: BTreeMap<String, Volume>,
+    /// Snapshots by id.
+    pub snapshots: BTreeMap<String, Snapshot>,
+    /// Network interfaces by id.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// Elastic addresses by the id of their allocation.
+    pub addresses: BTreeMap<String, Address>,
+    /// Key pairs by name.
+    pub keys: BTreeMap<String, KeyPair>,
+    /// Launch templates by id.
+    pub templates: BTreeMap<String, Template>,
+    /// Fleets by the token they were asked with.
+    pub fleets: BTreeMap<String, Fleet>,
+    /// Spot requests by id.
+    pub spot_requests: BTreeMap<String, SpotRequest>,
     /// The quota of virtual CPUs of running instances.
     pub quota_vcpus: u32,
     /// Whether everything takes the same time each time.
@@ -161,6 +187,13 @@ impl Site {
             digits,
             images: BTreeMap::new(),
             volumes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            addresses: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            templates: BTreeMap::new(),
+            fleets: BTreeMap::new(),
+            spot_requests: BTreeMap::new(),
             quota_vcpus: 256,
             steady: false,
             ignores_tokens: false,
@@ -191,6 +224,9 @@ impl Site {
             match due {
                 Due::Instance(id, epoch) => self.instance_moves_on(&id, epoch, at),
                 Due::Stroke(id, epoch) => self.stroke(&id, epoch, at),
+                Due::Image(id) => self.image_moves_on(&id),
+                Due::Interruption(id, epoch) => self.interruption(&id, epoch, at),
+                Due::Spot(id) => self.spot_moves_on(&id, at),
                 Due::TagsVanish(id) => self.tags_vanish(&id, at),
                 Due::Vanish(id) => {
                     if let Some(instance) = self.instances.remove(&id) {
@@ -270,6 +306,11 @@ impl Site {
     /// The instances that are not gone from every listing; ended ones stay for about an hour.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
         self.instances.values()
+    }
+
+    /// An instance that is not gone from every listing.
+    pub fn shown(&self, id: &InstanceId) -> Option<&Instance> {
+        self.instances.get(id)
     }
 
     /// An instance, however long ago it ended.

@@ -60,6 +60,8 @@ impl Site {
                 None => {}
             }
         }
+        self.end_interface(id);
+        self.free_address(id);
         let (tags, shown) = (self.draw(Latency::TagsKept), self.draw(Latency::Shown));
         self.schedule(now + tags, Due::TagsVanish(id.clone()));
         self.schedule(now + shown, Due::Vanish(id.clone()));
@@ -100,6 +102,7 @@ impl Site {
         if was_running {
             self.bill.run_ends(id.as_str(), now);
         }
+        self.spot_follows(id, now);
         let Some(instance) = self.instances.get_mut(id) else { return };
         instance.epoch += 1;
         let epoch = instance.epoch;
@@ -121,7 +124,7 @@ impl Site {
         self.happened(now, Effect::Ending(id.clone(), by));
     }
 
-    fn begin_stop(&mut self, id: &InstanceId, reason: Reason, by: By, now: DateTime<Utc>) {
+    pub(super) fn begin_stop(&mut self, id: &InstanceId, reason: Reason, by: By, now: DateTime<Utc>) {
         let after = self.ending_time();
         self.turn(id, now, InstanceState::Stopping, Some(reason), after);
         self.happened(now, Effect::Stopping(id.clone(), by));
@@ -372,7 +375,7 @@ impl Site {
         match chosen.map(|(fault, _)| *fault) {
             Some(Fault::ThirdPartyStop) => self.stop_from_outside(id, now),
             Some(Fault::ThirdPartyTerminate) => self.end_from_outside(id, now, "Client.UserInitiatedShutdown"),
-            Some(Fault::SpotInterruption) => self.end_from_outside(id, now, "Server.SpotInstanceTermination"),
+            Some(Fault::SpotInterruption) => self.interrupt(id, now),
             Some(Fault::ThirdPartyRetag) => {
                 let keys = [tag_keys::FLEET, tag_keys::CONTROLLER, tag_keys::WORKER, tag_keys::LEASE];
                 let key = keys[self.random.usize(0..keys.len())];

@@ -95,6 +95,11 @@ impl Site {
         match id.split_once('-')?.0 {
             "vol" => self.volumes.get(id).map(|volume| &volume.tags),
             "ami" => self.images.get(id).map(|image| &image.tags),
+            "snap" => self.snapshots.get(id).map(|snapshot| &snapshot.tags),
+            "eni" => self.interfaces.get(id).map(|interface| &interface.tags),
+            "sir" => self.spot_requests.get(id).map(|request| &request.tags),
+            "eipalloc" => self.addresses.get(id).map(|address| &address.tags),
+            "key" => self.keys.values().find(|key| key.id == id).map(|key| &key.tags),
             "subnet" => self.network.subnets.get(id).map(|subnet| &subnet.tags),
             "sg" => self.network.groups.get(id).map(|group| &group.tags),
             _ => None,
@@ -105,10 +110,35 @@ impl Site {
         match id.split_once('-')?.0 {
             "vol" => self.volumes.get_mut(id).map(|volume| &mut volume.tags),
             "ami" => self.images.get_mut(id).map(|image| &mut image.tags),
+            "snap" => self.snapshots.get_mut(id).map(|snapshot| &mut snapshot.tags),
+            "eni" => self.interfaces.get_mut(id).map(|interface| &mut interface.tags),
+            "sir" => self.spot_requests.get_mut(id).map(|request| &mut request.tags),
+            "eipalloc" => self.addresses.get_mut(id).map(|address| &mut address.tags),
+            "key" => self.keys.values_mut().find(|key| key.id == id).map(|key| &mut key.tags),
             "subnet" => self.network.subnets.get_mut(id).map(|subnet| &mut subnet.tags),
             "sg" => self.network.groups.get_mut(id).map(|group| &mut group.tags),
             _ => None,
         }
+    }
+
+    /// Every resource that has tags, as one replica shows it.
+    pub(super) fn tagged(&mut self, now: DateTime<Utc>) -> Vec<(String, Tags)> {
+        let replica = self.replica();
+        let seen =
+            self.instances.values().filter_map(|i| Some((i.id.to_string(), (*i.seen_by(replica, now)?.tags).clone())));
+        let mut all: Vec<(String, Tags)> = seen.collect();
+        let mut add = |id: &str, tags: &Tags| all.push((id.to_owned(), tags.clone()));
+        self.volumes.values().for_each(|volume| add(&volume.id, &volume.tags));
+        self.images.values().for_each(|image| add(&image.id, &image.tags));
+        self.snapshots.values().for_each(|snapshot| add(&snapshot.id, &snapshot.tags));
+        self.interfaces.values().for_each(|interface| add(&interface.id, &interface.tags));
+        self.spot_requests.values().for_each(|request| add(&request.id, &request.tags));
+        self.addresses.values().for_each(|address| add(&address.id, &address.tags));
+        self.keys.values().for_each(|key| add(&key.id, &key.tags));
+        self.network.subnets.values().for_each(|subnet| add(&subnet.id, &subnet.tags));
+        self.network.groups.values().for_each(|group| add(&group.id, &group.tags));
+        all.retain(|(_, tags)| !tags.is_empty());
+        all
     }
 }
 

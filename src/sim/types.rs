@@ -25,6 +25,8 @@ const fn arm(name: &'static str, vcpus: u32, memory_mib: u32, price: f64) -> Ins
 
 /// All of them.
 pub const INSTANCE_TYPES: &[InstanceType] = &[
+    // What a launch without a type gets.
+    x86("m1.small", 1, 1740, 0.044),
     x86("t3.micro", 2, 1024, 0.0104),
     x86("t3.medium", 2, 4096, 0.0416),
     x86("t3.large", 2, 8192, 0.0832),

@@ -32,3 +32,5 @@ mod setup;
 mod source;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod wire;

@@ -21,12 +21,12 @@ impl Play {
     pub(super) fn feel(&mut self, at: DateTime<Utc>, site: &SiteId, effect: &Effect) {
         match effect {
             Effect::Running(id) => self.boots(at, site, id),
-            Effect::Stopping(id, _) | Effect::Ending(id, _) => self.ends(at, site, id),
-            Effect::Launched(_)
-            | Effect::Started(..)
-            | Effect::Stopped(_)
-            | Effect::Terminated(_)
-            | Effect::Tagged(..) => {}
+            Effect::Stopping(id, _) | Effect::Ending(id, _) => {
+                self.loses_all(id);
+                self.knocks_once_more(at, site, id);
+            }
+            Effect::Stopped(id) | Effect::Terminated(id) => self.loses_all(id),
+            Effect::Launched(_) | Effect::Started(..) | Effect::Tagged(..) => {}
         }
     }
 
@@ -69,8 +69,8 @@ impl Play {
         }
     }
 
-    /// The instance goes: its worker's connection breaks, and now and then comes once more.
-    fn ends(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
+    /// The instance goes, and its worker's connection with it.
+    fn loses_all(&mut self, id: &InstanceId) {
         let using = self.master.desks.keys().cloned().collect::<Vec<_>>();
         let (now, controller) = (self.now(), self.controller());
         for worker in using {
@@ -78,6 +78,10 @@ impl Play {
                 self.keepalive(&worker, turn, false);
             }
         }
+    }
+
+    /// Now and then a worker connects once more while its system goes down.
+    fn knocks_once_more(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
         if self.chance(Fault::StaleTwin) {
             let again = TimeDelta::milliseconds(self.random.i64(500..4_000));
             self.agenda.add(at + again, Happening::Connect((site.clone(), id.clone())));

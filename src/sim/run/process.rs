@@ -71,6 +71,7 @@ impl Play {
         let now = self.now();
         if let Some(old) = self.second.take() {
             old.abort();
+            lock(&self.truth).crowded(false);
             let rate = self.rate(Fault::SecondController);
             return self.some_time(rate / 24.0, Happening::SecondController);
         }
@@ -87,6 +88,7 @@ impl Play {
             Controller::start(intent, ledger, self.clock.clone(), self.random.u64(..), self.doors(quiet))
         });
         self.second = started.ok();
+        lock(&self.truth).crowded(true);
         self.agenda.add(now + TimeDelta::minutes(self.random.i64(5..60)), Happening::SecondController);
     }
 }

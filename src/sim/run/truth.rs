@@ -104,12 +104,14 @@ pub(super) struct Truth {
 struct Calm {
     sites: Vec<SiteId>,
     listed: BTreeMap<SiteId, DateTime<Utc>>,
+    /// Whether another controller lists too, so that nobody can tell who did.
+    crowded: bool,
     since: DateTime<Utc>,
 }
 
 impl Truth {
     pub(super) fn new(calm: Vec<SiteId>, now: DateTime<Utc>) -> Self {
-        Self { calm: Calm { sites: calm, listed: BTreeMap::new(), since: now }, ..Self::default() }
+        Self { calm: Calm { sites: calm, since: now, ..Calm::default() }, ..Self::default() }
     }
 
     /// A controller starts: what it did not do before is not its fault.
@@ -118,9 +120,15 @@ impl Truth {
         self.calm.listed.clear();
     }
 
+    /// A second controller comes, or goes.
+    pub(super) fn crowded(&mut self, crowded: bool) {
+        self.calm.crowded = crowded;
+        self.calm.listed.clear();
+    }
+
     /// A listing of an account that works arrives.
     fn listed(&mut self, now: DateTime<Utc>, site: &SiteId) {
-        if !self.calm.sites.contains(site) {
+        if self.calm.crowded || !self.calm.sites.contains(site) {
             return;
         }
         let last = self.calm.listed.insert(site.clone(), now);

@@ -1,0 +1,271 @@
+//! Images.
+
+use chrono::SecondsFormat;
+
+use super::call::{Call, done, well_formed};
+use super::filter::{Filters, TAGS, Values};
+use super::instances::tags;
+use super::launch;
+use super::query::{Node, missing};
+use super::xml::Xml;
+use crate::sim::bake::NewImage;
+use crate::sim::error::ApiError;
+use crate::sim::image::{Image, ImageState, Platform};
+use crate::sim::instance::Tags;
+use crate::sim::site::Site;
+
+const FILTERS: [&str; 27] = [
+    TAGS,
+    "architecture",
+    "block-device-mapping.delete-on-termination",
+    "block-device-mapping.device-name",
+    "block-device-mapping.snapshot-id",
+    "block-device-mapping.volume-size",
+    "block-device-mapping.volume-type",
+    "block-device-mapping.encrypted",
+    "creation-date",
+    "description",
+    "ena-support",
+    "hypervisor",
+    "image-id",
+    "image-type",
+    "is-public",
+    "kernel-id",
+    "manifest-location",
+    "name",
+    "owner-alias",
+    "owner-id",
+    "platform",
+    "product-code",
+    "root-device-name",
+    "root-device-type",
+    "source-instance-id",
+    "state",
+    "virtualization-type",
+];
+
+/// An image id in the right form.
+fn image_id<'a>(query: &'a Node, name: &str) -> Result<&'a str, ApiError> {
+    checked(query.required(name)?)
+}
+
+fn checked(id: &str) -> Result<&str, ApiError> {
+    if well_formed(id, "ami") {
+        return Ok(id);
+    }
+    Err(ApiError::client("InvalidAMIID.Malformed", format!("Invalid id: \"{id}\" (expecting \"ami-...\")")))
+}
+
+pub(super) fn describe(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let filters = call.filters(&FILTERS)?;
+    let page = call.page("ImageId")?;
+    let query = call.query;
+    let ids = query.texts("ImageId");
+    for id in &ids {
+        checked(id)?;
+        if !site.images.contains_key(*id) {
+            let message = format!("The image id '[{id}]' does not exist");
+            return Err(ApiError::client("InvalidAMIID.NotFound", message));
+        }
+    }
+    let owners = query.texts("Owner");
+    let ours =
+        owners.is_empty() || owners.iter().any(|owner| matches!(*owner, "self" | "*") || *owner == &*site.account);
+    let disabled = query.flag("IncludeDisabled")?.unwrap_or(true);
+    let images: Vec<&Image> = site.images.values().collect();
+    let fitting = images.into_iter().filter(|image| {
+        ours && (ids.is_empty() || ids.contains(&image.id.as_str()))
+            && (disabled || image.state != ImageState::Disabled)
+            && passes(&filters, site, image)
+    });
+    let part = page.of(fitting, |image| image.id.as_str());
+    let mut xml = Xml::default();
+    xml.set("imagesSet", part.items, |xml, image| item(xml, site, image));
+    xml.opt("nextToken", part.next);
+    Ok(xml)
+}
+
+fn passes(filters: &Filters, site: &Site, image: &Image) -> bool {
+    let disks = || image.disks.iter();
+    filters.pass(&image.tags, |name| match name {
+        "image-id" => (&image.id).into(),
+        "name" => (&image.name).into(),
+        "description" => (&image.description).into(),
+        "architecture" => (&image.architecture).into(),
+        "state" => state(image.state).into(),
+        "owner-id" => (*site.account).into(),
+        "is-public" => false.into(),
+        "image-type" => "machine".into(),
+        "creation-date" => image.created.into(),
+        "manifest-location" => location(site, image).into(),
+        "root-device-name" => (&image.root_device).into(),
+        "root-device-type" => "ebs".into(),
+        "virtualization-type" => "hvm".into(),
+        "hypervisor" => "xen".into(),
+        "ena-support" => true.into(),
+        "platform" => (image.platform == Platform::Windows).then_some("windows").into(),
+        "source-instance-id" => image.source_instance.as_deref().into(),
+        "block-device-mapping.snapshot-id" => Values::many(disks().filter_map(|disk| disk.snapshot.as_deref())),
+        "block-device-mapping.device-name" => Values::many(disks().map(|disk| disk.device.as_str())),
+        "block-device-mapping.volume-type" => Values::many(disks().map(|disk| disk.volume_type.as_str())),
+        _ => Values::none(),
+    })
+}
+
+fn state(state: ImageState) -> &'static str {
+    match state {
+        ImageState::Pending => "pending",
+        ImageState::Available => "available",
+        ImageState::Failed => "failed",
+        ImageState::Deregistered => "deregistered",
+        ImageState::Disabled => "disabled",
+    }
+}
+
+fn location(site: &Site, image: &Image) -> String {
+    format!("{}/{}", site.account, image.name)
+}
+
+fn item(xml: &mut Xml, site: &Site, image: &Image) {
+    xml.text("imageId", &image.id).text("imageLocation", location(site, image)).text("imageState", state(image.state));
+    xml.text("imageOwnerId", &*site.account)
+        .text("creationDate", image.created.to_rfc3339_opts(SecondsFormat::Millis, true));
+    xml.flag("isPublic", false).text("architecture", &image.architecture).text("imageType", "machine");
+    let windows = image.platform == Platform::Windows;
+    if windows {
+        xml.text("platform", "windows");
+    }
+    xml.text("platformDetails", if windows { "Windows" } else { "Linux/UNIX" });
+    xml.text("usageOperation", if windows { "RunInstances:0002" } else { "RunInstances" });
+    xml.text("name", &image.name).text("description", &image.description);
+    xml.text("rootDeviceType", "ebs").text("rootDeviceName", &image.root_device);
+    xml.set("blockDeviceMapping", &image.disks, |xml, disk| {
+        xml.text("deviceName", &disk.device);
+        xml.within("ebs", |xml| {
+            xml.opt("snapshotId", disk.snapshot.as_deref()).plain("volumeSize", disk.size_gib);
+            xml.flag("deleteOnTermination", disk.delete_on_termination).text("volumeType", &disk.volume_type);
+            xml.flag("encrypted", disk.encrypted);
+        });
+    });
+    xml.text("virtualizationType", "hvm").text("hypervisor", "xen").flag("enaSupport", true);
+    xml.opt("sourceInstanceId", image.source_instance.as_deref());
+    if let Some(at) = image.deprecated_at {
+        xml.text("deprecationTime", at.to_rfc3339_opts(SecondsFormat::Millis, true));
+    }
+    if image.state == ImageState::Failed {
+        xml.within("stateReason", |xml| {
+            xml.text("code", "Client.InternalError").text("message", "Client error on image creation.");
+        });
+    }
+    tags(xml, &image.tags);
+}
+
+/// Name, description and tags of a new image.
+fn new_image(query: &Node) -> Result<NewImage, ApiError> {
+    let (mut own, mut of_snapshots) = (Tags::new(), Tags::new());
+    for specification in query.list("TagSpecification") {
+        match specification.required("ResourceType")? {
+            "image" => own.extend(launch::tags(specification)?),
+            "snapshot" => of_snapshots.extend(launch::tags(specification)?),
+            other => {
+                let message = format!("'{other}' is not a valid taggable resource type for this operation.");
+                return Err(ApiError::invalid_value(message));
+            }
+        }
+    }
+    Ok(NewImage {
+        name: query.required("Name")?.to_owned(),
+        description: query.text("Description").unwrap_or_default().to_owned(),
+        tags: own,
+        snapshot_tags: of_snapshots,
+    })
+}
+
+fn made(image: &Image) -> Xml {
+    let mut xml = Xml::default();
+    xml.text("imageId", &image.id);
+    xml
+}
+
+pub(super) fn register(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let query = call.query;
+    let new = new_image(query)?;
+    let architecture = query.filled("Architecture").unwrap_or("i386");
+    if !matches!(architecture, "i386" | "x86_64" | "arm64" | "x86_64_mac" | "arm64_mac") {
+        return Err(query.invalid("Architecture", architecture, "It is not a known architecture."));
+    }
+    let root = query.filled("RootDeviceName").unwrap_or("/dev/sda1");
+    let disks = launch::disks(query, Some(root), None)?;
+    if disks.is_empty() && query.filled("ImageLocation").is_none() {
+        return Err(missing("BlockDeviceMapping"));
+    }
+    call.permitted()?;
+    site.register_image(new, architecture, root, disks, call.now).map(made)
+}
+
+pub(super) fn create(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let new = new_image(call.query)?;
+    call.query.flag("NoReboot")?;
+    let id = super::instances::known(call, site)?;
+    site.create_image(&id, new, call.now).map(made)
+}
+
+pub(super) fn copy(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let query = call.query;
+    let mut new = new_image(query)?;
+    let id = image_id(query, "SourceImageId")?;
+    query.required("SourceRegion")?;
+    call.permitted()?;
+    let unknown = || ApiError::client("InvalidAMIID.NotFound", format!("The image id '[{id}]' does not exist"));
+    let source = call.source.ok_or_else(unknown)?;
+    if new.description.is_empty() {
+        new.description.clone_from(&source.description);
+    }
+    if query.flag("CopyImageTags")?.unwrap_or(false) {
+        let own = std::mem::replace(&mut new.tags, source.tags.clone());
+        new.tags.extend(own);
+    }
+    site.copy_image(source, new, call.now).map(made)
+}
+
+pub(super) fn deregister(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let id = image_id(call.query, "ImageId")?;
+    let with_snapshots = call.query.flag("DeleteAssociatedSnapshots")?.unwrap_or(false);
+    call.permitted()?;
+    let gone = site.deregister_image(id, with_snapshots, call.now)?;
+    let mut xml = done();
+    if with_snapshots {
+        xml.set("deleteSnapshotResultSet", gone, |xml, id| {
+            xml.text("snapshotId", id).text("returnCode", "success");
+        });
+    }
+    Ok(xml)
+}
+
+pub(super) fn deprecate(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let id = image_id(call.query, "ImageId")?;
+    let at = call.query.time("DeprecateAt")?.ok_or_else(|| missing("DeprecateAt"))?;
+    if at <= call.now {
+        return Err(ApiError::invalid_value("The deprecation time must be in the future."));
+    }
+    call.permitted()?;
+    site.deprecate_image(id, Some(at)).map(|()| done())
+}
+
+pub(super) fn undeprecate(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let id = image_id(call.query, "ImageId")?;
+    call.permitted()?;
+    site.deprecate_image(id, None).map(|()| done())
+}
+
+pub(super) fn disable(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let id = image_id(call.query, "ImageId")?;
+    call.permitted()?;
+    site.disable_image(id, true).map(|()| done())
+}
+
+pub(super) fn enable(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let id = image_id(call.query, "ImageId")?;
+    call.permitted()?;
+    site.disable_image(id, false).map(|()| done())
+}

@@ -1,0 +1,49 @@
+//! The wire door: EC2's own HTTP query protocol (version 2016-11-15) over a [`World`](super::World), so
+//! that the AWS SDKs, boto3, the AWS CLI and Buildbot's own worker work against the model unchanged.
+//!
+//! Beside EC2 and STS at `/`, it has a side entrance for tests and guests below `/_sim/`: the truth,
+//! the clock, faults on demand, and the metadata service of each instance.
+
+mod addresses;
+mod attributes;
+mod auth;
+mod call;
+mod catalog;
+mod control;
+mod door;
+mod filter;
+mod fleet;
+mod groups;
+mod images;
+mod imds;
+mod instances;
+mod keys;
+mod launch;
+mod lifecycle;
+mod network;
+mod page;
+mod places;
+mod query;
+mod snapshots;
+mod spot;
+mod sts;
+mod tags;
+mod templates;
+mod volumes;
+mod xml;
+
+pub use door::{Door, DoorOptions};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// Base64 text.
+fn base64(bytes: &[u8]) -> String {
+    STANDARD.encode(bytes)
+}
+
+/// The bytes of a base64 text; nothing if it is none.
+fn from_base64(text: &str) -> Option<Vec<u8>> {
+    let bare: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+    STANDARD.decode(bare).ok()
+}
