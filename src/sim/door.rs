@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::instance::{Disk, Facts, Instance, MetadataOptions, RunInstances, SpotOptions, TagTarget, Tags};
 use super::site::Site;
 use super::world::{Request, Served, SiteId, World};
-use crate::cloud::{Cloud, CloudError, kind_of};
+use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, kind_of, retire_image_whole};
 use crate::control::Clock;
 use crate::model::{
     self, Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet,
@@ -110,7 +110,12 @@ impl SimCloud {
         }
     }
 
-    async fn call<T: Send>(
+    /// A door without a fleet has no AMIs of its own.
+    fn own_fleet(&self) -> &str {
+        self.fleet.as_deref().unwrap_or_default()
+    }
+
+    pub(super) async fn call<T: Send>(
         &self,
         action: &'static str,
         resources: u32,
@@ -158,11 +163,6 @@ fn sorted(error: &ApiError) -> CloudError {
         code: error.code.clone().into_owned(),
         message: error.message.clone(),
     }
-}
-
-/// The simulated EC2 does not make AMIs yet.
-fn no_images_yet() -> ApiError {
-    ApiError::client("InvalidAction", "The simulated EC2 has no such action yet.")
 }
 
 fn no_answer() -> CloudError {
@@ -309,16 +309,16 @@ impl Cloud for SimCloud {
         self.call("CreateTags", 0, &first, |site, now| site.create_tags(&resources, &lease, now)).await
     }
 
-    async fn create_image(&self, of: &InstanceId, _: &str, _: &TagSet) -> Result<AmiId, CloudError> {
-        self.call("CreateImage", 0, of.as_str(), |_, _| Err(no_images_yet())).await
+    async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {
+        create_image_once(self, self.own_fleet(), of, name, tags).await
     }
 
-    async fn images(&self, _: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
-        self.call("DescribeImages", 0, "", |_, _| Err(no_images_yet())).await
+    async fn images(&self, now: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
+        self.find(Which::Fleet(self.own_fleet()), now).await
     }
 
     async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
-        self.call("DeregisterImage", 0, id.as_str(), |_, _| Err(no_images_yet())).await
+        retire_image_whole(self, self.own_fleet(), id).await
     }
 }
 

@@ -38,12 +38,4 @@ pub(crate) const DEPARTURES: &[Departure] = &[
     row(MOTO, "images_are_those_of_this_fleet", SNAPSHOTS),
     row(MOTO, "a_retired_image_leaves_no_snapshot", SNAPSHOTS),
     row(MOTO, "an_image_of_others_is_not_retired", SNAPSHOTS),
-    row(SIMULATION, "an_image_and_its_snapshots_have_their_tags_from_birth", "it makes no AMIs yet"),
-    row(SIMULATION, "one_name_gives_one_image", "it makes no AMIs yet"),
-    row(SIMULATION, "a_name_that_another_has_is_the_owners_to_mend", "it makes no AMIs yet"),
-    row(SIMULATION, "an_image_is_pending_before_it_is_available", "it makes no AMIs yet"),
-    row(SIMULATION, "images_are_those_of_this_fleet", "it makes no AMIs yet"),
-    row(SIMULATION, "a_retired_image_leaves_no_snapshot", "it makes no AMIs yet"),
-    row(SIMULATION, "an_image_of_others_is_not_retired", "it makes no AMIs yet"),
-    row(SIMULATION, "an_image_that_never_was_is_retired_already", "it makes no AMIs yet"),
 ];

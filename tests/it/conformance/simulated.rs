@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta};
 use futures_util::future::LocalBoxFuture;
 use latent::control::Clock;
 use latent::model::{InstanceId, TagSet};
-use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, TagTarget, Tags, Weather, World};
+use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, Tags, Weather, World};
 
 use super::{FLEET, Ground, Probe, Resource, Snapshots, conforms};
 
@@ -32,9 +32,12 @@ impl Inside {
             Resource::VolumesOf => {
                 instance.volumes.iter().filter_map(|(_, id)| site.volumes.get(id)).map(|v| tag_set(&v.tags)).collect()
             }
-            Resource::InterfacesOf => {
-                instance.params.tags.get(&TagTarget::NetworkInterface).into_iter().map(tag_set).collect()
-            }
+            Resource::InterfacesOf => site
+                .interfaces
+                .values()
+                .filter(|interface| interface.instance.as_ref() == Some(of))
+                .map(|interface| tag_set(&interface.tags))
+                .collect(),
         }
     }
 }
@@ -45,7 +48,10 @@ impl Probe for Inside {
     }
 
     fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
-        Box::pin(async move { Ok(Vec::new()) })
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshots = world.site(&self.place).snapshots.values();
+        let all = snapshots.map(|snapshot| (snapshot.id.clone(), tag_set(&snapshot.tags))).collect();
+        Box::pin(std::future::ready(Ok(all)))
     }
 }
 
