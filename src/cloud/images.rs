@@ -192,7 +192,7 @@ mod tests {
         async fn mark(&self, snapshots: &[SnapshotId], ami: &AmiId) -> Result<(), CloudError> {
             self.call(|| {
                 let mut marks = self.marks.lock().expect("not poisoned");
-                snapshots.iter().for_each(|snapshot| drop(marks.insert(snapshot.clone(), Some(ami.clone()))));
+                marks.extend(snapshots.iter().map(|snapshot| (snapshot.clone(), Some(ami.clone()))));
                 Ok(())
             })
         }

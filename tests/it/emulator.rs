@@ -6,13 +6,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use aws_sdk_ec2::types::{Filter, Snapshot, Tag};
+use aws_sdk_ec2::types::{ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, Filter, Snapshot, Tag};
+use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::Cloud;
 use latent::control::Clock;
 use latent::ec2::Ec2;
 use latent::model::{Cell, FailureKind, InstanceId, TagSet};
 use latent::policy::{Intent, Sources};
+use latent::sim::Weather;
+use latent::sim::wire::{Door, DoorOptions};
 
 use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say};
 
@@ -27,15 +30,12 @@ struct Moto {
     endpoint: String,
 }
 
-fn python() -> String {
-    std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`")
-}
-
 impl Moto {
     fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/moto_server.py");
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Command::new(python())
+        let python = std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`");
+        let mut server = Command::new(python)
             .args([script, "--until-eof", "--log"])
             .arg(folder.path().join("moto.log"))
             .stdin(Stdio::piped())
@@ -58,23 +58,16 @@ impl Drop for Moto {
 
 /// The account at this endpoint, with an AMI in it.
 async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
+    let api = Api::at(endpoint).await;
     Ground {
         cloud: cloud_at(endpoint, "{ environment = true }").with_page(PAGE),
         clock: Clock::system(),
         account,
-        ami: seeded(endpoint),
+        ami: api.registered().await,
         more_than_a_page: 12,
-        probe: Box::new(Api::at(endpoint).await),
+        look_every: TimeDelta::milliseconds(100),
+        probe: Box::new(api),
     }
-}
-
-/// An AMI of the account.
-fn seeded(endpoint: &str) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/seed.py");
-    let args = [script, "--endpoint", endpoint, "--region", REGION, "--ami", "worker"];
-    let made = Command::new(python()).args(args).output().expect("seeds");
-    let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
-    made["amis"]["worker"].as_str().expect("an AMI").to_owned()
 }
 
 /// The API itself, for what `Cloud` does not show.
@@ -88,6 +81,15 @@ impl Api {
         let latest = aws_config::BehaviorVersion::latest();
         let config = aws_config::defaults(latest).endpoint_url(endpoint).region(region).load().await;
         Self { ec2: aws_sdk_ec2::Client::new(&config) }
+    }
+
+    /// An AMI of the account.
+    async fn registered(&self) -> String {
+        let disk = EbsBlockDevice::builder().volume_size(8).delete_on_termination(true).build();
+        let disk = BlockDeviceMapping::builder().device_name("/dev/sda1").ebs(disk).build();
+        let call = self.ec2.register_image().name("worker").architecture(ArchitectureValues::X8664);
+        let call = call.root_device_name("/dev/sda1").virtualization_type("hvm").block_device_mappings(disk);
+        call.send().await.expect("registers").image_id().expect("an AMI").to_owned()
     }
 
     async fn own_snapshots(&self) -> Result<Snapshots, String> {
@@ -160,11 +162,16 @@ async fn localstack_does_as_ec2_does_or_departs_as_the_table_says() {
     conforms_at("LATENT_TEST_LOCALSTACK", "LocalStack", "000000000000").await;
 }
 
-/// The one place where the wire door's endpoint is given.
-#[tokio::test]
-#[ignore = "needs the endpoint of `latent sim serve` in LATENT_TEST_WIRE"]
+/// The model behind EC2's own protocol. Fast enough for images, slow enough to see what is pending.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the made-up credentials of `make test-rust`"]
 async fn the_wire_door_does_as_ec2_does() {
-    conforms_at("LATENT_TEST_WIRE", "wire door", "123456789012").await;
+    let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0 };
+    let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
+    let endpoint = format!("http://{}", door.address().expect("bound"));
+    let serving = tokio::spawn(door.run());
+    conforms("wire door", &ground(&endpoint, "123456789012").await).await;
+    serving.abort();
 }
 
 #[tokio::test]

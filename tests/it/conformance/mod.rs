@@ -37,6 +37,8 @@ pub(crate) struct Ground<C> {
     pub(crate) ami: String,
     /// More instances than one page of its listing holds.
     pub(crate) more_than_a_page: usize,
+    /// Between two looks at something that changes.
+    pub(crate) look_every: TimeDelta,
     pub(crate) probe: Box<dyn Probe>,
 }
 
@@ -190,7 +192,7 @@ impl<C: Cloud> Ground<C> {
     }
 
     async fn pause(&self) {
-        self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(1)).await;
+        self.clock.sleep_until(self.clock.now() + self.look_every).await;
     }
 
     /// Launches; waits when EC2 says that it came too fast.
@@ -217,7 +219,7 @@ impl<C: Cloud> Ground<C> {
         self.seen(id).await?.ok_or_else(|| format!("{id} is not listed"))
     }
 
-    /// Looks every second of the cloud's time until the instance is in the state; 60 s at most.
+    /// Looks until the instance is in the state; 60 times at most.
     async fn becomes(&self, id: &InstanceId, state: InstanceState) -> Checked {
         for _ in 0..60 {
             if self.seen(id).await?.is_some_and(|instance| instance.state == state) {

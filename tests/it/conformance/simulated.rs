@@ -94,6 +94,7 @@ fn ground() -> Ground<SimCloud> {
         account: ACCOUNT,
         ami: AMI.to_owned(),
         more_than_a_page: 1_005,
+        look_every: TimeDelta::seconds(1),
         probe: Box::new(Inside { world, place }),
     }
 }
