@@ -33,6 +33,8 @@ pub mod keys {
     pub const LEASE: &str = "latent:lease";
     /// When it must be gone at the latest, RFC 3339 UTC.
     pub const DEADLINE: &str = "latent:deadline";
+    /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
+    pub const RETIRED: &str = "latent:retired";
     /// What the console shows as its name.
     pub const NAME: &str = "Name";
     /// What every key of ours begins with.
