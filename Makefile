@@ -5,6 +5,8 @@ VENV ?= .venv
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/latent
 PY := $(VENV)/bin/python
+# Who plays EC2: `sim`, our own model, or `moto`.
+EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
@@ -13,8 +15,8 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up)
-	@$(PY) localstack/demo.py --binary $(BIN) $(if $(KEEP),--keep)
+demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up, EC2=moto)
+	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep)
 
 test: test-rust test-python ## everything
 
