@@ -10,7 +10,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test check build test-rust test-python fmt clean
+.PHONY: help demo kill test check build test-rust test-python test-kill fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,7 +18,10 @@ help: ## this list
 demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up, EC2=moto)
 	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep)
 
-test: test-rust test-python ## everything
+kill: build $(VENV)/ready ## SIGKILL the controller KILLS=200 times in rough weather (SEED=1)
+	@$(PY) tests/kill/kill.py --binary $(BIN) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
+
+test: test-rust test-python test-kill ## everything
 
 check: $(VENV)/ready ## formatting, lints, types
 	cargo fmt --all --check
@@ -45,7 +48,11 @@ else
 endif
 
 test-python: build $(VENV)/ready
-	LATENT_BIN=$(abspath $(BIN)) $(PY) -m pytest -q localstack/tests tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/wire tests/kill tests/buildbot
+
+# A short run; the long one is `make kill`.
+test-kill: build $(VENV)/ready
+	@$(PY) tests/kill/kill.py --binary $(BIN) --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
 
 # One virtual environment for the demonstration and the tests; made anew when what it holds changes.
 $(VENV)/ready: localstack/requirements.txt python/pyproject.toml
