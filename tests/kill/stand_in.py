@@ -20,7 +20,7 @@ BUILDS_MAX = 3
 # The plugin begins nothing while its last report is half as old as the controller's patience.
 FRESH_S = 10.0
 
-PENDING = ("requested", "launching", "draining", "terminating", "stopped")
+USABLE = ("launching", "registering", "ready", "busy")
 ENDED = ("gone", "terminating", "stopped")
 
 # The running instance of a worker, if there is one.
@@ -95,11 +95,20 @@ class Desk(threading.Thread):
         guest = self._master.guest(self.worker)
         if guest != self._booting[0]:
             self._booting = (guest, time.monotonic() + self._random.uniform(*BOOT_S))
-        if guest is None or time.monotonic() < self._booting[1]:
+        if guest is None or time.monotonic() < self._booting[1] or not self._usable():
             return False
-        self._instance = guest
+        with self._lock:
+            self._instance = guest
         self._master.news.set()
         return True
+
+    def _usable(self) -> bool:
+        """As the plugin does, asks whether whoever knocks is not on the instance before."""
+        try:
+            view = ask(self._master.socket, "GET", f"/v1/workers/{self.worker}")
+        except Unreachable:
+            return False
+        return view["state"] in USABLE and not view.get("order")
 
     # Builds.
 
