@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from account import TYPE, Account, tag_specs
@@ -52,11 +53,11 @@ def test_metadata_that_need_a_token_are_not_given_without(account: Account) -> N
         refusal.value.close()
 
 
-def test_the_truth_has_no_lag(account: Account) -> None:
-    instance = account.launch(TagSpecifications=tag_specs("instance", worker="w1"))
-    (true,) = account.truth()
-    assert (true["id"], true["account"], true["region"]) == (instance, account.id, "us-west-2")
-    assert (true["image"], true["tags"], true["state"]) == (account.image, {"worker": "w1"}, "pending")
+def test_the_truth_has_no_lag(slow: Account) -> None:
+    instance = slow.launch(TagSpecifications=tag_specs("instance", worker="w1"))
+    (true,) = slow.truth()
+    assert (true["id"], true["account"], true["region"]) == (instance, slow.id, "us-west-2")
+    assert (true["image"], true["tags"], true["state"]) == (slow.image, {"worker": "w1"}, "pending")
 
 
 def test_the_trace_tells_what_was_called_and_what_happened(account: Account) -> None:
@@ -71,7 +72,7 @@ def test_the_trace_tells_what_was_called_and_what_happened(account: Account) -> 
     assert [event for event in events if event.get("instance") == instance]
 
 
-def test_the_bill_grows_while_something_runs(account: Account, server: SimServer) -> None:
+def test_the_bill_grows_while_something_runs(account: Account) -> None:
     def total() -> float:
         return float(account.control.bill()["total_usd"])
 
@@ -91,8 +92,8 @@ def test_time_passes_by_itself_and_as_fast_as_it_is_told(account: Account) -> No
         time.sleep(0.1)
 
 
-def test_a_reset_empties_every_account(server: SimServer, tmp_path: object) -> None:
-    with SimServer(f"{tmp_path}/sim.log", server._binary, Weather(seed=7, speed=50)) as own:
+def test_a_reset_empties_every_account(binary: str, tmp_path: Path) -> None:
+    with SimServer(tmp_path / "sim.log", binary, Weather(seed=7, speed=50)) as own:
         account = Account(own.endpoint, 300000000001)
         account.launch(ClientToken="once")
         own.reset()
@@ -101,9 +102,9 @@ def test_a_reset_empties_every_account(server: SimServer, tmp_path: object) -> N
         assert account.launch(ImageId=account.register("again"), ClientToken="once")
 
 
-def test_the_same_seed_and_calls_give_the_same_ids(server: SimServer, tmp_path: object) -> None:
+def test_the_same_seed_and_calls_give_the_same_ids(binary: str, tmp_path: Path) -> None:
     def launched(name: str, seed: int) -> str:
-        with SimServer(f"{tmp_path}/{name}.log", server._binary, Weather(seed=seed)) as own:
+        with SimServer(tmp_path / f"{name}.log", binary, Weather(seed=seed, speed=50)) as own:
             return Account(own.endpoint, 300000000001).launch(ClientToken="once")
 
     first = launched("first", 5)

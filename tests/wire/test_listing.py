@@ -134,12 +134,14 @@ def test_another_region_is_another_list(account: Account) -> None:
 
 
 def test_the_status_of_running_instances_is_listed(account: Account) -> None:
-    runs, pends = account.running(), account.launch()
+    runs, stopped = account.running(), account.running()
+    account.ec2.stop_instances(InstanceIds=[stopped])
+    account.reach(stopped, "stopped")
     shown = account.ec2.describe_instance_status()["InstanceStatuses"]
     assert [one["InstanceId"] for one in shown] == [runs]
     assert shown[0]["InstanceState"]["Name"] == "running"
     every = account.ec2.describe_instance_status(IncludeAllInstances=True)["InstanceStatuses"]
-    assert {one["InstanceId"] for one in every} == {runs, pends}
+    assert {one["InstanceId"] for one in every} == {runs, stopped}
 
 
 def test_what_has_ended_is_forgotten_after_a_while(account: Account) -> None:

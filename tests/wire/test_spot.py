@@ -29,10 +29,15 @@ def reach(account: Account, request: str, status: str) -> dict[str, Any]:
     )
 
 
-def test_a_request_is_evaluated_and_then_fulfilled(account: Account) -> None:
+def test_a_request_is_open_until_it_is_fulfilled(slow: Account) -> None:
+    spec = {"ImageId": slow.image, "InstanceType": TYPE}
+    (made,) = slow.ec2.request_spot_instances(LaunchSpecification=spec)["SpotInstanceRequests"]
+    assert (made["State"], made["Status"]["Code"] in PENDING) == ("open", True)
+    assert reach(slow, made["SpotInstanceRequestId"], "fulfilled")["State"] == "active"
+
+
+def test_a_fulfilled_request_has_an_instance(account: Account) -> None:
     request = ask(account)
-    first = show(account, request)
-    assert (first["State"], first["Status"]["Code"] in PENDING) == ("open", True)
     done = reach(account, request, "fulfilled")
     assert (done["State"], done["Type"]) == ("active", "one-time")
     instance = account.reach(done["InstanceId"], "running")

@@ -17,11 +17,11 @@ def states(answer: dict[str, Any], key: str) -> list[tuple[str, str]]:
     return [(one["PreviousState"]["Name"], one["CurrentState"]["Name"]) for one in answer[key]]
 
 
-def test_a_launch_takes_its_time(account: Account) -> None:
-    instance = account.launch()
-    seen = account.describe(instance)["State"]
+def test_a_launch_takes_its_time(slow: Account) -> None:
+    instance = slow.launch()
+    seen = slow.describe(instance)["State"]
     assert (seen["Name"], seen["Code"]) == ("pending", CODES["pending"])
-    assert account.reach(instance, "running")["State"]["Code"] == CODES["running"]
+    assert slow.reach(instance, "running")["State"]["Code"] == CODES["running"]
 
 
 def test_a_termination_passes_through_shutting_down(account: Account) -> None:
@@ -81,11 +81,14 @@ def test_what_is_terminated_neither_starts_nor_stops(account: Account) -> None:
         account.ec2.stop_instances(InstanceIds=[instance])
 
 
-def test_what_is_stopping_does_not_start(account: Account) -> None:
-    instance = account.running()
-    account.ec2.stop_instances(InstanceIds=[instance])
+def test_what_is_on_its_way_elsewhere_neither_starts_nor_stops(slow: Account) -> None:
+    instance = slow.launch()
     with refused("IncorrectInstanceState", "IncorrectState"):
-        account.ec2.start_instances(InstanceIds=[instance])
+        slow.ec2.stop_instances(InstanceIds=[instance])
+    slow.reach(instance, "running")
+    slow.ec2.stop_instances(InstanceIds=[instance])
+    with refused("IncorrectInstanceState", "IncorrectState"):
+        slow.ec2.start_instances(InstanceIds=[instance])
 
 
 def test_a_reboot_is_no_change_of_state(account: Account) -> None:
