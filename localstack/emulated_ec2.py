@@ -125,7 +125,7 @@ class SimulatedEc2:
 
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`."""
-        return str(self._control.power_off(instance_id)["behaviour"])
+        return str(self._control.power_off(instance_id)["shutdown_behavior"])
 
     def _instance(self, raw: dict[str, Any]) -> Instance:
         return Instance(
@@ -135,5 +135,5 @@ class SimulatedEc2:
             image=raw["image"],
             worker=raw["tags"].get(WORKER_TAG, ""),
             state=raw["state"],
-            launched=str(raw["launched"]),
+            launched=raw["launch_time"],
         )

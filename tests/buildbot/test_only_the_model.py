@@ -107,7 +107,7 @@ def test_a_guest_that_powers_off_ends_its_instance(fleet: Fleet, sim: SimControl
     fleet.set_policy(idle_timeout="60s")
     assert fleet.run("baked")["results"] == SUCCESS
     (instance,) = fleet.launched()
-    assert sim.power_off(instance)["behaviour"] == "terminate"
+    assert sim.power_off(instance)["shutdown_behavior"] == "terminate"
     fleet.wait_gone(GONE_S)
     fleet.wait_state("baked", "gone")
     assert fleet.gate.count("TerminateInstances") == 0

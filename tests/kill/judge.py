@@ -26,7 +26,7 @@ class Happening:
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Happening:
         """From the trace's JSON."""
-        return cls(int(raw["seq"]), str(raw["at"]), raw["what"], raw["subject"], raw["outcome"])
+        return cls(int(raw["number"]), str(raw["at"]), raw["what"], raw["subject"], raw["outcome"])
 
     def __str__(self) -> str:
         return f"{self.number} {self.at} {self.subject} {self.what} {self.outcome}".rstrip()

@@ -65,8 +65,7 @@ class Account:
 
     def register(self, name: str) -> str:
         """An image of that name."""
-        made = self.ec2.register_image(Name=name, Architecture="x86_64", RootDeviceName="/dev/sda1")
-        return str(made["ImageId"])
+        return register(self.ec2, name)
 
     def subnets(self) -> list[dict[str, Any]]:
         """The account's subnets, by zone."""
@@ -127,6 +126,15 @@ class Account:
             self.control.advance(STEP_S)
             passed += STEP_S
         return answer
+
+
+def register(ec2: Any, name: str) -> str:
+    """An image of that name."""
+    root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}
+    made = ec2.register_image(
+        Name=name, Architecture="x86_64", RootDeviceName="/dev/sda1", BlockDeviceMappings=[root]
+    )
+    return str(made["ImageId"])
 
 
 @contextlib.contextmanager

@@ -61,20 +61,27 @@ def test_the_truth_has_no_lag(slow: Account) -> None:
 
 
 def test_the_trace_tells_what_was_called_and_what_happened(account: Account) -> None:
-    before = account.control.trace()["last"]
+    before = account.control.trace()["count"]
     instance = account.running()
     account.control.meddle(instance, "terminate")
     account.reach(instance, "terminated")
     events = account.control.trace(before)["events"]
-    assert all(event["seq"] > before for event in events)
-    assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
-    assert "RunInstances" in {event.get("action") for event in events}
-    assert [event for event in events if event.get("instance") == instance]
+    numbers = [event["number"] for event in events]
+    assert numbers == list(range(before + 1, before + 1 + len(events)))
+    assert "RunInstances" in {event["what"] for event in events}
+    happened = [(event["what"], event["outcome"]) for event in events if event["subject"] == instance]
+    assert [what for what, _ in happened if what.startswith(("is ", "runs"))] == [
+        "is launched",
+        "runs",
+        "is shutting down",
+        "is terminated",
+    ]
+    assert ("is shutting down", "by a third party") in happened
 
 
 def test_the_bill_grows_while_something_runs(account: Account) -> None:
     def total() -> float:
-        return float(account.control.bill()["total_usd"])
+        return float(account.control.bill()["dollars"])
 
     instance = account.running()
     before = total()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 import pytest
-from account import Account, refused
+from account import Account, refused, register
 from botocore.exceptions import BotoCoreError, ClientError
 
 THROTTLED = "RequestLimitExceeded"
@@ -57,7 +57,7 @@ def test_too_many_launches_are_throttled_in_ec2s_words(slow: Account) -> None:
 
 def test_a_throttle_is_of_one_account_one_region_and_one_action(slow: Account, slow_other: Account) -> None:
     elsewhere = slow.client(region="us-east-1")
-    image = elsewhere.register_image(Name="x", Architecture="x86_64", RootDeviceName="/dev/sda1")["ImageId"]
+    image = register(elsewhere, "there")
     foreign = slow_other.image
     assert codes(launch_at_once(slow)) == {THROTTLED}
     elsewhere.run_instances(ImageId=image, InstanceType="m5.large", MinCount=1, MaxCount=1)
@@ -127,7 +127,7 @@ def test_any_refusal_can_be_asked_for(account: Account, code: str, status: int) 
 
 
 def test_a_fault_that_is_taken_back_is_over(account: Account) -> None:
-    account.control.fault("refuse", code="InternalError", message="x", status=500, action="RunInstances")
+    account.control.fault("refuse", code="InternalError", message="x", status=500, action="RunInstances", times=9)
     with refused("InternalError", status=500):
         account.launch()
     account.control.clear_faults()

@@ -127,7 +127,7 @@ def test_a_guest_that_powers_off_obeys_the_shutdown_behaviour(
         InstanceId=instance, Attribute="instanceInitiatedShutdownBehavior"
     )
     assert attribute["InstanceInitiatedShutdownBehavior"]["Value"] == behaviour
-    assert account.control.power_off(instance)["behaviour"] == behaviour
+    assert account.control.power_off(instance)["shutdown_behavior"] == behaviour
     seen = account.reach(instance, end)
     assert seen["StateReason"]["Code"] == "Client.InstanceInitiatedShutdown"
 
