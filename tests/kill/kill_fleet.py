@@ -48,7 +48,7 @@ endpoint = "{endpoint}"
 
 WORKER = """
 [worker.{name}]
-image = "{image}"
+image = "{name}"
 {password}"""
 
 IMAGE = """\
@@ -83,16 +83,15 @@ def write_fleet(folder: Path, endpoint: str, absence_s: float) -> Path:
     seeded = {region: seed_in_any_weather(endpoint, region) for region in REGIONS}
     images = folder / "amis"
     images.mkdir(parents=True)
-    for region, there in seeded.items():
-        for image in IMAGES:
-            (images / f"{image}-{region}.toml").write_text(_image(image, there))
     (images / "injected.sh").write_text(USER_DATA)
     account = seeded[REGIONS[0]]["account"]
     text = MAIN.format(account=account, endpoint=endpoint, absence=round(absence_s))
     for number, name in enumerate(workers()):
         kind, region = IMAGES[number % len(IMAGES)], REGIONS[number % len(REGIONS)]
+        # Of its own, because a baked identity is one worker's.
+        (images / f"{name}.toml").write_text(_image(kind, seeded[region]))
         password = 'password = { env = "KILL_PASSWORD" }\n' if kind == "injected" else ""
-        text += WORKER.format(name=name, image=f"{kind}-{region}", password=password)
+        text += WORKER.format(name=name, password=password)
     config = folder / "latent.toml"
     config.write_text(text)
     return config
