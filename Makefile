@@ -10,7 +10,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo kill test check build test-rust test-python test-kill fmt clean
+.PHONY: help demo kill test check build test-rust test-python test-kill localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,14 @@ test-python: build $(VENV)/ready
 test-kill: build $(VENV)/ready
 	@$(PY) tests/kill/kill.py --binary $(BIN) --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
 
+# Host mode on Python 3.12 or later, or Docker; where neither is there it says so, and that is no failure.
+localstack: export LATENT_TEST_PYTHON = $(abspath $(PY))
+localstack: export AWS_EC2_METADATA_DISABLED = true
+localstack: $(VENV)/ready ## the real SDK against LocalStack, where it can run
+	cargo test --locked --test it --no-run
+	@$(PY) localstack/localstack_server.py --venv $(VENV)-localstack -- \
+		cargo test --locked --test it localstack_does -- --include-ignored --nocapture
+
 # One virtual environment for the demonstration and the tests; made anew when what it holds changes.
 $(VENV)/ready: localstack/requirements.txt python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -65,4 +73,4 @@ fmt: ## format everything
 
 clean: ## remove what these verbs made
 	cargo clean
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-localstack

@@ -10,7 +10,7 @@ use latent::ledger::MemoryLedger;
 use latent::model::{Actor, Cause, MasterId, WorkerName};
 use latent::plan::{Report, WorkerReport};
 use latent::policy::{Intent, Sources};
-use latent::sim::{SimCloud, World};
+use latent::sim::{SimCloud, SiteId, World};
 
 const FLEET: &str = "[fleet]\nname = \"example\"\ncontroller = \"embedded\"\n[worker.debian-1]\nimage = \"debian\"\n\
     [owner.alice]\naccount = \"123456789012\"\ncredentials = { environment = true }\n";
@@ -31,8 +31,9 @@ pub(crate) async fn one_build(clock: Clock) -> Result<(usize, usize), Box<dyn Er
     let image = ("debian".to_owned(), "amis/debian.toml".to_owned(), IMAGE.to_owned());
     let main = ("latent.toml".to_owned(), FLEET.to_owned());
     let intent = Intent::parse(&Sources { main, images: vec![image], ..Sources::default() })?;
-    let world = Arc::new(Mutex::new(World::new("123456789012")));
-    let connect = |_: &_, _: &_| SimCloud::new(Arc::clone(&world), clock.clone());
+    let world = Arc::new(Mutex::new(World::steady()));
+    let connect =
+        |_: &_, _: &_| SimCloud::new(Arc::clone(&world), SiteId::new("123456789012", "us-west-2"), None, clock.clone());
     let controller = Controller::start(intent, MemoryLedger::default(), clock.clone(), 1, connect)?;
     let (master, worker): (MasterId, WorkerName) = ("my-ci".parse()?, "debian-1".parse()?);
     let say = |attached: bool, build: Option<&str>| -> Result<(), Box<dyn Error>> {
@@ -48,7 +49,8 @@ pub(crate) async fn one_build(clock: Clock) -> Result<(usize, usize), Box<dyn Er
     controller.release(&Actor::Operator, &worker, Cause::Released, None)?;
     until(&controller, &worker, "gone").await?;
     let world = world.lock().map_err(|_| "a thread panicked")?;
-    Ok((world.all().count(), world.costing(clock.now()).len()))
+    let sites = || world.sites().map(|(_, site)| site);
+    Ok((sites().map(|site| site.ever().count()).sum(), sites().map(|site| site.costing().count()).sum()))
 }
 
 #[tokio::main]

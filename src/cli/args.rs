@@ -56,6 +56,12 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// A simulated EC2: whole fleets played in virtual time
+    Sim {
+        /// Which
+        #[command(subcommand)]
+        command: super::sim::SimCommand,
+    },
     /// Start a worker's instance without a build
     Start {
         /// The worker

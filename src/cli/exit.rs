@@ -26,11 +26,14 @@ pub enum Exit {
     Ledger = 6,
     /// A controller runs already.
     AlreadyRunning = 7,
+    /// The simulation found something that must not happen.
+    Violated = 8,
 }
 
 pub(super) const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no controller answers,
-5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already";
+5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already, 8 the simulation
+found something that must not happen";
 
 /// An error with its exit code.
 #[derive(Debug)]

@@ -11,6 +11,7 @@ mod history;
 mod output;
 #[cfg(feature = "ec2")]
 mod serve;
+mod sim;
 mod status;
 mod worker;
 
@@ -43,6 +44,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
         Command::Release { worker } => worker::release(&args, worker, out).await,
         Command::Openapi => config::openapi(out),
+        Command::Sim { command } => sim::command(command, out),
     };
     result.unwrap_or_else(CommandError::report)
 }

@@ -20,7 +20,9 @@ use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, Inventory, Phase, Subject};
+use crate::model::{
+    Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject,
+};
 use crate::plan::{self, View, Watch};
 use crate::policy::Intent;
 
@@ -218,6 +220,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             in_flight: &self.in_flight,
             not_before: &self.not_before,
             heard: &|name| heard.of(name),
+            spoken: &|name| heard.spoken(name),
             launches_now,
             launches_from,
             live: fleet.live(),
@@ -292,18 +295,14 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 self.watch.renewed(instances, *until);
             }
         }
-        if let Call::Launch { worker, .. } = &outcome.call {
-            let open = outcome.result.as_ref().err().filter(|error| error.kind.leaves_outcome_open());
-            let open = open.map(|e| (now, Failure::new(Phase::Launch, e.kind, &e.code, &e.message)));
-            self.watch.launch_answered(worker, open);
-        }
-        let entries = perform::outcome_entries(outcome);
+        let open = self.launch_is_open(now, outcome);
+        let entries = perform::outcome_entries(outcome, open);
         if let Err(error) = self.shared.append(now, &Actor::Cloud, entries) {
             // The subject stays out of the way until the listing shows the outcome.
             tracing::error!(cell = %self.cell, %error, "cannot write an outcome; it is found again by the tags");
             if let Call::Launch { worker, .. } = &outcome.call {
                 let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "Ledger", &error.to_string());
-                self.watch.launch_answered(worker, Some((now, failure)));
+                self.watch.launch_refused(worker, true, now, failure);
             }
         }
         for subject in &subjects {
@@ -326,16 +325,33 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
     }
 
+    /// Whether the call was a launch's whose outcome is not known yet.
+    fn launch_is_open(&mut self, now: DateTime<Utc>, outcome: &Outcome) -> bool {
+        let Call::Launch { worker, again, .. } = &outcome.call else { return false };
+        match &outcome.result {
+            Ok(_) => {
+                self.watch.launched(worker);
+                false
+            }
+            Err(error) => {
+                let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
+                self.watch.launch_refused(worker, *again, now, failure)
+            }
+        }
+    }
+
     fn back_off(&mut self, now: DateTime<Utc>, call: &Call, subjects: &[Subject], error: &CloudError) {
         tracing::warn!(cell = %self.cell, error.code = %error.code, error.kind = %error.kind, "refused: {}", error.message);
         if error.kind == FailureKind::Throttled {
             self.pace.refused(call.action(), now);
         }
-        let another_place = matches!(call, Call::Launch { .. }) && !error.kind.leaves_outcome_open();
-        if another_place {
+        if call.is_refused_by(error) {
             return;
         }
-        if matches!(call, Call::Renew { .. }) {
+        if let Call::Renew { instances, .. } = call {
+            if !error.kind.leaves_outcome_open() {
+                self.watch.renewal_refused(instances, now);
+            }
             self.renew_refusals += 1;
             self.renew_from = now + backoff(self.renew_refusals, &mut self.random);
         }
@@ -362,9 +378,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
         let account = intent.owners.get(&self.cell.owner).map(|owner| owner.account.clone());
         let (cloud, clock, check) = (Arc::clone(&self.cloud), self.clock.clone(), !self.account_known);
+        let also = plan::known_instances(&self.cell, fleet);
         self.listing = true;
         self.calls.push(Box::pin(async move {
-            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), account, check, now)).await;
+            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), account, check, now, &also)).await;
             Done::Listed(looked.unwrap_or_else(|| {
                 let message = format!("no complete listing within {} s", LISTING_LIMIT.as_secs());
                 Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
@@ -415,6 +432,7 @@ async fn look<C: Cloud>(
     account: Option<String>,
     check: bool,
     now: DateTime<Utc>,
+    also: &[InstanceId],
 ) -> Result<Inventory, CloudError> {
     if check {
         let found = cloud.account().await?;
@@ -427,7 +445,7 @@ async fn look<C: Cloud>(
             });
         }
     }
-    cloud.inventory(now).await
+    cloud.inventory(now, also).await
 }
 
 fn backoff(refusals: u32, random: &mut fastrand::Rng) -> TimeDelta {

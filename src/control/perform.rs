@@ -20,11 +20,30 @@ const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 /// A call whose intent is durable.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
-    Launch { worker: WorkerName, spec: Box<LaunchSpec>, token: ClientToken, user_data: Option<Secret> },
-    Terminate { instance: InstanceId, worker: Option<WorkerName> },
-    Stop { instance: InstanceId, worker: WorkerName },
-    Start { instance: InstanceId, worker: WorkerName },
-    Renew { instances: Vec<InstanceId>, until: DateTime<Utc> },
+    /// `again` if it is not the first call of its attempt.
+    Launch {
+        worker: WorkerName,
+        spec: Box<LaunchSpec>,
+        token: ClientToken,
+        user_data: Option<Secret>,
+        again: bool,
+    },
+    Terminate {
+        instance: InstanceId,
+        worker: Option<WorkerName>,
+    },
+    Stop {
+        instance: InstanceId,
+        worker: WorkerName,
+    },
+    Start {
+        instance: InstanceId,
+        worker: WorkerName,
+    },
+    Renew {
+        instances: Vec<InstanceId>,
+        until: DateTime<Utc>,
+    },
 }
 
 /// What a call came to.
@@ -40,6 +59,15 @@ impl Call {
             Call::Launch { .. } | Call::Start { .. } => ApiAction::Launch,
             Call::Terminate { .. } | Call::Stop { .. } => ApiAction::End,
             Call::Renew { .. } => ApiAction::Tag,
+        }
+    }
+
+    /// Whether this refusal is the outcome of the call, after which something else is tried.
+    pub(super) fn is_refused_by(&self, error: &CloudError) -> bool {
+        match self {
+            Call::Launch { .. } => !error.kind.leaves_outcome_open(),
+            Call::Start { .. } => error.kind == FailureKind::Elsewhere || error.kind.is_answer(),
+            Call::Terminate { .. } | Call::Stop { .. } | Call::Renew { .. } => false,
         }
     }
 
@@ -121,14 +149,19 @@ fn one<L: Ledger>(
             Some(attempt) => {
                 let (token, user_data) = (spec.token(), user_data(&worker));
                 let body = Body::LaunchIntended { worker: worker.clone(), attempt: Box::new(attempt) };
-                (Some(body), Some(Call::Launch { worker, spec, token, user_data }))
+                (Some(body), Some(Call::Launch { worker, spec, token, user_data, again: false }))
             }
             None => (None, None),
         },
         Action::Relaunch { worker } => {
             let spec = book.fleet().workers.get(&worker).and_then(|w| w.attempt.as_ref()).and_then(|a| a.spec.clone());
-            let call =
-                spec.map(|spec| Call::Launch { token: spec.token(), user_data: user_data(&worker), worker, spec });
+            let call = spec.map(|spec| Call::Launch {
+                token: spec.token(),
+                user_data: user_data(&worker),
+                worker,
+                spec,
+                again: true,
+            });
             (None, call)
         }
         Action::Terminate { instance, worker, cause } => {
@@ -166,15 +199,19 @@ fn new_attempt(
     Some(Attempt { id, cell: cell.clone(), image, created, spec: Some(Box::new(spec.clone())) })
 }
 
-/// What an outcome adds to the ledger.
-pub(super) fn outcome_entries(outcome: &Outcome) -> Vec<Body> {
+/// What an outcome adds to the ledger; nothing of a launch that is `open` still.
+pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
     let failure = |phase, error: &CloudError| Failure::new(phase, error.kind, &error.code, &error.message);
     match (&outcome.call, &outcome.result) {
         (Call::Launch { worker, .. }, Ok(Some(instance))) => {
             vec![Body::Launched { worker: worker.clone(), instance: instance.clone() }]
         }
-        (Call::Launch { worker, .. }, Err(error)) if !error.kind.leaves_outcome_open() => {
+        (Call::Launch { worker, .. }, Err(error)) if !open => {
             vec![Body::LaunchRefused { worker: worker.clone(), failure: failure(Phase::Launch, error) }]
+        }
+        (Call::Start { worker, instance }, Err(error)) if outcome.call.is_refused_by(error) => {
+            let failure = failure(Phase::Launch, error);
+            vec![Body::StartRefused { worker: worker.clone(), instance: instance.clone(), failure }]
         }
         (Call::Terminate { instance, .. }, Ok(_)) => vec![Body::TerminateAccepted { instance: instance.clone() }],
         (Call::Terminate { instance, .. } | Call::Stop { instance, .. } | Call::Start { instance, .. }, Err(error)) => {

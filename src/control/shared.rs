@@ -21,7 +21,11 @@ pub(super) struct Heard {
 
 impl Heard {
     pub(super) fn of(&self, name: &WorkerName) -> DateTime<Utc> {
-        self.workers.get(name).copied().unwrap_or(self.since)
+        self.spoken(name).unwrap_or(self.since)
+    }
+
+    pub(super) fn spoken(&self, name: &WorkerName) -> Option<DateTime<Utc>> {
+        self.workers.get(name).copied()
     }
 }
 

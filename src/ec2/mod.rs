@@ -12,13 +12,17 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{Mutex, OnceCell};
 
 use crate::cloud::{Cloud, CloudError};
-use crate::model::{AmiId, BlockDevice, Cell, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, tag_keys};
+use crate::model::{
+    AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, tag_keys,
+};
 use crate::policy::{Intent, Owner, Secret};
 
 use connect::Clients;
 
 /// Instances per page: the most that EC2 gives, so that a listing takes the fewest calls.
 const PAGE: i32 = 1000;
+/// A filter takes so many values.
+const FILTER_VALUES: usize = 200;
 /// More pages than this are an error, not a longer wait.
 const PAGES_MAX: usize = 200;
 
@@ -29,6 +33,7 @@ pub struct Ec2 {
     owner: Option<Owner>,
     fleet: String,
     controller: String,
+    page: i32,
     clients: OnceCell<Clients>,
     devices: Mutex<BTreeMap<AmiId, Vec<BlockDevice>>>,
 }
@@ -41,9 +46,17 @@ impl Ec2 {
             owner: intent.owners.get(&cell.owner).cloned(),
             fleet: intent.fleet.name.clone(),
             controller: intent.fleet.controller.clone(),
+            page: PAGE,
             clients: OnceCell::new(),
             devices: Mutex::default(),
         }
+    }
+
+    /// The same with so many instances per page of a listing, 5 at least: for an endpoint that cannot
+    /// give as many as EC2, and to prove that a listing of several pages is whole.
+    #[must_use]
+    pub fn with_page(self, page: i32) -> Self {
+        Self { page, ..self }
     }
 
     async fn clients(&self) -> Result<&Clients, CloudError> {
@@ -86,28 +99,18 @@ impl Cloud for Ec2 {
         Ok(answer.account().unwrap_or_default().to_owned())
     }
 
-    async fn inventory(&self, now: DateTime<Utc>) -> Result<Inventory, CloudError> {
+    async fn inventory(&self, now: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
         let clients = self.clients().await?;
-        let mut instances = BTreeMap::new();
-        let mut token: Option<String> = None;
-        for _ in 0..PAGES_MAX {
-            let ours = Filter::builder().name(format!("tag:{}", tag_keys::FLEET)).values(&self.fleet).build();
-            let call = clients.reads.describe_instances().filters(ours).max_results(PAGE).set_next_token(token);
-            let page = call.send().await.map_err(|e| error::sorted(&e))?;
-            for sdk in page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances) {
-                let instance = convert::instance(sdk)?;
-                instances.insert(instance.id.clone(), instance);
-            }
-            token = page.next_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
-            if token.is_none() {
-                return Ok(Inventory { observed_at: now, complete: true, instances });
-            }
+        let ours = Filter::builder().name(format!("tag:{}", tag_keys::FLEET)).values(&self.fleet).build();
+        let mut instances = instances_by(clients, &ours, self.page).await?;
+        let missing: Vec<String> =
+            also.iter().filter(|id| !instances.contains_key(*id)).map(ToString::to_string).collect();
+        for ids in missing.chunks(FILTER_VALUES) {
+            // A filter, not a list of ids: an id that EC2 does not know fails a whole call that names it.
+            let by_id = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
+            instances.extend(instances_by(clients, &by_id, self.page).await?);
         }
-        Err(CloudError {
-            kind: FailureKind::Bug,
-            code: "TooManyPages".to_owned(),
-            message: format!("the listing has more than {PAGES_MAX} pages"),
-        })
+        Ok(Inventory { observed_at: now, complete: true, instances })
     }
 
     async fn launch(
@@ -149,4 +152,31 @@ impl Cloud for Ec2 {
         let call = self.clients().await?.writes.create_tags().set_resources(Some(ids)).tags(tag);
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
     }
+}
+
+/// Every page of the instances that pass a filter.
+async fn instances_by(
+    clients: &Clients,
+    filter: &Filter,
+    size: i32,
+) -> Result<BTreeMap<InstanceId, Instance>, CloudError> {
+    let mut instances = BTreeMap::new();
+    let mut token: Option<String> = None;
+    for _ in 0..PAGES_MAX {
+        let call = clients.reads.describe_instances().filters(filter.clone()).max_results(size).set_next_token(token);
+        let page = call.send().await.map_err(|e| error::sorted(&e))?;
+        for sdk in page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances) {
+            let instance = convert::instance(sdk)?;
+            instances.insert(instance.id.clone(), instance);
+        }
+        token = page.next_token().filter(|token| !token.is_empty()).map(ToOwned::to_owned);
+        if token.is_none() {
+            return Ok(instances);
+        }
+    }
+    Err(CloudError {
+        kind: FailureKind::Bug,
+        code: "TooManyPages".to_owned(),
+        message: format!("the listing has more than {PAGES_MAX} pages"),
+    })
 }

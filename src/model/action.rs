@@ -108,10 +108,14 @@ pub enum HeldReason {
     CallInFlight,
     /// The earlier instance of this worker is not yet known to end.
     EarlierInstance(InstanceId),
+    /// Another controller of this fleet has a live instance of this worker.
+    OtherController { controller: String, instance: InstanceId },
     /// A launch failed; the next try waits.
     Pausing { until: DateTime<Utc>, kind: FailureKind },
     /// Every offering of the image was refused a short time ago.
     NoCapacity { until: DateTime<Utc> },
+    /// A launch was refused after a call of it that had no answer: what that one may have launched is looked for.
+    OpenLaunch { until: DateTime<Utc>, kind: FailureKind },
     /// The API calls of this minute are spent.
     Paced { until: DateTime<Utc> },
     /// As many instances as the fleet may have are live.
@@ -122,6 +126,11 @@ pub enum HeldReason {
     Idle { since: DateTime<Utc>, until: Option<DateTime<Utc>> },
     /// Running a build; `until` is the end of its life.
     Building { until: DateTime<Utc> },
+    /// It was adopted by its tags, and its master has not said yet what it does with it.
+    MasterUnheard {
+        /// Its end of life.
+        until: DateTime<Utc>,
+    },
     /// Waiting for its master to let it go.
     Draining { until: DateTime<Utc> },
     /// Its master is silent; it keeps what it may be using until then.
@@ -140,6 +149,8 @@ pub enum HeldReason {
     RetryAt { at: DateTime<Utc> },
     /// The instance of this worker.
     InUse(WorkerName),
+    /// The instance of this worker; a third party changed the tags that say so.
+    Retagged { worker: WorkerName, why: String },
     /// It is over.
     Ended,
     /// Not ours to change.
@@ -175,9 +186,11 @@ impl HeldReason {
         match self {
             HeldReason::Pausing { until, .. }
             | HeldReason::NoCapacity { until }
+            | HeldReason::OpenLaunch { until, .. }
             | HeldReason::Paced { until }
             | HeldReason::Connecting { until }
             | HeldReason::Building { until }
+            | HeldReason::MasterUnheard { until }
             | HeldReason::Draining { until }
             | HeldReason::MasterSilent { until }
             | HeldReason::OperatorHold { until }
@@ -191,10 +204,12 @@ impl HeldReason {
             | HeldReason::NoListing
             | HeldReason::CallInFlight
             | HeldReason::EarlierInstance(_)
+            | HeldReason::OtherController { .. }
             | HeldReason::FleetFull { .. }
             | HeldReason::StoppedPool
             | HeldReason::Departing { .. }
             | HeldReason::InUse(_)
+            | HeldReason::Retagged { .. }
             | HeldReason::Ended
             | HeldReason::Foreign { .. }
             | HeldReason::Unreadable { .. } => None,
@@ -211,11 +226,17 @@ impl fmt::Display for HeldReason {
             HeldReason::NoListing => f.write_str("waiting for a complete listing"),
             HeldReason::CallInFlight => f.write_str("waiting for EC2's answer"),
             HeldReason::EarlierInstance(id) => write!(f, "earlier instance {id} must end first"),
+            HeldReason::OtherController { controller, instance } => {
+                write!(f, "controller {controller} runs {instance} for this worker")
+            }
             HeldReason::Pausing { until, kind } => {
                 write!(f, "next try at {} after: {kind}", clock(until))
             }
             HeldReason::NoCapacity { until } => {
                 write!(f, "no capacity anywhere until {}", clock(until))
+            }
+            HeldReason::OpenLaunch { until, kind } => {
+                write!(f, "refused ({kind}) after a call without an answer; looked for until {}", clock(until))
             }
             HeldReason::Paced { until } => write!(f, "API budget spent until {}", clock(until)),
             HeldReason::FleetFull { limit } => write!(f, "instances_max = {limit} reached"),
@@ -223,6 +244,9 @@ impl fmt::Display for HeldReason {
             HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
             HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),
             HeldReason::Building { until } => write!(f, "building, at most until {}", clock(until)),
+            HeldReason::MasterUnheard { until } => {
+                write!(f, "adopted, and its master has not spoken yet; at most until {}", clock(until))
+            }
             HeldReason::Draining { until } => write!(f, "master may let go until {}", clock(until)),
             HeldReason::MasterSilent { until } => {
                 write!(f, "master silent, kept until {}", clock(until))
@@ -236,6 +260,9 @@ impl fmt::Display for HeldReason {
             HeldReason::Settling { until } => write!(f, "accepted; its effect shows by {}", clock(until)),
             HeldReason::RetryAt { at } => write!(f, "refused; next try at {}", clock(at)),
             HeldReason::InUse(worker) => write!(f, "in use by {worker}"),
+            HeldReason::Retagged { worker, why } => {
+                write!(f, "in use by {worker}, but somebody changed its tags: {why}")
+            }
             HeldReason::Ended => f.write_str("ended"),
             HeldReason::Foreign { why } => write!(f, "not ours: {why}"),
             HeldReason::Unreadable { why } => write!(f, "unreadable: {why}"),

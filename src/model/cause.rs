@@ -34,6 +34,8 @@ pub enum Cause {
     Unconfigured,
     /// Its image or its set-up changed since it was launched.
     Drifted,
+    /// There was no capacity to start it again; another one takes its place.
+    NoCapacity,
     /// It did not stop within `stop_deadline`.
     StopFailed,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for Cause {
             Cause::Twin => "second instance of one worker",
             Cause::Unconfigured => "worker no longer configured",
             Cause::Drifted => "its image or set-up changed",
+            Cause::NoCapacity => "no capacity to start it again",
             Cause::StopFailed => "did not stop in time",
         })
     }

@@ -80,6 +80,8 @@ pub enum Body {
     StopSeen { worker: WorkerName, instance: InstanceId },
     /// A start of the stopped instance is about to be sent.
     StartIntended { worker: WorkerName, instance: InstanceId },
+    /// The start of the stopped instance was refused for good; it stays stopped.
+    StartRefused { worker: WorkerName, instance: InstanceId, failure: Failure },
     /// The instance of a worker ended without us.
     Lost { worker: WorkerName, instance: InstanceId, cause: Cause, reason: String },
     /// An instance whose end was intended is seen to be over.
@@ -108,6 +110,7 @@ impl Body {
             | Body::TerminateIntended { .. }
             | Body::StopIntended { .. }
             | Body::StartIntended { .. }
+            | Body::StartRefused { .. }
             | Body::HoldSet { .. }
             | Body::HoldReleased { .. } => true,
             Body::ControllerStarted { .. }
@@ -150,6 +153,7 @@ impl Body {
             | Body::StopIntended { worker, .. }
             | Body::StopSeen { worker, .. }
             | Body::StartIntended { worker, .. }
+            | Body::StartRefused { worker, .. }
             | Body::Lost { worker, .. }
             | Body::HoldSet { worker, .. }
             | Body::HoldReleased { worker } => Some(worker),
@@ -179,6 +183,7 @@ impl Body {
             Body::StopIntended { instance, cause, .. } => format!("stopping {instance}: {cause}"),
             Body::StopSeen { instance, .. } => format!("{instance} is stopped"),
             Body::StartIntended { instance, .. } => format!("starting {instance} again"),
+            Body::StartRefused { instance, failure, .. } => format!("start of {instance} refused: {failure}"),
             Body::Lost { instance, reason, .. } => format!("{instance} ended from outside: {reason}"),
             Body::Departed { instance } => format!("{instance} is gone"),
             Body::CallRefused { instance, failure } => {

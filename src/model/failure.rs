@@ -57,6 +57,11 @@ impl FailureKind {
         matches!(self, FailureKind::Owner | FailureKind::Credentials | FailureKind::Bug)
     }
 
+    /// Whether waiting a little or trying elsewhere does not help: a request is answered with it at once.
+    pub fn is_answer(self) -> bool {
+        self.needs_a_person() || self == FailureKind::Quota
+    }
+
     /// What to do about it, in one sentence.
     pub fn cure(self) -> &'static str {
         match self {

@@ -66,6 +66,8 @@ pub struct Worker {
     pub running: bool,
     /// Whether a stop call was intended for the present instance.
     pub stop_intended: bool,
+    /// When the last start of the present instance was refused for good, and what was said.
+    pub start_refused: Option<(DateTime<Utc>, Failure)>,
     /// Launches (or connects) that failed in a row.
     pub failures_in_a_row: u32,
     /// When the last of them was, and what it said.
@@ -155,6 +157,7 @@ impl Worker {
             build: None,
             running: false,
             stop_intended: false,
+            start_refused: None,
             failures_in_a_row: 0,
             last_failure: None,
             hold: None,
@@ -223,7 +226,9 @@ impl Worker {
             Body::StartIntended { .. } => {
                 self.running = false;
                 self.stop_intended = false;
+                self.start_refused = None;
             }
+            Body::StartRefused { instance, failure, .. } => self.stay_stopped(at, instance, failure),
             Body::StopSeen { .. } | Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
             Body::HoldSet { until, .. } => self.hold = Some(OperatorHold { until: *until }),
             Body::HoldReleased { .. } => self.hold = None,
@@ -263,6 +268,7 @@ impl Worker {
         self.attached = false;
         self.build = None;
         self.stop_intended = false;
+        self.start_refused = None;
     }
 
     fn leave_service(&mut self) {
@@ -271,6 +277,13 @@ impl Worker {
         self.running = false;
         self.released = None;
         self.hold = None;
+    }
+
+    fn stay_stopped(&mut self, at: DateTime<Utc>, instance: &InstanceId, failure: &Failure) {
+        if self.state == (WorkerState::Stopped { instance: instance.clone() }) {
+            self.leave_service();
+            self.start_refused = Some((at, failure.clone()));
+        }
     }
 
     fn note_refusal(&mut self, at: DateTime<Utc>, failure: &Failure) {
@@ -302,6 +315,7 @@ fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         Body::StopIntended { cause, .. } => WorkerEvent::StopIntended(cause.clone()),
         Body::StopSeen { .. } => WorkerEvent::StopSeen,
         Body::StartIntended { .. } => WorkerEvent::StartIntended,
+        Body::StartRefused { instance, .. } => WorkerEvent::StartRefused(instance.clone()),
         Body::Lost { cause, .. } => WorkerEvent::Lost(cause.clone()),
         Body::ControllerStarted { .. }
         | Body::ControllerStopped {}

@@ -85,7 +85,8 @@ pub struct Instance {
     pub tags: TagSet,
 }
 
-/// A listing of the instances that carry our fleet tag in one cell.
+/// A listing of one cell: the instances that carry our fleet tag, and those that the ledger knows and
+/// that were found by their ids although they do not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inventory {
     /// When the first page was asked for: entries younger than this prove nothing by their absence.

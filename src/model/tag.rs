@@ -114,6 +114,14 @@ impl TagSet {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 
+    /// The other controller of this fleet for which the tagged instance is, or becomes, this worker.
+    pub fn other_controller(&self, fleet: &str, controller: &str, worker: &WorkerName) -> Option<&str> {
+        let same = self.get(keys::FLEET) == Some(fleet) && self.get(keys::WORKER) == Some(worker.as_str());
+        // A builder has no way to the master; in any other role it may connect by the worker's name.
+        let connects = self.get(keys::ROLE) != Some("rebake");
+        self.get(keys::CONTROLLER).filter(|other| same && connects && *other != controller)
+    }
+
     /// Reads who may change the tagged instance.
     pub fn ownership(&self, fleet: &str, controller: &str) -> Ownership {
         let missing = |key: &str| Ownership::Unreadable { why: format!("no tag {key}") };
@@ -187,6 +195,20 @@ mod tests {
         let mut garbled = ours();
         garbled.set(keys::WORKER, "a b\u{202e}");
         assert!(matches!(garbled.ownership("f", "c"), Ownership::Unreadable { .. }));
+    }
+
+    #[test]
+    fn another_controller_of_the_fleet_is_known_by_its_id_and_the_worker() {
+        let worker = |name: &str| name.parse::<WorkerName>().expect("a name");
+        assert_eq!(ours().other_controller("f", "mine", &worker("w")), Some("c"));
+        assert_eq!(ours().other_controller("f", "c", &worker("w")), None, "it is ours");
+        assert_eq!(ours().other_controller("g", "mine", &worker("w")), None, "of another fleet");
+        assert_eq!(ours().other_controller("f", "mine", &worker("w2")), None, "another worker");
+        let mut tags = ours();
+        tags.set(keys::ROLE, "rebake");
+        assert_eq!(tags.other_controller("f", "mine", &worker("w")), None, "a builder does not connect");
+        tags.set(keys::ROLE, "canary");
+        assert_eq!(tags.other_controller("f", "mine", &worker("w")), Some("c"));
     }
 
     #[test]

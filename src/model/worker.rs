@@ -98,6 +98,8 @@ pub enum WorkerEvent {
     StopSeen,
     /// A start of the stopped instance is about to be sent.
     StartIntended,
+    /// The start of this instance was refused for good; it stays stopped.
+    StartRefused(InstanceId),
     /// The instance ended without us.
     Lost(Cause),
 }
@@ -178,6 +180,12 @@ impl WorkerState {
                 }
                 _ => Err(illegal()),
             },
+            WorkerEvent::StartRefused(instance) => Ok(match self {
+                WorkerState::Registering { instance: ours } if ours == instance => {
+                    WorkerState::Stopped { instance: instance.clone() }
+                }
+                other => other.clone(),
+            }),
             WorkerEvent::Attached(_)
             | WorkerEvent::Detached
             | WorkerEvent::BuildStarted(_)
@@ -275,6 +283,7 @@ impl WorkerEvent {
             WorkerEvent::StopIntended(_) => "stop intended",
             WorkerEvent::StopSeen => "stop seen",
             WorkerEvent::StartIntended => "start intended",
+            WorkerEvent::StartRefused(_) => "start refused",
             WorkerEvent::Lost(_) => "lost",
         }
     }
@@ -309,6 +318,7 @@ mod tests {
         stop intended       -         -         draining    draining    draining    draining    -           -           -
         stop seen           -         -         stopped     stopped     stopped     stopped     -           stopped     -
         start intended      -         -         -           -           -           -           -           registering -
+        start refused       requested launching stopped     ready       busy        draining    terminating stopped     gone
         lost                -         -         gone        gone        gone        gone        gone        gone        -
     ";
 
@@ -352,6 +362,7 @@ mod tests {
             WorkerEvent::StopIntended(Cause::Idle),
             WorkerEvent::StopSeen,
             WorkerEvent::StartIntended,
+            WorkerEvent::StartRefused(instance()),
             WorkerEvent::Lost(Cause::Lost),
         ]
     }
@@ -374,6 +385,12 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_start_that_is_refused_says_nothing_of_another_instance() {
+        let state = WorkerState::Registering { instance: "i-2".parse().expect("valid") };
+        assert_eq!(state.apply(&WorkerEvent::StartRefused(instance())).as_ref(), Ok(&state));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use chrono::{DateTime, Utc};
 use super::step::{Step, record, refuse};
 use super::{View, spec};
 use crate::model::{
-    Action, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, InstanceId, Inventory, LaunchSpec,
-    Offering, Ownership, Phase, Worker, WorkerName, WorkerState,
+    Action, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, Instance, InstanceId, InstanceState,
+    Inventory, LaunchSpec, Offering, Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::policy::{Image, WorkerIntent};
 
@@ -36,6 +36,9 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         HeldReason::NoCapacity { .. } => (FailureKind::Elsewhere, "NoCapacity"),
         HeldReason::NoListing => (FailureKind::Unreachable, "NoListing"),
         HeldReason::FleetFull { .. } => (FailureKind::Quota, "FleetFull"),
+        HeldReason::OtherController { controller, instance } => {
+            return refuse(name, two_controllers(view, controller, instance));
+        }
         _ => (FailureKind::RetrySame, "LaunchDeadline"),
     };
     let last = view
@@ -104,6 +107,9 @@ fn ready_to_launch(
     if let Some(id) = unexplained_instance(view, inventory, name) {
         return Err(HeldReason::EarlierInstance(id));
     }
+    if let Some(reason) = other_controller(view, name) {
+        return Err(reason);
+    }
     let limit = view.intent.fleet.instances_max;
     if live >= limit {
         return Err(HeldReason::FleetFull { limit });
@@ -142,6 +148,42 @@ fn unexplained_instance(view: &View<'_>, inventory: &Inventory, name: &WorkerNam
     found.map(|instance| instance.id.clone())
 }
 
+/// Another controller of this fleet that has a live instance of this worker: of one worker there shall
+/// be one. Its instance is its own to end.
+pub(super) fn other_controller(view: &View<'_>, name: &WorkerName) -> Option<HeldReason> {
+    let fleet = &view.intent.fleet;
+    // What stops may still be connected.
+    let may_work = |instance: &&Instance| instance.state.is_live() || instance.state == InstanceState::Stopping;
+    view.inventory?.instances.values().filter(may_work).find_map(|instance| {
+        let controller = instance.tags.other_controller(&fleet.name, &fleet.controller, name)?.to_owned();
+        Some(HeldReason::OtherController { controller, instance: instance.id.clone() })
+    })
+}
+
+/// Whether another controller of this fleet launched an instance of this worker before ours, in the time
+/// in which neither saw the other: then ours gives way. Both compare the same tags, so that one stays.
+pub(super) fn was_forestalled(view: &View<'_>, name: &WorkerName, worker: &Worker) -> bool {
+    let (Some(HeldReason::OtherController { controller, instance }), Some(attempt)) =
+        (other_controller(view, name), &worker.attempt)
+    else {
+        return false;
+    };
+    let theirs = view.inventory.and_then(|inventory| inventory.instances.get(&instance));
+    let created = theirs.and_then(|instance| instance.tags.time(tag_keys::CREATED).or(instance.launch_time));
+    (created.unwrap_or_default(), controller.as_str()) < (attempt.created, view.intent.fleet.controller.as_str())
+}
+
+/// The answer to a request that another controller stands in the way of.
+pub(super) fn two_controllers(view: &View<'_>, controller: &str, instance: &InstanceId) -> Failure {
+    let (fleet, ours) = (&view.intent.fleet.name, &view.intent.fleet.controller);
+    let message = format!(
+        "controller {controller} runs {instance} for this worker, and this is controller {ours} of the same fleet \
+         {fleet}: stop one of the two and end the instances it leaves, or give each controller workers or a fleet \
+         of its own"
+    );
+    Failure::new(Phase::Launch, FailureKind::Owner, "OtherController", &message)
+}
+
 /// The first offering that was not refused a short time ago.
 fn open_offering(view: &View<'_>, name: &WorkerName, image: &Image) -> Result<Offering, HeldReason> {
     let policy = view.policy(name);
@@ -177,11 +219,19 @@ fn launch(
 pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32) -> Step {
     let Some(attempt) = &worker.attempt else { return Err(HeldReason::NotWanted) };
     // Only a listing that is younger than the last call tells whether that call was heard.
-    let last_call = view.watch.open_launch(name).map_or(attempt.created, |(at, _)| attempt.created.max(*at));
-    let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|(at, _)| inventory.observed_at >= *at);
+    let last_call = view.watch.open_launch(name).map_or(attempt.created, |open| attempt.created.max(open.at));
+    let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|o| inventory.observed_at >= o.at);
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete).filter(told) else {
         return Err(HeldReason::NoListing);
     };
+    if let Some(open) = view.watch.open_launch(name).filter(|open| open.refused()) {
+        // This call launched nothing; one before it may have, and its instance shows by then.
+        let until = open.at + view.policy(name).absence_grace;
+        if inventory.observed_at < until {
+            return Err(HeldReason::OpenLaunch { until, kind: open.failure.kind });
+        }
+        return record(name, Body::LaunchRefused { worker: name.clone(), failure: open.failure.clone() });
+    }
     if let Some((code, message)) = cannot_repeat(view, name, worker, attempt) {
         // If the request was heard, its instance shows by then.
         let until = last_call + view.policy(name).absence_grace;
@@ -212,7 +262,7 @@ pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Op
     if !matches!(worker.state, WorkerState::Launching { .. }) {
         return None;
     }
-    let last = view.watch.open_launch(name).map(|(_, failure)| failure);
+    let last = view.watch.open_launch(name).map(|open| &open.failure);
     let said = last.map(|failure| format!(" (last: {}: {})", failure.code, failure.message)).unwrap_or_default();
     let message = format!(
         "EC2 has not said within launch_deadline what became of the launch{said}; what it may still give is taken away"

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{DateTime, Utc};
-
 use super::{View, held_call, instance_subject};
 use crate::model::{
     Action, Cause, Departing, Held, HeldReason, Instance, InstanceId, InstanceState, Ownership, Plan, Subject,
-    WorkerName, WorkerState, tag_keys,
+    WorkerName,
 };
 
 /// Adds an action or a held reason for each instance that no action speaks for yet.
@@ -80,15 +78,16 @@ fn listed_instance(view: &View<'_>, instance: &Instance, user: Option<&WorkerNam
         return Err(HeldReason::Ended);
     }
     let ownership = instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller);
-    let worker = match ownership {
-        Ownership::Ours { worker, .. } => worker,
-        Ownership::Foreign { why } => return Err(HeldReason::Foreign { why }),
-        Ownership::Unreadable { why } => return Err(HeldReason::Unreadable { why }),
-    };
-    if let Some(name) = user {
-        return Err(HeldReason::InUse(name.clone()));
+    match (user, ownership) {
+        (Some(name), Ownership::Ours { .. }) => Err(HeldReason::InUse(name.clone())),
+        // The record of its launch says whose it is, whatever became of its tags since.
+        (Some(name), Ownership::Foreign { why } | Ownership::Unreadable { why }) => {
+            Err(HeldReason::Retagged { worker: name.clone(), why })
+        }
+        (None, Ownership::Ours { worker, .. }) => unexplained(view, instance, &worker),
+        (None, Ownership::Foreign { why }) => Err(HeldReason::Foreign { why }),
+        (None, Ownership::Unreadable { why }) => Err(HeldReason::Unreadable { why }),
     }
-    unexplained(view, instance, &worker)
 }
 
 /// Ours by its tags, and explained by nothing: looked at twice, then taken away.
@@ -111,32 +110,4 @@ fn unexplained(view: &View<'_>, instance: &Instance, worker: &WorkerName) -> Res
         Cause::Orphan
     };
     Ok(Action::Terminate { instance: instance.id.clone(), worker: None, cause })
-}
-
-/// The lease tags that are due: all instances in use whose lease is half over, with one new end.
-pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
-    let inventory = view.inventory?;
-    let mut due = Vec::new();
-    let mut until: Option<DateTime<Utc>> = None;
-    for (name, worker) in &view.fleet.workers {
-        // What is on its way out is not vouched for: should its end be refused, the lease ends it.
-        if matches!(worker.state, WorkerState::Terminating { .. }) {
-            continue;
-        }
-        let Some(instance) = worker.state.instance().and_then(|id| inventory.instances.get(id)) else {
-            continue;
-        };
-        if !instance.state.is_live() || view.in_flight.contains(&instance_subject(&instance.id)) {
-            continue;
-        }
-        let lease = view.policy(name).lease;
-        let end = view.watch.lease_of(&instance.id).max(instance.tags.time(tag_keys::LEASE));
-        if end.is_none_or(|end| end < view.now + lease / 2) {
-            due.push(instance.id.clone());
-            let end = view.now + lease;
-            until = Some(until.map_or(end, |u| u.min(end)));
-        }
-    }
-    let until = until?;
-    Some(Action::Renew { instances: due, until })
 }

@@ -84,9 +84,19 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
 
 fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
     let policy = view.policy(name);
+    if capacity::was_forestalled(view, name, worker) {
+        return terminate(name, instance, Cause::Twin);
+    }
     let until = worker.since + policy.connect_deadline;
     if view.now < until {
         return Err(HeldReason::Connecting { until });
+    }
+    if let Some(attempt) = worker.attempt.as_ref().filter(|attempt| attempt.spec.is_none()) {
+        // Adopted by its tags, after the ledger was lost: it may build, and only its master knows.
+        let spoken = (view.spoken)(name).is_some_and(|at| at > worker.since);
+        if !spoken {
+            return Err(HeldReason::MasterUnheard { until: attempt.created + policy.max_lifetime });
+        }
     }
     if worker.wanted() {
         let waited = humantime::format_duration(policy.connect_deadline.to_std().unwrap_or_default());
@@ -172,16 +182,42 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     }
     if let Some(request) = &worker.request {
         let until = request.at + configured.policy.launch_deadline;
+        if let Some(reason) = capacity::other_controller(view, name) {
+            return match &reason {
+                HeldReason::OtherController { controller, instance } if view.now >= until => {
+                    refuse(name, capacity::two_controllers(view, controller, instance))
+                }
+                _ => Err(reason),
+            };
+        }
         if view.now >= until {
             let message = format!("{instance} is stopped and could not be started within launch_deadline");
-            return refuse(name, Failure::new(Phase::Launch, FailureKind::Elsewhere, "StartDeadline", &message));
+            let refused = worker.start_refused.as_ref().map(|(_, failure)| failure.kind);
+            let kind = refused.unwrap_or(FailureKind::RetrySame);
+            return refuse(name, Failure::new(Phase::Launch, kind, "StartDeadline", &message));
         }
-        return Ok(Action::Start { worker: name.clone(), instance: instance.clone() });
+        return start(view, name, worker, instance, request.at);
     }
     if configured.policy.on_idle == OnIdle::Terminate {
         return terminate(name, instance, Cause::Lost);
     }
     Err(HeldReason::StoppedPool)
+}
+
+/// Starts the stopped instance for the request, unless a start for it was refused for good: without
+/// capacity in its zone another instance takes its place, and what no other would mend is the answer.
+fn start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, asked: DateTime<Utc>) -> Step {
+    if let Some((at, failure)) = &worker.start_refused {
+        let fresh = *at >= asked;
+        if fresh && failure.kind == FailureKind::Elsewhere {
+            return terminate(name, instance, Cause::NoCapacity);
+        }
+        let young = failure.kind.needs_a_person() && view.now < *at + view.policy(name).pause_after(1);
+        if failure.kind.is_answer() && (fresh || young) {
+            return refuse(name, failure.clone());
+        }
+    }
+    Ok(Action::Start { worker: name.clone(), instance: instance.clone() })
 }
 
 fn drain(name: &WorkerName, cause: Cause) -> Step {

@@ -6,6 +6,7 @@
 
 mod capacity;
 mod instances;
+mod lease;
 mod lifecycle;
 mod observe;
 mod report;
@@ -26,7 +27,7 @@ use crate::policy::{Intent, Lifecycle, WorkerIntent};
 pub use observe::facts;
 pub use report::{Report, WorkerReport, changes, order_of};
 pub use spec::{drifted, launch_spec};
-pub use watch::Watch;
+pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// Everything a decision about one cell may depend on.
 #[derive(Clone, Copy)]
@@ -52,6 +53,8 @@ pub struct View<'a> {
     pub not_before: &'a BTreeMap<Subject, HeldReason>,
     /// When a master last spoke for a worker; the controller's start if none has.
     pub heard: &'a dyn Fn(&WorkerName) -> DateTime<Utc>,
+    /// When a master last spoke for a worker in this life of the controller.
+    pub spoken: &'a dyn Fn(&WorkerName) -> Option<DateTime<Utc>>,
     /// How many launches may be sent now.
     pub launches_now: u32,
     /// When more may be sent.
@@ -113,7 +116,7 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     }
     instances::all(view, &mut plan);
-    plan.actions.extend(instances::renewals(view));
+    plan.actions.extend(lease::renewals(view));
     plan
 }
 

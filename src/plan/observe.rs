@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{View, held_call, instance_subject};
 use crate::model::{
-    Attempt, AttemptId, Body, Cause, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory, Ownership,
-    Phase, Worker, WorkerName, WorkerState, tag_keys,
+    Attempt, AttemptId, Body, Cause, ClientToken, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory,
+    Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::policy::OnIdle;
 
@@ -68,10 +68,10 @@ fn start_under_way(view: &View<'_>, worker: &Worker, id: &InstanceId) -> bool {
     matches!(worker.state, WorkerState::Registering { .. }) && !worker.running && awaited
 }
 
-/// A complete listing without it proves something only when it lasts.
+/// A complete listing that finds it neither by tag nor by id proves something only when it lasts.
 fn absent(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId) -> Vec<Body> {
     let grace = view.policy(name).absence_grace;
-    if missed_for(view, id, grace) { lost(name, worker, id, "it is in no listing any more") } else { Vec::new() }
+    if missed_for(view, id, grace) { lost(name, worker, id, "EC2 does not know it any more") } else { Vec::new() }
 }
 
 /// Whether two complete listings missed it, at least this far apart. Time alone proves nothing: the one
@@ -111,19 +111,34 @@ fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
 /// Instances of ours that the ledger does not bind: the outcome of a launch, or a lost record.
 fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
     let mut candidates: BTreeMap<WorkerName, Vec<(&Instance, AttemptId)>> = BTreeMap::new();
+    let open = open_launches(view);
     for instance in inventory.instances.values() {
         let known = view.fleet.departing.contains_key(&instance.id)
             || view.fleet.workers.values().any(|worker| worker.state.instance() == Some(&instance.id));
         if known || instance.state.is_ending() {
             continue;
         }
-        if let Ownership::Ours { worker, attempt } =
-            instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller)
-        {
+        let ownership = instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller);
+        if let Ownership::Ours { worker, attempt } = ownership {
             candidates.entry(worker).or_default().push((instance, attempt));
+        } else if let Some((worker, attempt)) = instance.token.as_ref().and_then(|token| open.get(token)) {
+            candidates.entry((*worker).clone()).or_default().push((instance, (*attempt).clone()));
         }
     }
     candidates.into_iter().filter_map(|(name, found)| adoption(view, inventory, &name, &found)).collect()
+}
+
+/// The launches of this cell whose outcome is open, by their tokens: an instance that carries one is
+/// the outcome, whatever became of its tags.
+fn open_launches<'a>(view: &View<'a>) -> BTreeMap<&'a ClientToken, (&'a WorkerName, &'a AttemptId)> {
+    let here = view.fleet.workers.iter().filter_map(|(name, worker)| {
+        let attempt = worker.attempt.as_ref().filter(|attempt| attempt.cell == *view.cell)?;
+        match &worker.state {
+            WorkerState::Launching { token } => Some((token, (name, &attempt.id))),
+            _ => None,
+        }
+    });
+    here.collect()
 }
 
 fn adoption(

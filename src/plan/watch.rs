@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{Cell, Failure, Fleet, InstanceId, Inventory, Ownership, WorkerName};
+use crate::model::{Cell, Failure, FailureKind, Fleet, InstanceId, Inventory, Ownership, WorkerName};
 use crate::policy::Intent;
 
 /// Since when instances are missing or unexplained, and which launches had no clear answer. Lost at a
@@ -14,7 +14,26 @@ pub struct Watch {
     missing: BTreeMap<InstanceId, DateTime<Utc>>,
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
-    open: BTreeMap<WorkerName, (DateTime<Utc>, Failure)>,
+    unrenewed: BTreeMap<InstanceId, DateTime<Utc>>,
+    open: BTreeMap<WorkerName, OpenLaunch>,
+}
+
+/// A launch whose outcome is not known, and how its last call ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenLaunch {
+    /// When the last call ended. Only a listing that is younger tells whether it was heard.
+    pub at: DateTime<Utc>,
+    /// How.
+    pub failure: Failure,
+    /// Whether a call before it may have launched, so that its refusal says nothing of that one.
+    may_run: bool,
+}
+
+impl OpenLaunch {
+    /// Whether the last call was refused for good: it is not sent again.
+    pub fn refused(&self) -> bool {
+        !self.failure.kind.leaves_outcome_open()
+    }
 }
 
 impl Watch {
@@ -34,6 +53,7 @@ impl Watch {
         }
         self.missing.retain(|id, _| known.contains(id));
         self.leases.retain(|id, _| known.contains(id));
+        self.unrenewed.retain(|id, _| known.contains(id));
         let strange: Vec<InstanceId> = inventory
             .instances
             .values()
@@ -49,23 +69,48 @@ impl Watch {
         self.unexplained.retain(|id, _| strange.contains(id));
     }
 
-    /// Remembers how the last call of a launch ended; `None` once its outcome is known.
-    pub fn launch_answered(&mut self, name: &WorkerName, open: Option<(DateTime<Utc>, Failure)>) {
-        match open {
-            Some(open) => self.open.insert(name.clone(), open),
-            None => self.open.remove(name),
-        };
+    /// A launch gave its instance.
+    pub fn launched(&mut self, name: &WorkerName) {
+        self.open.remove(name);
     }
 
-    /// When the last call of an open launch ended, and how. Only a listing that is younger tells
-    /// whether it was heard.
-    pub fn open_launch(&self, name: &WorkerName) -> Option<&(DateTime<Utc>, Failure)> {
+    /// A call of a launch was refused, or not answered; `again` if it was not the attempt's first.
+    /// Says whether the outcome of the launch is open still.
+    pub fn launch_refused(&mut self, name: &WorkerName, again: bool, at: DateTime<Utc>, failure: Failure) -> bool {
+        // Of calls that an earlier life of the controller sent nothing is known but the intent.
+        let earlier = again && self.open.get(name).is_none_or(|open| open.may_run);
+        let unknown = failure.kind.leaves_outcome_open();
+        // That its instance has ended is the outcome of an attempt, whichever call it answers.
+        let open = unknown || (earlier && failure.kind != FailureKind::AttemptOver);
+        if open {
+            // A throttle refuses a call before anything is done.
+            let may_run = earlier || (unknown && failure.kind != FailureKind::Throttled);
+            self.open.insert(name.clone(), OpenLaunch { at, failure, may_run });
+        } else {
+            self.open.remove(name);
+        }
+        open
+    }
+
+    /// How the last call of an open launch ended.
+    pub fn open_launch(&self, name: &WorkerName) -> Option<&OpenLaunch> {
         self.open.get(name)
     }
 
     /// Remembers a renewal until a listing shows it.
     pub fn renewed(&mut self, ids: &[InstanceId], until: DateTime<Utc>) {
         self.leases.extend(ids.iter().map(|id| (id.clone(), until)));
+        self.unrenewed.retain(|id, _| !ids.contains(id));
+    }
+
+    /// Remembers that EC2 would not renew these, at least not together.
+    pub fn renewal_refused(&mut self, ids: &[InstanceId], now: DateTime<Utc>) {
+        self.unrenewed.extend(ids.iter().map(|id| (id.clone(), now)));
+    }
+
+    /// When EC2 last refused to renew the lease of this one.
+    pub fn renewal_refused_at(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
+        self.unrenewed.get(id).copied()
     }
 
     /// The end of a lease that was renewed by us.
@@ -84,8 +129,10 @@ impl Watch {
     }
 }
 
-/// The instances of a cell that the ledger knows and has not seen end.
-fn known_instances(cell: &Cell, fleet: &Fleet) -> Vec<InstanceId> {
+/// The instances of a cell that the ledger knows and has not seen end: bound to a worker, or departing.
+/// Each listing looks for them by their ids too, so that a tag that a third party removed is not taken
+/// for an instance that has ended.
+pub fn known_instances(cell: &Cell, fleet: &Fleet) -> Vec<InstanceId> {
     let bound = fleet
         .workers
         .values()
@@ -93,4 +140,40 @@ fn known_instances(cell: &Cell, fleet: &Fleet) -> Vec<InstanceId> {
         .filter_map(|worker| worker.state.instance().cloned());
     let departing = fleet.departing.iter().filter(|(_, departing)| departing.cell == *cell).map(|(id, _)| id.clone());
     bound.chain(departing).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Phase;
+
+    /// Whether a launch is open after calls that ended so, and whether its last was refused for good.
+    fn after(kinds: &[FailureKind], restarted: bool) -> (bool, bool) {
+        let name: WorkerName = "w".parse().expect("a name");
+        let mut watch = Watch::default();
+        let mut open = false;
+        for (number, kind) in kinds.iter().enumerate() {
+            let failure = Failure::new(Phase::Launch, *kind, "Code", "message");
+            open = watch.launch_refused(&name, number > 0 || restarted, DateTime::UNIX_EPOCH, failure);
+        }
+        assert_eq!(open, watch.open_launch(&name).is_some());
+        (open, watch.open_launch(&name).is_some_and(OpenLaunch::refused))
+    }
+
+    #[test]
+    fn a_refusal_is_the_outcome_only_of_a_launch_whose_every_call_was_answered() {
+        use FailureKind::{AttemptOver, Elsewhere, Owner, Quota, RetrySame, Throttled, Unreachable};
+        for definitive in [Elsewhere, Quota, Owner] {
+            assert_eq!(after(&[definitive], false), (false, false));
+            assert_eq!(after(&[definitive], true), (true, true), "of an earlier life nothing is known");
+            assert_eq!(after(&[Throttled, Throttled, definitive], false), (false, false));
+            for doubtful in [Unreachable, RetrySame] {
+                assert_eq!(after(&[doubtful, definitive], false), (true, true));
+                assert_eq!(after(&[doubtful, Throttled, definitive], false), (true, true), "a doubt stays");
+                assert_eq!(after(&[doubtful, definitive, doubtful, AttemptOver], false), (false, false));
+            }
+        }
+        assert_eq!(after(&[AttemptOver], true), (false, false));
+        assert_eq!(after(&[Throttled], true), (true, false));
+    }
 }

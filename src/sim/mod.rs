@@ -1,10 +1,40 @@
-//! Floor 4: a model of EC2, in virtual time, with faults on demand.
+//! Floor 4: a model of EC2 at the level of its API, in virtual time, with faults.
 //!
-//! [`World`] is one account's truth; [`SimCloud`] is a door to it for one cell. Same calls at the
-//! same times give the same answers: nothing here is random.
+//! [`World`] holds all accounts; [`Site`] is one account in one region. Everything random comes from
+//! one seed: the same calls at the same times give the same answers, and the same trace. [`SimCloud`]
+//! is the in-process door, through which the real controller acts.
 
-mod cloud;
+mod bill;
+mod bucket;
+mod door;
+mod error;
+mod image;
+mod instance;
+mod latency;
+mod launch;
+mod mishap;
+mod network;
+pub mod run;
+mod site;
+mod states;
+mod tags;
+mod trace;
+mod types;
+mod volume;
+mod weather;
 mod world;
 
-pub use cloud::SimCloud;
-pub use world::{ApiCall, Fault, SimInstance, World};
+pub use bill::{Bill, Line};
+pub use door::{Endless, Life, SimCloud, Step, launch_request};
+pub use error::ApiError;
+pub use image::{Image, ImageState, Platform};
+pub use instance::{Disk, Facts, Instance, MetadataOptions, Reason, RunInstances, SpotOptions, TagTarget, Tags};
+pub use latency::Latency;
+pub use network::{Group, Network, Subnet};
+pub use site::{By, Effect, Site};
+pub use states::StateChange;
+pub use trace::{Event, Trace};
+pub use types::{INSTANCE_TYPES, InstanceType, instance_type};
+pub use volume::{Attachment, Volume};
+pub use weather::{Fault, Unit, UnknownName, Weather};
+pub use world::{Mishap, Request, Served, SiteId, Watcher, World};

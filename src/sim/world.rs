@@ -1,270 +1,321 @@
-//! The truth of a simulated account: instances, tokens, and the faults that wait to happen.
+//! All simulated accounts, and what every call to them goes through: faults, credentials, buckets, the trace.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::cloud::CloudError;
-use crate::model::{
-    ClientToken, FailureKind, Instance, InstanceId, InstanceState, Inventory, LaunchSpec, Place, ShutdownBehavior,
-    tag_keys,
-};
+use super::error::ApiError;
+use super::latency::Latency;
+use super::site::{Effect, Site};
+use super::trace::Trace;
+use super::weather::{Fault, Weather};
 
-/// From the launch to `running`.
-const PENDING: TimeDelta = TimeDelta::seconds(4);
-/// From the call to `terminated` or `stopped`.
-const ENDING: TimeDelta = TimeDelta::seconds(6);
-/// How long a terminated instance is shown.
-const SHOWN_AFTER: TimeDelta = TimeDelta::minutes(60);
-
-/// The calls that a fault may meet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the names are the calls")]
-pub enum ApiCall {
-    Account,
-    Inventory,
-    Launch,
-    Terminate,
-    Stop,
-    Start,
-    Renew,
+/// An account in a region.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SiteId {
+    /// The account's number.
+    pub account: String,
+    /// The region.
+    pub region: String,
 }
 
-/// What may happen to the next call of a kind.
+/// What may be made to happen to the next calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// Refused with this kind and code; nothing was done.
-    Refuse(FailureKind, &'static str),
+pub enum Mishap {
+    /// Refused; nothing was done.
+    Refuse(ApiError),
     /// Done, and the answer is lost.
     LoseReply,
+    /// Not done, and the connection ends without an answer.
+    LoseRequest,
     /// Not done, and never answered.
     Hang,
 }
 
-/// An instance of the simulated account.
+/// A mishap that waits for a call.
+#[derive(Debug, Clone)]
+struct Waiting {
+    action: Option<String>,
+    place: Option<SiteId>,
+    mishap: Mishap,
+}
+
+/// A call, as far as buckets and faults are concerned.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// Whose account, and where.
+    pub place: &'a SiteId,
+    /// EC2's name of it.
+    pub action: &'static str,
+    /// Whether it names ids, filters or a page size, which gives reads a larger bucket.
+    pub paged: bool,
+    /// How many instances it starts or ends.
+    pub resources: u32,
+    /// Whom it concerns, for the trace.
+    pub subject: &'a str,
+}
+
+/// What becomes of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SimInstance {
-    /// Its id.
-    pub id: InstanceId,
-    /// What it was launched with.
-    pub spec: LaunchSpec,
-    /// The token it was launched with.
-    pub token: ClientToken,
-    /// When it was last launched or started.
-    pub started: DateTime<Utc>,
-    /// Since when it is on its way to stopped.
-    pub stopping: Option<DateTime<Utc>>,
-    /// Since when it is on its way out, and why.
-    pub ending: Option<(DateTime<Utc>, String)>,
-    /// Whether the listing hides it: eventual consistency, or a third party's tag edit.
-    pub hidden: bool,
+pub enum Served<T> {
+    /// The answer, which arrives after this time.
+    Answer(Result<T, ApiError>, TimeDelta),
+    /// Done or not, the connection ends without an answer after this time.
+    Lost(TimeDelta),
+    /// Nothing ever comes.
+    Never,
 }
 
-/// One account in one region.
-#[derive(Debug, Clone, Default)]
+/// Told of everything that happens to instances, at the moment it happens.
+pub trait Watcher: Send {
+    /// Something happened. `site` is as it is right after.
+    fn saw(&mut self, now: DateTime<Utc>, site: &Site, effect: &Effect);
+
+    /// A call was answered; what it did has been told before.
+    fn answered(&mut self, now: DateTime<Utc>, request: &Request<'_>, error: Option<&ApiError>) {
+        let _ = (now, request, error);
+    }
+}
+
+/// All simulated accounts.
 pub struct World {
-    instances: BTreeMap<InstanceId, SimInstance>,
-    tokens: BTreeMap<ClientToken, InstanceId>,
-    faults: BTreeMap<ApiCall, VecDeque<Fault>>,
-    calls: Vec<(DateTime<Utc>, ApiCall)>,
-    account: String,
-    /// Whether `ClientToken` is honoured; moto and LocalStack do not.
-    pub ignores_tokens: bool,
+    seed: u64,
+    weather: Arc<Weather>,
+    sites: BTreeMap<SiteId, Site>,
+    names: BTreeMap<SiteId, Arc<str>>,
+    waiting: VecDeque<Waiting>,
+    calls: BTreeMap<(SiteId, &'static str), u64>,
+    watcher: Option<Box<dyn Watcher>>,
+    steady: bool,
+    lenient: bool,
+    /// How often the weather struck a call.
+    pub struck: u64,
+    /// What happened.
+    pub trace: Trace,
 }
 
-impl SimInstance {
-    /// Its state at a time.
-    pub fn state(&self, now: DateTime<Utc>) -> InstanceState {
-        if let Some((since, _)) = &self.ending {
-            return if now < *since + ENDING { InstanceState::ShuttingDown } else { InstanceState::Terminated };
-        }
-        if let Some(since) = self.stopping {
-            return if now < since + ENDING { InstanceState::Stopping } else { InstanceState::Stopped };
-        }
-        if now < self.started + PENDING { InstanceState::Pending } else { InstanceState::Running }
+impl SiteId {
+    /// An account in a region.
+    pub fn new(account: &str, region: &str) -> Self {
+        Self { account: account.to_owned(), region: region.to_owned() }
     }
+}
 
-    fn shown(&self, now: DateTime<Utc>) -> bool {
-        !self.hidden && self.ending.as_ref().is_none_or(|(since, _)| now < *since + SHOWN_AFTER)
-    }
-
-    fn seen(&self, now: DateTime<Utc>) -> Instance {
-        Instance {
-            id: self.id.clone(),
-            state: self.state(now),
-            ami: Some(self.spec.ami.clone()),
-            instance_type: self.spec.offering.instance_type.clone(),
-            zone: match &self.spec.offering.place {
-                Place::Zone(zone) => Some(zone.clone()),
-                Place::Anywhere | Place::Subnet(_) => format!("{}a", self.spec.region).parse().ok(),
-            },
-            launch_time: Some(self.started),
-            token: Some(self.token.clone()),
-            addresses: vec!["10.0.0.1".to_owned()],
-            state_reason: self.ending.as_ref().map(|(_, reason)| reason.clone()),
-            tags: self.spec.tags.clone(),
-        }
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("seed", &self.seed).field("weather", &self.weather.name()).finish_non_exhaustive()
     }
 }
 
 impl World {
-    /// An empty account.
-    pub fn new(account: &str) -> Self {
-        Self { account: account.to_owned(), ..Self::default() }
-    }
-
-    /// Lets something happen to the next call of this kind; several wait in line.
-    pub fn inject(&mut self, call: ApiCall, fault: Fault) {
-        self.faults.entry(call).or_default().push_back(fault);
-    }
-
-    /// Every call so far, faulty ones included.
-    pub fn calls(&self, of: ApiCall) -> usize {
-        self.calls.iter().filter(|(_, call)| *call == of).count()
-    }
-
-    /// Every instance that ever was.
-    pub fn all(&self) -> impl Iterator<Item = &SimInstance> {
-        self.instances.values()
-    }
-
-    /// The instances that cost something now.
-    pub fn costing(&self, now: DateTime<Utc>) -> Vec<&SimInstance> {
-        let over = |i: &&SimInstance| matches!(i.state(now), InstanceState::ShuttingDown | InstanceState::Terminated);
-        self.instances.values().filter(|instance| !over(instance)).collect()
-    }
-
-    /// A third party, EC2 itself or the guest ends an instance.
-    pub fn end_from_outside(&mut self, id: &InstanceId, now: DateTime<Utc>, reason: &str) {
-        if let Some(instance) = self.instances.get_mut(id) {
-            instance.ending.get_or_insert_with(|| (now, reason.to_owned()));
+    /// A world in which times vary and images, types and groups must exist.
+    pub fn new(seed: u64, weather: Weather) -> Self {
+        Self {
+            seed,
+            weather: Arc::new(weather),
+            sites: BTreeMap::new(),
+            names: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            calls: BTreeMap::new(),
+            watcher: None,
+            steady: false,
+            lenient: false,
+            struck: 0,
+            trace: Trace::default(),
         }
     }
 
-    /// The guest powers itself off.
-    pub fn power_off(&mut self, id: &InstanceId, now: DateTime<Utc>) {
-        let Some(instance) = self.instances.get_mut(id) else { return };
-        match instance.spec.shutdown {
-            ShutdownBehavior::Terminate => {
-                instance.ending.get_or_insert_with(|| (now, "Client.InstanceInitiatedShutdown".to_owned()));
+    /// A calm world in which everything takes the same time each time, and any image, type and group exists.
+    pub fn steady() -> Self {
+        Self { steady: true, lenient: true, ..Self::new(0, Weather::calm()) }
+    }
+
+    /// Any image, type, subnet and group is taken to exist.
+    #[must_use]
+    pub fn lenient(mut self) -> Self {
+        self.lenient = true;
+        self
+    }
+
+    /// Somebody is told of everything from now on.
+    pub fn watch(&mut self, watcher: Box<dyn Watcher>) {
+        self.watcher = Some(watcher);
+    }
+
+    /// The seed that everything random comes from.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// What may go wrong.
+    pub fn weather(&self) -> &Weather {
+        &self.weather
+    }
+
+    /// Changes how often a fault happens, from now on.
+    pub fn set_rate(&mut self, fault: Fault, rate: f64) {
+        let mut weather = (*self.weather).clone();
+        weather.set(fault, rate);
+        self.weather = Arc::new(weather);
+        for site in self.sites.values_mut() {
+            site.weather = Arc::clone(&self.weather);
+        }
+    }
+
+    /// Another weather for one account in one region, whatever the others have.
+    pub fn set_weather_at(&mut self, place: &SiteId, weather: Weather) {
+        self.site(place).weather = Arc::new(weather);
+    }
+
+    /// An account in a region; it is made on first use.
+    pub fn site(&mut self, place: &SiteId) -> &mut Site {
+        let (seed, weather, steady, lenient) = (self.seed, &self.weather, self.steady, self.lenient);
+        self.sites.entry(place.clone()).or_insert_with(|| {
+            let mut site = Site::new(&place.account, &place.region, seed, Arc::clone(weather));
+            (site.steady, site.lenient) = (steady, lenient);
+            site
+        })
+    }
+
+    /// Every account and region that was used.
+    pub fn sites(&self) -> impl Iterator<Item = (&SiteId, &Site)> {
+        self.sites.iter()
+    }
+
+    /// Nothing is left of anything, as after an emulator's reset; the weather stays.
+    pub fn reset(&mut self) {
+        self.sites.clear();
+        self.waiting.clear();
+        self.calls.clear();
+        self.trace = Trace::default();
+    }
+
+    /// When something happens next by itself.
+    pub fn next_due(&self) -> Option<DateTime<Utc>> {
+        self.sites.values().filter_map(Site::next_due).min()
+    }
+
+    /// Everything that is due up to now happens.
+    pub fn advance(&mut self, now: DateTime<Utc>) {
+        let due: Vec<SiteId> = self
+            .sites
+            .iter()
+            .filter(|(_, site)| site.next_due().is_some_and(|at| at <= now))
+            .map(|(place, _)| place.clone())
+            .collect();
+        for place in due {
+            if let Some(site) = self.sites.get_mut(&place) {
+                site.advance(now);
             }
-            ShutdownBehavior::Stop => {
-                instance.stopping.get_or_insert(now);
-            }
+            self.tell(&place, now);
         }
     }
 
-    /// Changes an instance in a way that EC2 could.
-    pub fn change(&mut self, id: &InstanceId, change: impl FnOnce(&mut SimInstance)) {
-        if let Some(instance) = self.instances.get_mut(id) {
-            change(instance);
-        }
+    /// Does something to an account from outside the API: a guest, a third party, EC2 itself.
+    pub fn touch<T>(&mut self, place: &SiteId, now: DateTime<Utc>, act: impl FnOnce(&mut Site) -> T) -> T {
+        let site = self.site(place);
+        site.advance(now);
+        let result = act(site);
+        self.tell(place, now);
+        result
     }
 
-    pub(super) fn account(&self) -> String {
-        self.account.clone()
+    /// The next call of this action (any, if none is named) at this place meets this.
+    pub fn inject(&mut self, action: Option<&str>, place: Option<&SiteId>, mishap: Mishap, times: usize) {
+        let waiting = Waiting { action: action.map(ToOwned::to_owned), place: place.cloned(), mishap };
+        self.waiting.extend(std::iter::repeat_n(waiting, times));
     }
 
-    /// Counts a call and takes the fault that waits for it.
-    pub(super) fn meet(&mut self, call: ApiCall, now: DateTime<Utc>) -> Option<Fault> {
-        self.calls.push((now, call));
-        self.faults.get_mut(&call).and_then(VecDeque::pop_front)
+    /// Mishaps that still wait are taken back.
+    pub fn clear_injected(&mut self) {
+        self.waiting.clear();
     }
 
-    pub(super) fn list(&self, now: DateTime<Utc>, observed_at: DateTime<Utc>) -> Inventory {
-        let shown = self.instances.values().filter(|instance| instance.shown(now));
-        let instances = shown.map(|instance| (instance.id.clone(), instance.seen(now))).collect();
-        Inventory { observed_at, complete: true, instances }
+    /// How often an action was called at a place, refused calls included.
+    pub fn calls(&self, place: &SiteId, action: &str) -> u64 {
+        self.calls.iter().filter(|((at, name), _)| at == place && *name == action).map(|(_, count)| count).sum()
     }
 
-    /// Launches, or gives what the token already gave.
-    pub fn launch(
+    /// How long a call is on its way to EC2.
+    pub fn way_there(&mut self, place: &SiteId) -> TimeDelta {
+        self.site(place).draw(Latency::Request)
+    }
+
+    /// A call arrives: what the weather and the account allow is done, and the answer sent on its way.
+    pub fn serve<T>(
         &mut self,
-        spec: &LaunchSpec,
-        token: &ClientToken,
+        request: &Request<'_>,
         now: DateTime<Utc>,
-    ) -> Result<InstanceId, CloudError> {
-        if let Some(known) = self.tokens.get(token).filter(|_| !self.ignores_tokens) {
-            let instance = &self.instances[known];
-            if instance.spec != *spec {
-                return Err(refused(FailureKind::Bug, "IdempotentParameterMismatch"));
-            }
-            if instance.ending.is_some() {
-                return Err(refused(FailureKind::AttemptOver, "IdempotentInstanceTerminated"));
-            }
-            return Ok(known.clone());
+        effect: impl FnOnce(&mut Site, DateTime<Utc>) -> Result<T, ApiError>,
+    ) -> Served<T> {
+        *self.calls.entry((request.place.clone(), request.action)).or_default() += 1;
+        let mishap = self.waiting_for(request);
+        let site = self.site(request.place);
+        site.advance(now);
+        let struck = mishap.is_none();
+        let mishap = mishap.or_else(|| site.mishap(request.action, now));
+        let struck = struck && mishap.is_some();
+        let mut back = site.draw(Latency::Reply);
+        if site.chance(Fault::SlowReply) {
+            back = back * site.random.i32(10..40);
         }
-        let id = self.next_id(spec)?;
-        let instance = SimInstance {
-            id: id.clone(),
-            spec: spec.clone(),
-            token: token.clone(),
-            started: now,
-            stopping: None,
-            ending: None,
-            hidden: false,
+        let act = |site: &mut Site| {
+            site.take(request.action, request.paged, request.resources, now)?;
+            effect(site, now)
         };
-        self.instances.insert(id.clone(), instance);
-        self.tokens.insert(token.clone(), id.clone());
-        Ok(id)
-    }
-
-    /// Ids differ between accounts and regions, as EC2's do.
-    fn next_id(&self, spec: &LaunchSpec) -> Result<InstanceId, CloudError> {
-        let place = ClientToken::derive(&[&self.account, spec.region.as_str()]);
-        let place = place.as_str().rsplit('-').next().unwrap_or_default();
-        let text = format!("i-{}{:07x}", &place[..10.min(place.len())], self.instances.len() + 1);
-        text.parse().map_err(|_| refused(FailureKind::Bug, "NoId"))
-    }
-
-    fn existing(&mut self, id: &InstanceId, now: DateTime<Utc>) -> Result<&mut SimInstance, CloudError> {
-        let found = self.instances.get_mut(id).filter(|instance| instance.shown(now));
-        found.ok_or_else(|| refused(FailureKind::NotFound, "InvalidInstanceID.NotFound"))
-    }
-
-    pub(super) fn terminate(&mut self, id: &InstanceId, now: DateTime<Utc>) -> Result<(), CloudError> {
-        let instance = self.existing(id, now)?;
-        instance.ending.get_or_insert_with(|| (now, "Client.UserInitiatedShutdown".to_owned()));
-        Ok(())
-    }
-
-    pub(super) fn stop(&mut self, id: &InstanceId, now: DateTime<Utc>) -> Result<(), CloudError> {
-        let instance = self.existing(id, now)?;
-        match instance.state(now) {
-            InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped => {
-                instance.stopping.get_or_insert(now);
-                Ok(())
+        let served = match mishap {
+            Some(Mishap::Refuse(error)) => Served::Answer(Err(error), back),
+            Some(Mishap::Hang) => Served::Never,
+            Some(Mishap::LoseRequest) => Served::Lost(back),
+            Some(Mishap::LoseReply) => {
+                let _ = act(site);
+                Served::Lost(back)
             }
-            _ => Err(refused(FailureKind::RetrySame, "IncorrectInstanceState")),
+            None => Served::Answer(act(site), back),
+        };
+        self.struck += u64::from(struck);
+        let outcome = match &served {
+            Served::Answer(Ok(_), _) => "ok",
+            Served::Answer(Err(error), _) => &error.code,
+            Served::Lost(_) => "answer lost",
+            Served::Never => "hangs",
+        };
+        self.note(now, request.place, request.action, request.subject, outcome);
+        self.tell(request.place, now);
+        if let (Served::Answer(result, _), Some(watcher)) = (&served, self.watcher.as_mut()) {
+            watcher.answered(now, request, result.as_ref().err());
         }
+        served
     }
 
-    pub(super) fn start(&mut self, id: &InstanceId, now: DateTime<Utc>) -> Result<(), CloudError> {
-        let instance = self.existing(id, now)?;
-        match instance.state(now) {
-            InstanceState::Stopped => {
-                instance.stopping = None;
-                instance.started = now;
-                Ok(())
+    /// Adds to the trace.
+    pub fn note(&mut self, now: DateTime<Utc>, place: &SiteId, what: &'static str, subject: &str, outcome: &str) {
+        let name =
+            self.names.entry(place.clone()).or_insert_with(|| format!("{} {}", place.account, place.region).into());
+        self.trace.add(now, name, what, subject, outcome);
+    }
+
+    fn waiting_for(&mut self, request: &Request<'_>) -> Option<Mishap> {
+        let fits = |waiting: &Waiting| {
+            waiting.action.as_ref().is_none_or(|action| action == request.action)
+                && waiting.place.as_ref().is_none_or(|place| place == request.place)
+        };
+        let at = self.waiting.iter().position(fits)?;
+        self.waiting.remove(at).map(|waiting| waiting.mishap)
+    }
+
+    /// What happened goes into the trace, and to whoever watches.
+    fn tell(&mut self, place: &SiteId, now: DateTime<Utc>) {
+        let Some(site) = self.sites.get_mut(place).filter(|site| !site.effects.is_empty()) else { return };
+        let effects = std::mem::take(&mut site.effects);
+        for (at, effect) in effects {
+            if let (Some(watcher), Some(site)) = (self.watcher.as_mut(), self.sites.get(place)) {
+                watcher.saw(at, site, &effect);
             }
-            InstanceState::Running | InstanceState::Pending => Ok(()),
-            _ => Err(refused(FailureKind::RetrySame, "IncorrectInstanceState")),
+            let (what, id, by) = effect.words();
+            self.note(at, place, what, id.as_str(), by);
         }
+        debug_assert!(self.sites.get(place).is_none_or(|site| site.next_due().is_none_or(|due| due > now)));
     }
-
-    pub(super) fn renew(
-        &mut self,
-        ids: &[InstanceId],
-        until: DateTime<Utc>,
-        now: DateTime<Utc>,
-    ) -> Result<(), CloudError> {
-        for id in ids {
-            self.existing(id, now)?.spec.tags.set_time(tag_keys::LEASE, until);
-        }
-        Ok(())
-    }
-}
-
-pub(super) fn refused(kind: FailureKind, code: &str) -> CloudError {
-    CloudError { kind, code: code.to_owned(), message: format!("the simulated EC2 says {code}") }
 }

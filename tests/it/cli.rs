@@ -11,7 +11,7 @@ use latent::control::Clock;
 use latent::ledger::{Ledger as _, MemoryLedger};
 use latent::model::{Actor, Attempt, Body, Cell, Entry, Failure, FailureKind, InstanceId, LaunchSpec, Phase};
 use latent::plan::launch_spec;
-use latent::sim::World;
+use latent::sim::{SiteId, World, launch_request};
 
 use crate::harness::{morning, worker};
 use crate::link::{Served, serve};
@@ -54,7 +54,7 @@ impl Past {
                 setup.image_of(&image, "alice", "us-west-2", "ami-1234beef", "\"m7i.large\"", "").worker(name, &image)
             },
         );
-        let world = World::new("111111111111");
+        let world = World::steady();
         Self { setup, ledger: MemoryLedger::default(), world, entries: Vec::new() }
     }
 
@@ -67,7 +67,9 @@ impl Past {
     /// A request, and a launch that EC2 answered.
     fn launched(&mut self, name: &str) -> InstanceId {
         let spec = self.intended(name);
-        let id = self.world.launch(&spec, &spec.token(), morning()).expect("launches");
+        let site = self.world.site(&SiteId::new("111111111111", "us-west-2"));
+        let launched = site.run_instances(&launch_request(&spec, None), Some(spec.token().as_str()), morning());
+        let id = launched.expect("launches")[0].clone();
         self.note(1, Body::Launched { worker: worker(name), instance: id.clone() });
         id
     }

@@ -1,33 +1,41 @@
-//! The real SDK against moto, an emulated EC2 from PyPI. Where moto departs from EC2 the test's name
-//! says so. `make test-rust` provides the Python that moto runs on.
+//! The real SDK against whoever plays EC2 over HTTP: moto from PyPI (`make test-rust`), LocalStack
+//! (`make localstack`), and the wire door of the simulation. What each does otherwise than EC2 stands in
+//! `conformance/departures.rs`.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
+use aws_sdk_ec2::types::{Filter, Tag};
+use futures_util::future::LocalBoxFuture;
 use latent::cloud::Cloud;
 use latent::control::Clock;
 use latent::ec2::Ec2;
-use latent::model::{Cell, FailureKind, Place};
-use latent::policy::{Intent, Secret, Sources};
+use latent::model::{Cell, FailureKind, InstanceId, TagSet};
+use latent::policy::{Intent, Sources};
 
-use crate::conformance::{self, FLEET, launched, seen, spec};
+use crate::conformance::{FLEET, Ground, Probe, Resource, conforms, say};
 
-const ACCOUNT: &str = "123456789012";
+const REGION: &str = "us-west-2";
+/// Instances per page: the least that EC2 allows.
+const PAGE: i32 = 5;
 
 /// moto's server; it ends with this value.
-struct Emulator {
+struct Moto {
     server: Child,
     _folder: tempfile::TempDir,
     endpoint: String,
 }
 
-impl Emulator {
+fn python() -> String {
+    std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`")
+}
+
+impl Moto {
     fn start() -> Self {
-        let python = std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`");
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/moto_server.py");
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Command::new(python)
+        let mut server = Command::new(python())
             .args([script, "--until-eof", "--log"])
             .arg(folder.path().join("moto.log"))
             .stdin(Stdio::piped())
@@ -39,123 +47,114 @@ impl Emulator {
         BufReader::new(out).read_line(&mut endpoint).expect("moto says its address");
         Self { server, _folder: folder, endpoint: endpoint.trim().to_owned() }
     }
-
-    /// An AMI that moto knows from birth.
-    fn ami(&self) -> String {
-        let python = std::env::var("LATENT_TEST_PYTHON").expect("checked by start");
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/seed.py");
-        let args = [script, "--endpoint", &self.endpoint, "--region", "us-west-2", "--ami", "worker"];
-        let made = Command::new(python).args(args).output().expect("seeds");
-        let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
-        made["amis"]["worker"].as_str().expect("an AMI").to_owned()
-    }
-
-    fn cloud(&self) -> (Ec2, Clock) {
-        (cloud_at(&self.endpoint, "{ environment = true }"), Clock::system())
-    }
 }
 
-impl Drop for Emulator {
+impl Drop for Moto {
     fn drop(&mut self) {
         drop(self.server.stdin.take());
         let _ = self.server.wait();
     }
 }
 
+/// The account at this endpoint, with an AMI in it.
+async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
+    Ground {
+        cloud: cloud_at(endpoint, "{ environment = true }").with_page(PAGE),
+        clock: Clock::system(),
+        account,
+        ami: seeded(endpoint),
+        more_than_a_page: 12,
+        probe: Box::new(Api::at(endpoint).await),
+    }
+}
+
+/// An AMI of the account.
+fn seeded(endpoint: &str) -> String {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/seed.py");
+    let args = [script, "--endpoint", endpoint, "--region", REGION, "--ami", "worker"];
+    let made = Command::new(python()).args(args).output().expect("seeds");
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
+    made["amis"]["worker"].as_str().expect("an AMI").to_owned()
+}
+
+/// The API itself, for what `Cloud` does not show.
+struct Api {
+    ec2: aws_sdk_ec2::Client,
+}
+
+impl Api {
+    async fn at(endpoint: &str) -> Self {
+        let region = aws_config::Region::new(REGION);
+        let latest = aws_config::BehaviorVersion::latest();
+        let config = aws_config::defaults(latest).endpoint_url(endpoint).region(region).load().await;
+        Self { ec2: aws_sdk_ec2::Client::new(&config) }
+    }
+
+    async fn tags_of(&self, resource: Resource, of: &InstanceId) -> Result<Vec<TagSet>, String> {
+        let attached = |name: &str| Filter::builder().name(name).values(of.as_str()).build();
+        let read = |tags: &[Tag]| -> TagSet {
+            let pair =
+                |tag: &Tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned());
+            tags.iter().map(pair).collect()
+        };
+        match resource {
+            Resource::VolumesOf => {
+                let call = self.ec2.describe_volumes().filters(attached("attachment.instance-id"));
+                let found = call.send().await.map_err(|error| error.to_string())?;
+                Ok(found.volumes().iter().map(|volume| read(volume.tags())).collect())
+            }
+            Resource::InterfacesOf => {
+                let call = self.ec2.describe_network_interfaces().filters(attached("attachment.instance-id"));
+                let found = call.send().await.map_err(|error| error.to_string())?;
+                Ok(found.network_interfaces().iter().map(|interface| read(interface.tag_set())).collect())
+            }
+        }
+    }
+}
+
+impl Probe for Api {
+    fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
+        Box::pin(self.tags_of(resource, of))
+    }
+}
+
 fn cloud_at(endpoint: &str, credentials: &str) -> Ec2 {
     let main = format!(
         "[fleet]\nname = \"{FLEET}\"\ncontroller = \"tests\"\n\
-         [owner.o]\naccount = \"{ACCOUNT}\"\ncredentials = {credentials}\nendpoint = \"{endpoint}\"\n"
+         [owner.o]\naccount = \"123456789012\"\ncredentials = {credentials}\nendpoint = \"{endpoint}\"\n"
     );
     let sources = Sources { main: ("latent.toml".to_owned(), main), ..Sources::default() };
     let intent = Intent::parse(&sources).expect("a configuration");
-    let cell = Cell { owner: "o".parse().expect("a name"), region: "us-west-2".parse().expect("a region") };
+    let cell = Cell { owner: "o".parse().expect("a name"), region: REGION.parse().expect("a region") };
     Ec2::new(&cell, &intent)
 }
 
 #[tokio::test]
 #[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_tells_the_account() {
-    let emulator = Emulator::start();
-    assert_eq!(emulator.cloud().0.account().await.expect("answers"), ACCOUNT);
+async fn moto_does_as_ec2_does_or_departs_as_the_table_says() {
+    let moto = Moto::start();
+    conforms("moto", &ground(&moto.endpoint, "123456789012").await).await;
 }
 
-#[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_carries_tags_and_token_from_birth() {
-    let emulator = Emulator::start();
-    let (cloud, clock) = emulator.cloud();
-    conformance::a_launch_carries_its_tags_and_token_from_birth(&cloud, &clock, &emulator.ami()).await;
-}
-
-#[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_stops_starts_and_ends_an_instance() {
-    let emulator = Emulator::start();
-    let (cloud, clock) = emulator.cloud();
-    conformance::an_instance_stops_starts_and_ends(&cloud, &clock, &emulator.ami()).await;
-}
-
-#[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_renews_leases() {
-    let emulator = Emulator::start();
-    let (cloud, clock) = emulator.cloud();
-    conformance::a_renewal_sets_the_lease_of_all(&cloud, &clock, &emulator.ami()).await;
-}
-
-#[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_does_not_find_what_never_was() {
-    let emulator = Emulator::start();
-    conformance::an_unknown_instance_is_not_found(&emulator.cloud().0).await;
-}
-
-#[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_departs_from_ec2_a_repeated_token_gives_a_second_instance() {
-    let emulator = Emulator::start();
-    let (cloud, clock) = emulator.cloud();
-    let spec = spec(&emulator.ami(), "token-1", clock.now());
-    let (first, second) = (launched(&cloud, &spec).await, launched(&cloud, &spec).await);
-    assert_ne!(first, second, "moto has learnt tokens: test it like EC2 from now on");
-}
-
-#[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_refuses_what_the_owner_must_mend() {
-    let emulator = Emulator::start();
-    let (cloud, clock) = emulator.cloud();
-    let ami = emulator.ami();
-    let no_ami = spec("ami-00000000", "bad-1", clock.now());
-    let mut no_type = spec(&ami, "bad-2", clock.now());
-    no_type.offering.instance_type = "z9.enormous".to_owned();
-    let mut no_subnet = spec(&ami, "bad-3", clock.now());
-    no_subnet.offering.place = Place::Subnet("subnet-00000000".to_owned());
-    let mut no_key = spec(&ami, "bad-4", clock.now());
-    no_key.key_pair = Some("nobody".to_owned());
-    for bad in [no_ami, no_type, no_subnet, no_key] {
-        let error = cloud.launch(&bad, None, &bad.token()).await.expect_err("refused");
-        assert_eq!(error.kind, FailureKind::Owner, "{error}");
+/// Runs the checks on a server that somebody else started, if its endpoint is given.
+async fn conforms_at(variable: &str, who: &str, account: &'static str) {
+    match std::env::var(variable).ok().filter(|endpoint| !endpoint.is_empty()) {
+        Some(endpoint) => conforms(who, &ground(&endpoint, account).await).await,
+        None => say(&format!("{who}: not run: no endpoint in {variable}")),
     }
-    let listing = cloud.inventory(clock.now()).await.expect("lists");
-    assert!(listing.instances.is_empty(), "nothing was launched");
 }
 
 #[tokio::test]
-#[ignore = "needs the emulated EC2 of `make test-rust`"]
-async fn moto_takes_user_data_and_lists_only_this_fleet() {
-    let emulator = Emulator::start();
-    let (cloud, clock) = emulator.cloud();
-    let ami = emulator.ami();
-    let ours = spec(&ami, "fleet-1", clock.now());
-    let text = Secret::new("#!/bin/sh\necho hello\n".to_owned());
-    let id = cloud.launch(&ours, Some(&text), &ours.token()).await.expect("launches");
-    let mut theirs = spec(&ami, "fleet-2", clock.now());
-    theirs.tags.set("latent:fleet", "another");
-    let other = launched(&cloud, &theirs).await;
-    assert!(seen(&cloud, &clock, &id).await.is_some());
-    assert!(seen(&cloud, &clock, &other).await.is_none());
+#[ignore = "needs the LocalStack of `make localstack`"]
+async fn localstack_does_as_ec2_does_or_departs_as_the_table_says() {
+    conforms_at("LATENT_TEST_LOCALSTACK", "LocalStack", "000000000000").await;
+}
+
+/// The one place where the wire door's endpoint is given.
+#[tokio::test]
+#[ignore = "needs the endpoint of `latent sim serve` in LATENT_TEST_WIRE"]
+async fn the_wire_door_does_as_ec2_does() {
+    conforms_at("LATENT_TEST_WIRE", "wire door", "123456789012").await;
 }
 
 #[tokio::test]
@@ -163,7 +162,7 @@ async fn moto_takes_user_data_and_lists_only_this_fleet() {
 async fn nobody_at_the_endpoint_is_unreachable() {
     let port = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("a port").port();
     let cloud = cloud_at(&format!("http://127.0.0.1:{port}"), "{ environment = true }");
-    let error = cloud.inventory(Clock::system().now()).await.expect_err("nobody there");
+    let error = cloud.inventory(Clock::system().now(), &[]).await.expect_err("nobody there");
     assert_eq!(error.kind, FailureKind::Unreachable, "{error}");
 }
 
@@ -181,7 +180,7 @@ async fn an_answer_that_is_not_ec2s_is_unreachable_and_says_so() {
         }
     });
     let cloud = cloud_at(&endpoint, "{ environment = true }");
-    let error = cloud.inventory(Clock::system().now()).await.expect_err("not EC2");
+    let error = cloud.inventory(Clock::system().now(), &[]).await.expect_err("not EC2");
     assert_eq!((error.kind, error.code.as_str()), (FailureKind::Unreachable, "NotAnEc2Answer"), "{error}");
 }
 

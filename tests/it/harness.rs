@@ -12,8 +12,9 @@ use latent::model::{
 };
 use latent::plan::{Report, WorkerReport};
 use latent::policy::Intent;
-use latent::sim::{ApiCall, Fault, SimCloud, World};
+use latent::sim::{SimCloud, Site, SiteId, TagTarget, World, launch_request};
 
+use crate::account::{ApiCall, Fault};
 use crate::loud::Loud;
 use crate::setup::Setup;
 
@@ -96,15 +97,15 @@ pub(crate) struct Master {
     spoke: DateTime<Utc>,
 }
 
-type Worlds = Arc<Mutex<BTreeMap<Cell, Arc<Mutex<World>>>>>;
-
 /// Everything of one scenario.
 pub(crate) struct Lab {
     pub(crate) clock: Clock,
     pub(crate) ledger: TestLedger,
     pub(crate) setup: Setup,
     pub(crate) master: Master,
-    worlds: Worlds,
+    world: Arc<Mutex<World>>,
+    /// EC2's clock; the controller's may be set to another time.
+    real: Clock,
     controller: Option<Controller<TestLedger>>,
     requests: u32,
     log: Loud,
@@ -120,6 +121,15 @@ impl Lab {
         lab
     }
 
+    /// A second controller on the accounts of this one, with a ledger and a master of its own.
+    pub(crate) fn beside(&self, setup: Setup) -> Self {
+        let mut lab = Self::without_controller(setup, morning());
+        (lab.clock, lab.real, lab.world) = (self.clock.clone(), self.real.clone(), Arc::clone(&self.world));
+        lab.master.spoke = lab.now();
+        lab.start();
+        lab
+    }
+
     pub(crate) fn without_controller(setup: Setup, at: DateTime<Utc>) -> Self {
         let id = "m1".parse().expect("a master id");
         let master = Master { id, speaks: true, obeys: true, knows: BTreeMap::new(), spoke: at };
@@ -128,7 +138,8 @@ impl Lab {
             ledger: TestLedger::default(),
             setup,
             master,
-            worlds: Worlds::default(),
+            world: Arc::new(Mutex::new(World::steady())),
+            real: Clock::starting_at(at),
             controller: None,
             requests: 0,
             log: Loud::listen(),
@@ -142,11 +153,18 @@ impl Lab {
     }
 
     pub(crate) fn try_start(&mut self) -> Result<(), LedgerError> {
-        let (worlds, clock, setup) = (Arc::clone(&self.worlds), self.clock.clone(), self.setup.clone());
-        let connect = move |cell: &Cell, _: &Intent| SimCloud::new(world(&worlds, &setup, cell), clock.clone());
+        let connect = self.doors();
         let started = Controller::start(self.setup.intent(), self.ledger.clone(), self.clock.clone(), 1, connect);
         self.controller = Some(started?);
         Ok(())
+    }
+
+    fn doors(&self) -> impl Fn(&Cell, &Intent) -> SimCloud + use<> {
+        let (world, clock, setup) = (Arc::clone(&self.world), self.real.clone(), self.setup.clone());
+        move |cell, intent| {
+            let place = place(&setup, cell.owner.as_str(), cell.region.as_str());
+            SimCloud::new(Arc::clone(&world), place, Some(&intent.fleet.name), clock.clone())
+        }
     }
 
     /// The configuration changes while the controller runs.
@@ -156,8 +174,7 @@ impl Lab {
     }
 
     pub(crate) fn try_reconfigure(&self, intent: Intent) -> Result<(), LedgerError> {
-        let (worlds, clock, setup) = (Arc::clone(&self.worlds), self.clock.clone(), self.setup.clone());
-        let connect = move |cell: &Cell, _: &Intent| SimCloud::new(world(&worlds, &setup, cell), clock.clone());
+        let connect = self.doors();
         self.controller().reconfigure(intent, 1, connect)
     }
 
@@ -179,10 +196,7 @@ impl Lab {
     pub(crate) fn lose_ledger(&mut self) {
         self.ledger = TestLedger::default();
         // What earlier lives intended can no longer be looked up.
-        let all: Vec<InstanceId> = lock(&self.worlds)
-            .values()
-            .flat_map(|world| lock(world).all().map(|instance| instance.id.clone()).collect::<Vec<_>>())
-            .collect();
+        let all = self.ever(|instance| instance.id.clone());
         self.explained.extend(all);
     }
 
@@ -205,23 +219,32 @@ impl Lab {
         self.clock.now()
     }
 
-    /// The account of this owner in this region.
-    pub(crate) fn world_of(&self, owner: &str, region: &str) -> Arc<Mutex<World>> {
-        let cell = Cell { owner: owner.parse().expect("an owner"), region: region.parse().expect("a region") };
-        world(&self.worlds, &self.setup, &cell)
-    }
-
-    /// Does something with alice's account in us-west-2.
-    pub(crate) fn world<T>(&self, use_it: impl FnOnce(&mut World) -> T) -> T {
-        use_it(&mut lock(&self.world_of("alice", "us-west-2")))
+    /// Does something to alice's account in us-west-2, as it is now.
+    pub(crate) fn world<T>(&self, use_it: impl FnOnce(&mut Site) -> T) -> T {
+        lock(&self.world).touch(&place(&self.setup, "alice", "us-west-2"), self.real.now(), use_it)
     }
 
     pub(crate) fn inject(&self, call: ApiCall, fault: &Fault, times: usize) {
-        self.world(|world| (0..times).for_each(|_| world.inject(call, fault.clone())));
+        let place = place(&self.setup, "alice", "us-west-2");
+        lock(&self.world).inject(Some(call.action()), Some(&place), fault.mishap(), times);
     }
 
     pub(crate) fn calls(&self, of: ApiCall) -> usize {
-        self.world(|world| world.calls(of))
+        self.calls_of("alice", "us-west-2", of)
+    }
+
+    /// The calls to this owner's account in this region.
+    pub(crate) fn calls_of(&self, owner: &str, region: &str, of: ApiCall) -> usize {
+        let calls = lock(&self.world).calls(&place(&self.setup, owner, region), of.action());
+        usize::try_from(calls).expect("few enough")
+    }
+
+    /// Something of every instance that ever was, in all accounts.
+    fn ever<T>(&self, use_it: impl Fn(&latent::sim::Instance) -> T) -> Vec<T> {
+        let now = self.real.now();
+        let mut world = lock(&self.world);
+        world.advance(now);
+        world.sites().flat_map(|(_, site)| site.ever()).map(use_it).collect()
     }
 
     // --- the master -----------------------------------------------------------------------------
@@ -387,22 +410,17 @@ impl Lab {
 
     /// How many instances cost something, in all accounts.
     pub(crate) fn costing(&self) -> usize {
-        let now = self.now();
-        lock(&self.worlds).values().map(|world| lock(world).costing(now).len()).sum()
+        self.ever(latent::sim::Instance::is_over).into_iter().filter(|over| !over).count()
     }
 
     /// How many instances there ever were, in all accounts.
     pub(crate) fn launched(&self) -> usize {
-        lock(&self.worlds).values().map(|world| lock(world).all().count()).sum()
+        self.ever(|_| ()).len()
     }
 
     pub(crate) fn instance_state(&self, id: &InstanceId) -> InstanceState {
-        let now = self.now();
-        let found = lock(&self.worlds).values().find_map(|world| {
-            let world = lock(world);
-            world.all().find(|instance| instance.id == *id).map(|instance| instance.state(now))
-        });
-        found.expect("an instance of the simulation")
+        let found = self.ever(|instance| (instance.id == *id).then(|| instance.state().clone()));
+        found.into_iter().flatten().next().expect("an instance of the simulation")
     }
 
     /// An instance that this life of the controller did not launch.
@@ -414,7 +432,10 @@ impl Lab {
         let mut spec =
             latent::plan::launch_spec(now, &intent, &worker(name), configured, image, &image.offerings[0], &attempt);
         edit(&mut spec.tags);
-        let id = self.world(|world| world.launch(&spec, &spec.token(), now)).expect("it launches");
+        let request = launch_request(&spec, None);
+        let token = spec.token();
+        let launched = self.world(|site| site.run_instances(&request, Some(token.as_str()), now)).expect("it launches");
+        let id = launched[0].clone();
         self.planted.insert(id.clone());
         id
     }
@@ -424,23 +445,30 @@ impl Lab {
     /// Every instance has its intent, no worker has two, and every entry follows from the record.
     fn check(&mut self) {
         assert!(self.log.bugs().is_empty(), "{:?}\n{}", self.log.bugs(), self.story());
-        let now = self.now();
+        let ours = self.setup.controller_id();
+        let facts = |i: &latent::sim::Instance| {
+            let born_with = |key| i.params.tags.get(&TagTarget::Instance).and_then(|tags| tags.get(key)).cloned();
+            let other = born_with(tag_keys::CONTROLLER).is_some_and(|controller| controller != ours);
+            (!other).then(|| {
+                (i.id.clone(), i.token.clone(), i.state().clone(), born_with(tag_keys::WORKER).unwrap_or_default())
+            })
+        };
         let mut live: BTreeMap<String, InstanceId> = BTreeMap::new();
-        for world in lock(&self.worlds).values() {
-            for instance in lock(world).all().filter(|instance| !self.planted.contains(&instance.id)) {
-                if self.explained.insert(instance.id.clone()) {
-                    let intended = self.entries().iter().any(|entry| {
-                        matches!(&entry.body, Body::LaunchIntended { attempt, .. }
-                            if attempt.spec.as_ref().is_some_and(|spec| spec.token() == instance.token))
-                    });
-                    assert!(intended, "{} runs without an intent", instance.id);
-                }
-                let name = instance.spec.tags.get(tag_keys::WORKER).unwrap_or_default().to_owned();
-                if instance.state(now).is_live()
-                    && let Some(other) = live.insert(name.clone(), instance.id.clone())
-                {
-                    panic!("{name} has two live instances: {other} and {}", instance.id);
-                }
+        for (id, token, state, name) in self.ever(facts).into_iter().flatten() {
+            if self.planted.contains(&id) {
+                continue;
+            }
+            if self.explained.insert(id.clone()) {
+                let intended = self.entries().iter().any(|entry| {
+                    matches!(&entry.body, Body::LaunchIntended { attempt, .. }
+                        if attempt.spec.as_ref().is_some_and(|spec| Some(spec.token().as_str()) == token.as_deref()))
+                });
+                assert!(intended, "{id} runs without an intent");
+            }
+            if state.is_live()
+                && let Some(other) = live.insert(name.clone(), id.clone())
+            {
+                panic!("{name} has two live instances: {other} and {id}");
             }
         }
     }
@@ -464,8 +492,6 @@ fn line(entry: &Entry) -> String {
     format!("{} {name}: {}", entry.at.format("%H:%M:%S%.3f"), entry.body.describe())
 }
 
-fn world(worlds: &Worlds, setup: &Setup, cell: &Cell) -> Arc<Mutex<World>> {
-    let mut worlds = lock(worlds);
-    let world = worlds.entry(cell.clone());
-    Arc::clone(world.or_insert_with(|| Arc::new(Mutex::new(World::new(&setup.real_account(cell.owner.as_str()))))))
+fn place(setup: &Setup, owner: &str, region: &str) -> SiteId {
+    SiteId { account: setup.real_account(owner), region: region.to_owned() }
 }

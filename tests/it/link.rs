@@ -10,7 +10,7 @@ use latent::control::{Clock, Controller, WorkerView};
 use latent::ledger::MemoryLedger;
 use latent::link::{Client, ClientError, ErrorBody, FailureCode, ServeError, Server, StartRequest, VersionAnswer};
 use latent::policy::Secret;
-use latent::sim::{SimCloud, World};
+use latent::sim::{SimCloud, SiteId, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -34,7 +34,8 @@ pub(crate) async fn serve(setup: &Setup, ledger: MemoryLedger, world: World, clo
     let server = Server::bind(&socket, Some((listen, token))).await.expect("binds");
     let tcp = server.tcp_address();
     let world = Arc::new(Mutex::new(world));
-    let connect = |_: &_, _: &_| SimCloud::new(Arc::clone(&world), clock.clone());
+    let connect =
+        |_: &_, _: &_| SimCloud::new(Arc::clone(&world), SiteId::new("111111111111", "us-west-2"), None, clock.clone());
     let controller = Controller::start(setup.intent(), ledger, clock.clone(), 1, connect).expect("starts");
     let (stop, stopped) = watch::channel(false);
     let names = ("test".to_owned(), "ctl".to_owned());
@@ -49,7 +50,7 @@ impl Drop for Served {
 }
 
 async fn served() -> Served {
-    let world = World::new("111111111111");
+    let world = World::steady();
     serve(&Setup::new(), MemoryLedger::default(), world, Clock::system()).await
 }
 

@@ -2,6 +2,7 @@
 //! the command line. One binary, so that it is linked once.
 
 #[cfg(test)]
+mod account;
 mod cli;
 #[cfg(test)]
 mod config;

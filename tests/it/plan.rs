@@ -107,6 +107,7 @@ impl Eye {
             in_flight: &self.in_flight,
             not_before: &self.not_before,
             heard: &|_| heard,
+            spoken: &|_| (!self.silent).then_some(heard),
             launches_now: 2,
             launches_from: record.now,
             live: record.fleet.live(),

@@ -102,7 +102,11 @@ impl Record {
             21 => Body::StartIntended { worker, instance: bound? },
             22 => Body::Lost { worker, instance: bound?, cause: Cause::Lost, reason: "test".to_owned() },
             23 => Body::Departed { instance: self.fleet.departing.keys().next()?.clone() },
-            24 => Body::HoldSet { worker, until: self.now + TimeDelta::minutes(20) },
+            24 => {
+                let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
+                Body::StartRefused { worker, instance: bound?, failure: failure(Phase::Launch, kind) }
+            }
+            25 => Body::HoldSet { worker, until: self.now + TimeDelta::minutes(20) },
             _ => Body::HoldReleased { worker },
         })
     }
@@ -118,7 +122,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..26_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
+    let step = (0..27_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
     let step = step.prop_map(|(kind, worker, variant, seconds)| Step { kind, worker, variant, seconds });
     proptest::collection::vec(step, 0..120)
 }

@@ -8,6 +8,7 @@ use latent::policy::{Intent, Sources};
 /// The texts of a configuration; each call changes one thing.
 #[derive(Clone)]
 pub(crate) struct Setup {
+    controller: String,
     fleet: String,
     policy: String,
     owners: BTreeMap<String, String>,
@@ -20,6 +21,7 @@ impl Setup {
     /// Worker w1 on alice's image debian in us-west-2, with one offering.
     pub(crate) fn new() -> Self {
         let empty = Self {
+            controller: "ctl".to_owned(),
             fleet: String::new(),
             policy: String::new(),
             owners: BTreeMap::new(),
@@ -34,6 +36,16 @@ impl Setup {
     pub(crate) fn fleet(mut self, lines: &str) -> Self {
         self.fleet = lines.to_owned();
         self
+    }
+
+    /// The controller's id.
+    pub(crate) fn controller(mut self, id: &str) -> Self {
+        self.controller = id.to_owned();
+        self
+    }
+
+    pub(crate) fn controller_id(&self) -> &str {
+        &self.controller
     }
 
     /// Lines of `[policy]`.
@@ -91,7 +103,7 @@ impl Setup {
 
     /// `latent.toml`.
     pub(crate) fn main_text(&self) -> String {
-        let mut text = format!("[fleet]\nname = \"test\"\ncontroller = \"ctl\"\n{}\n", self.fleet);
+        let mut text = format!("[fleet]\nname = \"test\"\ncontroller = \"{}\"\n{}\n", self.controller, self.fleet);
         let _ = writeln!(text, "[policy]\n{}", self.policy);
         for (name, account) in &self.owners {
             let _ = writeln!(text, "[owner.{name}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}");

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{Body, Cause, FailureKind, InstanceId, InstanceState};
-use latent::sim::{ApiCall, Fault};
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, LedgerFaults, minutes, seconds, worker};
 use crate::setup::Setup;
 
@@ -126,7 +126,7 @@ impl Chaos {
             Fault::Hang,
             Fault::Refuse(FailureKind::Throttled, "RequestLimitExceeded"),
             Fault::Refuse(FailureKind::RetrySame, "InternalError"),
-            Fault::Refuse(FailureKind::Unreachable, "DispatchFailure"),
+            Fault::Unreachable,
             Fault::Refuse(FailureKind::Elsewhere, "InsufficientInstanceCapacity"),
             Fault::Refuse(FailureKind::Quota, "VcpuLimitExceeded"),
             Fault::Refuse(FailureKind::NotFound, "InvalidInstanceID.NotFound"),

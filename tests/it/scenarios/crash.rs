@@ -2,8 +2,8 @@
 
 use latent::control::Clock;
 use latent::model::{Body, Cause, FailureKind, InstanceState, tag_keys};
-use latent::sim::{ApiCall, Fault};
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, morning, seconds};
 use crate::setup::Setup;
 

@@ -1,8 +1,8 @@
 //! Instances that end: refused calls are repeated until the end is seen, and what others do is noticed.
 
 use latent::model::{Body, FailureKind, InstanceState};
-use latent::sim::{ApiCall, Fault};
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
 
@@ -48,7 +48,8 @@ async fn a_termination_that_was_accepted_and_does_not_happen_is_repeated_and_sta
     let old = lab.make_ready("w1").await;
     lab.release("w1");
     lab.until(seconds(5), "gone", |lab| lab.state("w1") == "gone").await;
-    lab.world(|world| world.change(&old, |instance| instance.ending = None));
+    let now = lab.now();
+    lab.world(|world| world.undo_ending(&old, now));
     lab.run(seconds(5)).await;
     lab.request("w1");
     lab.run(minutes(1)).await;
@@ -91,10 +92,10 @@ async fn an_instance_that_ends_while_it_is_used_is_lost_and_the_next_request_is_
 async fn an_instance_that_one_listing_does_not_show_is_kept() {
     let mut lab = Lab::new(Setup::new().policy("absence_grace = \"3m\""));
     let id = lab.make_ready("w1").await;
-    lab.world(|world| world.change(&id, |instance| instance.hidden = true));
+    lab.world(|world| world.hide(&id, true));
     lab.run(minutes(2)).await;
     assert_eq!((lab.state("w1"), lab.instance("w1")), ("ready".to_owned(), id.clone()));
-    lab.world(|world| world.change(&id, |instance| instance.hidden = false));
+    lab.world(|world| world.hide(&id, false));
     lab.run(minutes(5)).await;
     assert_eq!((lab.state("w1"), lab.instance("w1")), ("ready".to_owned(), id));
 }
@@ -103,7 +104,7 @@ async fn an_instance_that_one_listing_does_not_show_is_kept() {
 async fn an_instance_that_no_listing_shows_any_more_is_lost() {
     let mut lab = Lab::new(Setup::new().policy("absence_grace = \"3m\"\nidle_timeout = \"never\""));
     let id = lab.make_ready("w1").await;
-    lab.world(|world| world.change(&id, |instance| instance.hidden = true));
+    lab.world(|world| world.hide(&id, true));
     lab.until(minutes(6), "gone", |lab| lab.state("w1") == "gone").await;
     assert_eq!(lab.count(|body| matches!(body, Body::Lost { .. })), 1);
 }
@@ -132,7 +133,7 @@ async fn a_guest_that_powers_itself_off_is_gone() {
 async fn a_refused_renewal_is_repeated_with_pauses() {
     let mut lab = Lab::new(Setup::new().policy("lease = \"10m\"\nidle_timeout = \"never\""));
     lab.make_ready("w1").await;
-    lab.inject(ApiCall::Renew, &Fault::Refuse(FailureKind::Owner, "UnauthorizedOperation"), 1000);
+    lab.inject(ApiCall::Renew, &Fault::Refuse(FailureKind::Credentials, "UnauthorizedOperation"), 1000);
     lab.run(minutes(30)).await;
     assert!(lab.calls(ApiCall::Renew) < 60, "{} calls in half an hour", lab.calls(ApiCall::Renew));
     assert_eq!(lab.state("w1"), "ready");

@@ -1,8 +1,8 @@
 //! Launches that are refused: elsewhere, later, or a person must act. Every request gets its answer.
 
 use latent::model::{Body, FailureKind, InstanceState, Place};
-use latent::sim::{ApiCall, Fault};
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
 
@@ -136,7 +136,7 @@ async fn needs_a_person(kind: FailureKind, code: &'static str, said: &str) {
 async fn what_only_a_person_can_mend_is_answered_at_once_and_not_tried_during_the_pause() {
     needs_a_person(FailureKind::Owner, "InvalidAMIID.NotFound", "launch owner must fix InvalidAMIID.NotFound").await;
     needs_a_person(FailureKind::Credentials, "AuthFailure", "launch credentials AuthFailure").await;
-    needs_a_person(FailureKind::Bug, "MissingParameter", "launch our bug MissingParameter").await;
+    needs_a_person(FailureKind::Bug, "InvalidClientToken", "launch our bug InvalidClientToken").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,8 @@
 //! A worker's life as it should be, and who may end it.
 
 use latent::model::{Body, Cause, FailureKind, InstanceState};
-use latent::sim::{ApiCall, Fault};
 
+use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
 

@@ -2,9 +2,12 @@
 
 mod cells;
 mod chaos;
+mod controllers;
 mod crash;
+mod doubt;
 mod ending;
 mod launch;
 mod life;
 mod pool;
 mod storage;
+mod tags;

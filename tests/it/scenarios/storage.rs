@@ -2,8 +2,8 @@
 
 use latent::control::ControlError;
 use latent::model::{Actor, Body, InstanceState, MasterId};
-use latent::sim::ApiCall;
 
+use crate::account::ApiCall;
 use crate::harness::{Lab, LedgerFaults, minutes, seconds, worker};
 use crate::setup::Setup;
 

@@ -1,11 +1,15 @@
 //! Floor 2: the few things we ask of a cloud, in our words.
 
+mod codes;
+
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
 
 use crate::model::{ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec};
 use crate::policy::Secret;
+
+pub use codes::kind_of;
 
 /// A refusal, sorted by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -27,12 +31,18 @@ pub trait Cloud: Send + Sync {
     /// Any kind; [`FailureKind::Credentials`] if they are not good.
     fn account(&self) -> impl Future<Output = Result<String, CloudError>> + Send;
 
-    /// All instances of the fleet, ended ones included while the cloud still shows them. `now` is
-    /// stamped on the listing as its beginning.
+    /// All instances that carry the fleet's tag, ended ones included while the cloud still shows
+    /// them; those of `also` that are not among them are asked for by their ids, in a further call
+    /// that is made only then. An id that the cloud does not know is simply absent. `now` is stamped
+    /// on the listing as its beginning.
     ///
     /// # Errors
     /// Any kind; a listing is whole or an error, never silently short.
-    fn inventory(&self, now: DateTime<Utc>) -> impl Future<Output = Result<Inventory, CloudError>> + Send;
+    fn inventory(
+        &self,
+        now: DateTime<Utc>,
+        also: &[InstanceId],
+    ) -> impl Future<Output = Result<Inventory, CloudError>> + Send;
 
     /// At most one instance per `token`, however often it is called with the same `spec`.
     ///

@@ -1,0 +1,309 @@
+//! The in-process door to a [`World`]: the cloud that the real controller calls.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use super::error::ApiError;
+use super::instance::{Disk, Facts, Instance, MetadataOptions, RunInstances, SpotOptions, TagTarget, Tags};
+use super::site::Site;
+use super::world::{Request, Served, SiteId, World};
+use crate::cloud::{Cloud, CloudError, kind_of};
+use crate::control::Clock;
+use crate::model::{
+    self, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet, tag_keys,
+};
+use crate::policy::Secret;
+
+/// A moment at which a process may die, for whoever decides that it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// A call is about to be sent.
+    Send(&'static str),
+    /// A call was done, and its answer is on its way.
+    Done(&'static str),
+    /// The answer of a call arrives.
+    Answer(&'static str),
+    /// Entries are about to be written to the ledger.
+    Write,
+    /// They are written.
+    Written,
+}
+
+/// The life of a process. What is dead sends nothing, writes nothing and hears nothing.
+pub trait Life: Send + Sync {
+    /// Whether the process lives on after this step.
+    fn step(&self, step: Step) -> bool;
+}
+
+/// A life that never ends by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Endless;
+
+impl Life for Endless {
+    fn step(&self, _: Step) -> bool {
+        true
+    }
+}
+
+/// A door to a simulated account for one cell. Clones lead to the same world.
+#[derive(Clone)]
+pub struct SimCloud {
+    world: Arc<Mutex<World>>,
+    place: SiteId,
+    fleet: Option<String>,
+    clock: Clock,
+    life: Arc<dyn Life>,
+}
+
+impl std::fmt::Debug for SimCloud {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimCloud").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl SimCloud {
+    /// A door to this account and region, on this clock. Listings show the instances of `fleet`; without
+    /// one, of any.
+    pub fn new(world: Arc<Mutex<World>>, place: SiteId, fleet: Option<&str>, clock: Clock) -> Self {
+        Self { world, place, fleet: fleet.map(ToOwned::to_owned), clock, life: Arc::new(Endless) }
+    }
+
+    /// The same door for a process that may die.
+    #[must_use]
+    pub fn of(self, life: Arc<dyn Life>) -> Self {
+        Self { life, ..self }
+    }
+
+    /// The account and region it leads to.
+    pub fn site(&self) -> &SiteId {
+        &self.place
+    }
+
+    /// Sets tags on an instance.
+    pub(super) async fn tag(&self, id: &InstanceId, tags: &TagSet) -> Result<(), CloudError> {
+        let tags: Tags = tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        let resources = [id.as_str().to_owned()];
+        self.call("CreateTags", 0, id.as_str(), |site, now| site.create_tags(&resources, &tags, now)).await
+    }
+
+    /// EC2 launches the same once more, as a persistent spot request makes it do.
+    pub(super) fn relaunch(&self, id: &InstanceId, now: DateTime<Utc>) {
+        self.world().touch(&self.place, now, |site| {
+            if let Some(params) = site.instance(id).map(|instance| Arc::clone(&instance.params)) {
+                // No capacity, no second instance.
+                drop(site.run_instances(&params, None, now));
+            }
+        });
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Goes on only if the process lives.
+    async fn live(&self, step: Step) {
+        if !self.life.step(step) {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    async fn call<T: Send>(
+        &self,
+        action: &'static str,
+        resources: u32,
+        subject: &str,
+        effect: impl FnOnce(&mut Site, DateTime<Utc>) -> Result<T, ApiError> + Send,
+    ) -> Result<T, CloudError> {
+        self.live(Step::Send(action)).await;
+        let there = self.world().way_there(&self.place);
+        self.clock.sleep_until(self.clock.now() + there).await;
+        let now = self.clock.now();
+        let request = Request { place: &self.place, action, paged: true, resources, subject };
+        let served = self.world().serve(&request, now, effect);
+        self.live(Step::Done(action)).await;
+        let (result, back) = match served {
+            Served::Answer(result, back) => (result.map_err(|error| sorted(&error)), back),
+            Served::Lost(back) => (Err(no_answer()), back),
+            Served::Never => std::future::pending().await,
+        };
+        self.clock.sleep_until(now + back).await;
+        self.live(Step::Answer(action)).await;
+        result
+    }
+
+    /// A listing: the instances of the fleet by their tag, or these by their ids.
+    async fn describe(&self, ids: Option<&[InstanceId]>) -> Result<Vec<(InstanceId, model::Instance)>, CloudError> {
+        let fleet = self.fleet.as_deref();
+        let chosen = |instance: &Instance, facts: &Facts| match ids {
+            Some(ids) => ids.contains(&instance.id),
+            None => fleet.is_none_or(|fleet| facts.tags.get(tag_keys::FLEET).is_some_and(|own| own == fleet)),
+        };
+        self.call("DescribeInstances", 0, "", |site, now| {
+            site.describe_instances(None, now)?;
+            let replica = site.replica();
+            let seen = site.instances().filter_map(|instance| Some((instance, instance.seen_by(replica, now)?)));
+            Ok(seen.filter(|(i, facts)| chosen(i, facts)).map(|(i, facts)| (i.id.clone(), shown(i, facts))).collect())
+        })
+        .await
+    }
+}
+
+/// A refusal, sorted by what to do next, as the SDK's door sorts it.
+fn sorted(error: &ApiError) -> CloudError {
+    CloudError {
+        kind: kind_of(&error.code, error.status),
+        code: error.code.clone().into_owned(),
+        message: error.message.clone(),
+    }
+}
+
+fn no_answer() -> CloudError {
+    let message = "the connection ended without an answer".to_owned();
+    CloudError { kind: FailureKind::Unreachable, code: "NoAnswer".to_owned(), message }
+}
+
+fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
+    model::Instance {
+        id: instance.id.clone(),
+        state: facts.state.clone(),
+        ami: instance.params.image.parse().ok(),
+        instance_type: facts.instance_type.clone(),
+        zone: instance.zone.parse().ok(),
+        launch_time: Some(facts.launch_time),
+        token: instance.token.as_ref().and_then(|token| token.parse().ok()),
+        addresses: std::iter::once(instance.private_ip.clone()).chain(facts.public_ip.clone()).collect(),
+        state_reason: facts.reason.as_ref().map(|reason| reason.message.clone()),
+        tags: facts.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+    }
+}
+
+/// Something as long as the text in base64, and different for different texts: traces hold no secrets.
+fn in_place_of(text: &Secret, digest: &str) -> String {
+    let length = text.reveal().len().div_ceil(3) * 4;
+    digest.chars().chain(std::iter::repeat('A')).take(length).collect()
+}
+
+/// Refused as EC2 refuses an id that none of its own can be: `i-` and 8 or 17 hexadecimal digits.
+fn well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
+    let hexadecimal = |rest: &str| matches!(rest.len(), 8 | 17) && rest.bytes().all(|b| b.is_ascii_hexdigit());
+    match ids.iter().find(|id| !id.as_str().strip_prefix("i-").is_some_and(hexadecimal)) {
+        None => Ok(()),
+        Some(id) => Err(ApiError::client("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\""))),
+    }
+}
+
+/// What the SDK's door would send for this launch.
+pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInstances {
+    let tags: Tags = spec.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+    let targets = [TagTarget::Instance, TagTarget::Volume, TagTarget::NetworkInterface];
+    let spot = (spec.offering.market == Market::Spot).then(|| SpotOptions {
+        max_price: None,
+        persistent: false,
+        interruption: "terminate".to_owned(),
+    });
+    let mut all: BTreeMap<TagTarget, Tags> = targets.into_iter().map(|target| (target, tags.clone())).collect();
+    if spot.is_some() {
+        all.insert(TagTarget::SpotRequest, tags);
+    }
+    let disk = |device: &model::BlockDevice| Disk {
+        device: device.device.clone(),
+        size_gib: device.size_gib.unwrap_or(8),
+        volume_type: device.volume_type.clone().unwrap_or_else(|| "gp3".to_owned()),
+        delete_on_termination: true,
+        snapshot: None,
+        encrypted: device.encrypted.unwrap_or(false),
+    };
+    RunInstances {
+        image: spec.ami.as_str().to_owned(),
+        instance_type: spec.offering.instance_type.clone(),
+        min: 1,
+        max: 1,
+        zone: match &spec.offering.place {
+            model::Place::Zone(zone) => Some(zone.as_str().to_owned()),
+            model::Place::Anywhere | model::Place::Subnet(_) => None,
+        },
+        subnet: match &spec.offering.place {
+            model::Place::Subnet(id) => Some(id.clone()),
+            model::Place::Anywhere | model::Place::Zone(_) => None,
+        },
+        spot,
+        tags: all,
+        terminate_on_shutdown: spec.shutdown == ShutdownBehavior::Terminate,
+        user_data: user_data.map(|text| in_place_of(text, spec.user_data_digest.as_deref().unwrap_or_default())),
+        key: spec.key_pair.clone(),
+        groups: spec.security_groups.clone(),
+        profile: spec.instance_profile.clone(),
+        disks: spec.block_devices.iter().map(disk).collect(),
+        metadata: MetadataOptions { token_required: true, hop_limit: 1, tags: true },
+        ..RunInstances::default()
+    }
+}
+
+impl Cloud for SimCloud {
+    async fn account(&self) -> Result<String, CloudError> {
+        let account = self.place.account.clone();
+        self.call("GetCallerIdentity", 0, "", |_, _| Ok(account)).await
+    }
+
+    async fn inventory(&self, observed_at: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
+        let mut instances: BTreeMap<InstanceId, model::Instance> = self.describe(None).await?.into_iter().collect();
+        let missing: Vec<InstanceId> = also.iter().filter(|id| !instances.contains_key(*id)).cloned().collect();
+        if !missing.is_empty() {
+            instances.extend(self.describe(Some(&missing)).await?);
+        }
+        Ok(Inventory { observed_at, complete: true, instances })
+    }
+
+    async fn launch(
+        &self,
+        spec: &LaunchSpec,
+        user_data: Option<&Secret>,
+        token: &ClientToken,
+    ) -> Result<InstanceId, CloudError> {
+        let (request, worker) = (launch_request(spec, user_data), worker_of(&spec.tags));
+        let ids =
+            self.call("RunInstances", 1, &worker, |site, now| site.run_instances(&request, Some(token.as_str()), now));
+        ids.await?.into_iter().next().ok_or_else(no_answer)
+    }
+
+    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let ids = [id.clone()];
+        self.call("TerminateInstances", 1, id.as_str(), |site, now| {
+            well_formed(&ids)?;
+            site.terminate_instances(&ids, now).map(drop)
+        })
+        .await
+    }
+
+    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let ids = [id.clone()];
+        self.call("StopInstances", 1, id.as_str(), |site, now| {
+            well_formed(&ids)?;
+            site.stop_instances(&ids, false, now).map(drop)
+        })
+        .await
+    }
+
+    async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let ids = [id.clone()];
+        self.call("StartInstances", 1, id.as_str(), |site, now| {
+            well_formed(&ids)?;
+            site.start_instances(&ids, now).map(drop)
+        })
+        .await
+    }
+
+    async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
+        let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let lease = Tags::from([(tag_keys::LEASE.to_owned(), until)]);
+        let resources: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
+        let first = resources.first().cloned().unwrap_or_default();
+        self.call("CreateTags", 0, &first, |site, now| site.create_tags(&resources, &lease, now)).await
+    }
+}
+
+fn worker_of(tags: &TagSet) -> String {
+    tags.get(tag_keys::WORKER).unwrap_or_default().to_owned()
+}

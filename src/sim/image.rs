@@ -1,0 +1,56 @@
+//! Images (AMIs) of an account, and what a launch needs to know of them.
+
+use chrono::{DateTime, Utc};
+
+use super::instance::{Disk, Tags};
+
+/// Which kind of system an image holds; it decides how long it takes to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Platform {
+    /// A minimal Linux: seconds.
+    Linux,
+    /// A full Linux or FreeBSD: half a minute.
+    Server,
+    /// Windows: minutes.
+    Windows,
+}
+
+/// Whether an image can be launched from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are EC2's states")]
+pub enum ImageState {
+    Pending,
+    Available,
+    Failed,
+    Deregistered,
+    Disabled,
+}
+
+/// An image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Its id.
+    pub id: String,
+    /// Its name, unique in the account and region.
+    pub name: String,
+    /// What it is for.
+    pub description: String,
+    /// Its state.
+    pub state: ImageState,
+    /// Its system.
+    pub platform: Platform,
+    /// `x86_64` or `arm64`.
+    pub architecture: String,
+    /// The device of its root disk.
+    pub root_device: String,
+    /// Its disks; each has a snapshot once it is available.
+    pub disks: Vec<Disk>,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// When EC2 begins to hide it from others.
+    pub deprecated_at: Option<DateTime<Utc>>,
+    /// The instance it was made from.
+    pub source_instance: Option<String>,
+    /// Its tags.
+    pub tags: Tags,
+}

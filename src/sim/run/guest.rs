@@ -1,0 +1,198 @@
+//! The guests: systems that boot in instances, connect to the master, watch their lease, and fail.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::agenda::{GuestId, Happening};
+use super::life::lock;
+use super::play::Play;
+use super::sabotage::Sabotage;
+use crate::model::{InstanceId, InstanceState, WorkerName, tag_keys};
+use crate::sim::{Effect, Fault, Latency, Platform, SiteId};
+
+/// A guest's last hour, as its `latent:deadline` says.
+const LAST_HOUR: TimeDelta = TimeDelta::hours(8);
+/// After the end of its lease a guest waits so long before it powers itself off.
+const LEASE_GRACE: TimeDelta = TimeDelta::minutes(1);
+/// How often a guest looks at a lease that it could not read.
+const LEASE_PERIOD: TimeDelta = TimeDelta::minutes(10);
+
+impl Play {
+    /// A guest feels what happened to its instance.
+    pub(super) fn feel(&mut self, at: DateTime<Utc>, site: &SiteId, effect: &Effect) {
+        match effect {
+            Effect::Running(id) => self.boots(at, site, id),
+            Effect::Stopping(id, _) | Effect::Ending(id, _) => {
+                self.loses_all(id);
+                self.knocks_once_more(at, site, id);
+            }
+            Effect::Stopped(id) | Effect::Terminated(id) => self.loses_all(id),
+            Effect::Launched(_) | Effect::Started(..) | Effect::Tagged(..) => {}
+        }
+    }
+
+    fn worker_of(&self, id: &InstanceId) -> Option<WorkerName> {
+        lock(&self.truth).standing.get(id).and_then(|known| known.worker.parse().ok())
+    }
+
+    fn boots(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
+        let Some(worker) = self.worker_of(id) else { return };
+        let guest: GuestId = (site.clone(), id.clone());
+        self.hung.remove(id);
+        let platform = if self.scene.is_windows(worker.as_str()) { Platform::Windows } else { Platform::Server };
+        let mut boot = Latency::Boot(platform).draw(false, &mut self.random);
+        if self.settings.sabotage == Some(Sabotage::UnseededChance) {
+            boot += TimeDelta::milliseconds(fastrand::i64(0..2_000));
+        }
+        if self.chance(Fault::BootLate) {
+            boot = boot * self.random.i32(5..10);
+        }
+        if self.chance(Fault::BootNever) {
+            self.hung.insert(id.clone());
+        } else {
+            self.agenda.add(at + boot, Happening::Connect(guest.clone()));
+        }
+        if self.chance(Fault::ConnectTwice) {
+            let again = boot + TimeDelta::seconds(self.random.i64(1..60));
+            self.agenda.add(at + again, Happening::Connect(guest.clone()));
+        }
+        for (fault, happening) in [
+            (Fault::ConnectionLost, Happening::LoseConnection(guest.clone())),
+            (Fault::GuestHang, Happening::Hang(guest.clone())),
+            (Fault::GuestPowerOff, Happening::PowerOff(guest.clone())),
+        ] {
+            let rate = self.rate(fault);
+            self.some_time(rate, happening);
+        }
+        if self.scene.watches_lease(worker.as_str()) {
+            self.agenda.add(at + LEASE_PERIOD, Happening::LeaseCheck(guest.clone()));
+            self.agenda.add(at + LAST_HOUR, Happening::Deadline(guest));
+        }
+    }
+
+    /// The instance goes, and its worker's connection with it.
+    fn loses_all(&mut self, id: &InstanceId) {
+        let using = self.master.desks.keys().cloned().collect::<Vec<_>>();
+        let (now, controller) = (self.now(), self.controller());
+        for worker in using {
+            if let Some(turn) = self.master.loses(&worker, id, now, controller.as_ref()) {
+                self.keepalive(&worker, turn, false);
+            }
+        }
+    }
+
+    /// Now and then a worker connects once more while its system goes down.
+    fn knocks_once_more(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
+        if self.chance(Fault::StaleTwin) {
+            let again = TimeDelta::milliseconds(self.random.i64(500..4_000));
+            self.agenda.add(at + again, Happening::Connect((site.clone(), id.clone())));
+        }
+    }
+
+    /// What a guest does by itself.
+    pub(super) fn guest(&mut self, happening: Happening) {
+        match happening {
+            Happening::Connect(guest) => self.connects(&guest),
+            Happening::LoseConnection(guest) => {
+                self.loses_connection(&guest, false);
+                let wait = TimeDelta::seconds(self.random.i64(1..90));
+                self.agenda.add(self.now() + wait, Happening::Connect(guest.clone()));
+                let rate = self.rate(Fault::ConnectionLost);
+                if self.state(&guest) == Some(InstanceState::Running) {
+                    self.some_time(rate, Happening::LoseConnection(guest));
+                }
+            }
+            Happening::Hang(guest) => {
+                if self.state(&guest) == Some(InstanceState::Running) && self.hung.insert(guest.1.clone()) {
+                    self.faults += 1;
+                    self.hangs(&guest.1);
+                }
+            }
+            Happening::PowerOff(guest) | Happening::Deadline(guest) => self.powers_off(&guest),
+            Happening::LeaseCheck(guest) => self.looks_at_lease(guest),
+            _ => {}
+        }
+    }
+
+    fn state(&self, (site, id): &GuestId) -> Option<InstanceState> {
+        let mut world = lock(&self.world);
+        world.site(site).instance(id).map(|instance| instance.state().clone())
+    }
+
+    fn connects(&mut self, guest: &GuestId) {
+        let (now, id) = (self.now(), &guest.1);
+        let state = self.state(guest);
+        let over = matches!(state, None | Some(InstanceState::Terminated | InstanceState::Stopped));
+        if over || self.hung.contains(id) {
+            return;
+        }
+        let Some(worker) = self.identity(guest) else { return };
+        let controller = self.controller();
+        let taken = self.master.connects(&worker, id, now, controller.as_ref());
+        lock(&self.truth).tell(now, || format!("{worker} on {id} knocks, taken: {taken}"));
+        if taken && state != Some(InstanceState::Running) && lock(&self.truth).end_intended(id) {
+            let what = format!("{worker} is taken from {id}, which is on its way out");
+            lock(&self.truth).violated(2, now, what);
+        }
+        if !taken && state == Some(InstanceState::Running) {
+            self.reconnects(now, Happening::Connect(guest.clone()));
+        }
+    }
+
+    /// The name that is baked into the image, whatever became of the tags.
+    fn identity(&self, (site, id): &GuestId) -> Option<WorkerName> {
+        let mut world = lock(&self.world);
+        let params = world.site(site).instance(id).map(|instance| std::sync::Arc::clone(&instance.params))?;
+        let number = params.tags.values().find_map(|tags| tags.get(tag_keys::WORKER).cloned());
+        drop(world);
+        number.and_then(|name| name.parse().ok()).or_else(|| self.worker_of(id))
+    }
+
+    fn loses_connection(&mut self, guest: &GuestId, hung: bool) {
+        let (now, controller) = (self.now(), self.controller());
+        let Some(worker) = self.identity(guest) else { return };
+        if let Some(turn) = self.master.loses(&worker, &guest.1, now, controller.as_ref()) {
+            self.faults += 1;
+            self.keepalive(&worker, turn, hung);
+        }
+    }
+
+    /// The master notices only when nothing has come for long.
+    fn hangs(&mut self, id: &InstanceId) {
+        let user = self
+            .master
+            .desks
+            .iter()
+            .find(|(_, desk)| desk.attached && desk.session == super::master::Session::Open(id.clone()));
+        if let Some((worker, turn)) = user.map(|(worker, desk)| (worker.clone(), desk.turn)) {
+            self.keepalive(&worker, turn, true);
+        }
+    }
+
+    fn powers_off(&mut self, guest: &GuestId) {
+        self.faults += 1;
+        let now = self.now();
+        let (site, id) = guest;
+        lock(&self.world).touch(site, now, |site| site.power_off(id, now));
+    }
+
+    /// The lease, as the instance reads it in its own metadata; what cannot be read ends nothing.
+    fn looks_at_lease(&mut self, guest: GuestId) {
+        let now = self.now();
+        if self.state(&guest) != Some(InstanceState::Running) {
+            return;
+        }
+        let lease = {
+            let mut world = lock(&self.world);
+            let instance = world.site(&guest.0).instance(&guest.1);
+            instance.and_then(|instance| instance.tag(tag_keys::LEASE)?.parse::<DateTime<Utc>>().ok())
+        };
+        match lease {
+            Some(end) if now >= end + LEASE_GRACE => {
+                lock(&self.truth).lease_ran_out(now, &guest.1);
+                self.powers_off(&guest);
+            }
+            Some(end) => self.agenda.add((end + LEASE_GRACE).max(now + LEASE_GRACE), Happening::LeaseCheck(guest)),
+            None => self.agenda.add(now + LEASE_PERIOD, Happening::LeaseCheck(guest)),
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! A Buildbot-like master: it wants workers for builds, takes their connections, reports what it knows.
+//!
+//! It follows the contract of the plugin: a report says everything each time; a build begins on a worker
+//! only when the controller has just taken in that it is busy; a connection is taken only from the
+//! instance that the controller names.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::sabotage::Sabotage;
+use crate::control::{Controller, WorkerView};
+use crate::ledger::Ledger;
+use crate::model::{Actor, Cause, InstanceId, MasterId, RequestId, WorkerName};
+use crate::plan::{Report, WorkerReport};
+
+/// How often the master says what it knows.
+pub(super) const REPORT_PERIOD: TimeDelta = TimeDelta::seconds(60);
+/// The pause after a request that failed.
+const RETRY: TimeDelta = TimeDelta::minutes(5);
+/// The pause after a request that could not be made.
+const RETRY_SOON: TimeDelta = TimeDelta::seconds(20);
+/// A worker that is attached and has nothing to do is let go after this.
+const IDLE: TimeDelta = TimeDelta::minutes(8);
+
+/// How it stands with a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Session {
+    /// Not wanted.
+    None,
+    /// Wanted, and not connected yet.
+    Waiting {
+        /// Minutes in which everything worked and it was not answered.
+        minutes: u32,
+    },
+    /// It was connected, from this instance.
+    Open(InstanceId),
+}
+
+/// What the master knows of one worker.
+#[derive(Debug, Clone)]
+pub(super) struct Desk {
+    pub(super) session: Session,
+    pub(super) request: Option<RequestId>,
+    pub(super) delivered: bool,
+    pub(super) attached: bool,
+    pub(super) build: Option<u64>,
+    pub(super) queue: u32,
+    pub(super) idle_since: DateTime<Utc>,
+    /// Counts connections and losses, so that a late alarm knows that it is late.
+    pub(super) turn: u64,
+    retry_at: DateTime<Utc>,
+}
+
+/// What a turn of the master leads to, for the agenda.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Next {
+    /// This build began on this instance.
+    Began(WorkerName, u64, InstanceId),
+    /// Look at this worker again then.
+    Look(WorkerName, DateTime<Utc>),
+    /// The worker was let go of, or its build is over.
+    Left(WorkerName),
+}
+
+/// The master.
+#[derive(Debug)]
+pub(super) struct Master {
+    id: MasterId,
+    pub(super) up: bool,
+    /// Whether it and the controller reach each other.
+    pub(super) reachable: bool,
+    pub(super) desks: BTreeMap<WorkerName, Desk>,
+    requests: u64,
+    builds: u64,
+    sabotage: Option<Sabotage>,
+    next: Vec<Next>,
+}
+
+impl Master {
+    pub(super) fn new(
+        id: MasterId,
+        workers: impl Iterator<Item = WorkerName>,
+        now: DateTime<Utc>,
+        sabotage: Option<Sabotage>,
+    ) -> Self {
+        let desk = Desk {
+            session: Session::None,
+            request: None,
+            delivered: false,
+            attached: false,
+            build: None,
+            queue: 0,
+            idle_since: now,
+            turn: 0,
+            retry_at: now,
+        };
+        let desks = workers.map(|name| (name, desk.clone())).collect();
+        Self { id, up: true, reachable: true, desks, requests: 0, builds: 0, sabotage, next: Vec::new() }
+    }
+
+    /// What is to be put on the agenda since the last time.
+    pub(super) fn take_next(&mut self) -> Vec<Next> {
+        std::mem::take(&mut self.next)
+    }
+
+    /// Whether a session is open on this instance.
+    pub(super) fn uses(&self, worker: &str, instance: &InstanceId, now: DateTime<Utc>) -> bool {
+        let Some((_, desk)) = self.desks.iter().find(|(name, _)| name.as_str() == worker) else { return false };
+        match &desk.session {
+            Session::None => false,
+            Session::Waiting { .. } => true,
+            Session::Open(id) => id == instance && (desk.build.is_some() || now < desk.idle_since + IDLE * 2),
+        }
+    }
+
+    pub(super) fn wants_build(&mut self, worker: &WorkerName) {
+        if let Some(desk) = self.desks.get_mut(worker) {
+            desk.queue += 1;
+        }
+    }
+
+    /// Everything the master would do for a worker now, with the controller if it can be reached.
+    pub(super) fn turn<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        let controller = controller.filter(|_| self.reachable);
+        let Some(desk) = self.desks.get(worker).filter(|_| self.up).cloned() else { return };
+        match &desk.session {
+            Session::None if desk.queue > 0 && now >= desk.retry_at => self.ask(worker, now, controller),
+            Session::None if desk.queue > 0 => self.next.push(Next::Look(worker.clone(), desk.retry_at)),
+            Session::None => {}
+            Session::Waiting { .. } => self.wait(worker, &desk, now, controller),
+            Session::Open(instance) => self.work(worker, &desk, instance, now, controller),
+        }
+    }
+
+    fn ask<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        self.requests += 1;
+        let Ok(request) = format!("r{}", self.requests).parse::<RequestId>() else { return };
+        if let Some(desk) = self.desks.get_mut(worker) {
+            desk.session = Session::Waiting { minutes: 0 };
+            desk.request = Some(request);
+            desk.delivered = false;
+        }
+        self.deliver(worker, now, controller);
+    }
+
+    fn deliver<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        let actor = Actor::Master(self.id.clone());
+        let Some(desk) = self.desks.get_mut(worker) else { return };
+        let request = desk.request.clone();
+        let taken = controller.zip(request).is_some_and(|(c, request)| c.request(&actor, worker, &request).is_ok());
+        desk.delivered = taken;
+        if !taken {
+            self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
+        }
+    }
+
+    fn wait<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        desk: &Desk,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        if !desk.delivered {
+            return self.deliver(worker, now, controller);
+        }
+        let Some(view) = controller.and_then(|controller| controller.worker(worker)) else { return };
+        if view.request != desk.request.as_ref().map(ToString::to_string) {
+            // It has never heard of it, or has lost its ledger since.
+            return self.deliver(worker, now, controller);
+        }
+        let over = !view.waiting && matches!(view.state.as_str(), "gone" | "terminating" | "stopped");
+        if view.failure.is_some() || over {
+            self.fails(worker, now, controller);
+        }
+    }
+
+    /// The request was answered with a failure; the build waits for another try.
+    fn fails<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        if let Some(desk) = self.desks.get_mut(worker) {
+            desk.retry_at = now + RETRY;
+        }
+        self.let_go(worker, controller);
+        self.next.push(Next::Look(worker.clone(), now + RETRY));
+    }
+
+    fn work<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        desk: &Desk,
+        instance: &InstanceId,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        if !desk.attached || desk.build.is_some() {
+            return;
+        }
+        let view = controller.and_then(|controller| controller.worker(worker));
+        let ordered = view.as_ref().is_some_and(|view| view.order.is_some());
+        let gone = view.as_ref().is_some_and(|view| matches!(view.state.as_str(), "gone" | "terminating"));
+        if ordered || gone || now >= desk.idle_since + IDLE && desk.queue == 0 {
+            self.let_go(worker, controller);
+            if desk.queue > 0 {
+                self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
+            }
+        } else if desk.queue > 0 && view.is_some() {
+            self.begin(worker, instance, now, controller);
+        } else {
+            let until = (desk.idle_since + IDLE).max(now + RETRY_SOON);
+            self.next.push(Next::Look(worker.clone(), until));
+        }
+    }
+
+    /// A build begins once the controller has taken in that the worker is busy.
+    fn begin<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        instance: &InstanceId,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        self.builds += 1;
+        let number = self.builds;
+        if let Some(desk) = self.desks.get_mut(worker) {
+            desk.build = Some(number);
+        }
+        let taken = self.report(controller);
+        let busy = controller.and_then(|c| c.worker(worker)).is_some_and(|view| view.state == "busy");
+        let told = self.sabotage == Some(Sabotage::BusyIgnored);
+        let Some(desk) = self.desks.get_mut(worker) else { return };
+        if taken && (busy || told) {
+            desk.queue -= 1;
+            self.next.push(Next::Began(worker.clone(), number, instance.clone()));
+        } else {
+            desk.build = None;
+            self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
+        }
+    }
+
+    /// A build is over, one way or another. `again` puts it back into the line.
+    pub(super) fn build_over(&mut self, worker: &WorkerName, again: bool, now: DateTime<Utc>) {
+        let Some(desk) = self.desks.get_mut(worker).filter(|desk| desk.build.is_some()) else { return };
+        desk.build = None;
+        desk.idle_since = now;
+        desk.queue += u32::from(again);
+        self.next.push(Next::Left(worker.clone()));
+    }
+
+    pub(super) fn let_go<L: Ledger + 'static>(&mut self, worker: &WorkerName, controller: Option<&Controller<L>>) {
+        let actor = Actor::Master(self.id.clone());
+        let Some(desk) = self.desks.get_mut(worker) else { return };
+        desk.session = Session::None;
+        desk.attached = false;
+        desk.turn += 1;
+        if let Some(controller) = controller.filter(|_| self.reachable) {
+            // Not lost if it fails: every report says again that this request is no longer wanted.
+            drop(controller.release(&actor, worker, Cause::Released, desk.request.as_ref()));
+        }
+        self.next.push(Next::Left(worker.clone()));
+    }
+
+    /// A worker connects from an instance. Says whether it is taken.
+    pub(super) fn connects<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        instance: &InstanceId,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) -> bool {
+        if !self.up {
+            return false;
+        }
+        let Some(desk) = self.desks.get(worker) else { return false };
+        let returns = desk.session == Session::Open(instance.clone());
+        let Some(view) = controller.filter(|_| self.reachable).and_then(|controller| controller.worker(worker)) else {
+            // Nobody can be asked; it has been taken before.
+            return returns && self.attach(worker, instance, now, controller);
+        };
+        let in_service = matches!(view.state.as_str(), "registering" | "ready" | "busy" | "draining");
+        let current = in_service && view.instance.as_deref() == Some(instance.as_str());
+        if !current && self.sabotage != Some(Sabotage::StaleTwinAccepted) {
+            return false;
+        }
+        if returns {
+            return self.attach(worker, instance, now, controller);
+        }
+        match &desk.session {
+            Session::Waiting { .. } => self.attach(worker, instance, now, controller),
+            Session::None if adoptable(&view) => {
+                let request = view.request.as_ref().and_then(|text| text.parse().ok());
+                if let Some(desk) = self.desks.get_mut(worker) {
+                    desk.request = request;
+                    desk.idle_since = now;
+                }
+                self.attach(worker, instance, now, controller)
+            }
+            Session::None | Session::Open(_) => false,
+        }
+    }
+
+    fn attach<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        instance: &InstanceId,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) -> bool {
+        if let Some(desk) = self.desks.get_mut(worker) {
+            if !matches!(desk.session, Session::Open(_)) {
+                desk.idle_since = now;
+            }
+            desk.session = Session::Open(instance.clone());
+            desk.attached = true;
+            desk.turn += 1;
+        }
+        self.report(controller);
+        self.next.push(Next::Look(worker.clone(), now));
+        true
+    }
+
+    /// A connection is gone; its build with it. Gives the number of this turn if the master would notice.
+    pub(super) fn loses<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        instance: &InstanceId,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) -> Option<u64> {
+        let desk = self.desks.get_mut(worker)?;
+        if desk.session != Session::Open(instance.clone()) || !desk.attached {
+            return None;
+        }
+        desk.attached = false;
+        desk.turn += 1;
+        let turn = desk.turn;
+        self.build_over(worker, true, now);
+        self.report(controller);
+        Some(turn)
+    }
+
+    /// The master is killed, and knows nothing when it is back; builds are wanted again. Gives the
+    /// instances whose connections end with it.
+    pub(super) fn dies(&mut self, now: DateTime<Utc>) -> Vec<InstanceId> {
+        self.up = false;
+        let open = self.desks.values().filter(|desk| desk.attached).filter_map(|desk| match &desk.session {
+            Session::Open(instance) => Some(instance.clone()),
+            Session::None | Session::Waiting { .. } => None,
+        });
+        let connected = open.collect();
+        let names: Vec<WorkerName> = self.desks.keys().cloned().collect();
+        for name in names {
+            self.build_over(&name, true, now);
+            if let Some(desk) = self.desks.get_mut(&name) {
+                desk.session = Session::None;
+                desk.request = None;
+                desk.attached = false;
+                desk.turn += 1;
+            }
+        }
+        connected
+    }
+
+    /// The workers that wait for an answer.
+    pub(super) fn waiting(&self) -> Vec<WorkerName> {
+        let waiting = self.desks.iter().filter(|(_, desk)| matches!(desk.session, Session::Waiting { .. }));
+        waiting.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Says everything it knows. Whether the controller took it in.
+    pub(super) fn report<L: Ledger + 'static>(&mut self, controller: Option<&Controller<L>>) -> bool {
+        let Some(controller) = controller.filter(|_| self.up && self.reachable) else { return false };
+        let silent = self.sabotage == Some(Sabotage::BusyIgnored);
+        let build = |desk: &Desk| desk.build.filter(|_| !silent).and_then(|number| format!("b/{number}").parse().ok());
+        let said = self.desks.iter().map(|(name, desk)| {
+            let report = WorkerReport {
+                request: desk.request.clone(),
+                wanted: desk.session != Session::None,
+                attached: desk.attached,
+                build: build(desk),
+            };
+            (name.clone(), report)
+        });
+        controller.report(&self.id, &Report { workers: said.collect() }).is_ok()
+    }
+}
+
+/// Whether a worker that this master does not remember may be taken over.
+fn adoptable(view: &WorkerView) -> bool {
+    view.order.is_none() && matches!(view.state.as_str(), "registering" | "ready" | "busy")
+}

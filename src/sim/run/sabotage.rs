@@ -1,0 +1,256 @@
+//! Mistakes that are made on purpose, at the doors of the real code: each must be found, or the checks
+//! prove nothing.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::life::lock;
+use crate::cloud::{Cloud, CloudError};
+use crate::control::Clock;
+use crate::model::{ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet};
+use crate::policy::Secret;
+use crate::sim::{SimCloud, SiteId, UnknownName};
+
+macro_rules! sabotages {
+    ($($variant:ident, $name:literal, $what:literal;)*) => {
+        /// A mistake.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Sabotage {
+            $(#[doc = $what] $variant,)*
+        }
+
+        impl Sabotage {
+            /// All of them.
+            pub const ALL: &'static [Sabotage] = &[$(Sabotage::$variant,)*];
+
+            /// Its name on the command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Sabotage::$variant => $name,)* }
+            }
+
+            /// What is done wrong.
+            pub fn what(self) -> &'static str {
+                match self { $(Sabotage::$variant => $what,)* }
+            }
+        }
+    };
+}
+
+sabotages! {
+    CallBeforeIntent, "call-before-intent", "The launch is sent before its intent is durable.";
+    NewTokenOnRetry, "new-token-on-retry", "Each sending of a launch has a token of its own.";
+    TagsAfterLaunch, "tags-after-launch", "The launch carries no tags; they are set when it has been answered.";
+    NotFoundIsGone, "not-found-is-gone", "An instance that a call does not find is taken for gone.";
+    LedgerBeforeCloud, "ledger-before-cloud", "A listing that was read minutes ago is taken for one that was read just now.";
+    ShortListing, "short-listing", "A listing whose last page failed is taken for whole.";
+    FailedListingIsEmpty, "failed-listing-is-empty", "A listing that failed is taken for an empty one.";
+    ThrottleIsNoCapacity, "throttle-is-no-capacity", "A throttled launch counts as no capacity and goes elsewhere.";
+    OrphanAtFirstLook, "orphan-at-first-look", "What is not explained at the first look is terminated.";
+    StopForgets, "stop-forgets", "An instance is forgotten when its end is asked for, not when it has ended.";
+    SecondZoneTooEarly, "second-zone-too-early", "A launch without an answer counts as refused; another zone is tried.";
+    StaleTwinAccepted, "stale-twin-accepted", "The master takes a connection from any instance.";
+    LeaseNotRenewed, "lease-not-renewed", "A refused renewal of the lease counts as done.";
+    BusyIgnored, "busy-ignored", "The controller is not told of builds.";
+    SharedBucket, "shared-bucket", "All owners wait in one line for the cloud.";
+    PersistentSpot, "persistent-spot", "What was terminated is launched again, as by a persistent spot request.";
+    TouchesStrangers, "touches-strangers", "Listings claim that everything in the account is ours.";
+    NoAdoption, "no-adoption", "Instances of an earlier life are not listed.";
+    UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
+}
+
+impl fmt::Display for Sabotage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Sabotage {
+    type Err = UnknownName;
+
+    fn from_str(text: &str) -> Result<Self, UnknownName> {
+        let found = Self::ALL.iter().find(|sabotage| sabotage.name() == text);
+        found.copied().ok_or_else(|| UnknownName { what: "sabotage", name: text.to_owned() })
+    }
+}
+
+/// What the sabotaged doors of all cells remember together.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    gone: BTreeSet<InstanceId>,
+    sent: u64,
+    known: BTreeSet<InstanceId>,
+    read: VecDeque<(SiteId, Inventory)>,
+}
+
+/// How old a listing is that is taken for new.
+const OLD: TimeDelta = TimeDelta::minutes(6);
+
+impl Memory {
+    /// The last listing of the same place that is old enough, with the date of this one.
+    fn older(&mut self, site: &SiteId, inventory: Inventory) -> Inventory {
+        let now = inventory.observed_at;
+        self.read.push_back((site.clone(), inventory.clone()));
+        let old = |(of, inventory): &&(SiteId, Inventory)| of == site && inventory.observed_at <= now - OLD;
+        let older = self.read.iter().rev().find(old).map(|(_, inventory)| inventory.clone());
+        self.read.retain(|(_, inventory)| inventory.observed_at > now - OLD * 3);
+        Inventory { observed_at: now, ..older.unwrap_or(inventory) }
+    }
+}
+
+/// A door that may make one mistake; without it, the plain door.
+#[derive(Debug, Clone)]
+pub(super) struct Door {
+    pub(super) inner: SimCloud,
+    pub(super) sabotage: Option<Sabotage>,
+    pub(super) memory: Arc<Mutex<Memory>>,
+    pub(super) line: Arc<tokio::sync::Mutex<()>>,
+    pub(super) clock: Clock,
+}
+
+impl Door {
+    fn makes(&self, sabotage: Sabotage) -> bool {
+        self.sabotage == Some(sabotage)
+    }
+
+    /// Waits in one line with all other owners, if that is the mistake.
+    async fn in_line(&self) -> Option<tokio::sync::MutexGuard<'_, ()>> {
+        if !self.makes(Sabotage::SharedBucket) {
+            return None;
+        }
+        let guard = self.line.lock().await;
+        self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(20)).await;
+        Some(guard)
+    }
+
+    /// What a call that did not find its instance comes to.
+    fn found<T: Default>(&self, id: &InstanceId, result: Result<T, CloudError>) -> Result<T, CloudError> {
+        match result {
+            Err(error) if error.kind == FailureKind::NotFound && self.makes(Sabotage::NotFoundIsGone) => {
+                lock(&self.memory).gone.insert(id.clone());
+                Ok(T::default())
+            }
+            other => other,
+        }
+    }
+
+    fn falsified(&self, mut inventory: Inventory) -> Inventory {
+        let mut memory = lock(&self.memory);
+        inventory.instances.retain(|id, _| !memory.gone.contains(id));
+        match self.sabotage {
+            Some(Sabotage::LedgerBeforeCloud) => return memory.older(self.inner.site(), inventory),
+            Some(Sabotage::ShortListing) => drop(inventory.instances.pop_last()),
+            Some(Sabotage::NoAdoption) => {
+                inventory.instances.retain(|id, _| memory.known.contains(id));
+            }
+            Some(Sabotage::TouchesStrangers) => {
+                for (number, instance) in inventory.instances.values_mut().enumerate() {
+                    if instance.tags.get("strange").is_some() {
+                        instance.tags = claimed(&instance.tags, number);
+                    }
+                }
+            }
+            _ => {}
+        }
+        inventory
+    }
+
+    fn misread(&self, mut error: CloudError) -> CloudError {
+        let elsewhere = match self.sabotage {
+            Some(Sabotage::ThrottleIsNoCapacity) => error.kind == FailureKind::Throttled,
+            Some(Sabotage::SecondZoneTooEarly) => error.kind.leaves_outcome_open(),
+            _ => false,
+        };
+        if elsewhere {
+            error.kind = FailureKind::Elsewhere;
+        }
+        error
+    }
+}
+
+/// Tags that make a stranger look like an instance of ours that nothing explains.
+fn claimed(tags: &TagSet, number: usize) -> TagSet {
+    let mut own = tags.clone();
+    own.set("latent:controller", super::scene::CONTROLLER).set("latent:role", "worker");
+    own.set("latent:worker", "w00").set("latent:attempt", format!("9-{number}"));
+    own
+}
+
+impl Cloud for Door {
+    async fn account(&self) -> Result<String, CloudError> {
+        self.inner.account().await
+    }
+
+    async fn inventory(&self, now: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
+        let _line = self.in_line().await;
+        match self.inner.inventory(now, also).await {
+            Ok(inventory) => Ok(self.falsified(inventory)),
+            Err(_) if self.makes(Sabotage::FailedListingIsEmpty) => {
+                Ok(Inventory { observed_at: now, complete: true, instances: std::collections::BTreeMap::new() })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn launch(
+        &self,
+        spec: &LaunchSpec,
+        user_data: Option<&Secret>,
+        token: &ClientToken,
+    ) -> Result<InstanceId, CloudError> {
+        let _line = self.in_line().await;
+        let mut spec = spec.clone();
+        let number = {
+            let mut memory = lock(&self.memory);
+            memory.sent += 1;
+            memory.sent
+        };
+        let token = match self.sabotage {
+            Some(Sabotage::NewTokenOnRetry) => ClientToken::derive(&[token.as_str(), &number.to_string()]),
+            _ => token.clone(),
+        };
+        let tags = spec.tags.clone();
+        if self.makes(Sabotage::TagsAfterLaunch) {
+            spec.tags = TagSet::default();
+        }
+        let launched = self.inner.launch(&spec, user_data, &token).await.map_err(|error| self.misread(error));
+        if let Ok(id) = &launched {
+            lock(&self.memory).known.insert(id.clone());
+            if self.makes(Sabotage::TagsAfterLaunch) {
+                self.inner.tag(id, &tags).await?;
+            }
+        }
+        launched
+    }
+
+    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let _line = self.in_line().await;
+        let ended = self.found(id, self.inner.terminate(id).await);
+        if self.makes(Sabotage::StopForgets) {
+            lock(&self.memory).gone.insert(id.clone());
+            return Ok(());
+        }
+        if self.makes(Sabotage::PersistentSpot) && ended.is_ok() {
+            self.inner.relaunch(id, self.clock.now());
+        }
+        ended
+    }
+
+    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let _line = self.in_line().await;
+        self.found(id, self.inner.stop(id).await)
+    }
+
+    async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
+        let _line = self.in_line().await;
+        self.found(id, self.inner.start(id).await)
+    }
+
+    async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
+        let renewed = self.inner.renew(ids, until).await;
+        if self.makes(Sabotage::LeaseNotRenewed) { Ok(()) } else { renewed }
+    }
+}

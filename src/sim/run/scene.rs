@@ -1,0 +1,141 @@
+//! The fleet of a seed: owners, images and workers of every sort, as the configuration files would say it.
+
+use std::fmt::Write as _;
+
+use crate::policy::{Intent, Sources};
+use crate::sim::SiteId;
+
+/// The fleet's name in every run.
+pub(super) const FLEET: &str = "sim";
+/// The controller's name in every run.
+pub(super) const CONTROLLER: &str = "sim-main";
+
+/// One worker's image.
+#[derive(Debug, Clone)]
+struct Worker {
+    owner: usize,
+    region: &'static str,
+    ami: u32,
+    spot: bool,
+    zones: bool,
+    stops: bool,
+    /// Whether its guests watch their lease and their last hour.
+    watches: bool,
+    windows: bool,
+}
+
+/// The fleet of a seed.
+#[derive(Debug, Clone)]
+pub(super) struct Scene {
+    owners: usize,
+    workers: Vec<Worker>,
+    changes: u32,
+}
+
+impl Scene {
+    pub(super) fn new(owners: u32, workers: u32, random: &mut fastrand::Rng) -> Self {
+        let owners = owners.max(1) as usize;
+        let workers = (0..workers.max(1) as usize).map(|number| Worker {
+            owner: number % owners,
+            region: if random.u8(0..5) == 0 { "eu-central-1" } else { "us-west-2" },
+            ami: random.u32(0x1000..0xffff),
+            spot: random.u8(0..4) == 0,
+            zones: random.bool(),
+            stops: random.u8(0..4) == 0,
+            watches: random.u8(0..3) > 0,
+            windows: random.u8(0..8) == 0,
+        });
+        Self { owners, workers: workers.collect(), changes: 0 }
+    }
+
+    /// Something of the configuration changes, as it does in a living fleet.
+    pub(super) fn change(&mut self, random: &mut fastrand::Rng) {
+        self.changes += 1;
+        let number = random.usize(0..self.workers.len());
+        let worker = &mut self.workers[number];
+        match random.u8(0..4) {
+            0 => worker.spot = !worker.spot,
+            1 => worker.zones = !worker.zones,
+            2 => worker.stops = !worker.stops,
+            _ => worker.ami = random.u32(0x1000..0xffff),
+        }
+    }
+
+    pub(super) fn worker_names(&self) -> impl Iterator<Item = String> {
+        (0..self.workers.len()).map(|number| format!("w{number:02}"))
+    }
+
+    pub(super) fn watches_lease(&self, worker: &str) -> bool {
+        self.find(worker).is_some_and(|worker| worker.watches)
+    }
+
+    pub(super) fn is_windows(&self, worker: &str) -> bool {
+        self.find(worker).is_some_and(|worker| worker.windows)
+    }
+
+    fn find(&self, worker: &str) -> Option<&Worker> {
+        worker.strip_prefix('w').and_then(|number| number.parse::<usize>().ok()).and_then(|n| self.workers.get(n))
+    }
+
+    pub(super) fn account(owner: usize) -> String {
+        format!("{:012}", 111_111_111_111_u64 * (owner as u64 + 1))
+    }
+
+    /// The accounts whose weather is calm.
+    pub(super) fn calm_sites(&self) -> Vec<SiteId> {
+        if self.owners < 2 {
+            return Vec::new();
+        }
+        ["us-west-2", "eu-central-1"].map(|region| SiteId::new(&Self::account(self.owners - 1), region)).to_vec()
+    }
+
+    /// Every account and region of the fleet.
+    pub(super) fn sites(&self) -> Vec<SiteId> {
+        let mut all: Vec<SiteId> =
+            self.workers.iter().map(|worker| SiteId::new(&Self::account(worker.owner), worker.region)).collect();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    pub(super) fn intent(&self, orphan_grace: &str) -> Option<Intent> {
+        let mut main = format!("[fleet]\nname = \"{FLEET}\"\ncontroller = \"{CONTROLLER}\"\n");
+        let _ = writeln!(main, "[polling]\nfast = \"4s\"\nslow = \"2m\"");
+        for owner in 0..self.owners {
+            let account = Self::account(owner);
+            let _ = writeln!(main, "[owner.o{owner}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}");
+        }
+        let mut images = Vec::new();
+        for (name, worker) in self.worker_names().zip(&self.workers) {
+            let policy = if worker.stops { "stops" } else { "ends" };
+            let _ = writeln!(main, "[worker.{name}]\nimage = \"{name}\"\npolicy = \"{policy}\"");
+            images.push((name.clone(), format!("amis/{name}.toml"), worker.manifest()));
+        }
+        let policy = |name: &str, on_idle: &str| {
+            let text = format!(
+                "on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\norphan_grace = \"{orphan_grace}\"\n"
+            );
+            (name.to_owned(), format!("policies/{name}.toml"), text)
+        };
+        let policies = vec![policy("stops", "stop"), policy("ends", "terminate")];
+        let sources = Sources { main: ("latent.toml".to_owned(), main), images, policies, ..Sources::default() };
+        Intent::parse(&sources).ok()
+    }
+}
+
+impl Worker {
+    fn manifest(&self) -> String {
+        let mut text = format!(
+            "owner = \"o{}\"\nregion = \"{}\"\nami = \"ami-{:08x}\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n",
+            self.owner, self.region, self.ami
+        );
+        if self.zones {
+            let _ = writeln!(text, "zones = [\"{0}a\", \"{0}b\", \"{0}c\"]", self.region);
+        }
+        // A one-time spot instance cannot be stopped.
+        if self.spot && !self.stops {
+            text.push_str("market = [\"spot\", \"on-demand\"]\n");
+        }
+        text
+    }
+}

@@ -1,0 +1,80 @@
+//! What happens to the master, the controller and the configuration.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+
+use super::agenda::Happening;
+use super::life::lock;
+use super::play::Play;
+use super::process::orphan_grace;
+use crate::sim::{Fault, Life};
+
+impl Play {
+    /// One of those that happen so often a day.
+    pub(super) async fn trouble(&mut self, happening: Happening) {
+        if self.calm && !matches!(happening, Happening::MasterUp | Happening::SilenceEnds) {
+            return;
+        }
+        let now = self.now();
+        self.faults += 1;
+        match happening {
+            Happening::MasterKill => {
+                let down = TimeDelta::seconds(self.random.i64(5..180));
+                for id in self.master.dies(now) {
+                    let again = down + TimeDelta::seconds(self.random.i64(1..60));
+                    let site = lock(&self.truth).standing.get(&id).map(|known| known.site.clone());
+                    if let Some(site) = site {
+                        self.agenda.add(now + again, Happening::Connect((site, id)));
+                    }
+                }
+                self.agenda.add(now + down, Happening::MasterUp);
+                let rate = self.rate(Fault::MasterKill);
+                self.some_time(rate / 24.0, Happening::MasterKill);
+            }
+            Happening::MasterUp => {
+                self.master.up = true;
+                self.report();
+                self.turn_all();
+            }
+            Happening::SilenceBegins => {
+                self.master.reachable = false;
+                let length = TimeDelta::seconds(self.random.i64(5..2_400));
+                self.agenda.add(now + length, Happening::SilenceEnds);
+            }
+            Happening::SilenceEnds => {
+                self.master.reachable = true;
+                self.report();
+                self.turn_all();
+                let rate = self.rate(Fault::MasterSilence);
+                self.some_time(rate / 24.0, Happening::SilenceBegins);
+            }
+            Happening::Reconfig => self.reconfigure(),
+            Happening::LedgerLost => {
+                self.life.kill();
+                self.bury().await;
+                self.disk.lose();
+                self.read = 0;
+                lock(&self.truth).ledger_lost();
+                let rate = self.rate(Fault::LedgerLost);
+                self.some_time(rate / 24.0, Happening::LedgerLost);
+            }
+            Happening::SecondController => self.second_controller(),
+            _ => {}
+        }
+    }
+
+    fn reconfigure(&mut self) {
+        self.scene.change(&mut self.random);
+        if let Some(intent) = self.scene.intent(orphan_grace(self.settings.sabotage)) {
+            self.intent = intent;
+        }
+        if let Some(controller) = self.controller() {
+            let doors = self.doors(Arc::clone(&self.life) as Arc<dyn Life>);
+            // Refused or not, the next start takes it.
+            drop(controller.reconfigure(self.intent.clone(), self.random.u64(..), doors));
+        }
+        let rate = self.rate(Fault::Reconfig);
+        self.some_time(rate / 24.0, Happening::Reconfig);
+    }
+}

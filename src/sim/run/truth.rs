@@ -1,0 +1,350 @@
+//! The judge: what the promise says, asserted at the moment of every effect and of every write.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::life::lock;
+use super::scene::{CONTROLLER, FLEET};
+use crate::cloud::kind_of;
+use crate::model::{Body, Cause, Entry, FailureKind, InstanceId, WorkerName, tag_keys};
+use crate::sim::{ApiError, By, Effect, Instance, Request, Site, SiteId, TagTarget, Watcher};
+
+/// An account that works is looked at this often: the slow polling of the fleet, and the way there and back.
+const LISTING_GAP: TimeDelta = TimeDelta::seconds(140);
+/// From the durable intent to the call in an account that works.
+const LAUNCH_DELAY: TimeDelta = TimeDelta::seconds(5);
+/// A tag of instances that were there before us.
+pub(super) const STRANGE: &str = "strange";
+
+/// The invariants of the promise, by number and name.
+pub const INVARIANTS: [(u8, &str); 12] = [
+    (1, "every instance is explained by a durable intent written before the call"),
+    (2, "at most one live instance per worker identity"),
+    (3, "nothing that is not ours is stopped, terminated or tagged"),
+    (4, "a busy worker is taken away only by its last hour, an operator or EC2"),
+    (5, "every request is answered within its deadline"),
+    (6, "nothing that nobody wants outlives the bound, and in the end nothing costs"),
+    (7, "unknown is not absent"),
+    (8, "no image in use is touched, and none is left over"),
+    (9, "one owner's trouble delays no other owner"),
+    (10, "no owner's budget is passed"),
+    (11, "the ledger can be lost"),
+    (12, "same seed, same trace"),
+];
+
+/// An invariant that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Its number in [`INVARIANTS`].
+    pub invariant: u8,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = INVARIANTS.iter().find(|(number, _)| *number == self.invariant).map_or("", |(_, name)| name);
+        write!(f, "invariant {} ({name}) at {}: {}", self.invariant, self.at.format("%d %H:%M:%S%.3f"), self.what)
+    }
+}
+
+/// One of our instances, from its launch to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    pub(super) site: SiteId,
+    pub(super) worker: String,
+    pub(super) born: DateTime<Utc>,
+    /// Pending or running.
+    pub(super) up: bool,
+    /// Whether a ledger was lost since it was launched.
+    pub(super) survived_a_loss: bool,
+    /// Whether somebody took a tag off it that says whose it is.
+    pub(super) stripped: bool,
+    /// Minutes in which nobody wanted it and everything worked.
+    pub(super) unwanted: u32,
+}
+
+impl Known {
+    /// Nobody can tell by any listing or ledger that it is ours.
+    pub(super) fn unknowable(&self) -> bool {
+        self.stripped && self.survived_a_loss
+    }
+}
+
+/// What is really so, and what did not hold.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    /// Tokens of durable intents, and their workers.
+    tokens: BTreeMap<String, (WorkerName, DateTime<Utc>)>,
+    /// How the last launch call of a worker was answered.
+    answers: BTreeMap<String, String>,
+    causes: BTreeMap<InstanceId, Cause>,
+    /// Instances of ours that have not begun to end.
+    pub(super) standing: BTreeMap<InstanceId, Known>,
+    /// The instance on which the master runs a build.
+    pub(super) building: BTreeMap<InstanceId, WorkerName>,
+    /// Instances that are not ours.
+    pub(super) strangers: BTreeSet<InstanceId>,
+    /// Effects that the guests have not felt yet.
+    pub(super) happened: VecDeque<(DateTime<Utc>, SiteId, Effect)>,
+    pub(super) violations: Vec<Violation>,
+    pub(super) launched: u64,
+    /// What was written and what else happened, if somebody wants to be told.
+    pub(super) story: Option<Vec<(DateTime<Utc>, String)>>,
+    calm: Calm,
+}
+
+/// An owner whose account works: nothing may hold its calls up.
+#[derive(Debug, Default)]
+struct Calm {
+    sites: Vec<SiteId>,
+    listed: BTreeMap<SiteId, DateTime<Utc>>,
+    /// Whether another controller lists too, so that nobody can tell who did.
+    crowded: bool,
+    since: DateTime<Utc>,
+}
+
+impl Truth {
+    pub(super) fn new(calm: Vec<SiteId>, now: DateTime<Utc>) -> Self {
+        Self { calm: Calm { sites: calm, since: now, ..Calm::default() }, ..Self::default() }
+    }
+
+    /// A controller starts: what it did not do before is not its fault.
+    pub(super) fn life_begins(&mut self, now: DateTime<Utc>) {
+        self.calm.since = now;
+        self.calm.listed.clear();
+    }
+
+    /// A second controller comes, or goes.
+    pub(super) fn crowded(&mut self, crowded: bool) {
+        self.calm.crowded = crowded;
+        self.calm.listed.clear();
+    }
+
+    /// A listing of an account that works arrives.
+    fn listed(&mut self, now: DateTime<Utc>, site: &SiteId) {
+        if self.calm.crowded || !self.calm.sites.contains(site) {
+            return;
+        }
+        let last = self.calm.listed.insert(site.clone(), now);
+        if let Some(gap) = last.map(|last| now - last).filter(|gap| *gap > LISTING_GAP) {
+            let what = format!("{} was not looked at for {} s, though it works", site.account, gap.num_seconds());
+            self.violated(9, now, what);
+        }
+    }
+
+    /// A launch arrives in an account that works: it was sent when it was intended.
+    fn launch_arrives(&mut self, now: DateTime<Utc>, site: &Site, token: &str) {
+        let here = |calm: &SiteId| *calm.account == *site.account && *calm.region == *site.region;
+        let Some(intended) = self.tokens.get(token).map(|(_, at)| *at) else { return };
+        let delay = now - intended;
+        if self.calm.sites.iter().any(here) && intended >= self.calm.since && delay > LAUNCH_DELAY {
+            let what =
+                format!("a launch in {} was held up for {} s, though it works", site.account, delay.num_seconds());
+            self.violated(9, now, what);
+        }
+    }
+
+    /// Something for the telling.
+    pub(super) fn tell(&mut self, at: DateTime<Utc>, what: impl FnOnce() -> String) {
+        if let Some(story) = &mut self.story {
+            story.push((at, what()));
+        }
+    }
+
+    /// A guest powers itself off because nobody renewed its lease.
+    pub(super) fn lease_ran_out(&mut self, now: DateTime<Utc>, id: &InstanceId) {
+        if let Some(worker) = self.building.get(id) {
+            let what = format!("{id} of {worker} powers itself off while it builds: its lease was not renewed");
+            self.violated(4, now, what);
+        }
+    }
+
+    pub(super) fn violated(&mut self, invariant: u8, at: DateTime<Utc>, what: String) {
+        self.violations.push(Violation { invariant, at, what });
+    }
+
+    /// Entries become durable.
+    pub(super) fn written(&mut self, entries: &[Entry]) {
+        for entry in entries {
+            if let Some(story) = &mut self.story {
+                let worker = entry.body.worker().map_or("", WorkerName::as_str);
+                story.push((entry.at, format!("ledger {worker}: {}", entry.body.describe())));
+            }
+            match &entry.body {
+                Body::LaunchIntended { attempt, worker } => {
+                    let token = attempt.spec.as_ref().map(|spec| spec.token().as_str().to_owned());
+                    self.tokens.extend(token.map(|token| (token, (worker.clone(), entry.at))));
+                }
+                Body::LaunchRefused { worker, failure } => {
+                    let answer = self.answers.get(worker.as_str()).cloned().unwrap_or_default();
+                    if failure.kind == FailureKind::Elsewhere && answer != "elsewhere" {
+                        let what = format!("{worker} is refused for {}, and EC2 said {answer}", failure.code);
+                        self.violated(5, entry.at, what);
+                    }
+                }
+                Body::TerminateIntended { instance, cause, .. } | Body::StopIntended { instance, cause, .. } => {
+                    self.causes.insert(instance.clone(), cause.clone());
+                }
+                Body::Lost { instance, .. } | Body::Departed { instance } => {
+                    if let Some(known) = self.standing.get(instance) {
+                        let what = format!("{instance} of {} is taken for gone and stands", known.worker);
+                        self.violated(7, entry.at, what);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// These were written, and the process was told that they were not: it takes its time over them.
+    pub(super) fn held_up(&mut self, entries: &[Entry]) {
+        for (_, at) in self.tokens.values_mut() {
+            if entries.iter().any(|entry| entry.at == *at) {
+                *at = DateTime::UNIX_EPOCH;
+            }
+        }
+    }
+
+    /// Whether the controller has written that it ends this instance.
+    pub(super) fn end_intended(&self, id: &InstanceId) -> bool {
+        self.causes.contains_key(id)
+    }
+
+    /// The ledger is gone, and with it what it explained.
+    pub(super) fn ledger_lost(&mut self) {
+        for known in self.standing.values_mut() {
+            known.survived_a_loss = true;
+        }
+        self.causes.clear();
+    }
+
+    fn launched(&mut self, now: DateTime<Utc>, site: &Site, instance: &Instance) {
+        let intent =
+            instance.token.as_ref().and_then(|token| self.tokens.get(token)).map(|(worker, _)| worker.to_string());
+        let Some(worker) = intent.clone().or_else(|| identity(instance)) else {
+            self.strangers.insert(instance.id.clone());
+            return;
+        };
+        self.launched += 1;
+        if intent.is_none() {
+            self.violated(1, now, format!("{} of {worker} was launched without a durable intent", instance.id));
+        }
+        self.no_twin(now, &instance.id, &worker);
+        if let Some(token) = &instance.token {
+            self.launch_arrives(now, site, token);
+        }
+        let known = Known {
+            site: SiteId::new(&site.account, &site.region),
+            worker,
+            born: now,
+            up: true,
+            survived_a_loss: false,
+            stripped: false,
+            unwanted: 0,
+        };
+        self.standing.insert(instance.id.clone(), known);
+    }
+
+    fn no_twin(&mut self, now: DateTime<Utc>, id: &InstanceId, worker: &str) {
+        let twin = self
+            .standing
+            .iter()
+            .find(|(other, known)| *other != id && known.up && known.worker == worker && !known.unknowable());
+        if let Some((other, _)) = twin {
+            let what = format!("{worker} gets {id} while {other} is live");
+            self.violated(2, now, what);
+        }
+    }
+
+    /// Somebody with the owner's credentials ends or stops it.
+    fn ended_by_caller(&mut self, now: DateTime<Utc>, id: &InstanceId) {
+        if self.strangers.contains(id) {
+            self.violated(3, now, format!("{id} is not ours and is taken away"));
+        }
+        let cause = self.causes.get(id).cloned();
+        let may = matches!(cause, Some(Cause::Expired | Cause::Operator | Cause::StopFailed));
+        if let Some(worker) = self.building.get(id).filter(|_| !may) {
+            let what = format!("{id} is taken away from {worker} while it builds, for {cause:?}");
+            self.violated(4, now, what);
+        }
+    }
+
+    fn saw(&mut self, now: DateTime<Utc>, site: &Site, effect: &Effect) {
+        match effect {
+            Effect::Launched(id) => {
+                if let Some(instance) = site.instance(id) {
+                    self.launched(now, site, instance);
+                }
+            }
+            Effect::Started(id, _) => {
+                if let Some(worker) = self.standing.get(id).map(|known| known.worker.clone()) {
+                    self.no_twin(now, id, &worker);
+                }
+                self.causes.remove(id);
+                if let Some(known) = self.standing.get_mut(id) {
+                    known.up = true;
+                }
+            }
+            Effect::Stopping(id, by) | Effect::Ending(id, by) => {
+                if *by == By::Caller {
+                    self.ended_by_caller(now, id);
+                }
+                if matches!(effect, Effect::Ending(..)) {
+                    self.standing.remove(id);
+                } else if let Some(known) = self.standing.get_mut(id) {
+                    known.up = false;
+                }
+            }
+            Effect::Tagged(id, By::Caller) if self.strangers.contains(id) => {
+                self.violated(3, now, format!("{id} is not ours and is tagged"));
+            }
+            Effect::Tagged(id, _) => {
+                let own = |tag: &str| site.instance(id).and_then(|instance| instance.tag(tag)).is_some();
+                let whole = own(tag_keys::FLEET) && own(tag_keys::CONTROLLER) && own(tag_keys::WORKER);
+                if let Some(known) = self.standing.get_mut(id) {
+                    known.stripped = !whole;
+                }
+            }
+            Effect::Running(_) | Effect::Stopped(_) | Effect::Terminated(_) => {}
+        }
+        self.happened.push_back((now, SiteId::new(&site.account, &site.region), effect.clone()));
+    }
+}
+
+/// The worker that an instance was launched for, if it was launched by us.
+fn identity(instance: &Instance) -> Option<String> {
+    let tags = instance.params.tags.get(&TagTarget::Instance)?;
+    let is = |key: &str, value: &str| tags.get(key).is_some_and(|own| own == value);
+    let ours = is(tag_keys::FLEET, FLEET) && is(tag_keys::CONTROLLER, CONTROLLER) && !tags.contains_key(STRANGE);
+    tags.get(tag_keys::WORKER).filter(|_| ours).cloned()
+}
+
+/// Tells the truth of everything that happens in the cloud.
+pub(super) struct Judge(pub(super) Arc<Mutex<Truth>>);
+
+impl Watcher for Judge {
+    fn saw(&mut self, now: DateTime<Utc>, site: &Site, effect: &Effect) {
+        lock(&self.0).saw(now, site, effect);
+    }
+
+    fn answered(&mut self, now: DateTime<Utc>, request: &Request<'_>, error: Option<&ApiError>) {
+        if request.action == "DescribeInstances" {
+            lock(&self.0).listed(now, request.place);
+        }
+        if request.action == "RunInstances" {
+            let elsewhere = |error: &ApiError| kind_of(&error.code, error.status) == FailureKind::Elsewhere;
+            let answer = match error {
+                None => "ok",
+                Some(error) if elsewhere(error) => "elsewhere",
+                Some(error) => &error.code,
+            };
+            lock(&self.0).answers.insert(request.subject.to_owned(), answer.to_owned());
+        }
+    }
+}

@@ -1,0 +1,337 @@
+//! One simulated account in one region: what it holds, and how it moves on in time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::bill::Bill;
+use super::bucket::Buckets;
+use super::error::ApiError;
+use super::image::Image;
+use super::instance::{Instance, REPLICAS, Reason, RunInstances};
+use super::latency::Latency;
+use super::network::Network;
+use super::volume::Volume;
+use super::weather::{Fault, Weather};
+use crate::model::InstanceId;
+
+/// How long a fault holds that is counted by the share of time.
+const WINDOW: TimeDelta = TimeDelta::minutes(10);
+
+/// Who did something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum By {
+    /// Whoever calls the API with the account's credentials.
+    Caller,
+    /// The system inside the instance.
+    Guest,
+    /// Somebody else with access to the account.
+    ThirdParty,
+    /// EC2 itself.
+    Ec2,
+}
+
+/// Something that happened to an instance, for whoever watches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// It was launched.
+    Launched(InstanceId),
+    /// It was started again.
+    Started(InstanceId, By),
+    /// It runs.
+    Running(InstanceId),
+    /// It is stopping.
+    Stopping(InstanceId, By),
+    /// It is shutting down.
+    Ending(InstanceId, By),
+    /// It is stopped.
+    Stopped(InstanceId),
+    /// It is terminated.
+    Terminated(InstanceId),
+    /// Its tags changed.
+    Tagged(InstanceId, By),
+}
+
+impl Effect {
+    /// What happened, to which instance, by whom.
+    pub fn words(&self) -> (&'static str, &InstanceId, &'static str) {
+        match self {
+            Effect::Launched(id) => ("is launched", id, ""),
+            Effect::Started(id, by) => ("is started", id, by.word()),
+            Effect::Running(id) => ("runs", id, ""),
+            Effect::Stopping(id, by) => ("is stopping", id, by.word()),
+            Effect::Ending(id, by) => ("is shutting down", id, by.word()),
+            Effect::Stopped(id) => ("is stopped", id, ""),
+            Effect::Terminated(id) => ("is terminated", id, ""),
+            Effect::Tagged(id, by) => ("is tagged", id, by.word()),
+        }
+    }
+}
+
+impl By {
+    fn word(self) -> &'static str {
+        match self {
+            By::Caller => "by a caller",
+            By::Guest => "by its guest",
+            By::ThirdParty => "by a third party",
+            By::Ec2 => "by EC2",
+        }
+    }
+}
+
+/// What is to happen at a time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Due {
+    /// A transition of an instance; it holds only in the epoch it was scheduled in.
+    Instance(InstanceId, u32),
+    /// Somebody else, or EC2, does something to it; likewise.
+    Stroke(InstanceId, u32),
+    /// The tags of an instance that has ended vanish.
+    TagsVanish(InstanceId),
+    /// An instance that has ended is shown no longer.
+    Vanish(InstanceId),
+}
+
+/// The first use of a token.
+#[derive(Debug, Clone)]
+pub(super) struct TokenUse {
+    pub(super) params: Arc<RunInstances>,
+    pub(super) instances: Vec<InstanceId>,
+}
+
+/// One account in one region.
+#[derive(Debug)]
+pub struct Site {
+    /// The account's number.
+    pub account: Arc<str>,
+    /// The region's name.
+    pub region: Arc<str>,
+    pub(super) weather: Arc<Weather>,
+    pub(super) seed: u64,
+    pub(super) random: fastrand::Rng,
+    pub(super) buckets: Buckets,
+    pub(super) bill: Bill,
+    pub(super) tokens: BTreeMap<String, TokenUse>,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) past: BTreeMap<InstanceId, Instance>,
+    pub(super) effects: Vec<(DateTime<Utc>, Effect)>,
+    /// Launches that were accepted and will fail.
+    pub(super) failing: BTreeMap<InstanceId, Reason>,
+    due: BTreeSet<(DateTime<Utc>, u64, Due)>,
+    counter: u64,
+    digits: String,
+    /// Network: zones, subnets, groups.
+    pub network: Network,
+    /// Images by id.
+    pub images: BTreeMap<String, Image>,
+    /// Volumes by id.
+    pub volumes: BTreeMap<String, Volume>,
+    /// The quota of virtual CPUs of running instances.
+    pub quota_vcpus: u32,
+    /// Whether everything takes the same time each time.
+    pub(super) steady: bool,
+    /// Whether `ClientToken` means nothing, as with moto and LocalStack.
+    pub ignores_tokens: bool,
+    /// Whether any well-formed AMI and any instance type is taken to exist.
+    pub lenient: bool,
+}
+
+impl Site {
+    pub(super) fn new(account: &str, region: &str, seed: u64, weather: Arc<Weather>) -> Self {
+        let own = hash(&(seed, account, region));
+        let digits = format!("{:010x}", own & 0xff_ffff_ffff);
+        Self {
+            account: account.into(),
+            region: region.into(),
+            weather,
+            seed: own,
+            random: fastrand::Rng::with_seed(own),
+            buckets: Buckets::default(),
+            bill: Bill::default(),
+            tokens: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            past: BTreeMap::new(),
+            effects: Vec::new(),
+            failing: BTreeMap::new(),
+            due: BTreeSet::new(),
+            counter: 0,
+            network: Network::new(region, &digits),
+            digits,
+            images: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            quota_vcpus: 256,
+            steady: false,
+            ignores_tokens: false,
+            lenient: false,
+        }
+    }
+
+    /// An id of 17 hexadecimal digits that no other account or region gives.
+    pub(super) fn new_id(&mut self, prefix: &str) -> String {
+        self.counter += 1;
+        format!("{prefix}-{}{:07x}", self.digits, self.counter)
+    }
+
+    pub(super) fn schedule(&mut self, at: DateTime<Utc>, due: Due) {
+        self.counter += 1;
+        self.due.insert((at, self.counter, due));
+    }
+
+    /// When something happens next by itself.
+    pub fn next_due(&self) -> Option<DateTime<Utc>> {
+        self.due.first().map(|(at, _, _)| *at)
+    }
+
+    /// Everything that is due up to now happens, each at its own time.
+    pub fn advance(&mut self, now: DateTime<Utc>) {
+        while self.due.first().is_some_and(|(at, _, _)| *at <= now) {
+            let Some((at, _, due)) = self.due.pop_first() else { return };
+            match due {
+                Due::Instance(id, epoch) => self.instance_moves_on(&id, epoch, at),
+                Due::Stroke(id, epoch) => self.stroke(&id, epoch, at),
+                Due::TagsVanish(id) => self.tags_vanish(&id, at),
+                Due::Vanish(id) => {
+                    if let Some(instance) = self.instances.remove(&id) {
+                        self.past.insert(id, instance);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a fault happens this time; its rate is a chance.
+    pub(super) fn chance(&mut self, fault: Fault) -> bool {
+        let rate = self.weather.rate(fault);
+        rate > 0.0 && self.random.f64() < rate
+    }
+
+    /// Whether a fault holds now for something; its rate is a share of the time.
+    pub(super) fn holds(&self, fault: Fault, of: &str, now: DateTime<Utc>) -> bool {
+        let rate = self.weather.rate(fault);
+        if rate <= 0.0 {
+            return false;
+        }
+        let window = now.timestamp() / WINDOW.num_seconds();
+        let drawn = hash(&(self.seed, fault.name(), of, window));
+        #[expect(clippy::cast_precision_loss, reason = "a chance needs no 64 bits")]
+        let drawn = (drawn >> 11) as f64 / (1_u64 << 53) as f64;
+        drawn < rate
+    }
+
+    /// How late each replica learns of a change.
+    pub(super) fn delays(&mut self) -> [TimeDelta; REPLICAS] {
+        if self.weather.rate(Fault::Lag) <= 0.0 {
+            return [TimeDelta::zero(); REPLICAS];
+        }
+        [(); REPLICAS].map(|()| {
+            if !self.chance(Fault::Lag) {
+                return TimeDelta::milliseconds(self.random.i64(0..300));
+            }
+            let milliseconds = match self.random.u8(0..100) {
+                0..=79 => self.random.i64(300..1_000),
+                80..=97 => self.random.i64(1_000..10_000),
+                98 => self.random.i64(10_000..60_000),
+                _ => self.random.i64(60_000..300_000),
+            };
+            TimeDelta::milliseconds(milliseconds)
+        })
+    }
+
+    /// The replica that answers the next read.
+    pub(super) fn replica(&mut self) -> usize {
+        if self.weather.rate(Fault::Lag) <= 0.0 { 0 } else { self.random.usize(0..REPLICAS) }
+    }
+
+    /// How long something takes this time.
+    pub(super) fn draw(&mut self, latency: Latency) -> TimeDelta {
+        latency.draw(self.steady, &mut self.random)
+    }
+
+    /// Something happened; whoever watches is told before the call returns.
+    pub(super) fn happened(&mut self, now: DateTime<Utc>, effect: Effect) {
+        self.effects.push((now, effect));
+    }
+
+    /// Tokens of the request bucket and of the resource bucket, or EC2's refusal.
+    pub(super) fn take(
+        &mut self,
+        action: &'static str,
+        paged: bool,
+        resources: u32,
+        now: DateTime<Utc>,
+    ) -> Result<(), ApiError> {
+        let taken = self.buckets.take_request(action, paged, now)
+            && (resources == 0 || self.buckets.take_resources(action, resources, now));
+        if taken { Ok(()) } else { Err(ApiError::throttled(&self.account, action)) }
+    }
+
+    /// The instances that are not gone from every listing; ended ones stay for about an hour.
+    pub fn instances(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values()
+    }
+
+    /// An instance, however long ago it ended.
+    pub fn instance(&self, id: &InstanceId) -> Option<&Instance> {
+        self.instances.get(id).or_else(|| self.past.get(id))
+    }
+
+    /// Every instance that ever was.
+    pub fn ever(&self) -> impl Iterator<Item = &Instance> {
+        self.past.values().chain(self.instances.values())
+    }
+
+    /// The instances that cost something, or are about to.
+    pub fn costing(&self) -> impl Iterator<Item = &Instance> {
+        self.instances.values().filter(|instance| !instance.is_over())
+    }
+
+    /// Whether a listing of this zone, or of all, can be given at all.
+    ///
+    /// # Errors
+    /// `Unavailable` while a zone is out that the listing does not leave aside.
+    pub fn describe_instances(&self, zone: Option<&str>, now: DateTime<Utc>) -> Result<(), ApiError> {
+        let named = |of: &&String| zone.is_none_or(|zone| zone == of.as_str());
+        match self.network.zones.iter().filter(named).find(|zone| self.holds(Fault::ZoneOutage, zone, now)) {
+            Some(zone) => {
+                Err(ApiError { status: 503, ..ApiError::server("Unavailable", format!("{zone} does not answer.")) })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether nothing that lasts keeps a caller from listing and ending instances.
+    pub fn in_order(&self, now: DateTime<Utc>) -> bool {
+        !self.holds(Fault::CredentialsExpired, "", now)
+            && !self.holds(Fault::RoleDenied, "", now)
+            && self.describe_instances(None, now).is_ok()
+    }
+
+    /// Lets no replica show an instance, or all of them again: a listing that lags without end.
+    pub fn hide(&mut self, id: &InstanceId, hidden: bool) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.hidden = hidden;
+        }
+    }
+
+    /// What the account pays.
+    pub fn bill(&self) -> &Bill {
+        &self.bill
+    }
+}
+
+/// A number from anything, the same in every process.
+pub(super) fn hash(of: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    of.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// The wait for an event of this rate per hour.
+pub(super) fn exponential(random: &mut fastrand::Rng, rate: f64) -> TimeDelta {
+    let hours = -(1.0 - random.f64()).ln() / rate;
+    #[expect(clippy::cast_possible_truncation, reason = "a wait of at most a year in milliseconds fits")]
+    let milliseconds = (hours.min(8_760.0) * 3_600_000.0) as i64;
+    TimeDelta::milliseconds(milliseconds)
+}

@@ -1,0 +1,33 @@
+//! The one table of what emulators do otherwise than EC2.
+
+/// What some emulators do otherwise.
+pub(crate) struct Departure {
+    pub(crate) emulators: &'static [&'static str],
+    pub(crate) check: &'static str,
+    pub(crate) reason: &'static str,
+}
+
+const fn row(emulators: &'static [&'static str], check: &'static str, reason: &'static str) -> Departure {
+    Departure { emulators, check, reason }
+}
+
+const SIMULATION: &[&str] = &["simulation"];
+/// LocalStack's EC2 is moto's.
+const MOTO: &[&str] = &["moto", "LocalStack"];
+
+const TOKENS: &str = "a client token is echoed and means nothing";
+const TAGS: &str = "CreateTags takes the id of anything, whether it exists or not";
+
+/// A check that is named here must fail, and one that is not must pass.
+pub(crate) const DEPARTURES: &[Departure] = &[
+    row(SIMULATION, "an_unknown_key_pair_is_the_owners_to_mend", "it has no key pairs yet, and takes any name"),
+    row(MOTO, "one_token_gives_one_instance", TOKENS),
+    row(MOTO, "one_token_with_other_parameters_is_refused", TOKENS),
+    row(MOTO, "a_token_whose_instance_has_ended_gives_no_other", TOKENS),
+    row(MOTO, "an_interface_has_its_tags_from_birth", "the tags of interfaces are dropped at launch"),
+    row(MOTO, "a_launch_is_pending_before_it_runs", "an instance runs at once"),
+    row(MOTO, "what_has_ended_is_neither_started_nor_stopped", "a terminated instance is started again"),
+    row(MOTO, "a_renewal_with_one_unknown_instance_changes_none", TAGS),
+    row(MOTO, "a_malformed_instance_id_is_our_bug", "the form of ids is not checked: NotFound"),
+    row(MOTO, "too_much_user_data_is_the_owners_to_mend", "user data of any length is taken"),
+];

@@ -1,0 +1,213 @@
+//! What every cloud must do, whoever plays it: one list of checks, run on the simulated EC2 and, through
+//! the AWS SDK, on every emulator there is (`emulator.rs`). Where one departs from EC2 a row of
+//! `departures.rs` says so, and the check is then expected to fail.
+
+mod checks;
+mod departures;
+mod simulated;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::LocalBoxFuture;
+use latent::cloud::{Cloud, CloudError};
+use latent::control::Clock;
+use latent::model::{
+    FailureKind, Instance, InstanceId, InstanceState, LaunchSpec, Market, Offering, Place, ShutdownBehavior, TagSet,
+    tag_keys,
+};
+
+use departures::DEPARTURES;
+
+/// The fleet that the clouds under test list.
+pub(crate) const FLEET: &str = "conformance";
+
+/// What a check came to: the cloud does as EC2 does, or what it did instead.
+pub(crate) type Checked = Result<(), String>;
+
+/// A cloud under test, and what a check must know of it.
+pub(crate) struct Ground<C> {
+    pub(crate) cloud: C,
+    pub(crate) clock: Clock,
+    /// The account that the credentials act in.
+    pub(crate) account: &'static str,
+    /// An AMI that the cloud knows.
+    pub(crate) ami: String,
+    /// More instances than one page of its listing holds.
+    pub(crate) more_than_a_page: usize,
+    pub(crate) probe: Box<dyn Probe>,
+}
+
+/// What the `Cloud` itself does not show.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Resource {
+    VolumesOf,
+    InterfacesOf,
+}
+
+/// Looks past the `Cloud` at what it made.
+pub(crate) trait Probe {
+    /// The tags of each such resource of an instance.
+    fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>>;
+}
+
+type Check<C> = for<'a> fn(&'a Ground<C>) -> LocalBoxFuture<'a, Checked>;
+
+/// Name and function, one row each.
+macro_rules! list {
+    ($($name:ident),* $(,)?) => {
+        fn list<C: Cloud>() -> Vec<(&'static str, Check<C>)> {
+            vec![$((stringify!($name), (|ground| Box::pin(checks::$name(ground))) as Check<C>)),*]
+        }
+    };
+}
+
+list![
+    the_account_is_told,
+    one_token_gives_one_instance,
+    one_token_with_other_parameters_is_refused,
+    a_token_whose_instance_has_ended_gives_no_other,
+    an_instance_has_its_tags_and_token_from_birth,
+    a_volume_has_its_tags_from_birth,
+    an_interface_has_its_tags_from_birth,
+    a_launch_is_pending_before_it_runs,
+    an_instance_stops_starts_and_ends,
+    an_end_may_be_asked_for_twice,
+    what_has_ended_is_neither_started_nor_stopped,
+    a_listing_shows_this_fleet_only,
+    a_listing_of_more_than_a_page_is_whole,
+    what_has_lost_its_tags_is_found_by_its_id,
+    a_renewal_sets_the_lease_of_all,
+    a_renewal_with_one_unknown_instance_changes_none,
+    an_unknown_instance_is_not_found,
+    a_malformed_instance_id_is_our_bug,
+    an_unknown_ami_is_the_owners_to_mend,
+    a_malformed_ami_is_the_owners_to_mend,
+    an_unknown_type_is_the_owners_to_mend,
+    an_unknown_subnet_is_the_owners_to_mend,
+    an_unknown_group_is_the_owners_to_mend,
+    an_unknown_key_pair_is_the_owners_to_mend,
+    too_much_user_data_is_the_owners_to_mend,
+    what_is_refused_launches_nothing,
+];
+
+/// Runs every check, and holds each against the table of departures.
+pub(crate) async fn conforms<C: Cloud>(who: &str, ground: &Ground<C>) {
+    let departures = |check: &str| DEPARTURES.iter().find(|row| row.emulators.contains(&who) && row.check == check);
+    let mut wrong = Vec::new();
+    for (name, check) in list::<C>() {
+        match (check(ground).await, departures(name)) {
+            (Ok(()), None) => say(&format!("{who}: {name}: conforms")),
+            (Err(found), Some(row)) => say(&format!("{who}: {name}: departs: {} ({found})", row.reason)),
+            (Ok(()), Some(row)) => wrong.push(format!("{name}: conforms, and the table says: {}", row.reason)),
+            (Err(found), None) => wrong.push(format!("{name}: {found}")),
+        }
+    }
+    assert!(wrong.is_empty(), "{who} is not as EC2, or not as departures.rs says:\n  {}", wrong.join("\n  "));
+}
+
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}
+
+#[test]
+fn every_departure_is_one_of_a_check_that_there_is() {
+    let names: BTreeSet<&str> = list::<latent::sim::SimCloud>().into_iter().map(|(name, _)| name).collect();
+    let mut rows = BTreeSet::new();
+    for (who, check) in DEPARTURES.iter().flat_map(|row| row.emulators.iter().map(|who| (who, row.check))) {
+        assert!(rows.insert((who, check)), "{who} {check} stands twice");
+    }
+    for row in DEPARTURES {
+        assert!(names.contains(row.check), "{}", row.check);
+        assert!(!row.reason.is_empty());
+    }
+}
+
+// --- what checks are made of ------------------------------------------------------------------------
+
+/// A launch into the default VPC. `ami` must be one that the cloud knows.
+pub(crate) fn spec(ami: &str, attempt: &str, created: DateTime<Utc>) -> LaunchSpec {
+    let mut tags = TagSet::default();
+    tags.set(tag_keys::FLEET, FLEET)
+        .set(tag_keys::CONTROLLER, "tests")
+        .set(tag_keys::WORKER, "w")
+        .set(tag_keys::ATTEMPT, attempt)
+        .set(tag_keys::ROLE, "worker")
+        .set_time(tag_keys::CREATED, created);
+    LaunchSpec {
+        region: "us-west-2".parse().expect("a region"),
+        ami: ami.parse().expect("an AMI"),
+        offering: Offering { instance_type: "m5.large".to_owned(), place: Place::Anywhere, market: Market::OnDemand },
+        security_groups: Vec::new(),
+        key_pair: None,
+        instance_profile: None,
+        block_devices: Vec::new(),
+        shutdown: ShutdownBehavior::Stop,
+        tags,
+        user_data_digest: None,
+    }
+}
+
+/// The same, or what was found instead.
+pub(crate) fn same<T: PartialEq + Debug>(what: &str, found: &T, expected: &T) -> Checked {
+    if found == expected { Ok(()) } else { Err(format!("{what} is {found:?}, not {expected:?}")) }
+}
+
+/// Done, or how it was refused.
+fn done<T>(what: &str, result: Result<T, CloudError>) -> Result<T, String> {
+    result.map_err(|error| format!("{what}: {error} ({})", error.kind))
+}
+
+/// Refused so, or what came instead.
+fn refused<T: Debug>(what: &str, result: Result<T, CloudError>, kind: FailureKind) -> Checked {
+    match result {
+        Ok(value) => Err(format!("{what} was accepted: {value:?}")),
+        Err(error) => same(&format!("the kind of {what} ({error})"), &error.kind, &kind),
+    }
+}
+
+impl<C: Cloud> Ground<C> {
+    fn spec(&self, attempt: &str) -> LaunchSpec {
+        spec(&self.ami, attempt, self.clock.now())
+    }
+
+    async fn pause(&self) {
+        self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(1)).await;
+    }
+
+    /// Launches; waits when EC2 says that it came too fast.
+    async fn launch(&self, spec: &LaunchSpec) -> Result<InstanceId, CloudError> {
+        loop {
+            match self.cloud.launch(spec, None, &spec.token()).await {
+                Err(error) if error.kind == FailureKind::Throttled => self.pause().await,
+                other => return other,
+            }
+        }
+    }
+
+    async fn launched(&self, attempt: &str) -> Result<InstanceId, String> {
+        done("launch", self.launch(&self.spec(attempt)).await)
+    }
+
+    pub(crate) async fn seen(&self, id: &InstanceId) -> Result<Option<Instance>, String> {
+        let mut listing = done("listing", self.cloud.inventory(self.clock.now(), &[]).await)?;
+        same("the listing's completeness", &listing.complete, &true)?;
+        Ok(listing.instances.remove(id))
+    }
+
+    async fn listed(&self, id: &InstanceId) -> Result<Instance, String> {
+        self.seen(id).await?.ok_or_else(|| format!("{id} is not listed"))
+    }
+
+    /// Looks every second of the cloud's time until the instance is in the state; 60 s at most.
+    async fn becomes(&self, id: &InstanceId, state: InstanceState) -> Checked {
+        for _ in 0..60 {
+            if self.seen(id).await?.is_some_and(|instance| instance.state == state) {
+                return Ok(());
+            }
+            self.pause().await;
+        }
+        Err(format!("{id} does not become {state}"))
+    }
+}

@@ -1,0 +1,94 @@
+//! The checks on the simulated EC2, in virtual time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, TimeDelta};
+use futures_util::future::LocalBoxFuture;
+use latent::control::Clock;
+use latent::model::{InstanceId, TagSet};
+use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, TagTarget, Tags, Weather, World};
+
+use super::{FLEET, Ground, Probe, Resource, conforms};
+
+const ACCOUNT: &str = "123456789012";
+const AMI: &str = "ami-0123456789abc0001";
+
+/// Looks into the simulated account itself.
+struct Inside {
+    world: Arc<Mutex<World>>,
+    place: SiteId,
+}
+
+fn tag_set(tags: &Tags) -> TagSet {
+    tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+impl Inside {
+    fn tags_now(&self, resource: Resource, of: &InstanceId) -> Vec<TagSet> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let site = world.site(&self.place);
+        let Some(instance) = site.instance(of) else { return Vec::new() };
+        match resource {
+            Resource::VolumesOf => {
+                instance.volumes.iter().filter_map(|(_, id)| site.volumes.get(id)).map(|v| tag_set(&v.tags)).collect()
+            }
+            Resource::InterfacesOf => {
+                instance.params.tags.get(&TagTarget::NetworkInterface).into_iter().map(tag_set).collect()
+            }
+        }
+    }
+}
+
+impl Probe for Inside {
+    fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
+        Box::pin(async move { Ok(self.tags_now(resource, of)) })
+    }
+}
+
+fn image() -> Image {
+    let root = Disk {
+        device: "/dev/xvda".to_owned(),
+        size_gib: 8,
+        volume_type: "gp3".to_owned(),
+        delete_on_termination: true,
+        snapshot: None,
+        encrypted: false,
+    };
+    Image {
+        id: AMI.to_owned(),
+        name: "worker".to_owned(),
+        description: String::new(),
+        state: ImageState::Available,
+        platform: Platform::Linux,
+        architecture: "x86_64".to_owned(),
+        root_device: root.device.clone(),
+        disks: vec![root],
+        created: DateTime::UNIX_EPOCH,
+        deprecated_at: None,
+        source_instance: None,
+        tags: Tags::new(),
+    }
+}
+
+fn ground() -> Ground<SimCloud> {
+    let clock = Clock::starting_at(DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
+    let place = SiteId::new(ACCOUNT, "us-west-2");
+    let mut world = World::new(1, Weather::calm());
+    let site = world.site(&place);
+    site.images.insert(AMI.to_owned(), image());
+    site.quota_vcpus = 10_000;
+    let world = Arc::new(Mutex::new(world));
+    Ground {
+        cloud: SimCloud::new(Arc::clone(&world), place.clone(), Some(FLEET), clock.clone()),
+        clock,
+        account: ACCOUNT,
+        ami: AMI.to_owned(),
+        more_than_a_page: 1_005,
+        probe: Box::new(Inside { world, place }),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_ec2_does_as_ec2_does() {
+    conforms("simulation", &ground()).await;
+}
