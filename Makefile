@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV ?= .venv
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/latent
+SIM := $(TARGET)/sim/latent
 PY := $(VENV)/bin/python
 # Who plays EC2: `sim`, our own model, or `moto`.
 EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo kill test check build test-rust test-python test-kill localstack fmt clean
+.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-kill localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -18,10 +19,13 @@ help: ## this list
 demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up, EC2=moto)
 	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep)
 
+sim: build-sim ## play SEEDS=0..10000 of whole fleets in rough weather, the controller killed at any step
+	$(SIM) sim run --seeds $(or $(SEEDS),0..10000) --weather $(or $(WEATHER),rough)
+
 kill: build $(VENV)/ready ## SIGKILL the controller KILLS=200 times in rough weather (SEED=1)
 	@$(PY) tests/kill/kill.py --binary $(BIN) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
 
-test: test-rust test-python test-kill ## everything
+test: test-rust test-sim test-python test-kill ## everything
 
 check: $(VENV)/ready ## formatting, lints, types
 	cargo fmt --all --check
@@ -32,6 +36,16 @@ check: $(VENV)/ready ## formatting, lints, types
 
 build:
 	cargo build --locked
+
+# Optimised, and without the AWS SDK, which the simulation does not need.
+build-sim:
+	cargo build --locked --profile sim --no-default-features
+
+# Whole fleets; one lifecycle with a kill at each step; and every known mistake, made to be found.
+test-sim: build-sim
+	$(SIM) sim run --seeds 0..500
+	$(SIM) sim walk
+	$(SIM) sim prove
 
 # The emulator's tests are ignored by a bare `cargo test`, which has no emulated EC2.
 test-rust: export LATENT_TEST_PYTHON = $(abspath $(PY))

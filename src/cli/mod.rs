@@ -12,6 +12,7 @@ mod output;
 #[cfg(feature = "ec2")]
 mod serve;
 mod sim;
+mod sim_run;
 mod sim_serve;
 mod status;
 mod worker;

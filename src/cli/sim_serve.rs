@@ -7,7 +7,7 @@ use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{CommandError, Exit};
-use super::sim::{fault, weather};
+use super::sim_run::{fault, weather};
 use crate::sim::wire::{Door, DoorOptions};
 use crate::sim::{Fault, Weather};
 

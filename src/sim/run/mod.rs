@@ -12,14 +12,18 @@ mod process;
 mod sabotage;
 mod scene;
 mod settings;
+mod shrink;
 mod trouble;
 mod truth;
+mod walk;
 
 pub use many::{Summary, run_all};
 pub use play::{Outcome, play};
 pub use sabotage::Sabotage;
 pub use settings::Settings;
+pub use shrink::shrink;
 pub use truth::{INVARIANTS, Violation};
+pub use walk::{Walk, lifecycle, walk};
 
 /// Plays a seed on a clock of its own. `None` if the fleet of the seed cannot be configured.
 ///

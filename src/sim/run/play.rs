@@ -14,7 +14,7 @@ use super::scene::{FLEET, Scene};
 use super::settings::Settings;
 use super::truth::{Judge, STRANGE, Truth, Violation};
 use crate::control::{Clock, Controller};
-use crate::model::{Body, InstanceId, WorkerName};
+use crate::model::{Body, ClientToken, InstanceId, WorkerName};
 use crate::policy::Intent;
 use crate::sim::site::exponential;
 use crate::sim::{Fault, RunInstances, TagTarget, Tags, Trace, Weather, World};
@@ -23,6 +23,8 @@ use crate::sim::{Fault, RunInstances, TagTarget, Tags, Trace, Weather, World};
 const BEGIN: &str = "2026-03-02T08:00:00Z";
 /// How often builds are wanted, per worker and hour.
 const BUILDS_PER_HOUR: f64 = 0.3;
+/// Where builds are counted, they are wanted at this time.
+const FIRST_BUILD: TimeDelta = TimeDelta::seconds(10);
 /// How many builds an hour one worker could do: the rate at which a build ends.
 const BUILDS_DONE_PER_HOUR: f64 = 7.0;
 /// So many of a hundred builds are taken back while their worker is got ready.
@@ -75,6 +77,7 @@ pub(super) struct Play {
     pub(super) died: Arc<Notify>,
     pub(super) line: Arc<tokio::sync::Mutex<()>>,
     pub(super) memory: Arc<Mutex<Memory>>,
+    pub(super) tokens: Arc<Mutex<std::collections::BTreeSet<ClientToken>>>,
     pub(super) second: Option<Controller<SimLedger>>,
     pub(super) read: u64,
     pub(super) crashes: u64,
@@ -116,6 +119,7 @@ impl Play {
             died,
             line: Arc::default(),
             memory: Arc::default(),
+            tokens: Arc::default(),
             second: None,
             read: 0,
             crashes: 0,
@@ -167,7 +171,14 @@ impl Play {
         self.start();
         let now = self.now();
         for name in self.master.desks.keys().cloned().collect::<Vec<_>>() {
-            self.some_time(BUILDS_PER_HOUR, Happening::BuildWanted(name));
+            match self.settings.builds {
+                Some(builds) => {
+                    for _ in 0..builds {
+                        self.agenda.add(now + FIRST_BUILD, Happening::BuildWanted(name.clone()));
+                    }
+                }
+                None => self.some_time(BUILDS_PER_HOUR, Happening::BuildWanted(name)),
+            }
         }
         self.agenda.add(now + REPORT_PERIOD, Happening::Report);
         self.agenda.add(now + TimeDelta::minutes(1), Happening::Minute);
@@ -329,7 +340,9 @@ impl Play {
             Happening::BuildWanted(worker) => {
                 if !self.calm {
                     self.master.wants_build(&worker);
-                    self.some_time(BUILDS_PER_HOUR, Happening::BuildWanted(worker.clone()));
+                    if self.settings.builds.is_none() {
+                        self.some_time(BUILDS_PER_HOUR, Happening::BuildWanted(worker.clone()));
+                    }
                 }
                 self.turn(&worker);
             }

@@ -41,12 +41,13 @@ impl Play {
 
     pub(super) fn doors(&self, life: Arc<dyn Life>) -> impl Fn(&Cell, &Intent) -> Door + use<> {
         let (world, clock, sabotage) = (Arc::clone(&self.world), self.clock.clone(), self.settings.sabotage);
-        let (memory, line) = (Arc::clone(&self.memory), Arc::clone(&self.line));
+        let (memory, line, tokens) = (Arc::clone(&self.memory), Arc::clone(&self.line), Arc::clone(&self.tokens));
         move |cell, intent| {
             let account = intent.owners.get(&cell.owner).map(|owner| owner.account.clone()).unwrap_or_default();
             let site = SiteId::new(&account, cell.region.as_str());
             let inner = SimCloud::new(Arc::clone(&world), site, Some(FLEET), clock.clone()).of(Arc::clone(&life));
-            Door { inner, sabotage, memory: Arc::clone(&memory), line: Arc::clone(&line), clock: clock.clone() }
+            let (memory, line, tokens) = (Arc::clone(&memory), Arc::clone(&line), Arc::clone(&tokens));
+            Door { inner, sabotage, memory, line, clock: clock.clone(), tokens }
         }
     }
 

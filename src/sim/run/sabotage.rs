@@ -42,7 +42,7 @@ macro_rules! sabotages {
 
 sabotages! {
     CallBeforeIntent, "call-before-intent", "The launch is sent before its intent is durable.";
-    NewTokenOnRetry, "new-token-on-retry", "Each sending of a launch has a token of its own.";
+    NewTokenOnRetry, "new-token-on-retry", "A launch that is sent again has a new token.";
     TagsAfterLaunch, "tags-after-launch", "The launch carries no tags; they are set when it has been answered.";
     NotFoundIsGone, "not-found-is-gone", "An instance that a call does not find is taken for gone.";
     LedgerBeforeCloud, "ledger-before-cloud", "A listing that was read minutes ago is taken for one that was read just now.";
@@ -81,7 +81,6 @@ impl FromStr for Sabotage {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     gone: BTreeSet<InstanceId>,
-    sent: u64,
     known: BTreeSet<InstanceId>,
     read: VecDeque<(SiteId, Inventory)>,
 }
@@ -109,6 +108,8 @@ pub(super) struct Door {
     pub(super) memory: Arc<Mutex<Memory>>,
     pub(super) line: Arc<tokio::sync::Mutex<()>>,
     pub(super) clock: Clock,
+    /// The tokens that were ever sent.
+    pub(super) tokens: Arc<Mutex<BTreeSet<ClientToken>>>,
 }
 
 impl Door {
@@ -220,13 +221,9 @@ impl Cloud for Door {
     ) -> Result<InstanceId, CloudError> {
         let _line = self.in_line().await;
         let mut spec = spec.clone();
-        let number = {
-            let mut memory = lock(&self.memory);
-            memory.sent += 1;
-            memory.sent
-        };
+        let again = !lock(&self.tokens).insert(token.clone());
         let token = match self.sabotage {
-            Some(Sabotage::NewTokenOnRetry) => ClientToken::derive(&[token.as_str(), &number.to_string()]),
+            Some(Sabotage::NewTokenOnRetry) if again => ClientToken::derive(&[token.as_str(), "again"]),
             _ => token.clone(),
         };
         let tags = spec.tags.clone();

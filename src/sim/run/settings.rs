@@ -16,6 +16,8 @@ pub struct Settings {
     pub workers: u32,
     /// For how many hours builds are wanted.
     pub hours: u32,
+    /// So many builds are wanted of each worker, right at the beginning; as chance has it, if not said.
+    pub builds: Option<u32>,
     /// The controller is killed at this step, counted from its first start.
     pub crash_at: Option<u64>,
     /// A mistake that is made on purpose, to see that it is found.
@@ -32,6 +34,7 @@ impl Settings {
             owners: 3,
             workers: 20,
             hours: 24,
+            builds: None,
             crash_at: None,
             sabotage: None,
             telling: false,
@@ -56,6 +59,9 @@ impl Settings {
         }
         for (fault, rate) in self.weather.changed() {
             let _ = write!(text, " --fault {fault}={rate}");
+        }
+        if let Some(builds) = self.builds {
+            let _ = write!(text, " --builds {builds}");
         }
         if let Some(step) = self.crash_at {
             let _ = write!(text, " --crash-at {step}");
