@@ -15,6 +15,8 @@ pub(super) type GuestId = (SiteId, InstanceId);
 pub(super) enum Happening {
     /// Somebody wants a build on this worker.
     BuildWanted(WorkerName),
+    /// The build that this worker is got for is taken back.
+    Cancel(WorkerName),
     /// The master tries again to get this worker.
     Retry(WorkerName),
     /// A build ends, if it still runs.

@@ -188,7 +188,15 @@ impl Play {
         };
         match lease {
             Some(end) if now >= end + LEASE_GRACE => {
-                lock(&self.truth).lease_ran_out(now, &guest.1);
+                // Where the account refuses every call for long, its lease ends: that is what it is for.
+                let refused = {
+                    let mut world = lock(&self.world);
+                    let site = world.site(&guest.0);
+                    !site.in_order(now) || !site.in_order(now - LEASE_PERIOD)
+                };
+                if !refused {
+                    lock(&self.truth).lease_ran_out(now, &guest.1);
+                }
                 self.powers_off(&guest);
             }
             Some(end) => self.agenda.add((end + LEASE_GRACE).max(now + LEASE_GRACE), Happening::LeaseCheck(guest)),

@@ -59,6 +59,8 @@ pub(super) enum Next {
     Began(WorkerName, u64, InstanceId),
     /// Look at this worker again then.
     Look(WorkerName, DateTime<Utc>),
+    /// It was asked for.
+    Asked(WorkerName),
     /// The worker was let go of, or its build is over.
     Left(WorkerName),
 }
@@ -151,7 +153,17 @@ impl Master {
             desk.request = Some(request);
             desk.delivered = false;
         }
+        self.next.push(Next::Asked(worker.clone()));
         self.deliver(worker, now, controller);
+    }
+
+    /// Somebody takes back the build that a worker is got for.
+    pub(super) fn cancel<L: Ledger + 'static>(&mut self, worker: &WorkerName, controller: Option<&Controller<L>>) {
+        let Some(desk) = self.desks.get_mut(worker) else { return };
+        if self.up && matches!(desk.session, Session::Waiting { .. }) {
+            desk.queue = 0;
+            self.let_go(worker, controller);
+        }
     }
 
     fn deliver<L: Ledger + 'static>(

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use super::agenda::{Agenda, Happening};
 use super::life::{Disk, Mortal, SimLedger, lock};
 use super::master::{Master, Next, REPORT_PERIOD, Session};
-use super::process::orphan_grace;
 use super::sabotage::Memory;
 use super::scene::{FLEET, Scene};
 use super::settings::Settings;
@@ -26,6 +25,8 @@ const BEGIN: &str = "2026-03-02T08:00:00Z";
 const BUILDS_PER_HOUR: f64 = 0.3;
 /// How many builds an hour one worker could do: the rate at which a build ends.
 const BUILDS_DONE_PER_HOUR: f64 = 7.0;
+/// So many of a hundred builds are taken back while their worker is got ready.
+const CANCELLED: u8 = 10;
 /// After the last build everything must have converged by then: the last hour of an instance, and some.
 const AFTERWARDS: TimeDelta = TimeDelta::hours(9);
 /// A master waits so long for a worker to come back.
@@ -100,7 +101,7 @@ impl Play {
         let steps = Arc::new(AtomicU64::new(0));
         let life = Mortal::new(Arc::clone(&steps), None, 0.0, random.fork(), Arc::clone(&died));
         Some(Self {
-            intent: scene.intent(orphan_grace(settings.sabotage))?,
+            intent: scene.intent()?,
             disk: Disk::new(settings.weather.rate(Fault::LedgerTorn), random.fork()),
             clock: Clock::starting_at(begin),
             world: Arc::new(Mutex::new(world)),
@@ -292,6 +293,12 @@ impl Play {
                     let at = self.now() + exponential(&mut self.random, BUILDS_DONE_PER_HOUR);
                     self.agenda.add(at, Happening::BuildEnds(worker, number));
                 }
+                Next::Asked(worker) => {
+                    if self.random.u8(0..100) < CANCELLED {
+                        let at = self.now() + TimeDelta::milliseconds(self.random.i64(0..20_000));
+                        self.agenda.add(at, Happening::Cancel(worker));
+                    }
+                }
                 Next::Look(worker, at) => {
                     let again = Happening::Retry(worker);
                     self.agenda.forget(|other| *other == again);
@@ -327,6 +334,10 @@ impl Play {
                 self.turn(&worker);
             }
             Happening::Retry(worker) => self.turn(&worker),
+            Happening::Cancel(worker) => {
+                let controller = self.controller();
+                self.master.cancel(&worker, controller.as_ref());
+            }
             Happening::BuildEnds(worker, number) => {
                 if self.master.desks.get(&worker).is_some_and(|desk| desk.build == Some(number)) {
                     self.master.build_over(&worker, false, now);

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 use super::agenda::Happening;
 use super::life::{Disk, Mortal, lock};
 use super::play::Play;
-use super::sabotage::{Door, Sabotage};
+use super::sabotage::Door;
 use super::scene::FLEET;
 use super::truth::Truth;
 use crate::control::{Clock, Controller};
@@ -110,8 +110,4 @@ impl Life for Quiet {
         }
         true
     }
-}
-
-pub(super) fn orphan_grace(sabotage: Option<Sabotage>) -> &'static str {
-    if sabotage == Some(Sabotage::OrphanAtFirstLook) { "0s" } else { "2m" }
 }

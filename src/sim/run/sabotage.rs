@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::life::lock;
 use crate::cloud::{Cloud, CloudError};
 use crate::control::Clock;
-use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet};
+use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet, tag_keys};
 use crate::policy::Secret;
 use crate::sim::{SimCloud, SiteId, UnknownName};
 
@@ -158,6 +158,18 @@ impl Door {
         inventory
     }
 
+    /// What neither this life nor the ledger knows is terminated on the spot.
+    async fn kill_unexplained(&self, inventory: &Inventory, also: &[InstanceId]) {
+        let known = lock(&self.memory).known.clone();
+        for instance in inventory.instances.values() {
+            let ours = instance.tags.get(tag_keys::CONTROLLER) == Some(super::scene::CONTROLLER);
+            if ours && instance.state.is_live() && !known.contains(&instance.id) && !also.contains(&instance.id) {
+                // Refused or not, it will be looked at again.
+                drop(self.inner.terminate(&instance.id).await);
+            }
+        }
+    }
+
     fn misread(&self, mut error: CloudError) -> CloudError {
         let elsewhere = match self.sabotage {
             Some(Sabotage::ThrottleIsNoCapacity) => error.kind == FailureKind::Throttled,
@@ -187,7 +199,12 @@ impl Cloud for Door {
     async fn inventory(&self, now: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
         let _line = self.in_line().await;
         match self.inner.inventory(now, also).await {
-            Ok(inventory) => Ok(self.falsified(inventory)),
+            Ok(inventory) => {
+                if self.makes(Sabotage::OrphanAtFirstLook) {
+                    self.kill_unexplained(&inventory, also).await;
+                }
+                Ok(self.falsified(inventory))
+            }
             Err(_) if self.makes(Sabotage::FailedListingIsEmpty) => {
                 Ok(Inventory { observed_at: now, complete: true, instances: std::collections::BTreeMap::new() })
             }
@@ -215,6 +232,7 @@ impl Cloud for Door {
         let tags = spec.tags.clone();
         if self.makes(Sabotage::TagsAfterLaunch) {
             spec.tags = TagSet::default();
+            spec.tags.set(tag_keys::WORKER, tags.get(tag_keys::WORKER).unwrap_or_default());
         }
         let launched = self.inner.launch(&spec, user_data, &token).await.map_err(|error| self.misread(error));
         if let Ok(id) = &launched {

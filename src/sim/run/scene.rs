@@ -98,7 +98,7 @@ impl Scene {
         all
     }
 
-    pub(super) fn intent(&self, orphan_grace: &str) -> Option<Intent> {
+    pub(super) fn intent(&self) -> Option<Intent> {
         let mut main = format!("[fleet]\nname = \"{FLEET}\"\ncontroller = \"{CONTROLLER}\"\n");
         let _ = writeln!(main, "[polling]\nfast = \"4s\"\nslow = \"2m\"");
         for owner in 0..self.owners {
@@ -112,9 +112,7 @@ impl Scene {
             images.push((name.clone(), format!("amis/{name}.toml"), worker.manifest()));
         }
         let policy = |name: &str, on_idle: &str| {
-            let text = format!(
-                "on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\norphan_grace = \"{orphan_grace}\"\n"
-            );
+            let text = format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\n");
             (name.to_owned(), format!("policies/{name}.toml"), text)
         };
         let policies = vec![policy("stops", "stop"), policy("ends", "terminate")];

@@ -7,7 +7,6 @@ use chrono::TimeDelta;
 use super::agenda::Happening;
 use super::life::lock;
 use super::play::Play;
-use super::process::orphan_grace;
 use crate::sim::{Fault, Life};
 
 impl Play {
@@ -66,7 +65,7 @@ impl Play {
 
     fn reconfigure(&mut self) {
         self.scene.change(&mut self.random);
-        if let Some(intent) = self.scene.intent(orphan_grace(self.settings.sabotage)) {
+        if let Some(intent) = self.scene.intent() {
             self.intent = intent;
         }
         if let Some(controller) = self.controller() {
