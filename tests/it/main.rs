@@ -28,6 +28,7 @@ mod record;
 mod scenarios;
 #[cfg(test)]
 mod setup;
+mod simulation;
 #[cfg(test)]
 mod source;
 #[cfg(test)]

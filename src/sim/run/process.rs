@@ -25,7 +25,13 @@ impl Play {
         self.life = Arc::clone(&life);
         self.memory = Arc::default();
         let started = opened.and_then(|ledger| {
-            Controller::start(self.intent.clone(), ledger, self.clock.clone(), self.random.u64(..), self.doors(life))
+            Controller::start(
+                self.intent.clone(),
+                ledger,
+                self.clock.clone(),
+                self.random.u64(..),
+                self.doors(Arc::clone(&life) as Arc<dyn Life>),
+            )
         });
         match started {
             Ok(controller) => {
@@ -35,7 +41,10 @@ impl Play {
                 lock(&self.truth).tell(now, || "the controller starts".to_owned());
             }
             // The disk failed, or the old process has not let go yet: whoever starts it tries again.
-            Err(_) => self.agenda.add(now + TimeDelta::seconds(1), Happening::Restart),
+            Err(_) => {
+                self.crashes += u64::from(!life.lives());
+                self.agenda.add(now + TimeDelta::seconds(1), Happening::Restart);
+            }
         }
     }
 
