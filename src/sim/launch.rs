@@ -89,6 +89,9 @@ impl Site {
             let message = format!("Invalid value '{}' for InstanceType.", request.instance_type);
             return Err(ApiError::invalid_value(message));
         }
+        if let Some(key) = request.key.as_deref().filter(|_| !self.lenient) {
+            self.key(key)?;
+        }
         for group in request.groups.iter().filter(|group| !self.network.groups.contains_key(*group)) {
             if !self.lenient {
                 let message = format!("The security group '{group}' does not exist");

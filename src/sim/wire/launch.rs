@@ -88,7 +88,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         tags: tag_specifications(part)?,
         terminate_on_shutdown: shutdown.map(|text| terminates(part, text)).transpose()?.unwrap_or(false),
         user_data: part.filled("UserData").map(user_data).transpose()?,
-        key: part.filled("KeyName").map(|name| site.key(name).map(|key| key.name.clone())).transpose()?,
+        key: part.filled("KeyName").map(ToOwned::to_owned),
         groups,
         profile: profile.filled("Arn").or_else(|| profile.filled("Name")).map(ToOwned::to_owned),
         disks: disks(part, image.map(|image| image.root_device.as_str()), image)?,

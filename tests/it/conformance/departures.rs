@@ -11,7 +11,6 @@ const fn row(emulators: &'static [&'static str], check: &'static str, reason: &'
     Departure { emulators, check, reason }
 }
 
-const SIMULATION: &[&str] = &["simulation"];
 /// LocalStack's EC2 is moto's.
 const MOTO: &[&str] = &["moto", "LocalStack"];
 
@@ -20,7 +19,6 @@ const TAGS: &str = "CreateTags takes the id of anything, whether it exists or no
 
 /// A check that is named here must fail, and one that is not must pass.
 pub(crate) const DEPARTURES: &[Departure] = &[
-    row(SIMULATION, "an_unknown_key_pair_is_the_owners_to_mend", "it has no key pairs yet, and takes any name"),
     row(MOTO, "one_token_gives_one_instance", TOKENS),
     row(MOTO, "one_token_with_other_parameters_is_refused", TOKENS),
     row(MOTO, "a_token_whose_instance_has_ended_gives_no_other", TOKENS),
