@@ -5,18 +5,23 @@ VENV ?= .venv
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 BIN := $(TARGET)/debug/latent
 PY := $(VENV)/bin/python
+# Who plays EC2: `sim`, our own model, or `moto`.
+EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo test check build test-rust test-python localstack fmt clean
+.PHONY: help demo kill test check build test-rust test-python test-kill localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up)
-	@$(PY) localstack/demo.py --binary $(BIN) $(if $(KEEP),--keep)
+demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up, EC2=moto)
+	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep)
 
-test: test-rust test-python ## everything
+kill: build $(VENV)/ready ## SIGKILL the controller KILLS=200 times in rough weather (SEED=1)
+	@$(PY) tests/kill/kill.py --binary $(BIN) --kills $(or $(KILLS),200) --seed $(or $(SEED),1)
+
+test: test-rust test-python test-kill ## everything
 
 check: $(VENV)/ready ## formatting, lints, types
 	cargo fmt --all --check
@@ -43,7 +48,11 @@ else
 endif
 
 test-python: build $(VENV)/ready
-	LATENT_BIN=$(abspath $(BIN)) $(PY) -m pytest -q localstack/tests tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/wire tests/kill tests/buildbot
+
+# A short run; the long one is `make kill`.
+test-kill: build $(VENV)/ready
+	@$(PY) tests/kill/kill.py --binary $(BIN) --kills $(or $(KILLS),20) --seed $(or $(SEED),1)
 
 # Host mode on Python 3.12 or later, or Docker; where neither is there it says so, and that is no failure.
 localstack: export LATENT_TEST_PYTHON = $(abspath $(PY))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from typing import Any
 
 import boto3
@@ -9,8 +10,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 
-# What a call may raise: no answer, a refusal, an answer that is not EC2's XML.
-CALL_ERRORS = (BotoCoreError, ClientError, ResponseParserError)
+# What a call may raise: no answer, a refusal, an answer that is not EC2's XML; the last two are those
+# of calls that are not boto3's.
+CALL_ERRORS = (BotoCoreError, ClientError, ResponseParserError, OSError, HTTPException)
 
 
 def client(service: str, endpoint: str, region: str) -> Any:

@@ -17,7 +17,7 @@ from pathlib import Path
 from agent_config import ConfigFile
 from agent_events import EventLog, Report
 from aws_client import CALL_ERRORS
-from emulated_ec2 import EmulatedEc2, Instance
+from emulated_ec2 import EmulatedEc2, Instance, emulated_ec2
 from fates import Roll
 from guest import Guest
 from lifetime import Lifetime
@@ -29,23 +29,26 @@ class Agent:
     def __init__(self, config: ConfigFile, report: Report) -> None:
         self._config = config
         self._report = report
+        # Read at the start only, as are the regions.
+        self._endpoint = config.settings.endpoint
+        self._region_names = config.settings.regions
         self._roll = Roll()
         self._guests: dict[str, Guest] = {}
-        settings = config.settings
-        self._regions = [EmulatedEc2(settings.endpoint, region) for region in settings.regions]
+        # Known once the endpoint has answered: until then nobody can say which emulator it is.
+        self._ec2: dict[str, EmulatedEc2] = {}
         # The regions that did not answer last time.
         self._silent: set[str] = set()
 
     def tick(self) -> None:
         """Looks once, and acts on what it sees."""
-        listings = [(ec2, self._list(ec2)) for ec2 in self._regions]
+        listings = [(region, self._list(region)) for region in self._region_names]
         # Read after the listing: whoever changes the file and then launches can be sure that the
         # new instance lives by the change.
         self._reload()
-        for ec2, running in listings:
+        for region, running in listings:
             # No answer says nothing about the instances: their guests live on.
             if running is not None:
-                self._match(ec2, running)
+                self._match(self._ec2[region], running)
         for guest in list(self._guests.values()):
             self._tick_guest(guest)
 
@@ -56,17 +59,19 @@ class Agent:
         for guest in self._guests.values():
             guest.wait()
 
-    def _list(self, ec2: EmulatedEc2) -> list[Instance] | None:
+    def _list(self, region: str) -> list[Instance] | None:
         try:
-            running = ec2.running()
+            if region not in self._ec2:
+                self._ec2[region] = emulated_ec2(self._endpoint, region)
+            running = self._ec2[region].instances(["running"])
         except CALL_ERRORS as error:
-            if ec2.region not in self._silent:
-                self._silent.add(ec2.region)
-                self._report("unreachable", region=ec2.region, error=str(error))
+            if region not in self._silent:
+                self._silent.add(region)
+                self._report("unreachable", region=region, error=str(error))
             return None
-        if ec2.region in self._silent:
-            self._silent.remove(ec2.region)
-            self._report("reachable", region=ec2.region)
+        if region in self._silent:
+            self._silent.remove(region)
+            self._report("reachable", region=region)
         return running
 
     def _reload(self) -> None:

@@ -16,9 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from emulator import KINDS
 from master_process import wait_for
 from stack import Options, Stack
 
+EC2 = {"sim": "latent's model of EC2", "moto": "moto's EC2"}
 # Buildbot's result code.
 SUCCESS = 0
 # Builds per worker: the second one finds the instance warm.
@@ -88,11 +90,11 @@ def _seconds(text: str) -> float:
     return moment.timestamp() + float("0." + (fraction or "0"))
 
 
-def run(binary: str, keep: bool) -> int:
+def run(binary: str, ec2: str, keep: bool) -> int:
     """The demonstration; 0 if every build succeeded and nothing is left."""
     began = time.monotonic()
-    options = Options(policy=POLICY, boot_delay=2.0)
-    print("starting an emulated EC2, its boot agent and a Buildbot master ...", flush=True)
+    options = Options(policy=POLICY, boot_delay=2.0, ec2=ec2)
+    print(f"starting {EC2[ec2]}, its boot agent and a Buildbot master ...", flush=True)
     with Stack(binary, options) as stack:
         wait_for("the controller that the plugin starts", lambda: stack.latent("status").returncode == 0)
         narrator = Narrator(stack, began)
@@ -106,7 +108,7 @@ def run(binary: str, keep: bool) -> int:
         if keep:
             _wait_for_enter(stack)
         good = sum(1 for record in records if record["results"] == SUCCESS)
-        left = len(stack.instances())
+        left = len(stack.truth())
         verdict = f"builds={len(records)} success={good} launched={len(lives)} left={left}"
     if good == len(records) == BUILDS_EACH * len(Stack.workers) and left == 0:
         print(f"demo ok: {verdict}")
@@ -131,10 +133,11 @@ def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", required=True, help="the latent program")
+    parser.add_argument("--ec2", choices=KINDS, default=KINDS[0], help="who plays EC2; default: sim")
     parser.add_argument("--keep", action="store_true", help="leave it up and print the addresses")
     args = parser.parse_args()
     try:
-        return run(str(Path(args.binary).resolve()), args.keep)
+        return run(str(Path(args.binary).resolve()), args.ec2, args.keep)
     except (TimeoutError, RuntimeError, OSError) as e:
         print(f"demo failed: {e}", file=sys.stderr)
         return 1

@@ -18,10 +18,13 @@ from typing import Any, Optional
 
 from agent_process import BootAgent
 from aws_client import client
+from emulated_ec2 import EmulatedEc2, Instance, emulated_ec2
+from emulator import make_emulator
 from fleet_files import MASTER_CFG, fleet_files
 from master_process import LEAVE_S, MasterProcess, end_process, wait_for
-from moto_server import MotoServer
 from seed import seed
+from server_process import ServerProcess
+from sim_server import CALM, Weather
 
 REGION = "us-west-2"
 COSTS = ["pending", "running", "stopping", "stopped"]
@@ -44,8 +47,10 @@ class Options:
     password: str = "injected-password"
     # Where the controller is told that EC2 is; the emulator itself if not given.
     endpoint: Optional[str] = None
-    # An emulator that runs already and stays; a new one if not given.
-    moto: Optional[MotoServer] = None
+    # An emulator that runs already and stays; a new one of this kind and weather if not given.
+    emulator: Optional[ServerProcess] = None
+    ec2: str = "sim"
+    weather: Weather = CALM
 
 
 class Stack:
@@ -69,7 +74,8 @@ class Stack:
         self.master = MasterProcess(self.folder, self.environment, template)
         self.agent: Optional[BootAgent] = None
         self.endpoint = ""
-        self._own_moto: Optional[MotoServer] = None
+        self._truth: Optional[EmulatedEc2] = None
+        self._own_emulator: Optional[ServerProcess] = None
         self._controller: Optional[subprocess.Popen[bytes]] = None
 
     # Start and end.
@@ -84,11 +90,12 @@ class Stack:
 
     def prepare(self) -> None:
         """Starts what does not read the configuration, and writes that."""
-        moto = self.options.moto
-        if moto is None:
-            moto = self._own_moto = MotoServer(self.folder / "moto.log")
-            moto.start()
-        self.endpoint = moto.endpoint
+        emulator = self.options.emulator
+        if emulator is None:
+            emulator = make_emulator(self.options.ec2, self.folder, self.binary, self.options.weather)
+            self._own_emulator = emulator
+            emulator.start()
+        self.endpoint = emulator.endpoint
         self.seed()
         self.write_fleet()
         self.write_master()
@@ -105,8 +112,8 @@ class Stack:
         self.kill_controller()
         if self.agent is not None:
             self.agent.stop()
-        if self._own_moto is not None:
-            self._own_moto.stop()
+        if self._own_emulator is not None:
+            self._own_emulator.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def __enter__(self) -> Stack:
@@ -259,9 +266,16 @@ class Stack:
         """A client of the emulated EC2, to do what a third party would."""
         return client("ec2", self.endpoint, REGION)
 
+    def truth(self, worker: str = "*", live: bool = True) -> list[Instance]:
+        """The instances as they are, and not as EC2 shows them to a caller."""
+        if self._truth is None:
+            self._truth = emulated_ec2(self.endpoint, REGION)
+        found = self._truth.instances(COSTS if live else ())
+        return [instance for instance in found if worker in ("*", instance.worker)]
+
     def wait_gone(self, seconds: float = 40) -> None:
         """Waits until nothing that costs is left."""
-        wait_for("every instance to go", lambda: not self.instances(), seconds)
+        wait_for("every instance to go", lambda: not self.truth(), seconds)
 
 
 def _arguments(pid: int) -> list[str]:

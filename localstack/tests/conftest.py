@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,15 +12,18 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from buildbot_master import BuildbotMaster
-from moto_server import MotoServer
+from emulator import chosen_kind, make_emulator
+from sim_server import Weather
 
 WORKERS = 8
 
 
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An emulated EC2."""
-    with MotoServer(tmp_path_factory.mktemp("moto") / "moto.log") as server:
+    """An emulated EC2; its time flies, so that nobody waits for a boot."""
+    binary = os.path.abspath(os.environ.get("LATENT_BIN", "target/debug/latent"))
+    folder = tmp_path_factory.mktemp("ec2")
+    with make_emulator(chosen_kind(), folder, binary, Weather(speed=10)) as server:
         yield server.endpoint
 
 

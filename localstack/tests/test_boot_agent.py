@@ -1,4 +1,4 @@
-"""The boot agent against moto, with real workers and a real master."""
+"""The boot agent against an emulated EC2, with real workers and a real master."""
 
 from __future__ import annotations
 
@@ -152,8 +152,8 @@ def test_a_guest_that_powers_itself_off_obeys_the_shutdown_behaviour(
         instance = world.launch(InstanceInitiatedShutdownBehavior=behaviour)
         worker = agent.wait_for("worker-started", instance)["pid"]
         assert agent.wait_for("powered-off", instance)["behaviour"] == behaviour
-        assert world.state(instance) == state
         assert not alive(worker)
+        eventually(lambda: world.state(instance) == state, f"it is {state}")
         agent.wait_for("ended", instance)
         assert agent.events("worker-connected", instance)
 
@@ -175,6 +175,7 @@ def test_a_stopped_instance_that_runs_again_has_a_second_life(world: World) -> N
         world.ec2.stop_instances(InstanceIds=[instance])
         agent.wait_for("ended", instance)
         eventually(lambda: not world.master.connected("w4"), "w4 is gone")
+        eventually(lambda: world.state(instance) == "stopped", "it is stopped")
         world.ec2.start_instances(InstanceIds=[instance])
         agent.wait_for("worker-connected", instance, nth=2)
         assert [boot["nth"] for boot in agent.events("boot", instance)] == [1, 1]

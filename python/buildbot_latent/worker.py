@@ -260,6 +260,8 @@ class LatentEC2Worker(AbstractLatentWorker):
             yield self._adopt_now()
             # Should it have gone while the controller was asked, nobody would ever tell: this does.
             yield conn.remotePrint(message="latent: adopted")
+        elif self._enough is not None:
+            yield self._turn_away_the_last_one(conn)
         yield super().attached(conn)
         # Were the answer to the start waited for any longer, a failure there would end what works.
         self._wait_no_longer()
@@ -269,22 +271,43 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     @defer.inlineCallbacks
     def _adopt_now(self) -> Any:
+        view = yield self._view_now()
+        if view is None:
+            return
+        self._view = view
+        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
+            self._adopt()
+
+    @defer.inlineCallbacks
+    def _turn_away_the_last_one(self, conn: Any) -> Any:
+        """Whoever knocks before the start is answered may be on an instance that is about to end.
+
+        A build there would end with it. Turned away, it knocks again as long as it lives.
+        """
+        view = yield self._view_now()
+        if view is None or (view["state"] in _USABLE and not view.get("order")):
+            return
+        text = f"latent: {self.name} knocks from an earlier instance: this one is {view['state']}"
+        log.msg(text)
+        self._deferwaiter.add(self._disconnect(conn))
+        raise RuntimeError(text)
+
+    @defer.inlineCallbacks
+    def _view_now(self) -> Any:
+        """The controller's word on a worker that knocks; None if there is none in time."""
         enough: defer.Deferred = defer.Deferred()
         timer = self.master.reactor.callLater(ADOPT_LIMIT_S, enough.callback, None)
         try:
             view = yield _either(self._link.worker(self.name), enough)
         except LinkError as e:
             log.msg(f"latent: {self.name} knocks, and the controller cannot be asked: {e}")
-            return
+            return None
         finally:
             if timer.active():
                 timer.cancel()
         if view is None:
             log.msg(f"latent: {self.name} knocks, and the controller has not answered in {ADOPT_LIMIT_S} s")
-            return
-        self._view = view
-        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
-            self._adopt()
+        return view
 
     @defer.inlineCallbacks
     def detached(self) -> Any:

@@ -34,6 +34,8 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("IncorrectInstanceState", RetrySame),
     ("RequestExpired", RetrySame),
     ("PendingVerification", RetrySame),
+    ("InvalidSnapshot.InUse", RetrySame),
+    ("ConcurrentCreateImageNoRebootLimitExceeded", RetrySame),
     // Another zone, type, subnet or market.
     ("InsufficientInstanceCapacity", Elsewhere),
     ("UnfulfillableCapacity", Elsewhere),
@@ -85,6 +87,7 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("TagPolicyViolation", Owner),
     ("TagLimitExceeded", Owner),
     ("OperationNotPermitted", Owner),
+    ("InvalidAMIName.Duplicate", Owner),
     ("InvalidInput", Owner),
     // Credentials and the account itself.
     ("AuthFailure", Credentials),
@@ -111,6 +114,7 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("MalformedQueryString", Bug),
     ("InvalidPaginationToken", Bug),
     ("InvalidInstanceID.Malformed", Bug),
+    ("InvalidAMIName.Malformed", Bug),
     // Over, or not known.
     ("IdempotentInstanceTerminated", AttemptOver),
     ("InvalidInstanceID.NotFound", NotFound),

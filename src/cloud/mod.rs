@@ -1,15 +1,17 @@
 //! Floor 2: the few things we ask of a cloud, in our words.
 
 mod codes;
+mod images;
 
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec};
+use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet};
 use crate::policy::Secret;
 
 pub use codes::kind_of;
+pub use images::{ImageApi, Which, create as create_image_once, retire as retire_image_whole};
 
 /// A refusal, sorted by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -78,4 +80,30 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// Any kind.
     fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// Begins an AMI of the instance's disks, with these tags on it and on its snapshots from birth. At
+    /// most one per `name`, however often it is called: an AMI of ours that has the name is the answer.
+    ///
+    /// # Errors
+    /// [`FailureKind::Owner`] if an AMI that is not the fleet's has the name; any other kind.
+    fn create_image(
+        &self,
+        of: &InstanceId,
+        name: &str,
+        tags: &TagSet,
+    ) -> impl Future<Output = Result<AmiId, CloudError>> + Send;
+
+    /// All AMIs of the account itself that carry the fleet's tag, in whatever state.
+    ///
+    /// # Errors
+    /// Any kind; a listing is whole or an error, never silently short.
+    fn images(&self, now: DateTime<Utc>) -> impl Future<Output = Result<Vec<Ami>, CloudError>> + Send;
+
+    /// Takes an AMI of the fleet away, and then its snapshots. May be called again after any failure, also
+    /// when the AMI has gone already; of an AMI that never was, there is nothing to do.
+    ///
+    /// # Errors
+    /// [`FailureKind::Owner`] if it is not the fleet's; [`FailureKind::RetrySame`] while a snapshot counts
+    /// as in use; any other kind.
+    fn retire_image(&self, id: &AmiId) -> impl Future<Output = Result<(), CloudError>> + Send;
 }

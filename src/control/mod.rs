@@ -196,14 +196,13 @@ impl<L: Ledger + 'static> Controller<L> {
         })
     }
 
-    /// Writes what a caller said, if it says something new, and wakes the loops.
+    /// Writes what a caller said, if it says something new, and wakes the loops that it concerns.
     fn write<B>(&self, now: DateTime<Utc>, actor: &Actor, new: impl FnOnce(&Fleet) -> B) -> Result<(), ControlError>
     where
         B: IntoIterator<Item = Body>,
     {
-        if self.shared.append_from(now, actor, |fleet| new(fleet).into_iter().collect())? {
-            self.shared.wake_all();
-        }
+        let cells = self.shared.append_from(now, actor, |fleet| new(fleet).into_iter().collect())?;
+        self.shared.wake(&cells);
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! What the loops and the callers of one controller share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -111,6 +111,14 @@ impl<L: Ledger> Shared<L> {
         }
     }
 
+    /// The loops of these cells look now.
+    pub(super) fn wake(&self, cells: &BTreeSet<Cell>) {
+        let wakes = lock(&self.wakes);
+        for wake in cells.iter().filter_map(|cell| wakes.get(cell)) {
+            wake.notify_one();
+        }
+    }
+
     /// Writes entries and tells whoever waits for a change.
     pub(super) fn append(&self, now: DateTime<Utc>, actor: &Actor, bodies: Vec<Body>) -> Result<(), LedgerError> {
         if bodies.is_empty() {
@@ -119,24 +127,27 @@ impl<L: Ledger> Shared<L> {
         self.append_from(now, actor, |_| bodies).map(drop)
     }
 
-    /// Writes what follows from the record as it is now, which nobody changes meanwhile. Says whether
-    /// there was anything to write.
+    /// Writes what follows from the record as it is now, which nobody changes meanwhile. Gives the cells
+    /// of the workers that it speaks of.
     pub(super) fn append_from(
         &self,
         now: DateTime<Utc>,
         actor: &Actor,
         bodies: impl FnOnce(&Fleet) -> Vec<Body>,
-    ) -> Result<bool, LedgerError> {
-        let written = {
+    ) -> Result<BTreeSet<Cell>, LedgerError> {
+        let intent = self.intent();
+        let cells = {
             let mut book = self.book();
             book.refresh()?;
             let bodies = bodies(book.fleet());
-            let some = !bodies.is_empty();
+            let workers: BTreeSet<WorkerName> = bodies.iter().filter_map(Body::worker).cloned().collect();
             book.append(now, actor, bodies)?;
-            some
+            let recorded = workers.iter().filter_map(|name| book.fleet().workers.get(name)?.attempt.as_ref());
+            let configured = workers.iter().filter_map(|name| intent.workers.get(name));
+            recorded.map(|attempt| attempt.cell.clone()).chain(configured.map(|c| c.cell.clone())).collect()
         };
         self.tell();
-        Ok(written)
+        Ok(cells)
     }
 
     /// Tells whoever waits that the record has moved.

@@ -4,7 +4,7 @@ use aws_sdk_ec2::types;
 use chrono::{DateTime, Utc};
 
 use crate::cloud::CloudError;
-use crate::model::{BlockDevice, FailureKind, Instance, InstanceId, InstanceState, TagSet};
+use crate::model::{Ami, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, SnapshotId, TagSet};
 
 /// One instance.
 pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
@@ -41,6 +41,46 @@ fn state(name: Option<&types::InstanceStateName>) -> InstanceState {
         Some(types::InstanceStateName::Terminated) => InstanceState::Terminated,
         Some(other) => InstanceState::Unknown(other.as_str().to_owned()),
         None => InstanceState::Unknown("no state".to_owned()),
+    }
+}
+
+/// One AMI; `unknown_age` stands for a time that cannot be read.
+pub(super) fn ami(sdk: &types::Image, unknown_age: DateTime<Utc>) -> Result<Ami, CloudError> {
+    let id = sdk.image_id().unwrap_or_default().parse().map_err(|error| CloudError {
+        kind: FailureKind::Bug,
+        code: "UnreadableImage".to_owned(),
+        message: format!("the listing holds an AMI whose id cannot be read: {error}"),
+    })?;
+    let disks = sdk.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.snapshot_id());
+    let snapshots = disks.map(snapshot_id).collect::<Result<_, _>>()?;
+    Ok(Ami {
+        id,
+        name: sdk.name().unwrap_or_default().to_owned(),
+        state: ami_state(sdk.state()),
+        snapshots,
+        created: sdk.creation_date().and_then(|text| text.parse().ok()).unwrap_or(unknown_age),
+        tags: tags(sdk.tags()),
+    })
+}
+
+/// The id of a snapshot.
+pub(super) fn snapshot_id(text: &str) -> Result<SnapshotId, CloudError> {
+    text.parse().map_err(|error| CloudError {
+        kind: FailureKind::Bug,
+        code: "UnreadableSnapshot".to_owned(),
+        message: format!("a snapshot's id cannot be read: {error}"),
+    })
+}
+
+fn ami_state(state: Option<&types::ImageState>) -> AmiState {
+    match state {
+        Some(types::ImageState::Pending) => AmiState::Pending,
+        Some(types::ImageState::Available) => AmiState::Available,
+        Some(types::ImageState::Failed | types::ImageState::Error | types::ImageState::Invalid) => AmiState::Failed,
+        Some(types::ImageState::Deregistered) => AmiState::Deregistered,
+        Some(types::ImageState::Disabled) => AmiState::Disabled,
+        Some(other) => AmiState::Unknown(other.as_str().to_owned()),
+        None => AmiState::Unknown("no state".to_owned()),
     }
 }
 
@@ -87,6 +127,14 @@ mod tests {
         assert!(read.state.is_live(), "what we do not know may cost");
         let nameless = types::Instance::builder().build();
         assert_eq!(instance(&nameless).expect_err("no id").code, "UnreadableInstance");
+        let image = |snapshot: &str| {
+            let ebs = types::EbsBlockDevice::builder().snapshot_id(snapshot).build();
+            let disk = types::BlockDeviceMapping::builder().ebs(ebs).build();
+            types::Image::builder().image_id("ami-1").state(types::ImageState::from("odd")).block_device_mappings(disk)
+        };
+        let read = ami(&image("snap-1").build(), DateTime::UNIX_EPOCH).expect("readable");
+        assert_eq!((read.snapshots.len(), read.state), (1, AmiState::Unknown("odd".to_owned())));
+        assert_eq!(ami(&image("?").build(), read.created).expect_err("it would be left").code, "UnreadableSnapshot");
         let bare = types::Instance::builder().instance_id("i-2").tags(types::Tag::builder().build()).build();
         assert_eq!(instance(&bare).expect("readable").tags.iter().count(), 1);
     }

@@ -3,6 +3,7 @@
 mod connect;
 mod convert;
 mod error;
+mod image;
 mod launch;
 
 use std::collections::BTreeMap;
@@ -11,9 +12,10 @@ use aws_sdk_ec2::types::{Filter, Tag};
 use chrono::{DateTime, SecondsFormat, Utc};
 use tokio::sync::{Mutex, OnceCell};
 
-use crate::cloud::{Cloud, CloudError};
+use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, retire_image_whole};
 use crate::model::{
-    AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, tag_keys,
+    Ami, AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, TagSet,
+    tag_keys,
 };
 use crate::policy::{Intent, Owner, Secret};
 
@@ -152,6 +154,18 @@ impl Cloud for Ec2 {
         let call = self.clients().await?.writes.create_tags().set_resources(Some(ids)).tags(tag);
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
     }
+
+    async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {
+        create_image_once(self.clients().await?, &self.fleet, of, name, tags).await
+    }
+
+    async fn images(&self, now: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
+        self.clients().await?.find(Which::Fleet(&self.fleet), now).await
+    }
+
+    async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
+        retire_image_whole(self.clients().await?, &self.fleet, id).await
+    }
 }
 
 /// Every page of the instances that pass a filter.
@@ -174,9 +188,13 @@ async fn instances_by(
             return Ok(instances);
         }
     }
-    Err(CloudError {
+    Err(too_many_pages())
+}
+
+fn too_many_pages() -> CloudError {
+    CloudError {
         kind: FailureKind::Bug,
         code: "TooManyPages".to_owned(),
         message: format!("the listing has more than {PAGES_MAX} pages"),
-    })
+    }
 }

@@ -116,6 +116,10 @@ text_id!(
     AmiId, "an AMI id", "ami- and letters or digits", |t| resource_like(t, "ami-")
 );
 text_id!(
+    /// The id of an EBS snapshot, `snap-…`.
+    SnapshotId, "a snapshot id", "snap- and letters or digits", |t| resource_like(t, "snap-")
+);
+text_id!(
     /// One try to launch one instance for one worker; unique per controller, also after a lost ledger.
     AttemptId, "an attempt id", "1 to 64 letters, digits or '-'", name_like
 );

@@ -1,6 +1,7 @@
 //! Floor 0: the words. No I/O, no async, no clock, no log.
 
 mod action;
+mod ami;
 mod cause;
 mod entry;
 mod failure;
@@ -12,6 +13,7 @@ mod tag;
 mod worker;
 
 pub use action::{Action, Held, HeldReason, Plan, Subject};
+pub use ami::{Ami, AmiState};
 pub use cause::Cause;
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
@@ -19,7 +21,7 @@ pub use fleet::{Attempt, Departing, Fleet, FoldError, OfferingMemory, OperatorHo
 pub(crate) use id::digest_hex;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, IdError, ImageName, InstanceId, MasterId, OwnerName, PolicyName,
-    Region, RequestId, WorkerName, Zone,
+    Region, RequestId, SnapshotId, WorkerName, Zone,
 };
 pub use inventory::{Instance, InstanceState, Inventory};
 pub use launch::{BlockDevice, LaunchSpec, Market, Offering, Place, ShutdownBehavior};

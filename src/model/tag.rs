@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,8 @@ pub mod keys {
     pub const LEASE: &str = "latent:lease";
     /// When it must be gone at the latest, RFC 3339 UTC.
     pub const DEADLINE: &str = "latent:deadline";
+    /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
+    pub const RETIRED: &str = "latent:retired";
     /// What the console shows as its name.
     pub const NAME: &str = "Name";
     /// What every key of ours begins with.
@@ -63,7 +66,7 @@ impl fmt::Display for Role {
 /// The tags of one resource, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct TagSet(BTreeMap<String, String>);
+pub struct TagSet(Arc<BTreeMap<String, String>>);
 
 /// What the tags of an instance say about who may change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +93,7 @@ pub enum Ownership {
 impl TagSet {
     /// Sets one tag.
     pub fn set(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
-        self.0.insert(key.to_owned(), value.into());
+        Arc::make_mut(&mut self.0).insert(key.to_owned(), value.into());
         self
     }
 
@@ -162,9 +165,15 @@ impl TagSet {
     }
 }
 
+impl From<Arc<BTreeMap<String, String>>> for TagSet {
+    fn from(tags: Arc<BTreeMap<String, String>>) -> Self {
+        Self(tags)
+    }
+}
+
 impl FromIterator<(String, String)> for TagSet {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(tags: I) -> Self {
-        Self(tags.into_iter().collect())
+        Self(Arc::new(tags.into_iter().collect()))
     }
 }
 
@@ -189,7 +198,7 @@ mod tests {
         assert!(matches!(rebake.ownership("f", "c"), Ownership::Foreign { .. }));
         for key in [keys::FLEET, keys::CONTROLLER, keys::ROLE, keys::WORKER, keys::ATTEMPT] {
             let mut tags = ours();
-            tags.0.remove(key);
+            Arc::make_mut(&mut tags.0).remove(key);
             assert!(matches!(tags.ownership("f", "c"), Ownership::Unreadable { .. }), "{key}");
         }
         let mut garbled = ours();

@@ -72,16 +72,18 @@ impl<'a> View<'a> {
     /// Which instance is bound to which worker.
     fn bound(&self) -> BTreeMap<&'a InstanceId, &'a WorkerName> {
         let workers = self.fleet.workers.iter();
-        workers.filter_map(|(name, worker)| Some((worker.state.instance()?, name))).collect()
+        let here = |worker: &Worker| worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *self.cell);
+        workers.filter(|(_, worker)| here(worker)).filter_map(|(name, w)| Some((w.state.instance()?, name))).collect()
     }
 
     /// Every worker of this cell: of the configuration, of the ledger, or of both.
-    fn workers(&self) -> BTreeSet<&'a WorkerName> {
-        let names: BTreeSet<&WorkerName> = self.fleet.workers.keys().chain(self.intent.workers.keys()).collect();
-        names
-            .into_iter()
-            .filter(|name| home(self.fleet.workers.get(*name), self.intent.workers.get(*name)) == Some(self.cell))
-            .collect()
+    fn workers(&self) -> Vec<&'a WorkerName> {
+        let (recorded, configured) = (&self.fleet.workers, &self.intent.workers);
+        let of_both = configured.iter().filter(|(name, c)| home(recorded.get(*name), Some(c)) == Some(self.cell));
+        let left_over = recorded
+            .iter()
+            .filter(|(name, worker)| home(Some(worker), None) == Some(self.cell) && !configured.contains_key(*name));
+        of_both.map(|(name, _)| name).chain(left_over.map(|(name, _)| name)).collect()
     }
 }
 

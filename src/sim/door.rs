@@ -9,10 +9,11 @@ use super::error::ApiError;
 use super::instance::{Disk, Facts, Instance, MetadataOptions, RunInstances, SpotOptions, TagTarget, Tags};
 use super::site::Site;
 use super::world::{Request, Served, SiteId, World};
-use crate::cloud::{Cloud, CloudError, kind_of};
+use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, kind_of, retire_image_whole};
 use crate::control::Clock;
 use crate::model::{
-    self, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet, tag_keys,
+    self, Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet,
+    tag_keys,
 };
 use crate::policy::Secret;
 
@@ -109,7 +110,12 @@ impl SimCloud {
         }
     }
 
-    async fn call<T: Send>(
+    /// A door without a fleet has no AMIs of its own.
+    fn own_fleet(&self) -> &str {
+        self.fleet.as_deref().unwrap_or_default()
+    }
+
+    pub(super) async fn call<T: Send>(
         &self,
         action: &'static str,
         resources: u32,
@@ -175,7 +181,7 @@ fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
         token: instance.token.as_ref().and_then(|token| token.parse().ok()),
         addresses: std::iter::once(instance.private_ip.clone()).chain(facts.public_ip.clone()).collect(),
         state_reason: facts.reason.as_ref().map(|reason| reason.message.clone()),
-        tags: facts.tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect(),
+        tags: Arc::clone(&facts.tags).into(),
     }
 }
 
@@ -301,6 +307,18 @@ impl Cloud for SimCloud {
         let resources: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
         let first = resources.first().cloned().unwrap_or_default();
         self.call("CreateTags", 0, &first, |site, now| site.create_tags(&resources, &lease, now)).await
+    }
+
+    async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {
+        create_image_once(self, self.own_fleet(), of, name, tags).await
+    }
+
+    async fn images(&self, now: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
+        self.find(Which::Fleet(self.own_fleet()), now).await
+    }
+
+    async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
+        retire_image_whole(self, self.own_fleet(), id).await
     }
 }
 

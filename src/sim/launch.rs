@@ -89,7 +89,7 @@ impl Site {
             let message = format!("Invalid value '{}' for InstanceType.", request.instance_type);
             return Err(ApiError::invalid_value(message));
         }
-        if let Some(key) = request.key.as_deref().filter(|_| !self.lenient) {
+        if let Some(key) = request.key.as_ref().filter(|_| !self.lenient) {
             self.key(key)?;
         }
         for group in request.groups.iter().filter(|group| !self.network.groups.contains_key(*group)) {

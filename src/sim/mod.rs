@@ -9,6 +9,7 @@ mod bake;
 mod bill;
 mod bucket;
 mod door;
+mod door_images;
 mod error;
 mod fleet;
 mod group;

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "localstack"), str(Path(__file__).resolve().parent)]
 
+from emulator import chosen_kind  # noqa: E402
 from fleet import Fleet, Watch  # noqa: E402
 
 TAIL_LINES = 60
@@ -49,7 +50,7 @@ def holder(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ho
     """The fleet that tests share: a start of everything takes seconds."""
     holder = Holder()
     scratch = tmp_path_factory.mktemp("fleet")
-    holder.fleet = Fleet(binary, scratch, scratch / "template.sqlite")
+    holder.fleet = Fleet(binary, scratch, scratch / "template.sqlite", chosen_kind())
     yield holder
     holder.fleet.close()
 

@@ -11,9 +11,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Optional
 
+from emulator import make_emulator
 from gate import Gate
 from master_process import wait_for
-from moto_server import MotoServer
+from sim_server import Weather
 from stack import Options, Stack
 
 # Buildbot's result codes.
@@ -37,6 +38,8 @@ POLICY = {
 }
 # More than these in the emulator's memory, and a test begins with an empty account.
 INSTANCES_MAX = 10
+# A model of EC2 that takes its time would have the tests wait; its limits pass as fast.
+WEATHER = Weather(speed=10)
 POLLING = {"fast": "300ms", "slow": "1s"}
 # Nothing may be left later than this after a worker became idle: the limit itself, one listing,
 # and what a busy machine takes.
@@ -52,11 +55,11 @@ for one in c["workers"]:
 class Fleet(Stack):
     """One fleet for many tests; `refresh` gives each of them the same start."""
 
-    def __init__(self, binary: str, scratch: Path, template: Path) -> None:
-        self.moto = MotoServer(scratch / "moto.log")
-        self.moto.start()
-        self.gate = Gate(self.moto.endpoint)
-        options = Options(moto=self.moto, endpoint=self.gate.endpoint, polling=POLLING)
+    def __init__(self, binary: str, scratch: Path, template: Path, ec2: str) -> None:
+        self.emulator = make_emulator(ec2, scratch, binary, WEATHER)
+        self.emulator.start()
+        self.gate = Gate(self.emulator.endpoint)
+        options = Options(emulator=self.emulator, endpoint=self.gate.endpoint, polling=POLLING)
         options.boot_delay, options.boot_look = 0.1, 0.1
         super().__init__(binary, options, template)
         # Whether files or processes are no longer as `refresh` leaves them.
@@ -67,7 +70,7 @@ class Fleet(Stack):
         """Ends all of it."""
         self.stop()
         self.gate.close()
-        self.moto.stop()
+        self.emulator.stop()
 
     # One test after the other.
 
@@ -85,11 +88,11 @@ class Fleet(Stack):
             self.set_policy()
         self.settle()
         self.gate.clear()
-        self._launched_before = {i["InstanceId"] for i in self.instances(live=False)}
+        self._launched_before = {instance.id for instance in self.truth(live=False)}
 
     def _is_slow(self) -> bool:
-        # The emulator takes seconds for a listing when a hundred instances have ended.
-        return len(self.instances(live=False)) > INSTANCES_MAX
+        # Moto takes seconds for a listing when a hundred instances have ended.
+        return len(self.truth(live=False)) > INSTANCES_MAX
 
     def rebuild(self, autostart: bool = True) -> None:
         """Starts master and controller with a new database and a new ledger, in an empty account."""
@@ -113,7 +116,7 @@ class Fleet(Stack):
             self.state.unlink()
         for name in ("state.sqlite", "twistd.log", "master.out", "controller.log"):
             (self.folder / name).unlink(missing_ok=True)
-        self.moto.reset()
+        self.emulator.reset()
         self.seed()
         self.options.policy = dict(POLICY)
         self.options.worker_options, self.options.autostart = "", True
@@ -127,7 +130,7 @@ class Fleet(Stack):
 
     def end_instances(self) -> None:
         """Ends every instance, as somebody else would."""
-        left = [instance["InstanceId"] for instance in self.instances()]
+        left = [instance.id for instance in self.truth()]
         if left:
             self.ec2().terminate_instances(InstanceIds=left)
 
@@ -154,8 +157,8 @@ class Fleet(Stack):
 
     def launched(self, worker: str = "*") -> list[str]:
         """The instances that were launched since the test began, whatever became of them."""
-        every = self.instances(worker, live=False)
-        return [i["InstanceId"] for i in every if i["InstanceId"] not in self._launched_before]
+        every = self.truth(worker, live=False)
+        return [instance.id for instance in every if instance.id not in self._launched_before]
 
     def run(self, worker: str, seconds: float = 0) -> dict[str, Any]:
         """One build from the wish to its end; its record."""
@@ -214,8 +217,7 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._ends.wait(self.PERIOD_S):
-            live = self._fleet.instances()
-            workers = Counter(tag["Value"] for i in live for tag in i["Tags"] if tag["Key"] == "latent:worker")
+            workers = Counter(instance.worker for instance in self._fleet.truth())
             self.twins += [f"{name} has {count}" for name, count in workers.items() if count > 1]
 
     def __enter__(self) -> Watch:

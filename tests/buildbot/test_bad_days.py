@@ -142,7 +142,7 @@ def test_ec2_that_goes_away_does_not_disturb_a_build(fleet: Fleet) -> None:
     fleet.gate.down()
     assert fleet.wait_build(request)["results"] == SUCCESS
     wait_for("status to say so", lambda: "cannot be listed" in fleet.latent("status").stdout)
-    assert len(fleet.instances()) == 1
+    assert len(fleet.truth()) == 1
     fleet.gate.up()
     fleet.wait_gone(GONE_S)
     assert len(fleet.builds(request)) == len(fleet.launched()) == 1
@@ -222,6 +222,19 @@ def test_a_worker_may_connect_before_its_launch_is_answered(fleet: Fleet) -> Non
     assert len(fleet.builds(request)) == len(fleet.launched()) == 1
 
 
+def test_a_build_does_not_begin_on_an_instance_that_is_about_to_end(fleet: Fleet) -> None:
+    fleet.run("baked")
+    assert fleet.agent is not None
+    hold = fleet.gate.hold_call("TerminateInstances")
+    hold.wait()
+    # Its worker is still there, and knocks again after the master has let it go.
+    request = fleet.force("baked", seconds=2)
+    wait_for("the worker to knock", lambda: "baked knocks from an earlier instance" in fleet.master.log())
+    hold.let_go()
+    assert fleet.wait_build(request)["results"] == SUCCESS
+    assert len(fleet.builds(request)) == 1 and len(fleet.launched()) == 2
+
+
 # Instances end, or are of no use.
 
 
@@ -291,7 +304,7 @@ def test_a_worker_that_never_connects_fails_its_build_and_ends_its_instance(flee
     says(fleet, build, "connect phase", "NeverConnected", "did not connect within 2s", "console output")
     assert fleet.wait_build(request)["results"] == SUCCESS
     first = fleet.launched()[0]
-    assert first not in [instance["InstanceId"] for instance in fleet.instances()]
+    assert first not in [instance.id for instance in fleet.truth()]
 
 
 def test_a_guest_that_powers_itself_off_is_replaced(fleet: Fleet) -> None:

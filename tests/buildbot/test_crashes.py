@@ -108,7 +108,7 @@ def test_crash_after_ec2_has_ended_an_instance_and_before_it_says_so(fleet: Flee
     fleet.run("injected")
     hold = fleet.gate.hold_answer("TerminateInstances")
     hold.wait()
-    assert not fleet.instances()
+    assert not fleet.truth()
     crash(fleet, who)
     if who != "master":
         hold.drop()

@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use aws_sdk_ec2::types::{BlockDeviceMapping, EbsBlockDevice, Filter, Tag};
+use aws_sdk_ec2::types::{ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, Filter, Snapshot, Tag};
+use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::Cloud;
 use latent::control::Clock;
@@ -16,7 +17,7 @@ use latent::policy::{Intent, Sources};
 use latent::sim::Weather;
 use latent::sim::wire::{Door, DoorOptions};
 
-use crate::conformance::{FLEET, Ground, Probe, Resource, conforms, say};
+use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say};
 
 const REGION: &str = "us-west-2";
 /// Instances per page: the least that EC2 allows.
@@ -29,15 +30,12 @@ struct Moto {
     endpoint: String,
 }
 
-fn python() -> String {
-    std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`")
-}
-
 impl Moto {
     fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/moto_server.py");
         let folder = tempfile::tempdir().expect("a folder");
-        let mut server = Command::new(python())
+        let python = std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`");
+        let mut server = Command::new(python)
             .args([script, "--until-eof", "--log"])
             .arg(folder.path().join("moto.log"))
             .stdin(Stdio::piped())
@@ -60,23 +58,16 @@ impl Drop for Moto {
 
 /// The account at this endpoint, with an AMI in it.
 async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
+    let api = Api::at(endpoint).await;
     Ground {
         cloud: cloud_at(endpoint, "{ environment = true }").with_page(PAGE),
         clock: Clock::system(),
         account,
-        ami: seeded(endpoint),
+        ami: api.registered().await,
         more_than_a_page: 12,
-        probe: Box::new(Api::at(endpoint).await),
+        look_every: TimeDelta::milliseconds(100),
+        probe: Box::new(api),
     }
-}
-
-/// An AMI of the account.
-fn seeded(endpoint: &str) -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/seed.py");
-    let args = [script, "--endpoint", endpoint, "--region", REGION, "--ami", "worker"];
-    let made = Command::new(python()).args(args).output().expect("seeds");
-    let made: serde_json::Value = serde_json::from_slice(&made.stdout).expect("JSON");
-    made["amis"]["worker"].as_str().expect("an AMI").to_owned()
 }
 
 /// The API itself, for what `Cloud` does not show.
@@ -92,22 +83,23 @@ impl Api {
         Self { ec2: aws_sdk_ec2::Client::new(&config) }
     }
 
-    /// A new AMI of the account.
+    /// An AMI of the account.
     async fn registered(&self) -> String {
-        let ebs = EbsBlockDevice::builder().volume_size(8).build();
-        let root = BlockDeviceMapping::builder().device_name("/dev/xvda").ebs(ebs).build();
-        let call = self.ec2.register_image().name("conformance").root_device_name("/dev/xvda");
-        let made = call.block_device_mappings(root).send().await.expect("registers");
-        made.image_id().expect("an id").to_owned()
+        let disk = EbsBlockDevice::builder().volume_size(8).delete_on_termination(true).build();
+        let disk = BlockDeviceMapping::builder().device_name("/dev/sda1").ebs(disk).build();
+        let call = self.ec2.register_image().name("worker").architecture(ArchitectureValues::X8664);
+        let call = call.root_device_name("/dev/sda1").virtualization_type("hvm").block_device_mappings(disk);
+        call.send().await.expect("registers").image_id().expect("an AMI").to_owned()
+    }
+
+    async fn own_snapshots(&self) -> Result<Snapshots, String> {
+        let found = self.ec2.describe_snapshots().owner_ids("self").send().await.map_err(|error| error.to_string())?;
+        let one = |snapshot: &Snapshot| (snapshot.snapshot_id().unwrap_or_default().to_owned(), read(snapshot.tags()));
+        Ok(found.snapshots().iter().map(one).collect())
     }
 
     async fn tags_of(&self, resource: Resource, of: &InstanceId) -> Result<Vec<TagSet>, String> {
         let attached = |name: &str| Filter::builder().name(name).values(of.as_str()).build();
-        let read = |tags: &[Tag]| -> TagSet {
-            let pair =
-                |tag: &Tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned());
-            tags.iter().map(pair).collect()
-        };
         match resource {
             Resource::VolumesOf => {
                 let call = self.ec2.describe_volumes().filters(attached("attachment.instance-id"));
@@ -123,9 +115,18 @@ impl Api {
     }
 }
 
+fn read(tags: &[Tag]) -> TagSet {
+    let pair = |tag: &Tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned());
+    tags.iter().map(pair).collect()
+}
+
 impl Probe for Api {
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(self.tags_of(resource, of))
+    }
+
+    fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
+        Box::pin(self.own_snapshots())
     }
 }
 
@@ -161,26 +162,15 @@ async fn localstack_does_as_ec2_does_or_departs_as_the_table_says() {
     conforms_at("LATENT_TEST_LOCALSTACK", "LocalStack", "000000000000").await;
 }
 
-/// How many seconds of the wire door's model pass in one of ours.
-const WIRE_SPEED: f64 = 20.0;
-
-#[tokio::test]
-#[ignore = "needs the credentials of `make test-rust`"]
+/// The model behind EC2's own protocol. Fast enough for images, slow enough to see what is pending.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the made-up credentials of `make test-rust`"]
 async fn the_wire_door_does_as_ec2_does() {
-    let options = DoorOptions { seed: 1, weather: Weather::calm(), speed: WIRE_SPEED };
+    let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0 };
     let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
     let endpoint = format!("http://{}", door.address().expect("bound"));
     let serving = tokio::spawn(door.run());
-    let api = Api::at(&endpoint).await;
-    let ground = Ground {
-        cloud: cloud_at(&endpoint, "{ environment = true }").with_page(PAGE),
-        clock: Clock::system().at_speed(WIRE_SPEED),
-        account: "123456789012",
-        ami: api.registered().await,
-        more_than_a_page: 12,
-        probe: Box::new(api),
-    };
-    conforms("wire door", &ground).await;
+    conforms("wire door", &ground(&endpoint, "123456789012").await).await;
     serving.abort();
 }
 

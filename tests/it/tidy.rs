@@ -128,7 +128,7 @@ fn only_ec2_names_the_sdk() {
 
 #[test]
 fn only_perform_changes_a_cloud() {
-    let calls = [".launch(", ".terminate(", ".stop(", ".start(", ".renew("];
+    let calls = [".launch(", ".terminate(", ".stop(", ".start(", ".renew(", ".create_image(", ".retire_image("];
     let found = words_outside(&src(), &calls, |path| {
         path == "src/control/perform.rs" || path.starts_with("src/ec2/") || path.starts_with("src/sim/")
     });

@@ -1,5 +1,7 @@
 //! The guests: systems that boot in instances, connect to the master, watch their lease, and fail.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::agenda::{GuestId, Happening};
@@ -41,7 +43,8 @@ impl Play {
         let platform = if self.scene.is_windows(worker.as_str()) { Platform::Windows } else { Platform::Server };
         let mut boot = Latency::Boot(platform).draw(false, &mut self.random);
         if self.settings.sabotage == Some(Sabotage::UnseededChance) {
-            boot += TimeDelta::milliseconds(fastrand::i64(0..2_000));
+            let drawn = RandomState::new().build_hasher().finish() % 2_000;
+            boot += TimeDelta::milliseconds(i64::try_from(drawn).unwrap_or_default());
         }
         if self.chance(Fault::BootLate) {
             boot = boot * self.random.i32(5..10);
@@ -101,12 +104,7 @@ impl Play {
                     self.some_time(rate, Happening::LoseConnection(guest));
                 }
             }
-            Happening::Hang(guest) => {
-                if self.state(&guest) == Some(InstanceState::Running) && self.hung.insert(guest.1.clone()) {
-                    self.faults += 1;
-                    self.hangs(&guest.1);
-                }
-            }
+            Happening::Hang(guest) => self.hangs(&guest),
             Happening::PowerOff(guest) | Happening::Deadline(guest) => self.powers_off(&guest),
             Happening::LeaseCheck(guest) => self.looks_at_lease(guest),
             _ => {}
@@ -156,8 +154,13 @@ impl Play {
         }
     }
 
-    /// The master notices only when nothing has come for long.
-    fn hangs(&mut self, id: &InstanceId) {
+    /// The worker says nothing any more; the master notices only when nothing has come for long.
+    fn hangs(&mut self, guest: &GuestId) {
+        let id = &guest.1;
+        if self.state(guest) != Some(InstanceState::Running) || !self.hung.insert(id.clone()) {
+            return;
+        }
+        self.faults += 1;
         let user = self
             .master
             .desks

@@ -11,7 +11,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::life::lock;
 use crate::cloud::{Cloud, CloudError};
 use crate::control::Clock;
-use crate::model::{ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet, tag_keys};
+use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet, tag_keys};
 use crate::policy::Secret;
 use crate::sim::{SimCloud, SiteId, UnknownName};
 
@@ -270,5 +270,17 @@ impl Cloud for Door {
     async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
         let renewed = self.inner.renew(ids, until).await;
         if self.makes(Sabotage::LeaseNotRenewed) { Ok(()) } else { renewed }
+    }
+
+    async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {
+        self.inner.create_image(of, name, tags).await
+    }
+
+    async fn images(&self, now: DateTime<Utc>) -> Result<Vec<Ami>, CloudError> {
+        self.inner.images(now).await
+    }
+
+    async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
+        self.inner.retire_image(id).await
     }
 }

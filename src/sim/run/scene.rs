@@ -12,6 +12,7 @@ pub(super) const CONTROLLER: &str = "sim-main";
 
 /// One worker's image.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 struct Worker {
     owner: usize,
     region: &'static str,
@@ -37,7 +38,7 @@ impl Scene {
         let owners = owners.max(1) as usize;
         let workers = (0..workers.max(1) as usize).map(|number| Worker {
             owner: number % owners,
-            region: if random.u8(0..5) == 0 { "eu-central-1" } else { "us-west-2" },
+            region: if random.u8(0..10) == 0 { "eu-central-1" } else { "us-west-2" },
             ami: random.u32(0x1000..0xffff),
             spot: random.u8(0..4) == 0,
             zones: random.bool(),
@@ -100,7 +101,7 @@ impl Scene {
 
     pub(super) fn intent(&self) -> Option<Intent> {
         let mut main = format!("[fleet]\nname = \"{FLEET}\"\ncontroller = \"{CONTROLLER}\"\n");
-        let _ = writeln!(main, "[polling]\nfast = \"4s\"\nslow = \"2m\"");
+        let _ = writeln!(main, "[polling]\nfast = \"4s\"\nslow = \"4m\"");
         for owner in 0..self.owners {
             let account = Self::account(owner);
             let _ = writeln!(main, "[owner.o{owner}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}");

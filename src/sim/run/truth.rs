@@ -13,7 +13,7 @@ use crate::model::{Body, Cause, Entry, FailureKind, InstanceId, WorkerName, tag_
 use crate::sim::{ApiError, By, Effect, Instance, Request, Site, SiteId, TagTarget, Watcher};
 
 /// An account that works is looked at this often: the slow polling of the fleet, and the way there and back.
-const LISTING_GAP: TimeDelta = TimeDelta::seconds(140);
+const LISTING_GAP: TimeDelta = TimeDelta::seconds(260);
 /// From the durable intent to the call in an account that works.
 const LAUNCH_DELAY: TimeDelta = TimeDelta::seconds(5);
 /// A tag of instances that were there before us.

@@ -15,6 +15,7 @@ const fn row(emulators: &'static [&'static str], check: &'static str, reason: &'
 const MOTO: &[&str] = &["moto", "LocalStack"];
 
 const TOKENS: &str = "a client token is echoed and means nothing";
+const SNAPSHOTS: &str = "CreateImage with tags for its snapshots is answered with HTTP 500 or 501";
 const TAGS: &str = "CreateTags takes the id of anything, whether it exists or not";
 
 /// A check that is named here must fail, and one that is not must pass.
@@ -28,4 +29,11 @@ pub(crate) const DEPARTURES: &[Departure] = &[
     row(MOTO, "a_renewal_with_one_unknown_instance_changes_none", TAGS),
     row(MOTO, "a_malformed_instance_id_is_our_bug", "the form of ids is not checked: NotFound"),
     row(MOTO, "too_much_user_data_is_the_owners_to_mend", "user data of any length is taken"),
+    row(MOTO, "an_image_and_its_snapshots_have_their_tags_from_birth", SNAPSHOTS),
+    row(MOTO, "one_name_gives_one_image", SNAPSHOTS),
+    row(MOTO, "a_name_that_another_has_is_the_owners_to_mend", SNAPSHOTS),
+    row(MOTO, "an_image_is_pending_before_it_is_available", SNAPSHOTS),
+    row(MOTO, "images_are_those_of_this_fleet", SNAPSHOTS),
+    row(MOTO, "a_retired_image_leaves_no_snapshot", SNAPSHOTS),
+    row(MOTO, "an_image_of_others_is_not_retired", SNAPSHOTS),
 ];

@@ -4,6 +4,7 @@
 
 mod checks;
 mod departures;
+mod images;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -36,6 +37,8 @@ pub(crate) struct Ground<C> {
     pub(crate) ami: String,
     /// More instances than one page of its listing holds.
     pub(crate) more_than_a_page: usize,
+    /// Between two looks at something that changes.
+    pub(crate) look_every: TimeDelta,
     pub(crate) probe: Box<dyn Probe>,
 }
 
@@ -46,24 +49,31 @@ pub(crate) enum Resource {
     InterfacesOf,
 }
 
+/// The snapshots that there are, by their ids.
+pub(crate) type Snapshots = Vec<(String, TagSet)>;
+
 /// Looks past the `Cloud` at what it made.
 pub(crate) trait Probe {
     /// The tags of each such resource of an instance.
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>>;
+
+    /// All snapshots of the account, with their tags.
+    fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>>;
 }
 
 type Check<C> = for<'a> fn(&'a Ground<C>) -> LocalBoxFuture<'a, Checked>;
 
 /// Name and function, one row each.
 macro_rules! list {
-    ($($name:ident),* $(,)?) => {
+    ($($module:ident: $($name:ident),+;)+) => {
         fn list<C: Cloud>() -> Vec<(&'static str, Check<C>)> {
-            vec![$((stringify!($name), (|ground| Box::pin(checks::$name(ground))) as Check<C>)),*]
+            vec![$($((stringify!($name), (|ground| Box::pin($module::$name(ground))) as Check<C>)),+),+]
         }
     };
 }
 
-list![
+list! {
+    checks:
     the_account_is_told,
     one_token_gives_one_instance,
     one_token_with_other_parameters_is_refused,
@@ -89,8 +99,17 @@ list![
     an_unknown_group_is_the_owners_to_mend,
     an_unknown_key_pair_is_the_owners_to_mend,
     too_much_user_data_is_the_owners_to_mend,
-    what_is_refused_launches_nothing,
-];
+    what_is_refused_launches_nothing;
+    images:
+    an_image_and_its_snapshots_have_their_tags_from_birth,
+    one_name_gives_one_image,
+    a_name_that_another_has_is_the_owners_to_mend,
+    an_image_is_pending_before_it_is_available,
+    images_are_those_of_this_fleet,
+    a_retired_image_leaves_no_snapshot,
+    an_image_of_others_is_not_retired,
+    an_image_that_never_was_is_retired_already;
+}
 
 /// Runs every check, and holds each against the table of departures.
 pub(crate) async fn conforms<C: Cloud>(who: &str, ground: &Ground<C>) {
@@ -173,7 +192,7 @@ impl<C: Cloud> Ground<C> {
     }
 
     async fn pause(&self) {
-        self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(1)).await;
+        self.clock.sleep_until(self.clock.now() + self.look_every).await;
     }
 
     /// Launches; waits when EC2 says that it came too fast.
@@ -200,7 +219,7 @@ impl<C: Cloud> Ground<C> {
         self.seen(id).await?.ok_or_else(|| format!("{id} is not listed"))
     }
 
-    /// Looks every second of the cloud's time until the instance is in the state; 60 s at most.
+    /// Looks until the instance is in the state; 60 times at most.
     async fn becomes(&self, id: &InstanceId, state: InstanceState) -> Checked {
         for _ in 0..60 {
             if self.seen(id).await?.is_some_and(|instance| instance.state == state) {

@@ -6,9 +6,9 @@ use chrono::{DateTime, TimeDelta};
 use futures_util::future::LocalBoxFuture;
 use latent::control::Clock;
 use latent::model::{InstanceId, TagSet};
-use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, TagTarget, Tags, Weather, World};
+use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, Tags, Weather, World};
 
-use super::{FLEET, Ground, Probe, Resource, conforms};
+use super::{FLEET, Ground, Probe, Resource, Snapshots, conforms};
 
 const ACCOUNT: &str = "123456789012";
 const AMI: &str = "ami-0123456789abc0001";
@@ -32,9 +32,12 @@ impl Inside {
             Resource::VolumesOf => {
                 instance.volumes.iter().filter_map(|(_, id)| site.volumes.get(id)).map(|v| tag_set(&v.tags)).collect()
             }
-            Resource::InterfacesOf => {
-                instance.params.tags.get(&TagTarget::NetworkInterface).into_iter().map(tag_set).collect()
-            }
+            Resource::InterfacesOf => site
+                .interfaces
+                .values()
+                .filter(|interface| interface.instance.as_ref() == Some(of))
+                .map(|interface| tag_set(&interface.tags))
+                .collect(),
         }
     }
 }
@@ -42,6 +45,13 @@ impl Inside {
 impl Probe for Inside {
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(async move { Ok(self.tags_now(resource, of)) })
+    }
+
+    fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshots = world.site(&self.place).snapshots.values();
+        let all = snapshots.map(|snapshot| (snapshot.id.clone(), tag_set(&snapshot.tags))).collect();
+        Box::pin(std::future::ready(Ok(all)))
     }
 }
 
@@ -84,6 +94,7 @@ fn ground() -> Ground<SimCloud> {
         account: ACCOUNT,
         ami: AMI.to_owned(),
         more_than_a_page: 1_005,
+        look_every: TimeDelta::seconds(1),
         probe: Box::new(Inside { world, place }),
     }
 }

@@ -195,9 +195,32 @@ async fn an_adopted_instance_that_nobody_uses_goes_after_the_connect_deadline() 
     lab.lose_ledger();
     lab.forget();
     lab.start();
+    lab.run(seconds(10)).await;
+    lab.say("w1", |_| ());
     lab.run(minutes(4)).await;
     assert_eq!(lab.costing(), 1);
     lab.until_nothing_is_left().await;
+}
+
+/// Found by the simulation, seed 83 of rough weather: the ledger was lost and the master could not be
+/// reached for longer than `connect_deadline`, while a build ran.
+#[tokio::test(start_paused = true)]
+async fn an_adopted_instance_is_kept_until_its_master_has_spoken() {
+    let policy = "connect_deadline = \"5m\"\nmax_lifetime = \"2h\"\ndrain_deadline = \"5m\"";
+    let mut lab = Lab::new(Setup::new().policy(policy));
+    let id = lab.make_ready("w1").await;
+    lab.build("w1", Some("builder/1"));
+    lab.crash().await;
+    lab.lose_ledger();
+    lab.master.speaks = false;
+    lab.start();
+    lab.run(minutes(20)).await;
+    assert!(lab.held("w1").contains("its master has not spoken yet"), "{}", lab.held("w1"));
+    lab.crash_and_start().await;
+    lab.run(minutes(20)).await;
+    lab.master.speaks = true;
+    lab.report();
+    assert_eq!((lab.state("w1"), lab.instance("w1")), ("busy".to_owned(), id));
 }
 
 #[tokio::test(start_paused = true)]
