@@ -106,6 +106,13 @@ pub(super) enum Due {
     Spot(String),
 }
 
+/// The first use of the token of a call that launches nothing: what it said, and what it made.
+#[derive(Debug, Clone)]
+pub(super) struct Made {
+    said: u64,
+    ids: Vec<String>,
+}
+
 /// The first use of a token.
 #[derive(Debug, Clone)]
 pub(super) struct TokenUse {
@@ -126,6 +133,7 @@ pub struct Site {
     pub(super) buckets: Buckets,
     pub(super) bill: Bill,
     pub(super) tokens: BTreeMap<String, TokenUse>,
+    made: BTreeMap<(&'static str, String), Made>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) past: BTreeMap<InstanceId, Instance>,
     pub(super) effects: Vec<(DateTime<Utc>, Effect)>,
@@ -177,6 +185,7 @@ impl Site {
             buckets: Buckets::default(),
             bill: Bill::default(),
             tokens: BTreeMap::new(),
+            made: BTreeMap::new(),
             instances: BTreeMap::new(),
             past: BTreeMap::new(),
             effects: Vec::new(),
@@ -210,6 +219,31 @@ impl Site {
     pub(super) fn schedule(&mut self, at: DateTime<Utc>, due: Due) {
         self.counter += 1;
         self.due.insert((at, self.counter, due));
+    }
+
+    /// What an action makes, once for each token: a second call that says the same gets the same ids.
+    ///
+    /// # Errors
+    /// `IdempotentParameterMismatch`, and those of making it.
+    pub(super) fn once(
+        &mut self,
+        action: &'static str,
+        token: Option<&str>,
+        said: &impl Hash,
+        make: impl FnOnce(&mut Self) -> Result<Vec<String>, ApiError>,
+    ) -> Result<Vec<String>, ApiError> {
+        let Some(token) = token else { return make(self) };
+        let (key, said) = ((action, token.to_owned()), hash(said));
+        if let Some(known) = self.made.get(&key).filter(|_| !self.ignores_tokens) {
+            if known.said == said {
+                return Ok(known.ids.clone());
+            }
+            let message = "The request uses the same client token as a previous, but non-identical request.";
+            return Err(ApiError::client("IdempotentParameterMismatch", message));
+        }
+        let ids = make(self)?;
+        self.made.insert(key, Made { said, ids: ids.clone() });
+        Ok(ids)
     }
 
     /// When something happens next by itself.

@@ -46,6 +46,15 @@ impl Call<'_> {
         Ok(())
     }
 
+    /// What this call makes, once for each `ClientToken`.
+    pub(super) fn once(
+        &self,
+        site: &mut Site,
+        make: impl FnOnce(&mut Site) -> Result<Vec<String>, ApiError>,
+    ) -> Result<Vec<String>, ApiError> {
+        site.once(self.action, self.query.filled("ClientToken"), &self.query.flat(), make)
+    }
+
     /// The filters, of those that the resource knows.
     pub(super) fn filters(&self, names: &[&str]) -> Result<Filters, ApiError> {
         self.permitted()?;

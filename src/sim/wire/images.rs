@@ -49,7 +49,7 @@ fn image_id<'a>(query: &'a Node, name: &str) -> Result<&'a str, ApiError> {
     checked(query.required(name)?)
 }
 
-fn checked(id: &str) -> Result<&str, ApiError> {
+pub(super) fn checked(id: &str) -> Result<&str, ApiError> {
     if well_formed(id, "ami") {
         return Ok(id);
     }
@@ -225,7 +225,10 @@ pub(super) fn copy(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
         let own = std::mem::replace(&mut new.tags, source.tags.clone());
         new.tags.extend(own);
     }
-    site.copy_image(source, new, call.now).map(made)
+    let ids = call.once(site, |site| site.copy_image(source, new, call.now).map(|image| vec![image.id.clone()]))?;
+    let mut xml = Xml::default();
+    xml.opt("imageId", ids.first());
+    Ok(xml)
 }
 
 pub(super) fn deregister(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {

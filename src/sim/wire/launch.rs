@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::call::Call;
-use super::groups;
 use super::instances::instance_item;
 use super::query::{Node, combination};
 use super::templates;
 use super::xml::Xml;
+use super::{groups, images};
 use crate::model::InstanceId;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
@@ -17,6 +17,8 @@ use crate::sim::site::Site;
 /// The longest key and value of a tag.
 const KEY_MAX: usize = 128;
 const VALUE_MAX: usize = 256;
+/// User data before base64, in bytes.
+const USER_DATA_MAX: usize = 16 * 1024;
 /// GiB of a disk of which nobody says how large it is.
 const SIZE_GIB: u32 = 8;
 const SIZE_GIB_MAX: u32 = 65_536;
@@ -77,7 +79,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
     }
     let shutdown = part.filled("InstanceInitiatedShutdownBehavior");
     let profile = part.part("IamInstanceProfile");
-    let image = site.images.get(part.required("ImageId")?);
+    let image = site.images.get(images::checked(part.required("ImageId")?)?);
     Ok(RunInstances {
         image: part.required("ImageId")?.to_owned(),
         instance_type: part.filled("InstanceType").unwrap_or("m1.small").to_owned(),
@@ -86,7 +88,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         tags: tag_specifications(part)?,
         terminate_on_shutdown: shutdown.map(|text| terminates(part, text)).transpose()?.unwrap_or(false),
         user_data: part.filled("UserData").map(user_data).transpose()?,
-        key: part.filled("KeyName").map(|name| site.key(name).map(|key| key.name.clone())).transpose()?,
+        key: part.filled("KeyName").map(ToOwned::to_owned),
         groups,
         profile: profile.filled("Arn").or_else(|| profile.filled("Name")).map(ToOwned::to_owned),
         disks: disks(part, image.map(|image| image.root_device.as_str()), image)?,
@@ -107,12 +109,14 @@ pub(super) fn terminates(part: &Node, text: &str) -> Result<bool, ApiError> {
     }
 }
 
-/// Base64 text as it came, if it is that.
+/// Base64 text as it came, if it is that and not too much.
 pub(super) fn user_data(text: &str) -> Result<String, ApiError> {
-    let bare = text.trim_end_matches('=');
-    let fits = bare.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'\n' | b'\r'))
-        && text.len() - bare.len() <= 2;
-    if fits { Ok(text.to_owned()) } else { Err(ApiError::invalid_value("Invalid BASE64 encoding of user data.")) }
+    let bytes =
+        super::from_base64(text).ok_or_else(|| ApiError::invalid_value("Invalid BASE64 encoding of user data."))?;
+    if bytes.len() > USER_DATA_MAX {
+        return Err(ApiError::invalid_value(format!("User data is limited to {USER_DATA_MAX} bytes")));
+    }
+    Ok(text.to_owned())
 }
 
 fn metadata(part: &Node) -> Result<MetadataOptions, ApiError> {

@@ -35,7 +35,9 @@ mod xml;
 pub use door::{Door, DoorOptions};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 
 /// Base64 text.
 fn base64(bytes: &[u8]) -> String {
@@ -45,5 +47,6 @@ fn base64(bytes: &[u8]) -> String {
 /// The bytes of a base64 text; nothing if it is none.
 fn from_base64(text: &str) -> Option<Vec<u8>> {
     let bare: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    STANDARD.decode(bare).ok()
+    let padded_or_not = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    GeneralPurpose::new(&alphabet::STANDARD, padded_or_not).decode(bare).ok()
 }

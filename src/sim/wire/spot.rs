@@ -48,7 +48,7 @@ pub(super) fn request(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError>
     params.tags = launch::tag_specifications(query)?;
     let until = query.time("ValidUntil")?;
     call.permitted()?;
-    let ids = site.request_spot(&params, count, until, call.now)?;
+    let ids = call.once(site, |site| site.request_spot(&params, count, until, call.now))?;
     let mut xml = Xml::default();
     let made = ids.iter().filter_map(|id| site.spot_requests.get(id));
     xml.set("spotInstanceRequestSet", made, |xml, request| item(xml, site, request));

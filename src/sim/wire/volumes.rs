@@ -101,9 +101,11 @@ pub(super) fn create(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
         tags: launch::tags_for(query, "volume")?,
     };
     call.permitted()?;
-    let made = site.create_volume(new)?;
+    let ids = call.once(site, |site| site.create_volume(new).map(|volume| vec![volume.id.clone()]))?;
     let mut xml = Xml::default();
-    item(&mut xml, made, "creating");
+    for id in ids {
+        item(&mut xml, site.volume(&id)?, "creating");
+    }
     Ok(xml)
 }
 
