@@ -39,7 +39,7 @@ POLICY = {
 # More than these in the emulator's memory, and a test begins with an empty account.
 INSTANCES_MAX = 10
 # A model of EC2 that takes its time would have the tests wait; its limits pass as fast.
-WEATHER = Weather(speed=10)
+WEATHER = Weather(speed=30)
 POLLING = {"fast": "300ms", "slow": "1s"}
 # Nothing may be left later than this after a worker became idle: the limit itself, one listing,
 # and what a busy machine takes.
