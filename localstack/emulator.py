@@ -20,9 +20,9 @@ def chosen_kind() -> str:
     return kind
 
 
-def make_emulator(kind: str, folder: Path, binary: str, weather: Weather = CALM) -> ServerProcess:
+def make_emulator(kind: str, folder: Path, binary: str, weather: Weather = CALM, port: int = 0) -> ServerProcess:
     """One that is not started yet; `binary` is the latent program, `weather` the model's."""
     if kind == "moto":
-        return MotoServer(folder / "moto.log")
+        return MotoServer(folder / "moto.log", port)
     # Another version of the program may play EC2 than the one under test.
-    return SimServer(folder / "sim.log", os.environ.get("LATENT_SIM_BIN") or binary, weather)
+    return SimServer(folder / "sim.log", os.environ.get("LATENT_SIM_BIN") or binary, weather, port)

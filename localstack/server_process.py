@@ -75,6 +75,10 @@ class ServerProcess:
         request = urllib.request.Request(self.endpoint + self.reset_path, method="POST")
         self._http.open(request, timeout=ANSWER_SECONDS_MAX).close()
 
+    def renew(self) -> None:
+        """As `reset`, and no id of the time before comes again."""
+        self.reset()
+
     def log(self) -> str:
         """What it wrote."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -7,6 +7,7 @@ As a program it prints the endpoint and runs until it is told to end; as a modul
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 import sys
@@ -50,6 +51,13 @@ class SimServer(ServerProcess):
         super().__init__(log_path, port)
         self._binary = binary
         self._weather = weather
+
+    def renew(self) -> None:
+        """See `ServerProcess`. Ids follow from the seed: a reset would give the same ones again."""
+        self._port = int(self.endpoint.rpartition(":")[2])
+        self.stop()
+        self._weather = dataclasses.replace(self._weather, seed=self._weather.seed + 1)
+        self.start()
 
     def command(self) -> list[str]:
         """The program itself."""

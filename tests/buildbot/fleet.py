@@ -13,7 +13,7 @@ from typing import Any, Optional
 
 from emulator import make_emulator
 from gate import Gate
-from master_process import wait_for
+from master_process import port_of, reserve_port, wait_for
 from sim_server import Weather
 from stack import Options, Stack
 
@@ -39,7 +39,7 @@ POLICY = {
 # More than these in the emulator's memory, and a test begins with an empty account.
 INSTANCES_MAX = 10
 # A model of EC2 that takes its time would have the tests wait; its limits pass as fast.
-WEATHER = Weather(speed=10)
+WEATHER = Weather(speed=30)
 POLLING = {"fast": "300ms", "slow": "1s"}
 # Nothing may be left later than this after a worker became idle: the limit itself, one listing,
 # and what a busy machine takes.
@@ -56,7 +56,9 @@ class Fleet(Stack):
     """One fleet for many tests; `refresh` gives each of them the same start."""
 
     def __init__(self, binary: str, scratch: Path, template: Path, ec2: str) -> None:
-        self.emulator = make_emulator(ec2, scratch, binary, WEATHER)
+        # The emulator is started anew between tests.
+        self._port = reserve_port()
+        self.emulator = make_emulator(ec2, scratch, binary, WEATHER, port_of(self._port))
         self.emulator.start()
         self.gate = Gate(self.emulator.endpoint)
         options = Options(emulator=self.emulator, endpoint=self.gate.endpoint, polling=POLLING)
@@ -71,6 +73,7 @@ class Fleet(Stack):
         self.stop()
         self.gate.close()
         self.emulator.stop()
+        self._port.close()
 
     # One test after the other.
 
@@ -116,7 +119,7 @@ class Fleet(Stack):
             self.state.unlink()
         for name in ("state.sqlite", "twistd.log", "master.out", "controller.log"):
             (self.folder / name).unlink(missing_ok=True)
-        self.emulator.reset()
+        self.emulator.renew()
         self.seed()
         self.options.policy = dict(POLICY)
         self.options.worker_options, self.options.autostart = "", True

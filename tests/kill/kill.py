@@ -106,11 +106,11 @@ class Controller:
 class Matrix:
     """One run."""
 
-    def __init__(self, binary: str, folder: Path, kills: int, seed: int) -> None:
+    def __init__(self, binary: str, folder: Path, kills: int, seed: int, weather: str) -> None:
         self.folder, self.kills = folder, kills
         self._random = random.Random(seed)
         sim = os.environ.get("LATENT_SIM_BIN") or binary
-        self.server = SimServer(folder / "sim.log", sim, Weather("rough", seed, SPEED))
+        self.server = SimServer(folder / "sim.log", sim, Weather(weather, seed, SPEED))
         self.server.start()
         config = write_fleet(folder, self.server.endpoint, LAG_MAX_S / SPEED)
         self.watcher = Watcher(self.server.control)
@@ -196,12 +196,14 @@ def main() -> int:
     parser.add_argument("--binary", required=True, help="the latent program")
     parser.add_argument("--kills", type=int, default=200, help="default: 200")
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
+    parser.add_argument("--weather", default="rough", help="calm, rough or storm; default: rough")
     args = parser.parse_args()
     # A short path: a Unix socket's has 103 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="latent-kill-"))
     good = False
     try:
-        with contextlib.closing(Matrix(str(Path(args.binary).resolve()), folder, args.kills, args.seed)) as matrix:
+        binary = str(Path(args.binary).resolve())
+        with contextlib.closing(Matrix(binary, folder, args.kills, args.seed, args.weather)) as matrix:
             good = matrix.run()
     except (RuntimeError, OSError) as error:
         print(f"kill failed: {error}", file=sys.stderr)
