@@ -127,7 +127,9 @@ impl Play {
         let controller = self.controller();
         let taken = self.master.connects(&worker, id, now, controller.as_ref());
         lock(&self.truth).tell(now, || format!("{worker} on {id} knocks, taken: {taken}"));
-        if taken && state != Some(InstanceState::Running) && lock(&self.truth).end_intended(id) {
+        // A master that cannot ask takes back whom it knows, and begins no build on it.
+        let asked = self.master.reachable && controller.is_some();
+        if asked && taken && state != Some(InstanceState::Running) && lock(&self.truth).end_intended(id) {
             let what = format!("{worker} is taken from {id}, which is on its way out");
             lock(&self.truth).violated(2, now, what);
         }
