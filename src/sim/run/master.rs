@@ -309,7 +309,12 @@ impl Master {
             // Nobody can be asked; it has been taken before.
             return returns && self.attach(worker, instance, now, controller);
         };
-        let in_service = matches!(view.state.as_str(), "registering" | "ready" | "busy" | "draining");
+        let in_service = match view.state.as_str() {
+            "registering" | "ready" | "busy" => true,
+            // It may be stopping; only a worker that is not to be waited for comes back to it.
+            "draining" => returns,
+            _ => false,
+        };
         let current = in_service && view.instance.as_deref() == Some(instance.as_str());
         if !current && self.sabotage != Some(Sabotage::StaleTwinAccepted) {
             return false;
