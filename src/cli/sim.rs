@@ -17,6 +17,8 @@ pub(super) enum SimCommand {
     Walk(WalkOptions),
     /// Make every known mistake on purpose, and see that each is found
     Prove(ProveOptions),
+    /// What may go wrong, and how often in each weather, as a table
+    Weather,
     /// Serve EC2's own protocol, so that any AWS client works against the model
     Serve(SimServeOptions),
 }
@@ -27,6 +29,7 @@ pub(super) async fn command(command: &SimCommand, out: &mut dyn Write) -> Result
         SimCommand::Run(options) => sim_run::play(options, out),
         SimCommand::Walk(options) => sim_run::walk(options, out),
         SimCommand::Prove(options) => sim_run::prove(options, out),
+        SimCommand::Weather => sim_run::weather_table(out),
         SimCommand::Serve(options) => sim_serve::serve(options, out).await,
     }
 }

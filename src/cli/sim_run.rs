@@ -213,6 +213,17 @@ pub(super) fn prove(options: &ProveOptions, out: &mut dyn Write) -> Result<Exit,
     Ok(if missed == 0 { Exit::Done } else { Exit::Violated })
 }
 
+/// Prints the table of docs/SIMULATION.md.
+pub(super) fn weather_table(out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let (rough, storm) = (Weather::rough(), Weather::storm());
+    writeln!(out, "| fault | what happens | rough | storm | counted |\n|---|---|---|---|---|")?;
+    for fault in Fault::ALL {
+        let (some, many) = (rough.rate(*fault), storm.rate(*fault));
+        writeln!(out, "| {fault} | {} | {some} | {many} | {} |", fault.what(), fault.unit())?;
+    }
+    Ok(Exit::Done)
+}
+
 /// Does something that has runtimes of its own on a thread of its own.
 fn apart<T: Send>(work: impl FnOnce() -> std::io::Result<T> + Send) -> std::io::Result<T> {
     let worked = tokio::task::block_in_place(|| std::thread::scope(|scope| scope.spawn(work).join()));

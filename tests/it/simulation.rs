@@ -1,7 +1,7 @@
 //! Whole fleets in virtual time, in small: the long runs are `make sim` and `make test-sim`.
 
-use latent::sim::Fault;
-use latent::sim::run::{Outcome, Sabotage, Settings, lifecycle, run, shrink};
+use latent::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, lifecycle, run, shrink};
+use latent::sim::{Fault, Weather};
 
 /// Worlds in which something once did not hold. Each is what `latent sim run` printed, and is played
 /// again for ever: seed, owners, workers, hours, and what was wrong then.
@@ -78,4 +78,23 @@ fn a_mistake_is_found_and_its_world_made_small() {
     let replay = smallest.replay(seed);
     assert!(replay.contains("--sabotage failed-listing-is-empty") && replay.contains("--fault "), "{replay}");
     assert!(played(&smallest, seed).violation.is_some(), "and it still shows");
+}
+
+#[test]
+fn the_page_on_the_simulation_tells_every_fault_and_every_mistake() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/SIMULATION.md")).expect("a page");
+    for fault in Fault::ALL {
+        let (some, many) = (Weather::rough().rate(*fault), Weather::storm().rate(*fault));
+        let row = format!("| {fault} | {} | {some} | {many} | {} |", fault.what(), fault.unit());
+        assert!(page.contains(&row), "`latent sim weather` prints another row: {row}");
+    }
+    for sabotage in Sabotage::ALL {
+        assert!(
+            page.contains(&format!("| {sabotage} | {} |", sabotage.what())),
+            "`latent sim prove` prints {sabotage}"
+        );
+    }
+    for (number, _) in INVARIANTS {
+        assert!(page.lines().any(|line| line.starts_with(&format!("| {number} "))), "invariant {number}");
+    }
 }

@@ -446,12 +446,29 @@ impl Play {
             let next = self.now() + TimeDelta::minutes(10);
             self.until(next).await;
         }
+        self.nothing_lies_about();
         let now = self.now();
         let mut truth = lock(&self.truth);
         let left = truth.standing.iter().find(|(_, known)| !known.unknowable());
         if let Some((id, known)) = left.map(|(id, known)| (id.clone(), known.clone())) {
             let invariant = if known.survived_a_loss { 11 } else { 6 };
             truth.violated(invariant, now, format!("{id} of {} still costs, and nobody wants it", known.worker));
+        }
+    }
+
+    /// Nothing costs that belongs to no instance, and no image or snapshot is there that was not before.
+    fn nothing_lies_about(&mut self) {
+        let now = self.now();
+        let world = lock(&self.world);
+        let mut truth = lock(&self.truth);
+        for (_, site) in world.sites() {
+            if let Some(volume) = site.volumes.values().find(|volume| volume.attachment.is_none()) {
+                truth.violated(6, now, format!("{} in {} belongs to no instance and costs", volume.id, site.account));
+            }
+            let image = site.images.keys().chain(site.snapshots.keys()).next();
+            if let Some(image) = image {
+                truth.violated(8, now, format!("{image} in {} was made and is left over", site.account));
+            }
         }
     }
 
