@@ -152,7 +152,7 @@ def test_a_lost_ledger_does_not_disturb_a_build(fleet: Fleet) -> None:
 
 def test_a_lost_ledger_and_a_lost_master_leave_nothing(fleet: Fleet) -> None:
     fleet.changed = True
-    fleet.set_policy(idle_timeout="1h", connect_deadline="3s", max_lifetime="15s")
+    fleet.set_policy(idle_timeout="1h", connect_deadline="3s", drain_deadline="5s", max_lifetime="15s")
     fleet.run("baked")
     fleet.master.kill()
     lose_ledger(fleet)
