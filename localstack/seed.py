@@ -40,8 +40,8 @@ def image(ec2: Any, name: str) -> str:
         Description=f"{name}, emulated",
         Architecture="x86_64",
         RootDeviceName="/dev/sda1",
-        # Moto would add a disk that outlives its instance; EC2 wants to be told.
-        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}],
+        # As a careless owner would: the disk outlives its instance, unless the launch says otherwise.
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": False}}],
         VirtualizationType="hvm",
     )
     return str(made["ImageId"])

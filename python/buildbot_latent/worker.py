@@ -45,6 +45,8 @@ class LatentEC2Worker(AbstractLatentWorker):
     _request: Optional[str] = None
     _instance: Optional[str] = None
     _released: Optional[str] = None
+    # Whether one that knocked is being let in.
+    _greeting = False
     # While a start waits for its answer: fires when it need not wait any more.
     _enough: Optional[defer.Deferred] = None
     _policy_idle = True
@@ -255,6 +257,17 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     @defer.inlineCallbacks
     def attached(self, conn: Any) -> Any:
+        if self._greeting or self.conn is not None:
+            # Two of one name at once: Buildbot would let the start of the first fail for the second.
+            self._turn_away(conn, "another of its name was here first")
+        self._greeting = True
+        try:
+            yield self._greet(conn)
+        finally:
+            self._greeting = False
+
+    @defer.inlineCallbacks
+    def _greet(self, conn: Any) -> Any:
         if self.state == States.NOT_SUBSTANTIATED:
             # A worker that outlived a restart of this master knocks before the first report is answered.
             yield self._adopt_now()
@@ -287,7 +300,10 @@ class LatentEC2Worker(AbstractLatentWorker):
         view = yield self._view_now()
         if view is None or (view["state"] in _USABLE and not view.get("order")):
             return
-        text = f"latent: {self.name} knocks from an earlier instance: this one is {view['state']}"
+        self._turn_away(conn, f"it is on an earlier instance, which is {view['state']}")
+
+    def _turn_away(self, conn: Any, why: str) -> None:
+        text = f"latent: {self.name} knocks and is turned away: {why}"
         log.msg(text)
         self._deferwaiter.add(self._disconnect(conn))
         raise RuntimeError(text)

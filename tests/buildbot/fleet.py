@@ -180,7 +180,15 @@ class Fleet(Stack):
 
     def wait_building(self, worker: str, seconds: float = 30) -> dict[str, Any]:
         """Waits until a step of a build runs on the worker, and the controller knows."""
-        return self.wait_state(worker, "busy", seconds=seconds)
+        busy = self.wait_state(worker, "busy", seconds=seconds)
+        # Buildbot itself hangs when the connection breaks between its ping and the first step.
+        wait_for("a step to run", self._step_runs, seconds)
+        return busy
+
+    def _step_runs(self) -> bool:
+        running = self.master.rest("builds?complete=false")["builds"]
+        steps = [step for one in running for step in self.master.rest(f"builds/{one['buildid']}/steps")["steps"]]
+        return any(step["name"] == "build" and step["started_at"] and not step["complete"] for step in steps)
 
     def preparation(self, build: dict[str, Any]) -> str:
         """What the step that prepares the worker says: why a build did not begin."""
