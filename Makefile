@@ -49,8 +49,6 @@ test-sim: build-sim
 
 # The emulator's tests are ignored by a bare `cargo test`, which has no emulated EC2.
 test-rust: export LATENT_TEST_PYTHON = $(abspath $(PY))
-# More random stories than the inner loop plays.
-test-rust: export LATENT_SEEDS ?= 0..30
 test-rust: export AWS_ACCESS_KEY_ID = emulated
 test-rust: export AWS_SECRET_ACCESS_KEY = emulated
 test-rust: export AWS_EC2_METADATA_DISABLED = true

@@ -295,11 +295,6 @@ impl Lab {
         self.controller().report(&self.master.id, &report).expect("the report is taken");
     }
 
-    /// What the master knows of a worker.
-    pub(crate) fn knows(&self, name: &str) -> WorkerReport {
-        self.master.knows.get(&worker(name)).cloned().unwrap_or_default()
-    }
-
     fn master_turn(&mut self) {
         if self.controller.is_none() || !self.master.speaks || self.now() < self.master.spoke + REPORT_PERIOD {
             return;

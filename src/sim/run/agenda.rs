@@ -47,6 +47,8 @@ pub(super) enum Happening {
     SilenceEnds,
     /// The configuration changes.
     Reconfig,
+    /// An operator does something.
+    Operator,
     /// The controller's machine is lost.
     LedgerLost,
     /// Somebody starts a second controller.

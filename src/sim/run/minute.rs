@@ -68,7 +68,8 @@ impl Play {
         for (id, known) in standing {
             let pooled = !known.up && self.keeps_stopped(&known.worker);
             let old = now > known.born + LIFETIME;
-            let wanted = self.master.uses(&known.worker, &id, now) || pooled;
+            let held = lock(&self.truth).holds.get(&known.worker).is_some_and(|until| *until > now);
+            let wanted = self.master.uses(&known.worker, &id, now) || pooled || held;
             let excused = known.unknowable() || !self.in_order(&known.site, now);
             let minutes = match (wanted && !old, excused) {
                 (true, _) => 0,

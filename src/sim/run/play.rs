@@ -186,6 +186,7 @@ impl Play {
             (Fault::MasterKill, Happening::MasterKill),
             (Fault::MasterSilence, Happening::SilenceBegins),
             (Fault::Reconfig, Happening::Reconfig),
+            (Fault::Operator, Happening::Operator),
             (Fault::LedgerLost, Happening::LedgerLost),
             (Fault::SecondController, Happening::SecondController),
         ];
@@ -386,6 +387,7 @@ impl Play {
             | Happening::SilenceBegins
             | Happening::SilenceEnds
             | Happening::Reconfig
+            | Happening::Operator
             | Happening::LedgerLost
             | Happening::SecondController => self.trouble(happening).await,
         }

@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use super::agenda::Happening;
 use super::life::lock;
 use super::play::Play;
+use crate::model::WorkerName;
 use crate::sim::{Fault, Life};
 
 impl Play {
@@ -49,6 +50,7 @@ impl Play {
                 self.some_time(rate / 24.0, Happening::SilenceBegins);
             }
             Happening::Reconfig => self.reconfigure(),
+            Happening::Operator => self.operator(),
             Happening::LedgerLost => {
                 self.life.kill();
                 self.bury().await;
@@ -61,6 +63,22 @@ impl Play {
             Happening::SecondController => self.second_controller(),
             _ => {}
         }
+    }
+
+    fn operator(&mut self) {
+        let names: Vec<WorkerName> = self.master.desks.keys().cloned().collect();
+        let name = &names[self.random.usize(0..names.len())];
+        if let Some(controller) = self.controller() {
+            let length = TimeDelta::minutes(self.random.i64(1..60));
+            // Refused where there is nothing to hold, or nothing can be written: then it is not done.
+            let _ = match self.random.u8(0..4) {
+                0 | 1 => controller.hold(name, length).map(drop),
+                2 => controller.unhold(name),
+                _ => controller.drain(name),
+            };
+        }
+        let rate = self.rate(Fault::Operator);
+        self.some_time(rate / 24.0, Happening::Operator);
     }
 
     fn reconfigure(&mut self) {

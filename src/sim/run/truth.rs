@@ -84,6 +84,8 @@ pub(super) struct Truth {
     /// How the last launch call of a worker was answered.
     answers: BTreeMap<String, String>,
     causes: BTreeMap<InstanceId, Cause>,
+    /// Workers whose instance an operator keeps, and until when.
+    pub(super) holds: BTreeMap<String, DateTime<Utc>>,
     /// Instances of ours that have not begun to end.
     pub(super) standing: BTreeMap<InstanceId, Known>,
     /// The instance on which the master runs a build.
@@ -191,6 +193,8 @@ impl Truth {
                 Body::TerminateIntended { instance, cause, .. } | Body::StopIntended { instance, cause, .. } => {
                     self.causes.insert(instance.clone(), cause.clone());
                 }
+                Body::HoldSet { worker, until } => drop(self.holds.insert(worker.to_string(), *until)),
+                Body::HoldReleased { worker } => drop(self.holds.remove(worker.as_str())),
                 Body::Lost { instance, .. } | Body::Departed { instance } => {
                     if let Some(known) = self.standing.get(instance) {
                         let what = format!("{instance} of {} is taken for gone and stands", known.worker);
@@ -222,6 +226,7 @@ impl Truth {
             known.survived_a_loss = true;
         }
         self.causes.clear();
+        self.holds.clear();
     }
 
     fn launched(&mut self, now: DateTime<Utc>, site: &Site, instance: &Instance) {

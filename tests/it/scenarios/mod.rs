@@ -1,7 +1,6 @@
 //! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
 
 mod cells;
-mod chaos;
 mod controllers;
 mod crash;
 mod doubt;
