@@ -200,13 +200,10 @@ pub(super) fn prove(options: &ProveOptions, out: &mut dyn Write) -> Result<Exit,
             run_all(&settings, options.seeds.clone(), jobs, false, &|_| ()).map(|summary| summary.violations)
         })?;
         let first = found.iter().find_map(|(seed, outcome)| Some((seed, outcome.violation.as_ref()?.invariant)));
-        let (seed, invariant) = match first {
-            Some((seed, invariant)) => (seed.to_string(), invariant.to_string()),
-            None => {
-                missed += 1;
-                ("not found".to_owned(), "none".to_owned())
-            }
-        };
+        missed += usize::from(first.is_none());
+        let [seed, invariant] = first.map_or(["not found".to_owned(), "none".to_owned()], |(seed, invariant)| {
+            [seed.to_string(), invariant.to_string()]
+        });
         writeln!(out, "| {sabotage} | {} | {invariant} | {seed} |", sabotage.what())?;
         out.flush()?;
     }

@@ -74,7 +74,7 @@ fn a_mistake_is_found_and_its_world_made_small() {
     let seed = (0..20).find(|seed| played(&sabotaged, *seed).violation.is_some()).expect("a seed that finds it");
     let smallest = shrink(&sabotaged, seed, &mut |_| ()).expect("a runtime");
     let possible = Fault::ALL.iter().filter(|fault| smallest.weather.rate(**fault) > 0.0).count();
-    assert!(smallest.hours == 1 && possible < Fault::ALL.len(), "{smallest:?}");
+    assert!(possible < Fault::ALL.len() / 2, "{smallest:?}");
     let replay = smallest.replay(seed);
     assert!(replay.contains("--sabotage failed-listing-is-empty") && replay.contains("--fault "), "{replay}");
     assert!(played(&smallest, seed).violation.is_some(), "and it still shows");

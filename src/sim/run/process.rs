@@ -33,18 +33,15 @@ impl Play {
                 self.doors(Arc::clone(&life) as Arc<dyn Life>),
             )
         });
-        match started {
-            Ok(controller) => {
-                self.controller = Some(controller);
-                self.up_since = now;
-                lock(&self.truth).life_begins(now);
-                lock(&self.truth).tell(now, || "the controller starts".to_owned());
-            }
-            // The disk failed, or the old process has not let go yet: whoever starts it tries again.
-            Err(_) => {
-                self.crashes += u64::from(!life.lives());
-                self.agenda.add(now + TimeDelta::seconds(1), Happening::Restart);
-            }
+        if let Ok(controller) = started {
+            self.controller = Some(controller);
+            self.up_since = now;
+            lock(&self.truth).life_begins(now);
+            lock(&self.truth).tell(now, || "the controller starts".to_owned());
+        } else {
+            // The disk failed, or it was killed on the spot: whoever starts it tries again.
+            self.crashes += u64::from(!life.lives());
+            self.agenda.add(now + TimeDelta::seconds(1), Happening::Restart);
         }
     }
 
