@@ -201,9 +201,8 @@ pub(super) fn prove(options: &ProveOptions, out: &mut dyn Write) -> Result<Exit,
         })?;
         let first = found.iter().find_map(|(seed, outcome)| Some((seed, outcome.violation.as_ref()?.invariant)));
         missed += usize::from(first.is_none());
-        let [seed, invariant] = first.map_or(["not found".to_owned(), "none".to_owned()], |(seed, invariant)| {
-            [seed.to_string(), invariant.to_string()]
-        });
+        let seed = first.map_or_else(|| "not found".to_owned(), |(seed, _)| seed.to_string());
+        let invariant = first.map_or_else(|| "none".to_owned(), |(_, invariant)| invariant.to_string());
         writeln!(out, "| {sabotage} | {} | {invariant} | {seed} |", sabotage.what())?;
         out.flush()?;
     }
