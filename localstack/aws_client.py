@@ -15,8 +15,11 @@ from botocore.parsers import ResponseParserError
 CALL_ERRORS = (BotoCoreError, ClientError, ResponseParserError, OSError, HTTPException)
 
 
-def client(service: str, endpoint: str, region: str) -> Any:
-    """A client with made-up credentials, so that real ones can never reach the emulator."""
+def client(service: str, endpoint: str, region: str, patience: float = 30.0) -> Any:
+    """A client with made-up credentials, so that real ones can never reach the emulator.
+
+    `patience` is how many seconds it waits for an answer.
+    """
     return boto3.client(
         service,
         endpoint_url=endpoint,
@@ -27,7 +30,7 @@ def client(service: str, endpoint: str, region: str) -> Any:
             # A proxy from the environment must not come between us and loopback.
             proxies={},
             connect_timeout=5,
-            read_timeout=30,
+            read_timeout=patience,
             # Who calls decides about a second try.
             retries={"total_max_attempts": 1},
         ),

@@ -17,13 +17,13 @@ from aws_client import client
 SECURITY_GROUP = "latent-workers"
 
 
-def seed(endpoint: str, region: str, ami_names: Sequence[str]) -> dict[str, Any]:
+def seed(endpoint: str, region: str, ami_names: Sequence[str], patience: float = 30.0) -> dict[str, Any]:
     """Seeds one region and returns what it holds: account, AMI ids by name, group, subnets."""
-    ec2 = client("ec2", endpoint, region)
+    ec2 = client("ec2", endpoint, region, patience)
     vpc = default_vpc(ec2)
     return {
         "region": region,
-        "account": client("sts", endpoint, region).get_caller_identity()["Account"],
+        "account": client("sts", endpoint, region, patience).get_caller_identity()["Account"],
         "amis": {name: image(ec2, name) for name in ami_names},
         "security_group": security_group(ec2, vpc),
         "subnets": subnets(ec2, vpc),

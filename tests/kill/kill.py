@@ -198,6 +198,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="default: 1")
     parser.add_argument("--weather", default="rough", help="calm, rough or storm; default: rough")
     args = parser.parse_args()
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     # A short path: a Unix socket's has 103 bytes at most.
     folder = Path(tempfile.mkdtemp(prefix="latent-kill-"))
     good = False

@@ -12,7 +12,9 @@ from seed import seed
 REGIONS = ("us-west-2", "us-east-1")
 IMAGES = ("baked", "injected", "spot")
 WORKERS = 9
-SEED_TRIES = 40
+SEED_TRIES = 100
+# Some answers never come in bad weather.
+PATIENCE_S = 4.0
 
 MAIN = """\
 [fleet]
@@ -112,7 +114,7 @@ def seed_in_any_weather(endpoint: str, region: str) -> dict[str, Any]:
     """The weather meets these calls too; what is there already is kept."""
     for attempt in range(SEED_TRIES):
         try:
-            return seed(endpoint, region, list(IMAGES))
+            return seed(endpoint, region, list(IMAGES), PATIENCE_S)
         except CALL_ERRORS as error:
             if attempt == SEED_TRIES - 1:
                 raise RuntimeError(f"the account cannot be prepared: {error}") from error
