@@ -123,6 +123,10 @@ impl RunOptions {
 }
 
 pub(super) fn play(options: &RunOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    if let Some((fault, _)) = options.faults.iter().find(|(fault, _)| !fault.is_played()) {
+        let message = format!("--fault {fault}: no fleet meets it in process; `latent sim serve` plays it");
+        return Err(CommandError::new(Exit::Usage, anyhow::anyhow!(message)));
+    }
     let settings = options.settings();
     let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let clock = Clock::system();
@@ -184,9 +188,16 @@ pub(super) fn walk(options: &WalkOptions, out: &mut dyn Write) -> Result<Exit, C
             writeln!(out, "{violation}\nagain: {}", settings.replay(*seed))?;
         }
     }
-    let (found, word) = (walked.violations.len(), if walked.violations.is_empty() { "ok" } else { "failed" });
-    writeln!(out, "walk {word}: lifecycles={} kills={} violations={found}", walked.lifecycles, walked.kills)?;
-    Ok(if found == 0 { Exit::Done } else { Exit::Violated })
+    let found = walked.violations.len();
+    // Whoever dies at the last steps of a lifecycle has nothing left to be missed for.
+    let whole = walked.kills + 2 * walked.lifecycles >= walked.steps;
+    let word = if found == 0 && whole { "ok" } else { "failed" };
+    writeln!(
+        out,
+        "walk {word}: lifecycles={} steps={} kills={} violations={found}",
+        walked.lifecycles, walked.steps, walked.kills
+    )?;
+    Ok(if found == 0 && whole { Exit::Done } else { Exit::Violated })
 }
 
 /// Makes each mistake until it is found, and prints the table of docs/SIMULATION.md.

@@ -51,6 +51,10 @@ pub(super) async fn serve(options: &SimServeOptions, out: &mut dyn Write) -> Res
     let unexpected = |error: std::io::Error| CommandError::new(Exit::Unexpected, error);
     let mut terminate = signal(SignalKind::terminate()).map_err(unexpected)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(unexpected)?;
+    if let Some((fault, _)) = options.faults.iter().find(|(fault, _)| !fault.is_served()) {
+        let message = format!("--fault {fault}: EC2 has no part in it; `latent sim run` plays it");
+        return Err(CommandError::new(Exit::Usage, anyhow::anyhow!(message)));
+    }
     let mut weather: Weather = options.weather.clone();
     for (fault, rate) in &options.faults {
         weather.set(*fault, *rate);

@@ -33,7 +33,7 @@ const FAREWELL: Duration = Duration::from_secs(10);
 /// The first pause after a refused call; it doubles up to [`BACKOFF_MAX`].
 const BACKOFF: TimeDelta = TimeDelta::seconds(1);
 const BACKOFF_MAX: TimeDelta = TimeDelta::seconds(60);
-/// A stop or a start that was accepted is not repeated for this long.
+/// A stop that was accepted is not repeated for this long.
 const SETTLE: TimeDelta = TimeDelta::seconds(10);
 /// So many looks must fail in a row before a request is refused for it.
 const LOOKS_TO_BELIEVE: u32 = 3;
@@ -108,7 +108,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             cloud,
             shared,
             clock,
-            watch: Watch::default(),
+            watch: Watch::begun(now),
             inventory: None,
             listing_failure: None,
             next_listing: now,
@@ -270,6 +270,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             }
         }
         for call in perform::intend(book, now, &self.cell, intent, allowed)? {
+            if let Call::Launch { worker, again: false, .. } = &call {
+                // How an earlier attempt ended says nothing of this one.
+                self.watch.launched(worker);
+            }
             self.in_flight.extend(call.subjects());
             self.renewing |= matches!(call, Call::Renew { .. });
             let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
@@ -310,13 +314,18 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
         match &outcome.result {
             Ok(_) => {
+                // A start shows when the instance is seen running; until then its listing may be old.
+                let settle = match &outcome.call {
+                    Call::Stop { .. } => Some(SETTLE),
+                    Call::Start { .. } => Some(self.shared.intent().base_policy.absence_grace),
+                    Call::Launch { .. } | Call::Terminate { .. } | Call::Renew { .. } => None,
+                };
                 for subject in subjects {
                     self.refusals.remove(&subject);
-                    if matches!(outcome.call, Call::Stop { .. } | Call::Start { .. }) {
-                        self.not_before.insert(subject, HeldReason::Settling { until: now + SETTLE });
-                    } else {
-                        self.not_before.remove(&subject);
-                    }
+                    match settle {
+                        Some(settle) => self.not_before.insert(subject, HeldReason::Settling { until: now + settle }),
+                        None => self.not_before.remove(&subject),
+                    };
                 }
                 // What was just changed is worth a look soon.
                 self.next_listing = self.next_listing.min(now + self.shared.intent().polling.fast);

@@ -187,7 +187,9 @@ impl<L: Ledger + 'static> Controller<L> {
     pub fn request(&self, actor: &Actor, worker: &WorkerName, request: &RequestId) -> Result<(), ControlError> {
         self.known(worker)?;
         let now = self.clock.now();
-        self.shared.hear(worker, now);
+        if matches!(actor, Actor::Master(_)) {
+            self.shared.hear(worker, now);
+        }
         self.write(now, actor, |fleet| {
             let repeated = fleet.workers.get(worker).is_some_and(|w| {
                 w.last_request.as_ref() == Some(request) && w.failure.is_none() && w.released.is_none()

@@ -1,6 +1,7 @@
 //! What the loops and the callers of one controller share.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -46,6 +47,8 @@ pub(super) struct Shared<L> {
     cells: Mutex<BTreeMap<Cell, CellStatus>>,
     wakes: Mutex<BTreeMap<Cell, Arc<Notify>>>,
     changed: watch::Sender<u64>,
+    /// How many instances lived when the record was last looked at.
+    live: AtomicU32,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,6 +65,7 @@ impl<L: Ledger> Shared<L> {
             cells: Mutex::default(),
             wakes: Mutex::default(),
             changed: watch::Sender::new(seq),
+            live: AtomicU32::new(0),
         }
     }
 
@@ -152,8 +156,17 @@ impl<L: Ledger> Shared<L> {
 
     /// Tells whoever waits that the record has moved.
     pub(super) fn tell(&self) {
-        let seq = self.book().fleet().seq;
+        let (seq, live) = {
+            let book = self.book();
+            (book.fleet().seq, book.fleet().live())
+        };
+        let before = self.live.swap(live, Ordering::Relaxed);
         self.changed.send_if_modified(|last| std::mem::replace(last, seq) != seq);
+        // A place that is free again may be what a worker of any cell waits for.
+        let full = |status: &CellStatus| status.held.values().any(|why| matches!(why, HeldReason::FleetFull { .. }));
+        if live < before && self.cells().values().any(full) {
+            self.wake_all();
+        }
     }
 
     pub(super) fn changed(&self) -> watch::Receiver<u64> {

@@ -64,6 +64,8 @@ pub struct Worker {
     pub build: Option<BuildId>,
     /// Whether the present instance was seen running.
     pub running: bool,
+    /// When its instance was last started again, if it was.
+    pub started: Option<DateTime<Utc>>,
     /// Whether a stop call was intended for the present instance.
     pub stop_intended: bool,
     /// When the last start of the present instance was refused for good, and what was said.
@@ -156,6 +158,7 @@ impl Worker {
             attached: false,
             build: None,
             running: false,
+            started: None,
             stop_intended: false,
             start_refused: None,
             failures_in_a_row: 0,
@@ -204,17 +207,15 @@ impl Worker {
             Body::LaunchIntended { attempt, .. } | Body::Adopted { attempt, .. } => self.begin(attempt),
             Body::LaunchRefused { failure, .. } => self.note_refusal(at, failure),
             Body::Running { .. } => self.running = true,
-            Body::Attached { .. } => {
-                self.attached = true;
-                self.request = None;
-                self.failures_in_a_row = 0;
-                self.last_failure = None;
-            }
+            Body::Attached { .. } => self.attach(),
             Body::Detached { .. } => {
                 self.attached = false;
                 self.build = None;
             }
-            Body::BuildStarted { build, .. } => self.build = Some(build.clone()),
+            Body::BuildStarted { build, .. } => {
+                self.build = Some(build.clone());
+                self.released = None;
+            }
             Body::BuildFinished { .. } => self.build = None,
             Body::StopIntended { .. } => {
                 // The stop has its own deadline, whenever the drain began.
@@ -224,6 +225,7 @@ impl Worker {
                 self.stop_intended = true;
             }
             Body::StartIntended { .. } => {
+                self.started = Some(at);
                 self.running = false;
                 self.stop_intended = false;
                 self.start_refused = None;
@@ -269,6 +271,16 @@ impl Worker {
         self.build = None;
         self.stop_intended = false;
         self.start_refused = None;
+        self.started = None;
+    }
+
+    fn attach(&mut self) {
+        self.attached = true;
+        // Kept by a hold, let go of, and taken into use again: what was said before is over.
+        self.released = None;
+        self.request = None;
+        self.failures_in_a_row = 0;
+        self.last_failure = None;
     }
 
     fn leave_service(&mut self) {

@@ -219,7 +219,9 @@ fn launch(
 pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32) -> Step {
     let Some(attempt) = &worker.attempt else { return Err(HeldReason::NotWanted) };
     // Only a listing that is younger than the last call tells whether that call was heard.
-    let last_call = view.watch.open_launch(name).map_or(attempt.created, |open| attempt.created.max(open.at));
+    // A life before this one may have sent it until it ended.
+    let known = view.watch.open_launch(name).map(|open| open.at).or_else(|| view.watch.since());
+    let last_call = known.map_or(attempt.created, |at| attempt.created.max(at));
     let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|o| inventory.observed_at >= o.at);
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete).filter(told) else {
         return Err(HeldReason::NoListing);

@@ -84,19 +84,18 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
 
 fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
     let policy = view.policy(name);
-    if capacity::was_forestalled(view, name, worker) {
-        return terminate(name, instance, Cause::Twin);
-    }
     let until = worker.since + policy.connect_deadline;
-    if view.now < until {
-        return Err(HeldReason::Connecting { until });
-    }
     if let Some(attempt) = worker.attempt.as_ref().filter(|attempt| attempt.spec.is_none()) {
         // Adopted by its tags, after the ledger was lost: it may build, and only its master knows.
         let spoken = (view.spoken)(name).is_some_and(|at| at > worker.since);
-        if !spoken {
+        if !spoken && view.now >= until {
             return Err(HeldReason::MasterUnheard { until: attempt.created + policy.max_lifetime });
         }
+    } else if capacity::was_forestalled(view, name, worker) {
+        return terminate(name, instance, Cause::Twin);
+    }
+    if view.now < until {
+        return Err(HeldReason::Connecting { until });
     }
     if worker.wanted() {
         let waited = humantime::format_duration(policy.connect_deadline.to_std().unwrap_or_default());

@@ -11,6 +11,9 @@ use crate::model::{
 };
 use crate::policy::OnIdle;
 
+/// EC2's clock and ours may be so far apart.
+const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
+
 /// What the last listing proved and the ledger does not say yet.
 pub fn facts(view: &View<'_>) -> Vec<Body> {
     let Some(inventory) = view.inventory else {
@@ -50,7 +53,7 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
             lost(name, worker, id, &reason)
         }
         InstanceState::Stopped
-            if !matches!(worker.state, WorkerState::Stopped { .. }) && !start_under_way(view, worker, id) =>
+            if !matches!(worker.state, WorkerState::Stopped { .. }) && !before_its_start(view, worker, instance) =>
         {
             vec![Body::StopSeen { worker: name.clone(), instance: id.clone() }]
         }
@@ -62,10 +65,18 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
     }
 }
 
-/// Whether a start was sent whose effect need not show yet: a listing that still says stopped proves nothing.
-fn start_under_way(view: &View<'_>, worker: &Worker, id: &InstanceId) -> bool {
-    let awaited = held_call(view, &instance_subject(id)).is_some();
-    matches!(worker.state, WorkerState::Registering { .. }) && !worker.running && awaited
+/// Whether a listing that says stopped shows the instance as it was before we started it again. EC2's
+/// reads may be minutes late and go backwards; the launch time tells which start they speak of.
+fn before_its_start(view: &View<'_>, worker: &Worker, instance: &Instance) -> bool {
+    let Some(started) = worker.started else { return false };
+    let this_start = instance.launch_time.is_some_and(|at| at >= started - CLOCKS_APART);
+    if this_start {
+        return false;
+    }
+    let grace = view.intent.base_policy.absence_grace;
+    // A start that was refused is not waited for; one that an earlier life sent may have been heard.
+    let may_be_heard = view.watch.since().is_some_and(|begun| started < begun) && view.now < started + grace;
+    worker.running || held_call(view, &instance_subject(&instance.id)).is_some() || may_be_heard
 }
 
 /// A complete listing that finds it neither by tag nor by id proves something only when it lasts.

@@ -11,6 +11,8 @@ use crate::policy::Intent;
 /// restart, and then simply begun anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Watch {
+    /// When this life of the loop began: of calls sent before nothing is known.
+    since: Option<DateTime<Utc>>,
     missing: BTreeMap<InstanceId, DateTime<Utc>>,
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
@@ -37,6 +39,16 @@ impl OpenLaunch {
 }
 
 impl Watch {
+    /// What a loop knows that begins now.
+    pub fn begun(now: DateTime<Utc>) -> Self {
+        Self { since: Some(now), ..Self::default() }
+    }
+
+    /// When this life of the loop began, if that was said.
+    pub fn since(&self) -> Option<DateTime<Utc>> {
+        self.since
+    }
+
     /// Takes a listing in. An incomplete one proves no absence and ends no suspicion.
     pub fn update(&mut self, cell: &Cell, intent: &Intent, fleet: &Fleet, inventory: &Inventory) {
         for id in inventory.instances.keys() {

@@ -305,6 +305,12 @@ impl Instance {
         }
     }
 
+    /// Every replica shows it so until it changes again, whatever is true.
+    pub(super) fn show(&mut self, now: DateTime<Utc>, facts: Facts) {
+        let delays = [TimeDelta::zero(); REPLICAS];
+        self.versions.push_back(Version { at: now, delays, facts: Arc::new(facts) });
+    }
+
     /// What a replica says of it; nothing while it has not heard of it.
     pub fn seen_by(&self, replica: usize, now: DateTime<Utc>) -> Option<&Arc<Facts>> {
         if self.hidden {

@@ -12,7 +12,7 @@ use super::bucket::Buckets;
 use super::error::ApiError;
 use super::fleet::{Fleet, Template};
 use super::image::Image;
-use super::instance::{Instance, REPLICAS, Reason, RunInstances};
+use super::instance::{Facts, Instance, REPLICAS, Reason, RunInstances};
 use super::interface::Interface;
 use super::key::KeyPair;
 use super::latency::Latency;
@@ -381,6 +381,13 @@ impl Site {
         !self.holds(Fault::CredentialsExpired, "", now)
             && !self.holds(Fault::RoleDenied, "", now)
             && self.describe_instances(None, now).is_ok()
+    }
+
+    /// Lets every replica show an instance so, until it changes again: a read that went backwards.
+    pub fn show(&mut self, id: &InstanceId, now: DateTime<Utc>, facts: Facts) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.show(now, facts);
+        }
     }
 
     /// Lets no replica show an instance, or all of them again: a listing that lags without end.

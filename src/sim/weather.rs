@@ -116,6 +116,19 @@ faults! {
     SecondController, "second-controller", Day, 0.3, 2.0, "Somebody starts a second controller on the same ledger.";
 }
 
+impl Fault {
+    /// Whether `latent sim run` plays it; the others need EC2's own protocol.
+    pub fn is_played(self) -> bool {
+        !matches!(self, Fault::PageExpired | Fault::SpotLate)
+    }
+
+    /// Whether `latent sim serve` plays it; the others need guests, a master or a controller of the simulation's own.
+    pub fn is_served(self) -> bool {
+        let first = Fault::BootLate as usize;
+        (self as usize) < first
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
@@ -206,6 +219,13 @@ impl FromStr for Weather {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_fault_is_played_or_served() {
+        assert!(Fault::ALL.iter().all(|fault| fault.is_played() || fault.is_served()));
+        assert!(Fault::SpotLate.is_served() && !Fault::SpotLate.is_played());
+        assert!(Fault::Crash.is_played() && !Fault::Crash.is_served() && !Fault::GuestHang.is_served());
+    }
 
     #[test]
     fn every_fault_has_a_name_of_its_own_and_is_worse_in_a_storm() {

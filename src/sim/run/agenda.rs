@@ -7,8 +7,14 @@ use chrono::{DateTime, Utc};
 use crate::model::{InstanceId, WorkerName};
 use crate::sim::SiteId;
 
-/// A guest: the account and region it runs in, and its instance.
-pub(super) type GuestId = (SiteId, InstanceId);
+/// A guest: one boot of an instance in an account and region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GuestId {
+    pub(super) site: SiteId,
+    pub(super) id: InstanceId,
+    /// Which boot it is: what an earlier one had in mind is over.
+    pub(super) boot: u32,
+}
 
 /// Something that happens at a time.
 #[derive(Debug, Clone, PartialEq, Eq)]

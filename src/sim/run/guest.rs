@@ -11,8 +11,6 @@ use super::sabotage::Sabotage;
 use crate::model::{InstanceId, InstanceState, WorkerName, tag_keys};
 use crate::sim::{Effect, Fault, Latency, Platform, SiteId};
 
-/// A guest's last hour, as its `latent:deadline` says.
-const LAST_HOUR: TimeDelta = TimeDelta::hours(8);
 /// After the end of its lease a guest waits so long before it powers itself off.
 const LEASE_GRACE: TimeDelta = TimeDelta::minutes(1);
 /// How often a guest looks at a lease that it could not read.
@@ -38,7 +36,9 @@ impl Play {
 
     fn boots(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
         let Some(worker) = self.worker_of(id) else { return };
-        let guest: GuestId = (site.clone(), id.clone());
+        let boot = self.boots.entry(id.clone()).or_default();
+        *boot += 1;
+        let guest = GuestId { site: site.clone(), id: id.clone(), boot: *boot };
         self.hung.remove(id);
         let platform = if self.scene.is_windows(worker.as_str()) { Platform::Windows } else { Platform::Server };
         let mut boot = Latency::Boot(platform).draw(false, &mut self.random);
@@ -68,7 +68,9 @@ impl Play {
         }
         if self.scene.watches_lease(worker.as_str()) {
             self.agenda.add(at + LEASE_PERIOD, Happening::LeaseCheck(guest.clone()));
-            self.agenda.add(at + LAST_HOUR, Happening::Deadline(guest));
+            if let Some(deadline) = self.deadline_of(&guest) {
+                self.agenda.add(deadline.max(at), Happening::Deadline(guest));
+            }
         }
     }
 
@@ -87,16 +89,40 @@ impl Play {
     fn knocks_once_more(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
         if self.chance(Fault::StaleTwin) {
             let again = TimeDelta::milliseconds(self.random.i64(500..4_000));
-            self.agenda.add(at + again, Happening::Connect((site.clone(), id.clone())));
+            let guest = self.guest_of(site, id);
+            self.agenda.add(at + again, Happening::Connect(guest));
         }
+    }
+
+    /// The guest that an instance's last boot made.
+    pub(super) fn guest_of(&self, site: &SiteId, id: &InstanceId) -> GuestId {
+        GuestId { site: site.clone(), id: id.clone(), boot: self.boots.get(id).copied().unwrap_or_default() }
+    }
+
+    /// Its last hour, as the tag of its launch says.
+    fn deadline_of(&self, guest: &GuestId) -> Option<DateTime<Utc>> {
+        let mut world = lock(&self.world);
+        world.site(&guest.site).instance(&guest.id)?.tag(tag_keys::DEADLINE)?.parse().ok()
     }
 
     /// What a guest does by itself.
     pub(super) fn guest(&mut self, happening: Happening) {
+        let (Happening::Connect(guest)
+        | Happening::LoseConnection(guest)
+        | Happening::Hang(guest)
+        | Happening::PowerOff(guest)
+        | Happening::LeaseCheck(guest)
+        | Happening::Deadline(guest)) = &happening
+        else {
+            return;
+        };
+        if self.boots.get(&guest.id) != Some(&guest.boot) {
+            return;
+        }
         match happening {
             Happening::Connect(guest) => self.connects(&guest),
             Happening::LoseConnection(guest) => {
-                self.loses_connection(&guest, false);
+                self.loses_connection(&guest);
                 let wait = TimeDelta::seconds(self.random.i64(1..90));
                 self.agenda.add(self.now() + wait, Happening::Connect(guest.clone()));
                 let rate = self.rate(Fault::ConnectionLost);
@@ -111,15 +137,16 @@ impl Play {
         }
     }
 
-    fn state(&self, (site, id): &GuestId) -> Option<InstanceState> {
+    fn state(&self, guest: &GuestId) -> Option<InstanceState> {
         let mut world = lock(&self.world);
-        world.site(site).instance(id).map(|instance| instance.state().clone())
+        world.site(&guest.site).instance(&guest.id).map(|instance| instance.state().clone())
     }
 
     fn connects(&mut self, guest: &GuestId) {
-        let (now, id) = (self.now(), &guest.1);
+        let (now, id) = (self.now(), &guest.id);
         let state = self.state(guest);
-        let over = matches!(state, None | Some(InstanceState::Terminated | InstanceState::Stopped));
+        let over =
+            matches!(state, None | Some(InstanceState::Pending | InstanceState::Terminated | InstanceState::Stopped));
         if over || self.hung.contains(id) {
             return;
         }
@@ -139,26 +166,27 @@ impl Play {
     }
 
     /// The name that is baked into the image, whatever became of the tags.
-    fn identity(&self, (site, id): &GuestId) -> Option<WorkerName> {
+    fn identity(&self, guest: &GuestId) -> Option<WorkerName> {
+        let (site, id) = (&guest.site, &guest.id);
         let mut world = lock(&self.world);
         let params = world.site(site).instance(id).map(|instance| std::sync::Arc::clone(&instance.params))?;
-        let number = params.tags.values().find_map(|tags| tags.get(tag_keys::WORKER).cloned());
+        let name = params.tags.values().find_map(|tags| tags.get(tag_keys::WORKER).cloned());
         drop(world);
-        number.and_then(|name| name.parse().ok()).or_else(|| self.worker_of(id))
+        name.and_then(|name| name.parse().ok()).or_else(|| self.worker_of(id))
     }
 
-    fn loses_connection(&mut self, guest: &GuestId, hung: bool) {
+    fn loses_connection(&mut self, guest: &GuestId) {
         let (now, controller) = (self.now(), self.controller());
         let Some(worker) = self.identity(guest) else { return };
-        if let Some(turn) = self.master.loses(&worker, &guest.1, now, controller.as_ref()) {
+        if let Some(turn) = self.master.loses(&worker, &guest.id, now, controller.as_ref()) {
             self.faults += 1;
-            self.keepalive(&worker, turn, hung);
+            self.keepalive(&worker, turn, false);
         }
     }
 
     /// The worker says nothing any more; the master notices only when nothing has come for long.
     fn hangs(&mut self, guest: &GuestId) {
-        let id = &guest.1;
+        let id = &guest.id;
         if self.state(guest) != Some(InstanceState::Running) || !self.hung.insert(id.clone()) {
             return;
         }
@@ -174,10 +202,9 @@ impl Play {
     }
 
     fn powers_off(&mut self, guest: &GuestId) {
-        self.faults += 1;
         let now = self.now();
-        let (site, id) = guest;
-        lock(&self.world).touch(site, now, |site| site.power_off(id, now));
+        self.faults += u64::from(self.state(guest) == Some(InstanceState::Running));
+        lock(&self.world).touch(&guest.site, now, |site| site.power_off(&guest.id, now));
     }
 
     /// The lease, as the instance reads it in its own metadata; what cannot be read ends nothing.
@@ -188,7 +215,7 @@ impl Play {
         }
         let lease = {
             let mut world = lock(&self.world);
-            let instance = world.site(&guest.0).instance(&guest.1);
+            let instance = world.site(&guest.site).instance(&guest.id);
             instance.and_then(|instance| instance.tag(tag_keys::LEASE)?.parse::<DateTime<Utc>>().ok())
         };
         match lease {
@@ -196,11 +223,11 @@ impl Play {
                 // Where the account refuses every call for long, its lease ends: that is what it is for.
                 let refused = {
                     let mut world = lock(&self.world);
-                    let site = world.site(&guest.0);
+                    let site = world.site(&guest.site);
                     !site.in_order(now) || !site.in_order(now - LEASE_PERIOD)
                 };
                 if !refused {
-                    lock(&self.truth).lease_ran_out(now, &guest.1);
+                    lock(&self.truth).lease_ran_out(now, &guest.id);
                 }
                 self.powers_off(&guest);
             }

@@ -9,7 +9,7 @@ use super::play::Outcome;
 use super::settings::Settings;
 use super::truth::Violation;
 
-/// Every so many seeds one is played twice, and both must be the same.
+/// The first seed and every so many are played twice, and both must be the same.
 const PLAYED_TWICE: u64 = 50;
 
 /// What came of many seeds.
@@ -25,6 +25,8 @@ pub struct Summary {
     pub faults: u64,
     /// How many instances were launched.
     pub launched: u64,
+    /// How many builds ended as they should.
+    pub builds: u64,
     /// The seeds in which something did not hold.
     pub violations: Vec<(u64, Outcome)>,
 }
@@ -53,7 +55,7 @@ pub fn run_all(
                     if seed >= seeds.end || stop || lock(&failed).is_some() {
                         return;
                     }
-                    match one(settings, seed) {
+                    match one(settings, seed, seed == seeds.start) {
                         Ok(outcome) => {
                             let mut summary = lock(&summary);
                             add(&mut summary, settings, seed, outcome);
@@ -73,13 +75,13 @@ pub fn run_all(
     Ok(summary)
 }
 
-fn one(settings: &Settings, seed: u64) -> std::io::Result<Outcome> {
+fn one(settings: &Settings, seed: u64, first: bool) -> std::io::Result<Outcome> {
     let played = || {
         let outcome = super::run(settings, seed)?;
         outcome.ok_or_else(|| std::io::Error::other(format!("the fleet of seed {seed} cannot be configured")))
     };
     let mut outcome = played()?;
-    if seed.is_multiple_of(PLAYED_TWICE) && outcome.violation.is_none() {
+    if (seed.is_multiple_of(PLAYED_TWICE) || first) && outcome.violation.is_none() {
         let again = played()?;
         if again != outcome {
             let what = format!("played twice, {} and {} steps", outcome.steps, again.steps);
@@ -96,6 +98,7 @@ fn add(summary: &mut Summary, settings: &Settings, seed: u64, outcome: Outcome) 
     summary.crashes += outcome.crashes;
     summary.faults += outcome.faults;
     summary.launched += outcome.launched;
+    summary.builds += outcome.builds;
     if outcome.violation.is_some() {
         summary.violations.push((seed, outcome));
     }

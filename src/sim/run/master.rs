@@ -116,6 +116,12 @@ impl Master {
         }
     }
 
+    /// Whether a worker is connected, or was, from this instance.
+    pub(super) fn has_open(&self, worker: &str, instance: &InstanceId) -> bool {
+        let found = self.desks.iter().find(|(name, _)| name.as_str() == worker);
+        found.is_some_and(|(_, desk)| desk.session == Session::Open(instance.clone()))
+    }
+
     pub(super) fn wants_build(&mut self, worker: &WorkerName) {
         if let Some(desk) = self.desks.get_mut(worker) {
             desk.queue += 1;

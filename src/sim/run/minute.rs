@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::life::lock;
 use super::master::Session;
 use super::play::Play;
-use super::truth::Known;
+use super::truth::{Known, LIFETIME};
 use crate::model::{InstanceId, WorkerName};
 use crate::sim::SiteId;
 
@@ -14,8 +14,6 @@ use crate::sim::SiteId;
 const ANSWERED_WITHIN: u32 = 30;
 /// So many minutes in which everything works may something stand that nobody wants.
 const GONE_WITHIN: u32 = 45;
-/// `max_lifetime` of the policy.
-const LIFETIME: TimeDelta = TimeDelta::hours(8);
 /// A controller that has just been started needs so long to see everything.
 const SETTLED: TimeDelta = TimeDelta::minutes(5);
 
@@ -25,6 +23,7 @@ impl Play {
         if self.works_since().is_none_or(|since| now < since + SETTLED) {
             return;
         }
+        lock(&self.truth).all_are_listed(now);
         self.requests_are_answered(now);
         self.nothing_unwanted_stands(now);
     }
@@ -39,7 +38,7 @@ impl Play {
             .master
             .desks
             .iter()
-            .filter(|(_, desk)| desk.delivered && matches!(desk.session, Session::Waiting { .. }))
+            .filter(|(_, desk)| matches!(desk.session, Session::Waiting { .. }))
             .map(|(name, _)| name.clone())
             .collect();
         for worker in waiting {
@@ -71,9 +70,10 @@ impl Play {
             let held = lock(&self.truth).holds.get(&known.worker).is_some_and(|until| *until > now);
             let wanted = self.master.uses(&known.worker, &id, now) || pooled || held;
             let excused = known.unknowable() || !self.in_order(&known.site, now);
+            // Another instance of the worker that is waited for does not make this one wanted for ever.
             let minutes = match (wanted && !old, excused) {
-                (true, _) => 0,
-                (false, true) => known.unwanted,
+                (true, _) if self.master.has_open(&known.worker, &id) || pooled || held => 0,
+                (true, _) | (false, true) => known.unwanted,
                 (false, false) => known.unwanted + 1,
             };
             let mut truth = lock(&self.truth);

@@ -31,6 +31,8 @@ const BUILDS_DONE_PER_HOUR: f64 = 7.0;
 const CANCELLED: u8 = 10;
 /// After the last build everything must have converged by then: the last hour of an instance, and some.
 const AFTERWARDS: TimeDelta = TimeDelta::hours(9);
+/// What was sent before the end has arrived and shows by then.
+const SETTLING: TimeDelta = TimeDelta::minutes(30);
 /// A master waits so long for a worker to come back.
 const COME_BACK: TimeDelta = TimeDelta::minutes(5);
 /// A worker that says nothing any more is given up after this.
@@ -53,6 +55,8 @@ pub struct Outcome {
     pub launched: u64,
     /// How many steps the controller made.
     pub steps: u64,
+    /// How many builds ended as they should.
+    pub builds: u64,
     /// A number that is the same whenever the same happened.
     pub digest: u64,
 }
@@ -67,6 +71,8 @@ pub(super) struct Play {
     pub(super) master: Master,
     pub(super) agenda: Agenda,
     pub(super) hung: std::collections::BTreeSet<InstanceId>,
+    /// How often each instance has booted.
+    pub(super) boots: std::collections::BTreeMap<InstanceId, u32>,
     pub(super) faults: u64,
     pub(super) calm: bool,
     pub(super) intent: Intent,
@@ -95,7 +101,7 @@ impl Play {
         for site in scene.calm_sites() {
             world.set_weather_at(&site, Weather::calm());
         }
-        let truth = Arc::new(Mutex::new(Truth::new(scene.calm_sites(), begin)));
+        let truth = Arc::new(Mutex::new(Truth::new(scene.calm_sites(), scene.calm_workers(), begin)));
         lock(&truth).story = settings.telling.then(Vec::new);
         world.watch(Box::new(Judge(Arc::clone(&truth))));
         let workers = scene.worker_names().filter_map(|name| name.parse().ok());
@@ -113,6 +119,7 @@ impl Play {
             scene,
             agenda: Agenda::default(),
             hung: std::collections::BTreeSet::new(),
+            boots: std::collections::BTreeMap::new(),
             controller: None,
             life: Arc::new(life),
             steps,
@@ -355,6 +362,7 @@ impl Play {
             Happening::BuildEnds(worker, number) => {
                 if self.master.desks.get(&worker).is_some_and(|desk| desk.build == Some(number)) {
                     self.master.build_over(&worker, false, now);
+                    lock(&self.truth).builds += 1;
                     self.report();
                     self.turn(&worker);
                 }
@@ -422,6 +430,7 @@ impl Play {
         }
         if let Some(second) = self.second.take() {
             second.abort();
+            lock(&self.truth).crowded(false);
         }
         self.master.up = true;
         self.master.reachable = true;
@@ -444,6 +453,8 @@ impl Play {
 
     async fn converge(&mut self) {
         let end = self.now() + AFTERWARDS;
+        // What was on its way when the last build was wanted still arrives.
+        self.until(self.now() + SETTLING).await;
         while self.now() < end && !self.converged() && lock(&self.truth).violations.is_empty() {
             let next = self.now() + TimeDelta::minutes(10);
             self.until(next).await;
@@ -489,7 +500,8 @@ impl Play {
             faults: self.faults + world.struck,
             launched: truth.launched,
             steps: self.steps.load(std::sync::atomic::Ordering::Relaxed),
-            digest: world.trace.digest(),
+            digest: world.trace.digest() ^ truth.entries(),
+            builds: truth.builds,
         }
     }
 

@@ -90,6 +90,12 @@ impl Scene {
         ["us-west-2", "eu-central-1"].map(|region| SiteId::new(&Self::account(self.owners - 1), region)).to_vec()
     }
 
+    /// The workers of the owner whose account works.
+    pub(super) fn calm_workers(&self) -> std::collections::BTreeSet<String> {
+        let calm = |number: &usize| self.owners > 1 && self.workers[*number].owner + 1 == self.owners;
+        self.worker_names().enumerate().filter(|(number, _)| calm(number)).map(|(_, name)| name).collect()
+    }
+
     /// Every account and region of the fleet.
     pub(super) fn sites(&self) -> Vec<SiteId> {
         let mut all: Vec<SiteId> =

@@ -17,7 +17,7 @@ impl Play {
             return;
         }
         let now = self.now();
-        self.faults += 1;
+        self.faults += u64::from(!matches!(happening, Happening::MasterUp | Happening::SilenceEnds));
         match happening {
             Happening::MasterKill => {
                 let down = TimeDelta::seconds(self.random.i64(5..180));
@@ -25,7 +25,8 @@ impl Play {
                     let again = down + TimeDelta::seconds(self.random.i64(1..60));
                     let site = lock(&self.truth).standing.get(&id).map(|known| known.site.clone());
                     if let Some(site) = site {
-                        self.agenda.add(now + again, Happening::Connect((site, id)));
+                        let guest = self.guest_of(&site, &id);
+                        self.agenda.add(now + again, Happening::Connect(guest));
                     }
                 }
                 self.agenda.add(now + down, Happening::MasterUp);

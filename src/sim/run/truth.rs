@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,11 +10,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::life::lock;
 use super::scene::{CONTROLLER, FLEET};
 use crate::cloud::kind_of;
-use crate::model::{Body, Cause, Entry, FailureKind, InstanceId, WorkerName, tag_keys};
+use crate::model::{Body, Cause, Entry, Failure, FailureKind, InstanceId, WorkerName, tag_keys};
 use crate::sim::{ApiError, By, Effect, Instance, Request, Site, SiteId, TagTarget, Watcher};
 
 /// An account that works is looked at this often: the slow polling of the fleet, and the way there and back.
 const LISTING_GAP: TimeDelta = TimeDelta::seconds(260);
+/// A controller that has been started may still answer for the time before.
+const STARTED: TimeDelta = TimeDelta::minutes(15);
+/// `max_lifetime` of the policy.
+pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(8);
 /// From the durable intent to the call in an account that works.
 const LAUNCH_DELAY: TimeDelta = TimeDelta::seconds(5);
 /// A tag of instances that were there before us.
@@ -55,6 +60,7 @@ impl fmt::Display for Violation {
 
 /// One of our instances, from its launch to its end.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Known {
     pub(super) site: SiteId,
     pub(super) worker: String,
@@ -63,6 +69,8 @@ pub(super) struct Known {
     pub(super) up: bool,
     /// Whether a ledger was lost since it was launched.
     pub(super) survived_a_loss: bool,
+    /// Whether the ledger knows of it.
+    recorded: bool,
     /// Whether somebody took a tag off it that says whose it is.
     pub(super) stripped: bool,
     /// Minutes in which nobody wanted it and everything worked.
@@ -72,7 +80,7 @@ pub(super) struct Known {
 impl Known {
     /// Nobody can tell by any listing or ledger that it is ours.
     pub(super) fn unknowable(&self) -> bool {
-        self.stripped && self.survived_a_loss
+        self.stripped && !self.recorded
     }
 }
 
@@ -96,15 +104,23 @@ pub(super) struct Truth {
     pub(super) happened: VecDeque<(DateTime<Utc>, SiteId, Effect)>,
     pub(super) violations: Vec<Violation>,
     pub(super) launched: u64,
+    /// Builds that ended as they should.
+    pub(super) builds: u64,
+    written: Digest,
     /// What was written and what else happened, if somebody wants to be told.
     pub(super) story: Option<Vec<(DateTime<Utc>, String)>>,
     calm: Calm,
 }
 
+/// A number that two ledgers share only if all their entries are the same.
+#[derive(Debug, Default)]
+struct Digest(DefaultHasher);
+
 /// An owner whose account works: nothing may hold its calls up.
 #[derive(Debug, Default)]
 struct Calm {
     sites: Vec<SiteId>,
+    workers: BTreeSet<String>,
     listed: BTreeMap<SiteId, DateTime<Utc>>,
     /// Whether another controller lists too, so that nobody can tell who did.
     crowded: bool,
@@ -112,8 +128,20 @@ struct Calm {
 }
 
 impl Truth {
-    pub(super) fn new(calm: Vec<SiteId>, now: DateTime<Utc>) -> Self {
-        Self { calm: Calm { sites: calm, since: now, ..Calm::default() }, ..Self::default() }
+    pub(super) fn new(sites: Vec<SiteId>, workers: BTreeSet<String>, now: DateTime<Utc>) -> Self {
+        Self { calm: Calm { sites, workers, since: now, ..Calm::default() }, ..Self::default() }
+    }
+
+    /// No account that works is left unlooked at.
+    pub(super) fn all_are_listed(&mut self, now: DateTime<Utc>) {
+        let last: Vec<(SiteId, DateTime<Utc>)> =
+            self.calm.listed.iter().map(|(site, last)| (site.clone(), *last)).collect();
+        for (site, last) in last {
+            if now - last > LISTING_GAP && !self.calm.crowded {
+                let what = format!("{} is not looked at any more, though it works", site.account);
+                self.violated(9, now, what);
+            }
+        }
     }
 
     /// A controller starts: what it did not do before is not its fault.
@@ -171,15 +199,22 @@ impl Truth {
         self.violations.push(Violation { invariant, at, what });
     }
 
+    /// The digest of everything that was written.
+    pub(super) fn entries(&self) -> u64 {
+        self.written.0.finish()
+    }
+
     /// Entries become durable.
     pub(super) fn written(&mut self, entries: &[Entry]) {
         for entry in entries {
+            (entry.seq, entry.at, entry.body.describe()).hash(&mut self.written.0);
             if let Some(story) = &mut self.story {
                 let worker = entry.body.worker().map_or("", WorkerName::as_str);
                 story.push((entry.at, format!("ledger {worker}: {}", entry.body.describe())));
             }
             match &entry.body {
                 Body::LaunchIntended { attempt, worker } => {
+                    self.answers.remove(worker.as_str());
                     let token = attempt.spec.as_ref().map(|spec| spec.token().as_str().to_owned());
                     self.tokens.extend(token.map(|token| (token, (worker.clone(), entry.at))));
                 }
@@ -193,6 +228,17 @@ impl Truth {
                 Body::TerminateIntended { instance, cause, .. } | Body::StopIntended { instance, cause, .. } => {
                     self.causes.insert(instance.clone(), cause.clone());
                 }
+                Body::Launched { instance, .. } | Body::Adopted { instance, .. } => {
+                    if let Some(known) = self.standing.get_mut(instance) {
+                        known.recorded = true;
+                    }
+                }
+                Body::StopSeen { instance, worker } => {
+                    if self.standing.get(instance).is_some_and(|known| known.up) {
+                        self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
+                    }
+                }
+                Body::RequestFailed { worker, failure } => self.failed(entry.at, worker, failure),
                 Body::HoldSet { worker, until } => drop(self.holds.insert(worker.to_string(), *until)),
                 Body::HoldReleased { worker } => drop(self.holds.remove(worker.as_str())),
                 Body::Lost { instance, .. } | Body::Departed { instance } => {
@@ -203,6 +249,15 @@ impl Truth {
                 }
                 _ => {}
             }
+        }
+    }
+
+    /// A request is answered with a failure. Where everything works only the guest can be the cause.
+    fn failed(&mut self, now: DateTime<Utc>, worker: &WorkerName, failure: &Failure) {
+        let guests = matches!(failure.kind, FailureKind::NotConnected | FailureKind::Ended);
+        let works = self.calm.workers.contains(worker.as_str()) && now >= self.calm.since + STARTED;
+        if works && !guests {
+            self.violated(5, now, format!("{worker} is answered with {}, and everything works", failure.code));
         }
     }
 
@@ -224,6 +279,7 @@ impl Truth {
     pub(super) fn ledger_lost(&mut self) {
         for known in self.standing.values_mut() {
             known.survived_a_loss = true;
+            known.recorded = false;
         }
         self.causes.clear();
         self.holds.clear();
@@ -250,6 +306,8 @@ impl Truth {
             born: now,
             up: true,
             survived_a_loss: false,
+            // Its intent is written; a loss of the ledger takes that away.
+            recorded: true,
             stripped: false,
             unwanted: 0,
         };
@@ -273,7 +331,12 @@ impl Truth {
             self.violated(3, now, format!("{id} is not ours and is taken away"));
         }
         let cause = self.causes.get(id).cloned();
-        let may = matches!(cause, Some(Cause::Expired | Cause::Operator | Cause::StopFailed));
+        let old = self.standing.get(id).is_none_or(|known| now >= known.born + LIFETIME);
+        let may = match cause {
+            Some(Cause::Expired) => old,
+            Some(Cause::Operator) => true,
+            _ => false,
+        };
         if let Some(worker) = self.building.get(id).filter(|_| !may) {
             let what = format!("{id} is taken away from {worker} while it builds, for {cause:?}");
             self.violated(4, now, what);

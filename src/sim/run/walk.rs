@@ -9,6 +9,8 @@ use crate::sim::Weather;
 pub struct Walk {
     /// How many lifecycles were walked.
     pub lifecycles: u64,
+    /// How many steps they have.
+    pub steps: u64,
     /// How often the controller was killed: once at each step of each lifecycle.
     pub kills: u64,
     /// The worlds in which something did not hold, with their seeds.
@@ -30,6 +32,10 @@ pub fn walk(seeds: std::ops::Range<u64>) -> std::io::Result<Walk> {
     for seed in seeds {
         let whole = one(&lifecycle(), seed)?;
         walk.lifecycles += 1;
+        walk.steps += whole.steps;
+        if whole.violation.is_some() {
+            walk.violations.push((lifecycle(), seed, whole.clone()));
+        }
         for step in 1..=whole.steps {
             let settings = Settings { crash_at: Some(step), ..lifecycle() };
             let outcome = one(&settings, seed)?;

@@ -3,7 +3,7 @@
 use latent::model::{Body, Cause, FailureKind, InstanceState};
 
 use crate::account::{ApiCall, Fault};
-use crate::harness::{Lab, minutes, seconds};
+use crate::harness::{Lab, minutes, seconds, worker};
 use crate::setup::Setup;
 
 #[tokio::test(start_paused = true)]
@@ -220,4 +220,22 @@ async fn leases_of_instances_in_use_are_renewed_in_time() {
         assert!(lease > lab.now() + minutes(1), "{lease} at {}", lab.now());
     }
     assert!((9..40).contains(&lab.calls(ApiCall::Renew)), "{}", lab.calls(ApiCall::Renew));
+}
+
+/// Found by the simulation, seed 235 of rough weather: kept by a hold, let go of, and used again.
+#[tokio::test(start_paused = true)]
+async fn a_held_worker_that_is_used_again_is_not_taken_away_when_the_hold_ends() {
+    let mut lab = Lab::new(Setup::new().policy("idle_timeout = \"10m\""));
+    let id = lab.make_ready("w1").await;
+    lab.controller().hold(&worker("w1"), minutes(30)).expect("holds");
+    lab.release("w1");
+    lab.run(minutes(5)).await;
+    lab.say("w1", |knows| knows.wanted = true);
+    lab.connect("w1");
+    lab.build("w1", Some("builder/1"));
+    lab.run(minutes(40)).await;
+    assert_eq!((lab.state("w1"), lab.instance("w1")), ("busy".to_owned(), id));
+    lab.build("w1", None);
+    lab.release("w1");
+    lab.until_nothing_is_left().await;
 }

@@ -215,3 +215,24 @@ async fn a_lost_ledger_finds_the_stopped_instance_again() {
     assert_eq!(lab.make_ready("w1").await, id);
     assert_eq!(lab.launched(), 1);
 }
+
+/// Found by the simulation: reads of EC2 may be minutes late, and go backwards.
+#[tokio::test(start_paused = true)]
+async fn a_listing_from_before_the_start_does_not_stop_a_worker() {
+    let mut lab = Lab::new(Setup::new().policy("on_idle = \"stop\"\nidle_timeout = \"never\""));
+    let id = lab.make_ready("w1").await;
+    lab.release("w1");
+    lab.until_state("w1", "stopped").await;
+    lab.run(minutes(5)).await;
+    let stopped = lab.world(|site| site.instance(&id).expect("is there").facts().clone());
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    lab.until(minutes(1), "running", |lab| lab.view("w1").instance_state.as_deref() == Some("running")).await;
+    let now = lab.now();
+    lab.world(|site| site.show(&id, now, stopped));
+    lab.run(seconds(30)).await;
+    lab.connect("w1");
+    lab.build("w1", Some("builder/1"));
+    lab.run(minutes(2)).await;
+    assert_eq!((lab.state("w1"), lab.count(|body| matches!(body, Body::StopSeen { .. }))), ("busy".to_owned(), 1));
+}
