@@ -233,10 +233,8 @@ impl Truth {
                         known.recorded = true;
                     }
                 }
-                Body::StopSeen { instance, worker } => {
-                    if self.standing.get(instance).is_some_and(|known| known.up) {
-                        self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
-                    }
+                Body::StopSeen { instance, worker } if self.standing.get(instance).is_some_and(|known| known.up) => {
+                    self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
                 }
                 Body::RequestFailed { worker, failure } => self.failed(entry.at, worker, failure),
                 Body::HoldSet { worker, until } => drop(self.holds.insert(worker.to_string(), *until)),
