@@ -14,7 +14,7 @@ pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
     for (name, worker) in &view.fleet.workers {
         let Some(id) = in_use(view, worker) else { continue };
         let lease = view.policy(name).lease;
-        if lease_end(view, id).is_some_and(|end| end >= view.now + lease / 2) {
+        if lease_end(view, worker, id).is_some_and(|end| end >= view.now + lease / 2) {
             continue;
         }
         let end = view.now + lease;
@@ -31,9 +31,12 @@ pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
     Some(Action::Renew { instances, until: until? })
 }
 
-fn lease_end(view: &View<'_>, id: &InstanceId) -> Option<DateTime<Utc>> {
+fn lease_end(view: &View<'_>, worker: &Worker, id: &InstanceId) -> Option<DateTime<Utc>> {
     let listed = view.inventory.and_then(|inventory| inventory.instances.get(id));
-    view.watch.lease_of(id).max(listed.and_then(|instance| instance.tags.time(tag_keys::LEASE)))
+    // What no listing has shown yet has the tags of its launch.
+    let launched = || worker.attempt.as_ref()?.spec.as_ref()?.tags.time(tag_keys::LEASE);
+    let tagged = listed.map_or_else(launched, |instance| instance.tags.time(tag_keys::LEASE));
+    view.watch.lease_of(id).max(tagged)
 }
 
 /// A permission that rests on the tags refuses an instance that has lost them.

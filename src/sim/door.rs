@@ -7,7 +7,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::error::ApiError;
 use super::instance::{Disk, Facts, Instance, MetadataOptions, RunInstances, SpotOptions, TagTarget, Tags};
-use super::site::Site;
+use super::site::{Site, well_formed};
 use super::world::{Request, Served, SiteId, World};
 use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, kind_of, retire_image_whole};
 use crate::control::Clock;
@@ -191,10 +191,9 @@ fn in_place_of(text: &Secret, digest: &str) -> String {
     digest.chars().chain(std::iter::repeat('A')).take(length).collect()
 }
 
-/// Refused as EC2 refuses an id that none of its own can be: `i-` and 8 or 17 hexadecimal digits.
-fn well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
-    let hexadecimal = |rest: &str| matches!(rest.len(), 8 | 17) && rest.bytes().all(|b| b.is_ascii_hexdigit());
-    match ids.iter().find(|id| !id.as_str().strip_prefix("i-").is_some_and(hexadecimal)) {
+/// EC2 looks at the form of the ids before it looks for them.
+fn all_well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
+    match ids.iter().find(|id| !well_formed(id.as_str(), "i")) {
         None => Ok(()),
         Some(id) => Err(ApiError::client("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\""))),
     }
@@ -277,7 +276,7 @@ impl Cloud for SimCloud {
     async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
         let ids = [id.clone()];
         self.call("TerminateInstances", 1, id.as_str(), |site, now| {
-            well_formed(&ids)?;
+            all_well_formed(&ids)?;
             site.terminate_instances(&ids, now).map(drop)
         })
         .await
@@ -286,7 +285,7 @@ impl Cloud for SimCloud {
     async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
         let ids = [id.clone()];
         self.call("StopInstances", 1, id.as_str(), |site, now| {
-            well_formed(&ids)?;
+            all_well_formed(&ids)?;
             site.stop_instances(&ids, false, now).map(drop)
         })
         .await
@@ -295,7 +294,7 @@ impl Cloud for SimCloud {
     async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
         let ids = [id.clone()];
         self.call("StartInstances", 1, id.as_str(), |site, now| {
-            well_formed(&ids)?;
+            all_well_formed(&ids)?;
             site.start_instances(&ids, now).map(drop)
         })
         .await

@@ -397,10 +397,27 @@ impl Site {
         }
     }
 
+    /// The ids of everything that costs, or soon would, without belonging to an instance.
+    pub fn left_over(&self) -> Vec<&str> {
+        let volumes = self.volumes.values().filter(|volume| volume.attachment.is_none()).map(|v| v.id.as_str());
+        let interfaces = self.interfaces.values().filter(|i| i.instance.is_none()).map(|i| i.id.as_str());
+        let open = self.spot_requests.values().filter(|request| request.state.word() == "open");
+        let addresses = self.addresses.keys().map(String::as_str);
+        volumes.chain(interfaces).chain(open.map(|request| request.id.as_str())).chain(addresses).collect()
+    }
+
     /// What the account pays.
     pub fn bill(&self) -> &Bill {
         &self.bill
     }
+}
+
+/// Whether a text is an id of this kind: 8 or 17 hexadecimal digits after the prefix.
+pub(super) fn well_formed(text: &str, prefix: &str) -> bool {
+    let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
+    digits.is_some_and(|digits| {
+        matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
 }
 
 /// A number from anything, the same in every process.

@@ -148,11 +148,6 @@ impl World {
         self.seed
     }
 
-    /// What may go wrong.
-    pub fn weather(&self) -> &Weather {
-        &self.weather
-    }
-
     /// Changes how often a fault happens, from now on.
     pub fn set_rate(&mut self, fault: Fault, rate: f64) {
         let mut weather = (*self.weather).clone();

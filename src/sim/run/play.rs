@@ -17,7 +17,7 @@ use crate::control::{Clock, Controller};
 use crate::model::{Body, ClientToken, InstanceId, WorkerName};
 use crate::policy::Intent;
 use crate::sim::site::exponential;
-use crate::sim::{Fault, RunInstances, TagTarget, Tags, Trace, Weather, World};
+use crate::sim::{Fault, Line, RunInstances, TagTarget, Tags, Trace, Weather, World};
 
 /// When every run begins.
 const BEGIN: &str = "2026-03-02T08:00:00Z";
@@ -475,8 +475,13 @@ impl Play {
         let world = lock(&self.world);
         let mut truth = lock(&self.truth);
         for (_, site) in world.sites() {
-            if let Some(volume) = site.volumes.values().find(|volume| volume.attachment.is_none()) {
-                truth.violated(6, now, format!("{} in {} belongs to no instance and costs", volume.id, site.account));
+            if let Some(left) = site.left_over().first() {
+                truth.violated(6, now, format!("{left} in {} belongs to no instance and costs", site.account));
+            }
+            let runs = |(id, line): &(&str, &Line)| line.running_since.is_some() && !truth.is_strange(id);
+            if let Some((id, _)) = site.bill().lines().find(runs) {
+                let what = format!("the bill of {id} in {} is not closed", site.account);
+                truth.violated(6, now, what);
             }
             let image = site.images.keys().chain(site.snapshots.keys()).next();
             if let Some(image) = image {

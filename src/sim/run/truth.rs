@@ -268,6 +268,12 @@ impl Truth {
         }
     }
 
+    /// Whether this instance is none of ours, or nobody could know that it is.
+    pub(super) fn is_strange(&self, id: &str) -> bool {
+        let id = id.parse::<InstanceId>();
+        id.is_ok_and(|id| self.strangers.contains(&id) || self.standing.get(&id).is_some_and(Known::unknowable))
+    }
+
     /// Whether the controller has written that it ends this instance.
     pub(super) fn end_intended(&self, id: &InstanceId) -> bool {
         self.causes.contains_key(id)

@@ -14,7 +14,7 @@ use super::{
 use crate::model::InstanceId;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
-use crate::sim::site::Site;
+use crate::sim::site::{Site, well_formed};
 
 /// A call that is allowed to be made.
 #[derive(Debug, Clone, Copy)]
@@ -86,14 +86,6 @@ pub(super) fn instance_id(text: &str) -> Result<InstanceId, ApiError> {
         return Err(malformed());
     }
     text.parse().map_err(|_| malformed())
-}
-
-/// Whether a text has the form of an id: the prefix, and 8 or 17 hexadecimal digits.
-pub(super) fn well_formed(text: &str, prefix: &str) -> bool {
-    let digits = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('-'));
-    digits.is_some_and(|digits| {
-        matches!(digits.len(), 8 | 17) && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
 }
 
 /// The answer `<return>true</return>`.

@@ -2,7 +2,7 @@
 
 use chrono::SecondsFormat;
 
-use super::call::{Call, done, well_formed};
+use super::call::{Call, done};
 use super::filter::{Filters, TAGS, Values};
 use super::instances::tags;
 use super::launch;
@@ -12,7 +12,7 @@ use crate::sim::bake::NewImage;
 use crate::sim::error::ApiError;
 use crate::sim::image::{Image, ImageState, Platform};
 use crate::sim::instance::Tags;
-use crate::sim::site::Site;
+use crate::sim::site::{Site, well_formed};
 
 const FILTERS: [&str; 27] = [
     TAGS,

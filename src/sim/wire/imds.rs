@@ -37,9 +37,8 @@ pub(super) fn answer(shared: &Shared, method: &Method, path: &str, headers: &Hea
     let found = path.split_once('/').and_then(|(id, rest)| Some((id.parse::<InstanceId>().ok()?, rest)));
     let Some((id, rest)) = found else { return not_found() };
     let Some(place) = place_of(&model, &id) else { return not_found() };
-    let rest =
-        rest.strip_prefix("latest/").map(|rest| rest.strip_suffix('/').map_or((rest, false), |bare| (bare, true)));
-    let Some((rest, _)) = rest else { return not_found() };
+    let Some(rest) = rest.strip_prefix("latest/") else { return not_found() };
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest == "api/token" {
         return if method == Method::PUT { token(&mut model, &id, headers, now) } else { wrong_method() };
     }
