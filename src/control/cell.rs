@@ -270,10 +270,6 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             }
         }
         for call in perform::intend(book, now, &self.cell, intent, allowed)? {
-            if let Call::Launch { worker, again: false, .. } = &call {
-                // How an earlier attempt ended says nothing of this one.
-                self.watch.launched(worker);
-            }
             self.in_flight.extend(call.subjects());
             self.renewing |= matches!(call, Call::Renew { .. });
             let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
@@ -304,9 +300,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if let Err(error) = self.shared.append(now, &Actor::Cloud, entries) {
             // The subject stays out of the way until the listing shows the outcome.
             tracing::error!(cell = %self.cell, %error, "cannot write an outcome; it is found again by the tags");
-            if let Call::Launch { worker, .. } = &outcome.call {
+            if let Call::Launch { token, .. } = &outcome.call {
                 let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "Ledger", &error.to_string());
-                self.watch.launch_refused(worker, true, now, failure);
+                self.watch.launch_refused(token, true, now, failure);
             }
         }
         for subject in &subjects {
@@ -336,15 +332,15 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 
     /// Whether the call was a launch's whose outcome is not known yet.
     fn launch_is_open(&mut self, now: DateTime<Utc>, outcome: &Outcome) -> bool {
-        let Call::Launch { worker, again, .. } = &outcome.call else { return false };
+        let Call::Launch { token, again, .. } = &outcome.call else { return false };
         match &outcome.result {
             Ok(_) => {
-                self.watch.launched(worker);
+                self.watch.launched(token);
                 false
             }
             Err(error) => {
                 let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
-                self.watch.launch_refused(worker, *again, now, failure)
+                self.watch.launch_refused(token, *again, now, failure)
             }
         }
     }

@@ -220,13 +220,13 @@ pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
     let Some(attempt) = &worker.attempt else { return Err(HeldReason::NotWanted) };
     // Only a listing that is younger than the last call tells whether that call was heard.
     // A life before this one may have sent it until it ended.
-    let known = view.watch.open_launch(name).map(|open| open.at).or_else(|| view.watch.since());
+    let known = view.watch.open_launch(worker).map(|open| open.at).or_else(|| view.watch.since());
     let last_call = known.map_or(attempt.created, |at| attempt.created.max(at));
-    let told = |inventory: &&Inventory| view.watch.open_launch(name).is_none_or(|o| inventory.observed_at >= o.at);
+    let told = |inventory: &&Inventory| view.watch.open_launch(worker).is_none_or(|o| inventory.observed_at >= o.at);
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete).filter(told) else {
         return Err(HeldReason::NoListing);
     };
-    if let Some(open) = view.watch.open_launch(name).filter(|open| open.refused()) {
+    if let Some(open) = view.watch.open_launch(worker).filter(|open| open.refused()) {
         // This call launched nothing; one before it may have, and its instance shows by then.
         let until = open.at + view.policy(name).absence_grace;
         if inventory.observed_at < until {
@@ -264,7 +264,7 @@ pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Op
     if !matches!(worker.state, WorkerState::Launching { .. }) {
         return None;
     }
-    let last = view.watch.open_launch(name).map(|open| &open.failure);
+    let last = view.watch.open_launch(worker).map(|open| &open.failure);
     let said = last.map(|failure| format!(" (last: {}: {})", failure.code, failure.message)).unwrap_or_default();
     let message = format!(
         "EC2 has not said within launch_deadline what became of the launch{said}; what it may still give is taken away"

@@ -1,10 +1,12 @@
 //! What several listings show together: absence and strangeness are believed slowly.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{Cell, Failure, FailureKind, Fleet, InstanceId, Inventory, Ownership, WorkerName};
+use crate::model::{
+    Cell, ClientToken, Failure, FailureKind, Fleet, InstanceId, Inventory, Ownership, Worker, WorkerState,
+};
 use crate::policy::Intent;
 
 /// Since when instances are missing or unexplained, and which launches had no clear answer. Lost at a
@@ -17,7 +19,7 @@ pub struct Watch {
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
     unrenewed: BTreeMap<InstanceId, DateTime<Utc>>,
-    open: BTreeMap<WorkerName, OpenLaunch>,
+    open: BTreeMap<ClientToken, OpenLaunch>,
 }
 
 /// A launch whose outcome is not known, and how its last call ended.
@@ -57,6 +59,8 @@ impl Watch {
         if !inventory.complete {
             return;
         }
+        let launching: BTreeSet<&ClientToken> = fleet.workers.values().filter_map(token_of).collect();
+        self.open.retain(|token, _| launching.contains(token));
         let known = known_instances(cell, fleet);
         for id in &known {
             if !inventory.instances.contains_key(id) {
@@ -82,31 +86,31 @@ impl Watch {
     }
 
     /// A launch gave its instance.
-    pub fn launched(&mut self, name: &WorkerName) {
-        self.open.remove(name);
+    pub fn launched(&mut self, token: &ClientToken) {
+        self.open.remove(token);
     }
 
     /// A call of a launch was refused, or not answered; `again` if it was not the attempt's first.
     /// Says whether the outcome of the launch is open still.
-    pub fn launch_refused(&mut self, name: &WorkerName, again: bool, at: DateTime<Utc>, failure: Failure) -> bool {
+    pub fn launch_refused(&mut self, token: &ClientToken, again: bool, at: DateTime<Utc>, failure: Failure) -> bool {
         // Of calls that an earlier life of the controller sent nothing is known but the intent.
-        let earlier = again && self.open.get(name).is_none_or(|open| open.may_run);
+        let earlier = again && self.open.get(token).is_none_or(|open| open.may_run);
         let unknown = failure.kind.leaves_outcome_open();
         // That its instance has ended is the outcome of an attempt, whichever call it answers.
         let open = unknown || (earlier && failure.kind != FailureKind::AttemptOver);
         if open {
             // A throttle refuses a call before anything is done.
             let may_run = earlier || (unknown && failure.kind != FailureKind::Throttled);
-            self.open.insert(name.clone(), OpenLaunch { at, failure, may_run });
+            self.open.insert(token.clone(), OpenLaunch { at, failure, may_run });
         } else {
-            self.open.remove(name);
+            self.open.remove(token);
         }
         open
     }
 
-    /// How the last call of an open launch ended.
-    pub fn open_launch(&self, name: &WorkerName) -> Option<&OpenLaunch> {
-        self.open.get(name)
+    /// How the last call of the worker's launch ended, while that is open.
+    pub fn open_launch(&self, worker: &Worker) -> Option<&OpenLaunch> {
+        self.open.get(token_of(worker)?)
     }
 
     /// Remembers a renewal until a listing shows it.
@@ -141,6 +145,11 @@ impl Watch {
     }
 }
 
+/// The token of the launch that a worker waits for.
+fn token_of(worker: &Worker) -> Option<&ClientToken> {
+    if let WorkerState::Launching { token } = &worker.state { Some(token) } else { None }
+}
+
 /// The instances of a cell that the ledger knows and has not seen end: bound to a worker, or departing.
 /// Each listing looks for them by their ids too, so that a tag that a third party removed is not taken
 /// for an instance that has ended.
@@ -161,15 +170,17 @@ mod tests {
 
     /// Whether a launch is open after calls that ended so, and whether its last was refused for good.
     fn after(kinds: &[FailureKind], restarted: bool) -> (bool, bool) {
-        let name: WorkerName = "w".parse().expect("a name");
+        let token = ClientToken::derive(&["t"]);
+        let mut worker = Worker::unknown(DateTime::UNIX_EPOCH);
+        worker.state = WorkerState::Launching { token: token.clone() };
         let mut watch = Watch::default();
         let mut open = false;
         for (number, kind) in kinds.iter().enumerate() {
             let failure = Failure::new(Phase::Launch, *kind, "Code", "message");
-            open = watch.launch_refused(&name, number > 0 || restarted, DateTime::UNIX_EPOCH, failure);
+            open = watch.launch_refused(&token, number > 0 || restarted, DateTime::UNIX_EPOCH, failure);
         }
-        assert_eq!(open, watch.open_launch(&name).is_some());
-        (open, watch.open_launch(&name).is_some_and(OpenLaunch::refused))
+        assert_eq!(open, watch.open_launch(&worker).is_some());
+        (open, watch.open_launch(&worker).is_some_and(OpenLaunch::refused))
     }
 
     #[test]
