@@ -92,6 +92,8 @@ pub(super) struct Truth {
     /// How the last launch call of a worker was answered.
     answers: BTreeMap<String, String>,
     causes: BTreeMap<InstanceId, Cause>,
+    /// Instances that were started and whose starter was not told: it may try again, which changes nothing.
+    unanswered: BTreeSet<InstanceId>,
     /// Workers whose instance an operator keeps, and until when.
     pub(super) holds: BTreeMap<String, DateTime<Utc>>,
     /// Instances of ours that have not begun to end.
@@ -233,7 +235,7 @@ impl Truth {
                         known.recorded = true;
                     }
                 }
-                Body::StopSeen { instance, worker } if self.standing.get(instance).is_some_and(|known| known.up) => {
+                Body::StopSeen { instance, worker } if self.runs_as_told(instance) => {
                     self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
                 }
                 Body::RequestFailed { worker, failure } => self.failed(entry.at, worker, failure),
@@ -257,6 +259,11 @@ impl Truth {
         if works && !guests {
             self.violated(5, now, format!("{worker} is answered with {}, and everything works", failure.code));
         }
+    }
+
+    /// Whether an instance is up, and whoever started it knows.
+    fn runs_as_told(&self, id: &InstanceId) -> bool {
+        self.standing.get(id).is_some_and(|known| known.up) && !self.unanswered.contains(id)
     }
 
     /// These were written, and the process was told that they were not: it takes its time over them.
@@ -304,10 +311,13 @@ impl Truth {
         if let Some(token) = &instance.token {
             self.launch_arrives(now, site, token);
         }
+        // Ages count from the intent, which is what the tags say.
+        let intended = instance.token.as_ref().and_then(|token| self.tokens.get(token)).map(|(_, at)| *at);
+        let intended = intended.filter(|at| *at > DateTime::UNIX_EPOCH);
         let known = Known {
             site: SiteId::new(&site.account, &site.region),
             worker,
-            born: now,
+            born: intended.map_or(now, |at| at.min(now)),
             up: true,
             survived_a_loss: false,
             // Its intent is written; a loss of the ledger takes that away.
@@ -335,7 +345,9 @@ impl Truth {
             self.violated(3, now, format!("{id} is not ours and is taken away"));
         }
         let cause = self.causes.get(id).cloned();
-        let old = self.standing.get(id).is_none_or(|known| now >= known.born + LIFETIME);
+        // Tags tell time in whole seconds.
+        let second = TimeDelta::seconds(1);
+        let old = self.standing.get(id).is_none_or(|known| now + second >= known.born + LIFETIME);
         let may = match cause {
             Some(Cause::Expired) => old,
             Some(Cause::Operator) => true,
@@ -359,6 +371,7 @@ impl Truth {
                     self.no_twin(now, id, &worker);
                 }
                 self.causes.remove(id);
+                self.unanswered.insert(id.clone());
                 if let Some(known) = self.standing.get_mut(id) {
                     known.up = true;
                 }
@@ -408,6 +421,10 @@ impl Watcher for Judge {
     fn answered(&mut self, now: DateTime<Utc>, request: &Request<'_>, error: Option<&ApiError>) {
         if request.action == "DescribeInstances" {
             lock(&self.0).listed(now, request.place);
+        }
+        if request.action == "StartInstances" && error.is_none() {
+            let started = request.subject.parse::<InstanceId>().ok();
+            lock(&self.0).unanswered.retain(|id| Some(id) != started.as_ref());
         }
         if request.action == "RunInstances" {
             let elsewhere = |error: &ApiError| kind_of(&error.code, error.status) == FailureKind::Elsewhere;
