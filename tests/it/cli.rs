@@ -301,3 +301,20 @@ fn the_program_prints_errors_on_standard_error_alone() {
     let error = String::from_utf8(ran.stderr).expect("text");
     assert!(error.contains("cannot read /nowhere/x.toml") && error.contains("latent config default"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulation_closes_with_one_line_for_machines() {
+    let world = ["--weather", "calm", "--owners", "1", "--workers", "2", "--hours", "2", "--jobs", "1"];
+    let (exit, out) = run(&[&["sim", "run", "--seeds", "3..5"], &world[..]].concat()).await;
+    assert_eq!(exit, Exit::Done);
+    let (line, rate) = out.trim_end().rsplit_once(" seeds_per_s=").expect("a rate");
+    // Guests lose nothing in calm weather, and nobody is killed.
+    assert_eq!(line, "sim ok: seeds=2 worker_days=0 crashes=0 faults=0 invariants=12 violations=0");
+    assert!(rate.parse::<f64>().is_ok_and(|rate| rate > 0.0), "{rate}");
+    let mistaken = ["--sabotage", "short-listing", "--weather", "rough", "--hours", "24", "--story", "3"];
+    let (exit, out) = run(&[&["sim", "run", "--seeds", "0..1"], &mistaken[..]].concat()).await;
+    assert_eq!(exit, Exit::Violated);
+    let again = out.lines().find(|line| line.starts_with("again: ")).expect("how to see it again");
+    assert_eq!(again, "again: latent sim run --seeds 0..1 --sabotage short-listing");
+    assert!(out.starts_with("seed 0, step ") && out.contains("invariant 7 (unknown is not absent)"), "{out}");
+}
