@@ -69,14 +69,20 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
 /// reads may be minutes late and go backwards; the launch time tells which start they speak of.
 fn before_its_start(view: &View<'_>, worker: &Worker, instance: &Instance) -> bool {
     let Some(started) = worker.started else { return false };
-    let this_start = instance.launch_time.is_some_and(|at| at >= started - CLOCKS_APART);
-    if this_start {
+    if instance.launch_time.is_some_and(|at| at >= started) {
+        return false;
+    }
+    let awaited = held_call(view, &instance_subject(&instance.id)).is_some();
+    if awaited && !worker.running && matches!(worker.state, WorkerState::Registering { .. }) {
+        return true;
+    }
+    if instance.launch_time.is_some_and(|at| at >= started - CLOCKS_APART) {
         return false;
     }
     let grace = view.intent.base_policy.absence_grace;
     // A start that was refused is not waited for; one that an earlier life sent may have been heard.
     let may_be_heard = view.watch.since().is_some_and(|begun| started < begun) && view.now < started + grace;
-    worker.running || held_call(view, &instance_subject(&instance.id)).is_some() || may_be_heard
+    worker.running || awaited || may_be_heard
 }
 
 /// A complete listing that finds it neither by tag nor by id proves something only when it lasts.
