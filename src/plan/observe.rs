@@ -69,9 +69,6 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
 /// reads may be minutes late and go backwards; the launch time tells which start they speak of.
 fn before_its_start(view: &View<'_>, worker: &Worker, instance: &Instance) -> bool {
     let Some(started) = worker.started else { return false };
-    if instance.launch_time.is_some_and(|at| at >= started) {
-        return false;
-    }
     let awaited = held_call(view, &instance_subject(&instance.id)).is_some();
     if awaited && !worker.running && matches!(worker.state, WorkerState::Registering { .. }) {
         return true;
