@@ -31,8 +31,8 @@ check: $(VENV)/ready ## formatting, lints, types
 	cargo fmt --all --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
-	$(VENV)/bin/ruff check python localstack tests
-	$(VENV)/bin/ruff format --check python localstack tests
+	$(VENV)/bin/ruff check python localstack tests tools
+	$(VENV)/bin/ruff format --check python localstack tests tools
 
 build:
 	cargo build --locked
@@ -60,7 +60,7 @@ else
 endif
 
 test-python: build $(VENV)/ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/wire tests/kill tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/kill tests/buildbot
 
 # A short run; the long one is `make kill`.
 test-kill: build $(VENV)/ready

@@ -9,6 +9,7 @@ mod instances;
 mod lease;
 mod lifecycle;
 mod observe;
+pub mod price;
 mod report;
 mod spec;
 mod step;
