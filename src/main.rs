@@ -8,5 +8,5 @@ use clap::Parser;
 async fn main() -> ExitCode {
     let args = latent::cli::Args::parse();
     let exit = latent::cli::run(args, &mut std::io::stdout()).await;
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }

@@ -62,6 +62,8 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: super::sim::SimCommand,
     },
+    /// Find what is left over in an account, and take it away
+    Sweep(Box<super::sweep::SweepOptions>),
     /// Start a worker's instance without a build
     Start {
         /// The worker

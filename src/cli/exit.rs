@@ -8,32 +8,73 @@ use crate::link::{ClientError, ServeError};
 
 /// What the program's end says to a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// Something unexpected.
-    Unexpected = 1,
+    Unexpected,
     /// The command line is wrong.
-    Usage = 2,
+    Usage,
     /// The configuration has problems; each was printed.
-    Configuration = 3,
+    Configuration,
     /// No controller answers.
-    NotRunning = 4,
+    NotRunning,
     /// The controller refused; the reason was printed.
-    Refused = 5,
+    Refused,
     /// The ledger cannot be used.
-    Ledger = 6,
+    Ledger,
     /// A controller runs already.
-    AlreadyRunning = 7,
+    AlreadyRunning,
     /// The simulation found something that must not happen.
-    Violated = 8,
+    Violated,
+    /// The end of a sweep, which has codes of its own.
+    Sweep(SweepExit),
+}
+
+/// The end of a sweep, for whoever runs it from cron.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepExit {
+    /// The configuration has problems; each was printed.
+    Configuration,
+    /// Something is left over: it was told, marked, or waits for its second look.
+    Found,
+    /// Something was to be done, and failed or did not come true.
+    Failed,
+    /// A guard refused to do anything.
+    Guarded,
+    /// Not everything could be seen: nothing was done.
+    Incomplete,
+}
+
+impl Exit {
+    /// The process's exit code.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Unexpected => 1,
+            Exit::Usage | Exit::Sweep(SweepExit::Configuration) => 2,
+            Exit::Configuration | Exit::Sweep(SweepExit::Found) => 3,
+            Exit::NotRunning | Exit::Sweep(SweepExit::Failed) => 4,
+            Exit::Refused | Exit::Sweep(SweepExit::Guarded) => 5,
+            Exit::Ledger | Exit::Sweep(SweepExit::Incomplete) => 6,
+            Exit::AlreadyRunning => 7,
+            Exit::Violated => 8,
+        }
+    }
 }
 
 pub(super) const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no controller answers,
 5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already, 8 the simulation
-found something that must not happen";
+found something that must not happen; `latent sweep` has codes of its own, see its help";
+
+pub(super) const SWEEP_AFTER_HELP: &str = "\
+Exit codes: 0 nothing is left over, or all of it was taken away and seen to be gone; 1 unexpected;
+2 usage or configuration; 3 something is left over (told, marked, or waiting for its second look);
+4 something could not be taken away, or did not go; 5 a guard refused to do anything;
+6 not everything could be seen, so nothing was done
+
+Tags on a resource that protect it: latent:keep=true, latent:keep-until=2030-01-31T00:00:00Z";
 
 /// An error with its exit code.
 #[derive(Debug)]
@@ -47,13 +88,22 @@ impl CommandError {
         Self { exit, error: error.into() }
     }
 
+    /// The same error, told as a sweep tells it.
+    #[cfg(feature = "ec2")]
+    pub(super) fn of_a_sweep(self) -> Self {
+        match self.exit {
+            Exit::Configuration => Self { exit: Exit::Sweep(SweepExit::Configuration), ..self },
+            _ => self,
+        }
+    }
+
     /// Prints the error with its causes, once, and gives the exit code.
     #[expect(clippy::print_stderr, reason = "the one place where errors are printed")]
     pub(super) fn report(self) -> Exit {
         if self.exit == Exit::Done {
             return self.exit;
         }
-        if self.exit == Exit::Configuration {
+        if matches!(self.exit, Exit::Configuration | Exit::Sweep(SweepExit::Configuration)) {
             eprintln!("{}", self.error);
         } else {
             eprintln!("latent: {:#}", self.error);

@@ -15,10 +15,11 @@ mod sim;
 mod sim_run;
 mod sim_serve;
 mod status;
+mod sweep;
 mod worker;
 
 pub use args::Args;
-pub use exit::{CommandError, Exit};
+pub use exit::{CommandError, Exit, SweepExit};
 
 use args::{Command, ConfigCommand};
 
@@ -30,6 +31,13 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         #[cfg(not(feature = "ec2"))]
         Command::Serve(_) => {
             let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot serve");
+            Err(CommandError::new(Exit::Usage, error))
+        }
+        #[cfg(feature = "ec2")]
+        Command::Sweep(options) => Box::pin(sweep::run(&args, options, out)).await,
+        #[cfg(not(feature = "ec2"))]
+        Command::Sweep(_) => {
+            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot sweep");
             Err(CommandError::new(Exit::Usage, error))
         }
         Command::Check { secrets } => check::run(&args, *secrets, out),

@@ -18,6 +18,13 @@ pub(super) fn table(header: &[&str]) -> Table {
     table
 }
 
+/// How long a line may be: the terminal's width, or 80.
+#[cfg(feature = "ec2")]
+pub(super) fn line_width() -> usize {
+    let terminal = Table::new().width().filter(|_| std::io::stdout().is_terminal());
+    usize::from(terminal.unwrap_or(WIDTH))
+}
+
 /// Whether colour may be used: a terminal, and nobody said no.
 pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())

@@ -2,16 +2,22 @@
 
 mod codes;
 mod images;
+mod transition;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
 
-use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet};
+use crate::model::{
+    Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Region, Resource, ResourceId,
+    ResourceKind, TagSet,
+};
 use crate::policy::Secret;
 
 pub use codes::kind_of;
 pub use images::{ImageApi, Which, create as create_image_once, retire as retire_image_whole};
+pub use transition::transition_time;
 
 /// A refusal, sorted by what to do next.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,4 +112,36 @@ pub trait Cloud: Send + Sync {
     /// [`FailureKind::Owner`] if it is not the fleet's; [`FailureKind::RetrySame`] while a snapshot counts
     /// as in use; any other kind.
     fn retire_image(&self, id: &AmiId) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// Everything of one kind that a sweep has to look at: all instances and AMIs of the account itself,
+    /// whatever their tags, and of any other kind what carries a fleet's tag. With `only`, those of these
+    /// ids, all of the kind, that there are: an id that the cloud does not know is simply absent.
+    ///
+    /// # Errors
+    /// Any kind; a listing is whole or an error, never silently short.
+    fn resources(
+        &self,
+        kind: ResourceKind,
+        only: Option<&[ResourceId]>,
+        now: DateTime<Utc>,
+    ) -> impl Future<Output = Result<BTreeMap<ResourceId, Resource>, CloudError>> + Send;
+
+    /// Takes away what is neither an instance nor an AMI: deletes, releases or cancels it.
+    ///
+    /// # Errors
+    /// [`FailureKind::NotFound`] if the cloud does not know it; [`FailureKind::Owner`] while it is in
+    /// use; any other kind.
+    fn remove(&self, id: &ResourceId) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// Sets the tag that says since when these were taken for leftovers.
+    ///
+    /// # Errors
+    /// Any kind.
+    fn mark_leftovers(&self, ids: &[ResourceId], mark: &str) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// The regions that are enabled for the account.
+    ///
+    /// # Errors
+    /// Any kind.
+    fn regions(&self) -> impl Future<Output = Result<Vec<Region>, CloudError>> + Send;
 }

@@ -7,6 +7,7 @@ mod pace;
 mod perform;
 mod shared;
 mod status;
+mod sweep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,7 @@ use crate::model::{
     Actor, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RequestId, WorkerName, WorkerState,
     tag_keys,
 };
+use crate::plan::sweep::Claims;
 use crate::plan::{self, Report};
 use crate::policy::{Intent, Owner};
 
@@ -30,6 +32,7 @@ use shared::Shared;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
 pub use status::{CellView, FailureView, WorkerView};
+pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 
 /// A clock difference between two lives that is worth a word.
 const CLOCK_BEHIND: TimeDelta = TimeDelta::seconds(30);
@@ -312,6 +315,18 @@ impl<L: Ledger + 'static> Controller<L> {
     /// Every cell, with how its last look went.
     pub fn cells(&self) -> Vec<CellView> {
         status::cells(&self.shared)
+    }
+
+    /// What is known of instances, and whether every account was listed since the start: before that
+    /// some that are ours may not be known yet.
+    pub fn claims(&self) -> (Claims, bool) {
+        let intent = self.shared.intent();
+        let listed = {
+            let cells = self.shared.cells();
+            let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+            running.keys().all(|cell| cells.get(cell).is_some_and(|status| status.inventory.is_some()))
+        };
+        (plan::sweep::claims(self.shared.book().fleet(), &intent), listed)
     }
 
     /// Entries after `seq`, oldest first; at most 1,000 at a time.

@@ -9,9 +9,10 @@ use super::pace::ApiAction;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Action, Actor, Attempt, Body, Cell, ClientToken, Failure, FailureKind, InstanceId, LaunchSpec, Phase, Subject,
-    WorkerName, tag_keys,
+    Action, Actor, Attempt, Body, Cell, ClientToken, Failure, FailureKind, InstanceId, LaunchSpec, Phase, ResourceId,
+    Subject, WorkerName, tag_keys,
 };
+use crate::plan::sweep::Act;
 use crate::policy::{Intent, Secret};
 
 /// The longest that one call may take before its outcome counts as open.
@@ -100,14 +101,35 @@ impl Call {
                 Call::Renew { instances, until } => cloud.renew(instances, *until).await.map(|()| None),
             }
         };
-        let result = clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| {
-            Err(CloudError {
-                kind: FailureKind::Unreachable,
-                code: "Timeout".to_owned(),
-                message: format!("no answer within {} s", CALL_LIMIT.as_secs()),
-            })
-        });
+        let result = clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| Err(no_answer()));
         Outcome { call: self, result }
+    }
+}
+
+/// Does what a sweep decided about one of its findings. May be sent again: it says what shall be.
+pub(super) async fn take_away<C: Cloud>(cloud: &C, clock: &Clock, id: &ResourceId, act: Act) -> Result<(), CloudError> {
+    let sent = async {
+        match (act, id.instance(), id.ami()) {
+            (Act::Stop, Some(instance), _) => cloud.stop(&instance).await,
+            (Act::Terminate, Some(instance), _) => cloud.terminate(&instance).await,
+            (Act::Terminate, None, Some(ami)) => cloud.retire_image(&ami).await,
+            (Act::Terminate, None, None) => cloud.remove(id).await,
+            (Act::Stop | Act::Mark | Act::Wait | Act::Report, _, _) => Ok(()),
+        }
+    };
+    clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| Err(no_answer()))
+}
+
+/// Marks resources of one kind as leftovers of one kind.
+pub(super) async fn mark<C: Cloud>(cloud: &C, clock: &Clock, ids: &[ResourceId], mark: &str) -> Result<(), CloudError> {
+    clock.within(CALL_LIMIT, cloud.mark_leftovers(ids, mark)).await.unwrap_or_else(|| Err(no_answer()))
+}
+
+fn no_answer() -> CloudError {
+    CloudError {
+        kind: FailureKind::Unreachable,
+        code: "Timeout".to_owned(),
+        message: format!("no answer within {} s", CALL_LIMIT.as_secs()),
     }
 }
 

@@ -3,8 +3,10 @@
 use aws_sdk_ec2::types;
 use chrono::{DateTime, Utc};
 
-use crate::cloud::CloudError;
-use crate::model::{Ami, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, SnapshotId, TagSet};
+use crate::cloud::{CloudError, transition_time};
+use crate::model::{
+    Ami, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, Parts, SnapshotId, TagSet,
+};
 
 /// One instance.
 pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
@@ -13,15 +15,20 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
         code: "UnreadableInstance".to_owned(),
         message: format!("the listing holds an instance whose id cannot be read: {error}"),
     })?;
+    let state = state(sdk.state().and_then(types::InstanceState::name));
     let addresses = [sdk.private_ip_address(), sdk.public_ip_address(), sdk.ipv6_address()];
     Ok(Instance {
         id,
-        state: state(sdk.state().and_then(types::InstanceState::name)),
+        stopped_at: sdk.state_transition_reason().filter(|_| state == InstanceState::Stopped).and_then(transition_time),
+        state,
         ami: sdk.image_id().and_then(|text| text.parse().ok()),
         instance_type: sdk.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),
         zone: sdk.placement().and_then(|p| p.availability_zone()).and_then(|text| text.parse().ok()),
         launch_time: sdk.launch_time().and_then(time),
         token: sdk.client_token().and_then(|text| text.parse().ok()),
+        attached_at: attached_at(sdk),
+        parts: parts(sdk),
+        platform_details: sdk.platform_details().map(ToOwned::to_owned),
         addresses: addresses.into_iter().flatten().map(ToOwned::to_owned).collect(),
         state_reason: sdk.state_reason().map(|reason| {
             let parts = [reason.code(), reason.message()];
@@ -29,6 +36,22 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
         }),
         tags: tags(sdk.tags()),
     })
+}
+
+fn attached_at(sdk: &types::Instance) -> Option<DateTime<Utc>> {
+    let disks = sdk.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.attach_time());
+    let interfaces = sdk.network_interfaces().iter().filter_map(|interface| interface.attachment()?.attach_time());
+    disks.chain(interfaces).filter_map(time).min()
+}
+
+fn parts(sdk: &types::Instance) -> Parts {
+    let volumes = sdk.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.volume_id());
+    let interfaces = sdk.network_interfaces().iter().filter_map(types::InstanceNetworkInterface::network_interface_id);
+    Parts {
+        volumes: volumes.map(ToOwned::to_owned).collect(),
+        interfaces: interfaces.map(ToOwned::to_owned).collect(),
+        spot_request: sdk.spot_instance_request_id().filter(|id| !id.is_empty()).map(ToOwned::to_owned),
+    }
 }
 
 fn state(name: Option<&types::InstanceStateName>) -> InstanceState {
@@ -84,11 +107,11 @@ fn ami_state(state: Option<&types::ImageState>) -> AmiState {
     }
 }
 
-fn time(at: &aws_sdk_ec2::primitives::DateTime) -> Option<DateTime<Utc>> {
+pub(super) fn time(at: &aws_sdk_ec2::primitives::DateTime) -> Option<DateTime<Utc>> {
     DateTime::from_timestamp(at.secs(), at.subsec_nanos())
 }
 
-fn tags(sdk: &[types::Tag]) -> TagSet {
+pub(super) fn tags(sdk: &[types::Tag]) -> TagSet {
     sdk.iter()
         .map(|tag| (tag.key().unwrap_or_default().to_owned(), tag.value().unwrap_or_default().to_owned()))
         .collect()

@@ -5,6 +5,7 @@ mod convert;
 mod error;
 mod image;
 mod launch;
+mod resources;
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,8 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, retire_image_whole};
 use crate::model::{
-    Ami, AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, TagSet,
-    tag_keys,
+    Ami, AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, OwnerName,
+    Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
 };
 use crate::policy::{Intent, Owner, Secret};
 
@@ -35,6 +36,7 @@ pub struct Ec2 {
     owner: Option<Owner>,
     fleet: String,
     controller: String,
+    command: &'static str,
     page: i32,
     clients: OnceCell<Clients>,
     devices: Mutex<BTreeMap<AmiId, Vec<BlockDevice>>>,
@@ -48,10 +50,33 @@ impl Ec2 {
             owner: intent.owners.get(&cell.owner).cloned(),
             fleet: intent.fleet.name.clone(),
             controller: intent.fleet.controller.clone(),
+            command: "serve",
             page: PAGE,
             clients: OnceCell::new(),
             devices: Mutex::default(),
         }
+    }
+
+    /// An account that no configuration names, in a region: for whoever has credentials for it and
+    /// nothing else. Makes no call.
+    pub fn bare(region: Region, owner: Owner, fleet: &str) -> Self {
+        let name = OwnerName::unnamed();
+        Self {
+            cell: Cell { owner: name, region },
+            owner: Some(owner),
+            fleet: fleet.to_owned(),
+            controller: String::new(),
+            command: "sweep",
+            page: PAGE,
+            clients: OnceCell::new(),
+            devices: Mutex::default(),
+        }
+    }
+
+    /// The same for a subcommand, whose name the owner's CloudTrail will show.
+    #[must_use]
+    pub fn for_command(self, command: &'static str) -> Self {
+        Self { command, ..self }
     }
 
     /// The same with so many instances per page of a listing, 5 at least: for an endpoint that cannot
@@ -69,8 +94,8 @@ impl Ec2 {
                 message: format!("owner {} is not in the configuration", self.cell.owner),
             });
         };
-        let session = format!("latent-serve-{}", self.controller);
-        let session: String = session.chars().take(64).collect();
+        let session = format!("latent-{}-{}", self.command, self.controller);
+        let session: String = session.trim_end_matches('-').chars().take(64).collect();
         Ok(self.clients.get_or_init(|| connect::clients(&self.cell, owner, &session)).await)
     }
 
@@ -104,13 +129,13 @@ impl Cloud for Ec2 {
     async fn inventory(&self, now: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
         let clients = self.clients().await?;
         let ours = Filter::builder().name(format!("tag:{}", tag_keys::FLEET)).values(&self.fleet).build();
-        let mut instances = instances_by(clients, &ours, self.page).await?;
+        let mut instances = instances_by(clients, Some(&ours), self.page).await?;
         let missing: Vec<String> =
             also.iter().filter(|id| !instances.contains_key(*id)).map(ToString::to_string).collect();
         for ids in missing.chunks(FILTER_VALUES) {
             // A filter, not a list of ids: an id that EC2 does not know fails a whole call that names it.
             let by_id = Filter::builder().name("instance-id").set_values(Some(ids.to_vec())).build();
-            instances.extend(instances_by(clients, &by_id, self.page).await?);
+            instances.extend(instances_by(clients, Some(&by_id), self.page).await?);
         }
         Ok(Inventory { observed_at: now, complete: true, instances })
     }
@@ -166,18 +191,40 @@ impl Cloud for Ec2 {
     async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
         retire_image_whole(self.clients().await?, &self.fleet, id).await
     }
+
+    async fn resources(
+        &self,
+        kind: ResourceKind,
+        only: Option<&[ResourceId]>,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
+        resources::list(self.clients().await?, kind, only, self.page, now).await
+    }
+
+    async fn remove(&self, id: &ResourceId) -> Result<(), CloudError> {
+        resources::remove(self.clients().await?, id).await
+    }
+
+    async fn mark_leftovers(&self, ids: &[ResourceId], mark: &str) -> Result<(), CloudError> {
+        resources::mark(self.clients().await?, ids, mark).await
+    }
+
+    async fn regions(&self) -> Result<Vec<Region>, CloudError> {
+        resources::regions(self.clients().await?).await
+    }
 }
 
-/// Every page of the instances that pass a filter.
+/// Every page of the instances that pass a filter; of all without one.
 async fn instances_by(
     clients: &Clients,
-    filter: &Filter,
+    filter: Option<&Filter>,
     size: i32,
 ) -> Result<BTreeMap<InstanceId, Instance>, CloudError> {
     let mut instances = BTreeMap::new();
     let mut token: Option<String> = None;
     for _ in 0..PAGES_MAX {
-        let call = clients.reads.describe_instances().filters(filter.clone()).max_results(size).set_next_token(token);
+        let call = clients.reads.describe_instances().set_filters(filter.cloned().map(|filter| vec![filter]));
+        let call = call.max_results(size).set_next_token(token);
         let page = call.send().await.map_err(|e| error::sorted(&e))?;
         for sdk in page.reservations().iter().flat_map(aws_sdk_ec2::types::Reservation::instances) {
             let instance = convert::instance(sdk)?;

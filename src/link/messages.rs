@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{CellView, WorkerView};
 use crate::model::{BuildId, Cause, Entry, MasterId, RequestId, WorkerName};
+use crate::plan::sweep::Claims;
 use crate::plan::{Report, WorkerReport};
 
 /// A master (or an operator) wants a worker.
@@ -106,6 +107,22 @@ pub struct StatusAnswer {
     pub cells: Vec<CellView>,
     /// What needs a person's eye, in words.
     pub warnings: Vec<String>,
+}
+
+/// What the controller knows of instances: whatever is not here, it does not know.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimsAnswer {
+    /// The controller's time.
+    pub now: DateTime<Utc>,
+    /// The fleet.
+    pub fleet: String,
+    /// The controller's id.
+    pub controller: String,
+    /// Whether every account was listed since the controller started: before that it may not have
+    /// adopted what is its own.
+    pub listed: bool,
+    /// By instance.
+    pub claims: Claims,
 }
 
 /// Who answers.

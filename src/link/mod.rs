@@ -7,8 +7,8 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use messages::{
-    DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody,
-    Reported, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
+    ClaimsAnswer, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
+    ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
 };
 pub use openapi::document as openapi;
 pub use server::{ServeError, Server};

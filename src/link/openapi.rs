@@ -5,8 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::messages::{
-    DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest,
-    StatusAnswer, VersionAnswer,
+    ClaimsAnswer, DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
+    StartRequest, StatusAnswer, VersionAnswer,
 };
 use crate::control::WorkerView;
 
@@ -57,6 +57,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
     let route = |method, path, doc, query, body, answer| Route { method, path, doc, query, body, answer };
     vec![
         route("get", "/v1/version", "Who answers.", &[], None, of::<VersionAnswer>(schemas)),
+        route("get", "/v1/claims", "What the controller knows of instances.", &[], None, of::<ClaimsAnswer>(schemas)),
         route("get", "/v1/status", "Every worker and every account.", &[], None, of::<StatusAnswer>(schemas)),
         route("get", "/v1/workers/{worker}", "One worker.", &[WAIT], None, worker.clone()),
         route(

@@ -19,8 +19,8 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::messages::{
-    DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody,
-    Reported, StartRequest, StatusAnswer, VersionAnswer, release_cause,
+    ClaimsAnswer, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
+    ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
 use super::openapi;
 use crate::control::{ControlError, Controller, WorkerView};
@@ -219,6 +219,7 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
         .route("/v1/version", get(version))
         .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/v1/status", get(status::<L>))
+        .route("/v1/claims", get(claims::<L>))
         .route("/v1/workers/{worker}", get(worker::<L>))
         .route("/v1/workers/{worker}/start", post(start::<L>))
         .route("/v1/workers/{worker}/release", post(release::<L>))
@@ -248,6 +249,12 @@ fn actor(master: Option<MasterId>) -> Actor {
 
 fn view<L: Ledger + 'static>(app: &App<L>, worker: &WorkerName) -> Result<WorkerView, Failed> {
     app.controller.worker(worker).ok_or_else(|| app.controller.unknown(worker).into())
+}
+
+async fn claims<L: Ledger + 'static>(State(app): Shared<L>) -> Json<ClaimsAnswer> {
+    let (claims, listed) = app.controller.claims();
+    let (fleet, controller) = (app.fleet.0.clone(), app.fleet.1.clone());
+    Json(ClaimsAnswer { now: app.controller.now(), fleet, controller, listed, claims })
 }
 
 async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {

@@ -140,6 +140,13 @@ text_id!(
     ClientToken, "a client token", "1 to 64 visible ASCII characters", |t| plain(t, 64)
 );
 
+impl OwnerName {
+    /// The name of an owner that no configuration names.
+    pub fn unnamed() -> Self {
+        Self("-".to_owned())
+    }
+}
+
 impl Region {
     /// The region that a zone lies in.
     pub fn contains(&self, zone: &Zone) -> bool {

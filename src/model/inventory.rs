@@ -60,6 +60,17 @@ impl fmt::Display for InstanceState {
     }
 }
 
+/// What an instance was born with, and what should go with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Its volumes' ids.
+    pub volumes: Vec<String>,
+    /// Its network interfaces' ids.
+    pub interfaces: Vec<String>,
+    /// The spot request it fulfils.
+    pub spot_request: Option<String>,
+}
+
 /// One instance as the cloud shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instance {
@@ -77,6 +88,15 @@ pub struct Instance {
     pub launch_time: Option<DateTime<Utc>>,
     /// The token it was launched with.
     pub token: Option<ClientToken>,
+    /// When the oldest of its disks or interfaces was attached: unlike the launch time it survives a
+    /// stop and a start.
+    pub attached_at: Option<DateTime<Utc>>,
+    /// Since when it is stopped, if the cloud says so in a form that can be read.
+    pub stopped_at: Option<DateTime<Utc>>,
+    /// What it is made of.
+    pub parts: Parts,
+    /// What is billed as its software (EC2's `PlatformDetails`), such as `Linux/UNIX`.
+    pub platform_details: Option<String>,
     /// Its addresses, private first.
     pub addresses: Vec<String>,
     /// Why it changed state, as the cloud says it.

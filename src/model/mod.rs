@@ -9,6 +9,8 @@ mod fleet;
 mod id;
 mod inventory;
 mod launch;
+mod leftover;
+mod resource;
 mod tag;
 mod worker;
 
@@ -23,7 +25,9 @@ pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, IdError, ImageName, InstanceId, MasterId, OwnerName, PolicyName,
     Region, RequestId, SnapshotId, WorkerName, Zone,
 };
-pub use inventory::{Instance, InstanceState, Inventory};
+pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{BlockDevice, LaunchSpec, Market, Offering, Place, ShutdownBehavior};
+pub use leftover::{LeftoverKind, Response};
+pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

@@ -33,6 +33,14 @@ pub mod keys {
     pub const LEASE: &str = "latent:lease";
     /// When it must be gone at the latest, RFC 3339 UTC.
     pub const DEADLINE: &str = "latent:deadline";
+    /// When a sweep first took it for a leftover, RFC 3339 UTC, and as what.
+    pub const MARK: &str = "latent:mark";
+    /// Set by a person: nothing of ours may end it. Only `false` and `no` do not count.
+    pub const KEEP: &str = "latent:keep";
+    /// Set by a person: nothing of ours may end it before this time, RFC 3339.
+    pub const KEEP_UNTIL: &str = "latent:keep-until";
+    /// On an AMI: how it came to be, such as `rebake`.
+    pub const IMAGE_ORIGIN: &str = "latent:image-origin";
     /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
     pub const RETIRED: &str = "latent:retired";
     /// What the console shows as its name.

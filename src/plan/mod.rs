@@ -13,6 +13,7 @@ pub mod price;
 mod report;
 mod spec;
 mod step;
+pub mod sweep;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,6 +13,7 @@ use super::load::Sources;
 use super::problem::{Origin, Problem, Problems, Shown};
 use super::reader::{Layer, Located, Reader, named, top};
 use super::secret::{Secret, SecretRef};
+use super::sweep::SweepPolicy;
 use super::user_data::{Names, UserData};
 use crate::model::{Cell, ImageName, OwnerName, PolicyName, WorkerName};
 
@@ -42,6 +43,8 @@ pub struct Intent {
     pub link: Link,
     /// How often to look.
     pub polling: Polling,
+    /// What counts as left over.
+    pub sweep: SweepPolicy,
     /// The owners.
     pub owners: BTreeMap<OwnerName, Owner>,
     /// The manifests.
@@ -68,6 +71,7 @@ impl Intent {
         let fleet = fleet::fleet(layers(&main, &built_in, &empty, "fleet"), &mut problems);
         let link = fleet::link(layers(&main, &built_in, &empty, "link"), &mut problems);
         let polling = fleet::polling(layers(&main, &built_in, &empty, "polling"), &mut problems);
+        let sweep = SweepPolicy::read(layers(&main, &built_in, &empty, "sweep"), &mut problems);
         let defaults = fleet::defaults(layers(&main, &built_in, &empty, "defaults"), &mut problems);
         let owner_sections = sections_below(&main, "owner");
         let owners = owners(&main, &mut problems);
@@ -92,8 +96,8 @@ impl Intent {
             workers.extend(linked.map(|worker| (name, worker)));
         }
         one_worker_per_baked_image(&workers, &images, &mut problems);
-        let found = (fleet, link, polling, base_policy);
-        let (Some(fleet), Some(link), Some(polling), Some((base_policy, _))) = found else {
+        let found = (fleet, link, polling, sweep, base_policy);
+        let (Some(fleet), Some(link), Some(polling), Some(sweep), Some((base_policy, _))) = found else {
             return Err(problems);
         };
         if !problems.is_empty() {
@@ -101,7 +105,7 @@ impl Intent {
         }
         let owners = owners.into_iter().map(|(name, (owner, _))| (name, owner)).collect();
         let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
-        Ok(Self { fleet, link, polling, owners, images, workers, base_policy })
+        Ok(Self { fleet, link, polling, sweep, owners, images, workers, base_policy })
     }
 
     /// Reads the secrets that the user data needs and renders it. `resolve` gets each reference.
@@ -156,8 +160,22 @@ impl Intent {
     }
 }
 
+impl SweepPolicy {
+    /// What holds where there is no configuration.
+    ///
+    /// # Errors
+    /// [`Problems`] if the built-in default were wrong, which a test rules out.
+    pub fn built_in() -> Result<Self, Problems> {
+        let mut problems = Problems::default();
+        let document = Document::parse("built-in default", super::DEFAULT_TOML, &mut problems);
+        let empty = DeTable::new();
+        let policy = Self::read(layers(&document, &document, &empty, "sweep"), &mut problems);
+        policy.filter(|_| problems.is_empty()).ok_or(problems)
+    }
+}
+
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
-    const SECTIONS: [&str; 7] = ["fleet", "link", "polling", "defaults", "owner", "worker", "policy"];
+    const SECTIONS: [&str; 8] = ["fleet", "link", "polling", "defaults", "owner", "worker", "policy", "sweep"];
     for (key, _) in main.root.get_ref() {
         let name: &str = key.get_ref();
         if !SECTIONS.contains(&name) {

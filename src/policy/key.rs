@@ -168,8 +168,47 @@ pub const POLICY_KEYS: &[Key] = &[
     may("orphan_grace", SPAN, "Time between the two looks at an instance that no record explains."),
 ];
 
+/// What may be done about an instance.
+const ANY_RESPONSE: Kind = Kind::Choice(&["report", "stop", "terminate"]);
+/// What may be done about anything else.
+const NO_STOP: Kind = Kind::Choice(&["report", "terminate"]);
+
+/// `respond` of `[sweep]`. What is only ever reported has no key.
+pub(super) const RESPOND_KEYS: &[Key] = &[
+    may("orphan", ANY_RESPONSE, "A running instance that its controller does not know."),
+    may("state-skew", ANY_RESPONSE, "A running instance that its controller takes for stopped or gone."),
+    may("never-connected", ANY_RESPONSE, "A running instance whose worker has not connected long after its deadline."),
+    may("unattended", ANY_RESPONSE, "A running instance whose lease is over."),
+    may("expired", ANY_RESPONSE, "An instance past its absolute deadline."),
+    may("stopped-too-long", ANY_RESPONSE, "An instance stopped for longer than stopped_max."),
+    may("bake-overdue", ANY_RESPONSE, "A rebake's builder or canary past its deadline."),
+    may("volume-available", NO_STOP, "A volume attached to nothing."),
+    may("address-idle", NO_STOP, "An elastic IP address that nothing running uses."),
+    may("interface-available", NO_STOP, "A network interface attached to nothing."),
+    may("spot-request-open", NO_STOP, "A live spot request without a live instance."),
+    may("snapshot-orphan", NO_STOP, "A snapshot that belongs to no AMI."),
+    may("ami-superseded", NO_STOP, "An AMI that newer ones have replaced."),
+    may("ami-stuck", NO_STOP, "An AMI that failed, or is pending for longer than ami_stuck."),
+];
+
+/// `[sweep]` of `latent.toml`.
+pub const SWEEP_KEYS: &[Key] = &[
+    may("period", SPAN, "How often the controller looks for leftovers in each cell."),
+    may("grace", SPAN, "How long a lease or a deadline must be over before one look is enough."),
+    may("second_look", SPAN, "The least time between the two looks at everything else."),
+    may("young", SPAN, "Nothing younger counts as left over, whatever it looks like."),
+    may("stopped_max", SPAN, "How long an instance may be stopped."),
+    may("ami_stuck", SPAN, "How long an AMI may be pending."),
+    may("ami_keep", Kind::Count { min: 2, max: 100 }, "So many AMIs of an image are kept, whatever their age."),
+    may("ami_keep_for", SPAN, "An AMI is kept for so long, however many newer ones there are."),
+    may("acts_free", Kind::Count { min: 0, max: 1000 }, "So few acts at once need not keep within acts_percent."),
+    may("acts_max", Kind::Count { min: 1, max: 100_000 }, "More acts at once than this, and nothing is done."),
+    may("acts_percent", Kind::Count { min: 1, max: 100 }, "A larger share of what is ours, and nothing is done."),
+    may("respond", Kind::Table(RESPOND_KEYS), "What may be done about each kind of leftover."),
+];
+
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 8] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 10] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
@@ -178,6 +217,8 @@ pub fn all_sections() -> [(&'static str, &'static [Key]); 8] {
         ("owner.NAME", OWNER_KEYS),
         ("worker.NAME", WORKER_KEYS),
         ("policy", POLICY_KEYS),
+        ("sweep", SWEEP_KEYS),
+        ("sweep.respond", RESPOND_KEYS),
         ("image", IMAGE_KEYS),
     ]
 }

@@ -14,17 +14,19 @@ mod problem;
 mod reader;
 mod schema;
 mod secret;
+mod sweep;
 mod user_data;
 
 pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings};
 pub use image::{Architecture, Identity, Image, Platform};
 pub use intent::{Intent, WorkerIntent};
-pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, all_sections};
+pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, SWEEP_KEYS, all_sections};
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load};
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
+pub use sweep::SweepPolicy;
 pub use user_data::UserData;
 
 /// The commented default: the documentation of every key, and the lowest layer of every policy.

@@ -9,11 +9,13 @@ use super::error::ApiError;
 use super::instance::{Disk, Facts, Instance, MetadataOptions, RunInstances, SpotOptions, TagTarget, Tags};
 use super::site::{Site, well_formed};
 use super::world::{Request, Served, SiteId, World};
-use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, kind_of, retire_image_whole};
+use crate::cloud::{
+    Cloud, CloudError, ImageApi, Which, create_image_once, kind_of, retire_image_whole, transition_time,
+};
 use crate::control::Clock;
 use crate::model::{
-    self, Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, ShutdownBehavior, TagSet,
-    tag_keys,
+    self, Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, Parts, Region, Resource,
+    ResourceId, ResourceKind, ShutdownBehavior, TagSet, tag_keys,
 };
 use crate::policy::Secret;
 
@@ -170,8 +172,16 @@ fn no_answer() -> CloudError {
     CloudError { kind: FailureKind::Unreachable, code: "NoAnswer".to_owned(), message }
 }
 
-fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
+pub(super) fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
     model::Instance {
+        attached_at: Some(instance.born),
+        stopped_at: transition_time(&facts.transition).filter(|_| facts.state == model::InstanceState::Stopped),
+        parts: Parts {
+            volumes: instance.volumes.iter().map(|(_, id)| id.clone()).collect(),
+            interfaces: vec![instance.interface.clone()],
+            spot_request: instance.spot_request.clone(),
+        },
+        platform_details: Some("Linux/UNIX".to_owned()),
         id: instance.id.clone(),
         state: facts.state.clone(),
         ami: instance.params.image.parse().ok(),
@@ -318,6 +328,32 @@ impl Cloud for SimCloud {
 
     async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
         retire_image_whole(self, self.own_fleet(), id).await
+    }
+
+    async fn resources(
+        &self,
+        kind: ResourceKind,
+        only: Option<&[ResourceId]>,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
+        self.list(kind, only, now).await
+    }
+
+    async fn remove(&self, id: &ResourceId) -> Result<(), CloudError> {
+        self.take_away(id).await
+    }
+
+    async fn mark_leftovers(&self, ids: &[ResourceId], mark: &str) -> Result<(), CloudError> {
+        let tags = Tags::from([(tag_keys::MARK.to_owned(), mark.to_owned())]);
+        let resources: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        let first = resources.first().cloned().unwrap_or_default();
+        self.call("CreateTags", 0, &first, |site, now| site.create_tags(&resources, &tags, now)).await
+    }
+
+    async fn regions(&self) -> Result<Vec<Region>, CloudError> {
+        let region = self.place.region.clone();
+        self.call("DescribeRegions", 0, "", |_, _| Ok(())).await?;
+        Ok(region.parse().into_iter().collect())
     }
 }
 

@@ -10,12 +10,12 @@ use super::instance::Tags;
 use crate::cloud::{CloudError, ImageApi, Which};
 use crate::model::{Ami, AmiId, AmiState, FailureKind, InstanceId, SnapshotId, TagSet, tag_keys};
 
-fn tag_set(tags: &Tags) -> TagSet {
+pub(super) fn tag_set(tags: &Tags) -> TagSet {
     tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 
 /// An id that the model made, in our words.
-fn own<T: std::str::FromStr>(id: &str) -> Result<T, CloudError> {
+pub(super) fn own<T: std::str::FromStr>(id: &str) -> Result<T, CloudError> {
     id.parse().map_err(|_| CloudError {
         kind: FailureKind::Bug,
         code: "UnreadableId".to_owned(),
@@ -23,7 +23,7 @@ fn own<T: std::str::FromStr>(id: &str) -> Result<T, CloudError> {
     })
 }
 
-fn shown(image: &Image) -> Result<Ami, CloudError> {
+pub(super) fn shown(image: &Image) -> Result<Ami, CloudError> {
     let snapshots = image.disks.iter().filter_map(|disk| disk.snapshot.as_deref());
     Ok(Ami {
         id: own(&image.id)?,

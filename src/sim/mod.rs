@@ -10,6 +10,7 @@ mod bill;
 mod bucket;
 mod door;
 mod door_images;
+mod door_resources;
 mod error;
 mod fleet;
 mod group;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use latent::model::{
-    Action, Actor, Body, Cell, Entry, HeldReason, Instance, InstanceId, InstanceState, Inventory, Plan, Subject,
+    Action, Actor, Body, Cell, Entry, HeldReason, Instance, InstanceId, InstanceState, Inventory, Parts, Plan, Subject,
     WorkerName, tag_keys,
 };
 use latent::plan::{View, Watch, facts, plan};
@@ -78,6 +78,10 @@ fn instance(record: &Record, id: &InstanceId, look: &Look) -> Instance {
         zone: None,
         launch_time: Some(record.now),
         token: None,
+        attached_at: None,
+        stopped_at: None,
+        parts: Parts::default(),
+        platform_details: None,
         addresses: Vec::new(),
         state_reason: None,
         tags,

@@ -128,7 +128,17 @@ fn only_ec2_names_the_sdk() {
 
 #[test]
 fn only_perform_changes_a_cloud() {
-    let calls = [".launch(", ".terminate(", ".stop(", ".start(", ".renew(", ".create_image(", ".retire_image("];
+    let calls = [
+        ".launch(",
+        ".terminate(",
+        ".stop(",
+        ".start(",
+        ".renew(",
+        ".create_image(",
+        ".retire_image(",
+        ".mark_leftovers(",
+        "cloud.remove(",
+    ];
     let found = words_outside(&src(), &calls, |path| {
         path == "src/control/perform.rs" || path.starts_with("src/ec2/") || path.starts_with("src/sim/")
     });
@@ -211,7 +221,12 @@ fn documented_keys() -> Vec<(String, String, bool)> {
         let header = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
         let key = bare.split_once(" = ").map(|(key, _)| key).filter(|key| is_key(key));
         if let Some(header) = header {
-            section = header.split('.').next().unwrap_or(header).to_owned();
+            let (outer, table) = header.split_once('.').unwrap_or((header, ""));
+            section = outer.to_owned();
+            // A table that has defaults of its own stands for the key that holds it.
+            if line == bare && is_key(table) {
+                keys.push((section.clone(), table.to_owned(), above.starts_with("# ")));
+            }
         } else if let Some(key) = key {
             let explained = above.starts_with("# ") && !above.contains(" = [\"") && !above.starts_with("# [");
             keys.push((section.clone(), key.to_owned(), explained));
@@ -222,7 +237,7 @@ fn documented_keys() -> Vec<(String, String, bool)> {
 }
 
 fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || matches!(c, '_' | '-'))
 }
 
 #[test]

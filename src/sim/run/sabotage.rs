@@ -1,7 +1,7 @@
 //! Mistakes that are made on purpose, at the doors of the real code: each must be found, or the checks
 //! prove nothing.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::life::lock;
 use crate::cloud::{Cloud, CloudError};
 use crate::control::Clock;
-use crate::model::{Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, TagSet, tag_keys};
+use crate::model::{
+    Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Region, Resource, ResourceId,
+    ResourceKind, TagSet, tag_keys,
+};
 use crate::policy::Secret;
 use crate::sim::{SimCloud, SiteId, UnknownName};
 
@@ -207,7 +210,7 @@ impl Cloud for Door {
                 Ok(self.falsified(inventory))
             }
             Err(_) if self.makes(Sabotage::FailedListingIsEmpty) => {
-                Ok(Inventory { observed_at: now, complete: true, instances: std::collections::BTreeMap::new() })
+                Ok(Inventory { observed_at: now, complete: true, instances: BTreeMap::new() })
             }
             Err(error) => Err(error),
         }
@@ -279,5 +282,26 @@ impl Cloud for Door {
 
     async fn retire_image(&self, id: &AmiId) -> Result<(), CloudError> {
         self.inner.retire_image(id).await
+    }
+
+    async fn resources(
+        &self,
+        kind: ResourceKind,
+        only: Option<&[ResourceId]>,
+        now: DateTime<Utc>,
+    ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
+        self.inner.resources(kind, only, now).await
+    }
+
+    async fn remove(&self, id: &ResourceId) -> Result<(), CloudError> {
+        self.inner.remove(id).await
+    }
+
+    async fn mark_leftovers(&self, ids: &[ResourceId], mark: &str) -> Result<(), CloudError> {
+        self.inner.mark_leftovers(ids, mark).await
+    }
+
+    async fn regions(&self) -> Result<Vec<Region>, CloudError> {
+        self.inner.regions().await
     }
 }

@@ -1,0 +1,207 @@
+//! The course of `latent sweep`: look, decide, ask, look again, act, look whether it is so.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::SweepOptions;
+use super::print::{Outcome, Told, print};
+use crate::cli::exit::{CommandError, Exit, SweepExit};
+use crate::cloud::Cloud;
+use crate::control::{Clock, SweepDoor, sweep_act, sweep_look, sweep_look_again};
+use crate::link::{ClaimsAnswer, Client};
+use crate::model::{AmiId, Region, ResourceId, Survey};
+use crate::plan::sweep::{Act, Caps, Claims, Guard, PlanFile, Skipped, SweepPlan, SweepView, confirm, sweep};
+use crate::policy::SweepPolicy;
+
+impl SweepOptions {
+    /// Whether anything may be changed.
+    pub(super) fn applies(&self) -> bool {
+        self.apply.is_some()
+    }
+
+    /// The plan that is applied.
+    pub(super) fn apply_file(&self) -> Option<&PathBuf> {
+        self.apply.as_ref()?.as_ref()
+    }
+}
+
+/// What a sweep works with.
+pub(super) struct Ground<C> {
+    pub(super) doors: Vec<SweepDoor<C>>,
+    pub(super) account: String,
+    pub(super) fleet: Option<String>,
+    pub(super) policy: SweepPolicy,
+    pub(super) amis: BTreeSet<AmiId>,
+    pub(super) ids: BTreeSet<ResourceId>,
+    pub(super) caps: Caps,
+    /// The controller that may be asked.
+    pub(super) controller: Option<Client>,
+    pub(super) clock: Clock,
+}
+
+impl<C: Cloud> Ground<C> {
+    /// What the controller says that can be asked; asked after the look, for whatever the cloud shows was
+    /// intended before.
+    async fn claims(&self) -> BTreeMap<String, Claims> {
+        let Some(client) = &self.controller else { return BTreeMap::new() };
+        match client.get::<ClaimsAnswer>("/v1/claims").await {
+            Ok(answer) if answer.listed => BTreeMap::from([(answer.controller, answer.claims)]),
+            // Before its first listing it may not know what is its own.
+            Ok(_) | Err(_) => BTreeMap::new(),
+        }
+    }
+
+    fn decide(&self, surveys: &BTreeMap<Region, Survey>, claims: &BTreeMap<String, Claims>) -> SweepPlan {
+        sweep(&SweepView {
+            now: self.clock.now(),
+            policy: &self.policy,
+            caps: self.caps,
+            account: &self.account,
+            fleet: self.fleet.as_deref(),
+            me: None,
+            surveys,
+            claims,
+            own_amis: &self.amis,
+            named: &self.ids,
+            first_seen: &BTreeMap::new(),
+        })
+    }
+
+    async fn look(&self, quiet: bool) -> BTreeMap<Region, Survey> {
+        let bar = progress(self.doors.len(), quiet);
+        let surveys = sweep_look(&self.doors, &self.clock, |region| {
+            bar.set_message(region.to_string());
+            bar.inc(1);
+        });
+        let surveys = surveys.await;
+        bar.finish_and_clear();
+        surveys
+    }
+}
+
+/// A bar on a terminal; nothing in a pipe.
+fn progress(regions: usize, quiet: bool) -> ProgressBar {
+    if quiet {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(regions as u64);
+    if let Ok(style) = ProgressStyle::with_template("{bar:20} {pos}/{len} regions {msg}") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Sweeps, and prints what there is to say.
+pub(super) async fn run<C: Cloud>(
+    ground: &Ground<C>,
+    options: &SweepOptions,
+    earlier: Option<SweepPlan>,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let mut surveys = ground.look(options.output.quiet).await;
+    let claims = ground.claims().await;
+    let plan = ground.decide(&surveys, &claims);
+    if let Some(file) = &options.plan {
+        write_plan(file, plan.clone())?;
+    }
+    if !options.applies() {
+        let exit = end(&plan, None);
+        print(&Told { plan, outcome: None }, &options.output, out)?;
+        return Ok(exit);
+    }
+    let (wanted, mut skipped) = match &earlier {
+        Some(earlier) => confirm(earlier, &plan),
+        None => (plan.acts().cloned().collect(), Vec::new()),
+    };
+    // What a guard refuses is refused for what will be done, not for what could be.
+    let planned = SweepPlan { findings: wanted, ..plan.clone() };
+    if let Some(guard) = plan.refused.as_ref().filter(|_| planned.acts().next().is_some()) {
+        print(&Told { plan: plan.clone(), outcome: None }, &options.output, out)?;
+        return Err(refused(guard));
+    }
+    if planned.acts().next().is_none() {
+        let outcome = earlier.is_some().then(|| Outcome { skipped, ..Outcome::default() });
+        let exit = end(&plan, outcome.as_ref());
+        print(&Told { plan, outcome }, &options.output, out)?;
+        return Ok(exit);
+    }
+    if !options.yes {
+        print(&Told { plan: planned.clone(), outcome: None }, &options.output, out)?;
+        ask(planned.acts().count())?;
+    }
+    // A last look, at the resources and at the controller, just before anything is done.
+    sweep_look_again(&ground.doors, &ground.clock, &mut surveys, &planned.findings).await;
+    let claims = ground.claims().await;
+    let now = ground.decide(&surveys, &claims);
+    if let Some(guard) = &now.refused {
+        return Err(refused(guard));
+    }
+    let (todo, changed): (_, Vec<Skipped>) = confirm(&planned, &now);
+    skipped.extend(changed);
+    let (deeds, stayed) = sweep_act(&ground.doors, &ground.clock, &surveys, &todo).await;
+    let outcome = Outcome::of(&deeds, stayed, skipped);
+    let exit = end(&plan, Some(&outcome));
+    print(&Told { plan, outcome: Some(outcome) }, &options.output, out)?;
+    Ok(exit)
+}
+
+/// Asks on the terminal, where there is one.
+#[expect(clippy::print_stderr, reason = "a question is no data")]
+fn confirmed(acts: usize) -> Option<bool> {
+    if !std::io::stdin().is_terminal() {
+        return None;
+    }
+    eprint!("Do this to {acts} resource(s)? Type the number to go on: ");
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).ok()?;
+    Some(line.trim() == acts.to_string())
+}
+
+fn ask(acts: usize) -> Result<(), CommandError> {
+    match confirmed(acts) {
+        Some(true) => Ok(()),
+        Some(false) => Err(CommandError::new(Exit::Usage, anyhow::anyhow!("nothing was changed"))),
+        None => {
+            let error =
+                anyhow::anyhow!("nothing was changed: nobody can be asked here; say --yes, or --apply FILE --yes");
+            Err(CommandError::new(Exit::Usage, error))
+        }
+    }
+}
+
+fn refused(guard: &Guard) -> CommandError {
+    let exit = match guard {
+        Guard::Incomplete { .. } => SweepExit::Incomplete,
+        Guard::TooMany { .. } | Guard::TooLargeShare { .. } | Guard::ControllerStateLost { .. } => SweepExit::Guarded,
+    };
+    CommandError::new(Exit::Sweep(exit), anyhow::anyhow!("nothing was changed: {guard}"))
+}
+
+/// The end that a script is told.
+fn end(plan: &SweepPlan, outcome: Option<&Outcome>) -> Exit {
+    if !plan.complete() {
+        return Exit::Sweep(SweepExit::Incomplete);
+    }
+    let Some(outcome) = outcome else {
+        return if plan.findings.is_empty() { Exit::Done } else { Exit::Sweep(SweepExit::Found) };
+    };
+    if !outcome.failed.is_empty() || !outcome.stayed.is_empty() {
+        return Exit::Sweep(SweepExit::Failed);
+    }
+    let ended = |id: &str| outcome.done.iter().any(|done| done.is(id));
+    let left = plan.findings.iter().any(|finding| finding.act != Act::Terminate || !ended(&finding.id));
+    if left { Exit::Sweep(SweepExit::Found) } else { Exit::Done }
+}
+
+fn write_plan(file: &Path, plan: SweepPlan) -> Result<(), CommandError> {
+    let unexpected = |error: anyhow::Error| CommandError::new(Exit::Unexpected, error);
+    let sealed = PlanFile::seal(plan).map_err(|error| unexpected(error.into()))?;
+    let text = crate::cli::connect::pretty(&sealed)?;
+    std::fs::write(file, text + "\n").map_err(|error| {
+        unexpected(anyhow::Error::new(error).context(format!("cannot write the plan to {}", file.display())))
+    })
+}

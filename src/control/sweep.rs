@@ -1,0 +1,331 @@
+//! A sweep at the edge: looking at whole accounts, doing what the plan says, and looking whether it is
+//! so. What to do is decided in [`crate::plan::sweep`] alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::stream::{self, StreamExt as _};
+
+use super::driver::Clock;
+use super::pace::{ApiAction, Pace};
+use super::perform;
+use crate::cloud::{Cloud, CloudError};
+use crate::model::{
+    Failure, FailureKind, Gap, InstanceState, LeftoverKind, Phase, Region, Resource, ResourceId, ResourceKind, Survey,
+};
+use crate::plan::sweep::{Act, Finding, mark_text};
+
+/// Regions that are looked at at the same time.
+const REGIONS_AT_ONCE: usize = 8;
+/// Resources that one CreateTags call marks.
+const MARKS_AT_ONCE: usize = 200;
+/// How often a call is sent that was not answered or refused for its rate.
+const TRIES: u32 = 4;
+/// The first pause before it is sent again; it doubles.
+const PAUSE: TimeDelta = TimeDelta::seconds(2);
+/// How long the listing of one kind may take.
+const LISTING_LIMIT: Duration = Duration::from_mins(3);
+/// How long an end may take to be seen.
+const VERIFY_LIMIT: TimeDelta = TimeDelta::minutes(5);
+/// Time between two looks whether it is so.
+const VERIFY_EVERY: TimeDelta = TimeDelta::seconds(5);
+
+/// An account in one region: the way there, and how many calls it takes.
+#[derive(Debug)]
+pub struct SweepDoor<C> {
+    /// Where.
+    pub region: Region,
+    cloud: C,
+    pace: Mutex<Pace>,
+}
+
+/// What came of one act.
+#[derive(Debug)]
+pub struct Deed {
+    /// The finding.
+    pub finding: Finding,
+    /// What the call came to; `Ok` once it was accepted, or there was nothing to do any more.
+    pub result: Result<(), CloudError>,
+}
+
+/// Something that is still there after all that was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stayed {
+    /// Its id.
+    pub id: String,
+    /// Where.
+    pub region: Region,
+    /// What is so.
+    pub what: String,
+}
+
+impl<C: Cloud> SweepDoor<C> {
+    /// The way to a region.
+    pub fn new(region: Region, cloud: C, now: DateTime<Utc>) -> Self {
+        Self { region, cloud, pace: Mutex::new(Pace::new(now)) }
+    }
+
+    /// The cloud behind it.
+    pub fn cloud(&self) -> &C {
+        &self.cloud
+    }
+
+    async fn paced(&self, clock: &Clock, action: ApiAction) {
+        loop {
+            let taken = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(action, clock.now());
+            match taken {
+                Ok(()) => return,
+                Err(at) => clock.sleep_until(at).await,
+            }
+        }
+    }
+
+    /// One kind, whole or refused.
+    async fn list(
+        &self,
+        clock: &Clock,
+        kind: ResourceKind,
+        only: Option<&[ResourceId]>,
+    ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
+        self.paced(clock, ApiAction::Describe).await;
+        let listed = clock.within(LISTING_LIMIT, self.cloud.resources(kind, only, clock.now())).await;
+        listed.unwrap_or_else(|| {
+            let message = format!("the listing took longer than {} s", LISTING_LIMIT.as_secs());
+            Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
+        })
+    }
+
+    /// Everything in the region, and what could not be read of it.
+    pub async fn survey(&self, clock: &Clock) -> Survey {
+        let mut survey = Survey { observed_at: clock.now(), resources: BTreeMap::new(), gaps: Vec::new() };
+        for kind in ResourceKind::ALL {
+            match self.list(clock, kind, None).await {
+                Ok(found) => survey.resources.extend(found),
+                Err(error) => {
+                    let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
+                    survey.gaps.push(Gap { kind: Some(kind), failure });
+                }
+            }
+        }
+        survey
+    }
+
+    /// Reads these again, and puts what is so now in the place of what was so.
+    async fn refresh(&self, clock: &Clock, survey: &mut Survey, ids: &BTreeSet<ResourceId>) {
+        for kind in ResourceKind::ALL {
+            let these: Vec<ResourceId> = ids.iter().filter(|id| id.kind() == kind).cloned().collect();
+            if these.is_empty() {
+                continue;
+            }
+            match self.list(clock, kind, Some(&these)).await {
+                Ok(found) => {
+                    survey.resources.retain(|id, _| !ids.contains(id) || id.kind() != kind);
+                    survey.resources.extend(found);
+                }
+                Err(error) => {
+                    let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
+                    survey.gaps.push(Gap { kind: Some(kind), failure });
+                }
+            }
+        }
+    }
+
+    /// Sends a call until it is answered, a few times at most.
+    async fn insist<F>(&self, clock: &Clock, action: ApiAction, call: impl Fn() -> F) -> Result<(), CloudError>
+    where
+        F: Future<Output = Result<(), CloudError>>,
+    {
+        let mut pause = PAUSE;
+        for attempt in 1.. {
+            self.paced(clock, action).await;
+            match call().await {
+                // It is gone already: that is what was wanted.
+                Err(error) if error.kind == FailureKind::NotFound => return Ok(()),
+                Err(error) if error.kind.leaves_outcome_open() && attempt < TRIES => {
+                    if error.kind == FailureKind::Throttled {
+                        let mut pace = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                        pace.refused(action, clock.now());
+                    }
+                }
+                answered => return answered,
+            }
+            clock.sleep_until(clock.now() + pause).await;
+            pause = pause * 2;
+        }
+        Ok(())
+    }
+
+    async fn mark(&self, clock: &Clock, kind: LeftoverKind, findings: Vec<Finding>) -> Vec<Deed> {
+        let text = mark_text(clock.now(), kind);
+        let mut deeds = Vec::new();
+        for some in findings.chunks(MARKS_AT_ONCE) {
+            let ids: Vec<ResourceId> = some.iter().filter_map(Finding::resource).collect();
+            let marked = self.insist(clock, ApiAction::Tag, || perform::mark(&self.cloud, clock, &ids, &text)).await;
+            deeds.extend(some.iter().map(|finding| Deed { finding: finding.clone(), result: marked.clone() }));
+        }
+        deeds
+    }
+
+    /// Does what is to be done here, each by itself: what one refusal protects does not protect another.
+    pub async fn act(&self, clock: &Clock, findings: Vec<Finding>) -> Vec<Deed> {
+        let mut deeds = Vec::new();
+        let mut marks: BTreeMap<LeftoverKind, Vec<Finding>> = BTreeMap::new();
+        for finding in findings {
+            let Some(id) = finding.resource() else { continue };
+            if finding.act == Act::Mark {
+                marks.entry(finding.kind).or_default().push(finding);
+                continue;
+            }
+            let call = || perform::take_away(&self.cloud, clock, &id, finding.act);
+            let result = self.insist(clock, ApiAction::End, call).await;
+            deeds.push(Deed { finding, result });
+        }
+        for (kind, findings) in marks {
+            deeds.extend(self.mark(clock, kind, findings).await);
+        }
+        deeds
+    }
+
+    /// Looks until everything that was taken away, and what belonged to it, is gone; tells what stays.
+    pub async fn verify(&self, clock: &Clock, deeds: &[Deed], before: &Survey) -> Vec<Stayed> {
+        let accepted = deeds.iter().filter(|deed| deed.result.is_ok() && deed.finding.act.takes_away());
+        let expected = expectations(accepted.map(|deed| &deed.finding), before);
+        if expected.is_empty() {
+            return Vec::new();
+        }
+        let until = clock.now() + VERIFY_LIMIT;
+        loop {
+            let stayed = self.still_there(clock, &expected).await;
+            if stayed.is_empty() || clock.now() >= until {
+                return stayed;
+            }
+            clock.sleep_until(clock.now() + VERIFY_EVERY).await;
+        }
+    }
+
+    async fn still_there(&self, clock: &Clock, expected: &BTreeMap<ResourceId, Expected>) -> Vec<Stayed> {
+        let mut stayed = Vec::new();
+        let stays = |id: &ResourceId, what: String| Stayed { id: id.to_string(), region: self.region.clone(), what };
+        for kind in ResourceKind::ALL {
+            let ids: Vec<ResourceId> = expected.keys().filter(|id| id.kind() == kind).cloned().collect();
+            if ids.is_empty() {
+                continue;
+            }
+            match self.list(clock, kind, Some(&ids)).await {
+                Ok(found) => {
+                    let rest = found.iter().filter_map(|(id, is)| Some((id, expected.get(id)?.unmet(is)?)));
+                    stayed.extend(rest.map(|(id, what)| stays(id, what)));
+                }
+                Err(error) => {
+                    let what = format!("whether it is gone could not be seen: {error}");
+                    stayed.extend(ids.iter().map(|id| stays(id, what.clone())));
+                }
+            }
+        }
+        stayed
+    }
+}
+
+/// What is to be so after an act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Expected {
+    /// It was stopped.
+    Stopped,
+    /// It was taken away.
+    Gone,
+    /// It belonged to what was taken away.
+    GoneWith(String),
+}
+
+impl Expected {
+    /// What is otherwise.
+    fn unmet(&self, is: &Resource) -> Option<String> {
+        match (self, is) {
+            (Expected::Stopped, Resource::Instance(instance)) => {
+                let met = matches!(instance.state, InstanceState::Stopped) || instance.state.is_ending();
+                (!met).then(|| format!("it is {}", instance.state))
+            }
+            (Expected::Gone | Expected::GoneWith(_), Resource::Instance(instance)) => {
+                (instance.state != InstanceState::Terminated).then(|| format!("it is {}", instance.state))
+            }
+            (_, is) if is.is_over() => None,
+            (Expected::GoneWith(of), _) => Some(format!("it belonged to {of} and is still there")),
+            (Expected::Stopped | Expected::Gone, _) => Some("it is still there".to_owned()),
+        }
+    }
+}
+
+/// What is to be so after these acts, the parts of terminated instances included.
+fn expectations<'a>(findings: impl Iterator<Item = &'a Finding>, before: &Survey) -> BTreeMap<ResourceId, Expected> {
+    let mut expected = BTreeMap::new();
+    for finding in findings {
+        let Some(id) = finding.resource() else { continue };
+        let stops = finding.act == Act::Stop;
+        if let (false, Some(instance)) = (stops, id.instance().and_then(|id| before.instance(&id))) {
+            let parts = &instance.parts;
+            let all = parts.volumes.iter().chain(&parts.interfaces).chain(&parts.spot_request);
+            let with = all.filter_map(|part| part.parse::<ResourceId>().ok());
+            expected.extend(with.map(|part| (part, Expected::GoneWith(id.to_string()))));
+        }
+        expected.insert(id, if stops { Expected::Stopped } else { Expected::Gone });
+    }
+    expected
+}
+
+/// Looks at all these regions, several at a time; `done` is told of each that has been read.
+pub async fn look<C: Cloud>(doors: &[SweepDoor<C>], clock: &Clock, done: impl Fn(&Region)) -> BTreeMap<Region, Survey> {
+    stream::iter(doors).map(|door| look_at(door, clock, &done)).buffer_unordered(REGIONS_AT_ONCE).collect().await
+}
+
+async fn look_at<C: Cloud>(door: &SweepDoor<C>, clock: &Clock, done: &impl Fn(&Region)) -> (Region, Survey) {
+    let survey = door.survey(clock).await;
+    done(&door.region);
+    (door.region.clone(), survey)
+}
+
+/// Reads again what is about to be acted on, just before it is.
+pub async fn look_again<C: Cloud>(
+    doors: &[SweepDoor<C>],
+    clock: &Clock,
+    surveys: &mut BTreeMap<Region, Survey>,
+    findings: &[Finding],
+) {
+    for door in doors {
+        let here = findings.iter().filter(|finding| finding.region == door.region);
+        let ids: BTreeSet<ResourceId> = here.filter_map(Finding::resource).collect();
+        if let (false, Some(survey)) = (ids.is_empty(), surveys.get_mut(&door.region)) {
+            door.refresh(clock, survey, &ids).await;
+        }
+    }
+}
+
+/// Does everything that is to be done, and looks whether it is so. Regions do not wait for each other.
+pub async fn act<C: Cloud>(
+    doors: &[SweepDoor<C>],
+    clock: &Clock,
+    surveys: &BTreeMap<Region, Survey>,
+    findings: &[Finding],
+) -> (Vec<Deed>, Vec<Stayed>) {
+    let one = |door| act_at(door, clock, surveys, findings);
+    let all: Vec<(Vec<Deed>, Vec<Stayed>)> =
+        stream::iter(doors).map(one).buffer_unordered(REGIONS_AT_ONCE).collect().await;
+    let (deeds, stayed): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    (deeds.into_iter().flatten().collect(), stayed.into_iter().flatten().collect())
+}
+
+async fn act_at<C: Cloud>(
+    door: &SweepDoor<C>,
+    clock: &Clock,
+    surveys: &BTreeMap<Region, Survey>,
+    findings: &[Finding],
+) -> (Vec<Deed>, Vec<Stayed>) {
+    let here = |finding: &&Finding| finding.region == door.region && finding.act.calls();
+    let deeds = door.act(clock, findings.iter().filter(here).cloned().collect()).await;
+    let stayed = match surveys.get(&door.region) {
+        Some(before) => door.verify(clock, &deeds, before).await,
+        None => Vec::new(),
+    };
+    (deeds, stayed)
+}
