@@ -18,10 +18,11 @@ use super::driver::Clock;
 use super::pace::{ApiAction, Pace};
 use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
+use super::sweeper::Sweeper;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject,
+    Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject, Survey,
 };
 use crate::plan::{self, View, Watch};
 use crate::policy::Intent;
@@ -43,6 +44,7 @@ const LISTING_LIMIT: Duration = Duration::from_mins(1);
 enum Done {
     Called(Outcome),
     Listed(Result<Inventory, CloudError>),
+    Surveyed(Survey),
 }
 
 /// After a loop panicked, the next one begins this much later.
@@ -68,7 +70,7 @@ pub(super) async fn supervise<C: Cloud + 'static, L: Ledger + 'static>(
                 tracing::error!(%cell, %error, "the loop panicked and begins anew; please report this");
                 let message = "the loop of this cell panicked; it begins anew".to_owned();
                 let failure = Failure::new(Phase::Launch, FailureKind::Bug, "Panicked", &message);
-                shared.publish(&cell, Vec::new(), None, Some(failure));
+                shared.publish(&cell, Vec::new(), None, Some(failure), None);
                 clock.sleep_until(clock.now() + RESTART_PAUSE).await;
             }
             Some(Ok(()) | Err(_)) | None => return,
@@ -96,6 +98,7 @@ struct CellLoop<C, L> {
     refusals: BTreeMap<Subject, u32>,
     listing_refusals: u32,
     pace: Pace,
+    sweeper: Sweeper,
     random: fastrand::Rng,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
 }
@@ -103,7 +106,9 @@ struct CellLoop<C, L> {
 impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     fn new(cell: Cell, cloud: Arc<C>, shared: Arc<Shared<L>>, clock: Clock, seed: u64) -> Self {
         let now = clock.now();
+        let mut random = fastrand::Rng::with_seed(seed);
         Self {
+            sweeper: Sweeper::begun(now, &mut random),
             cell,
             cloud,
             shared,
@@ -122,7 +127,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             refusals: BTreeMap::new(),
             listing_refusals: 0,
             pace: Pace::new(now),
-            random: fastrand::Rng::with_seed(seed),
+            random,
             calls: FuturesUnordered::new(),
         }
     }
@@ -190,10 +195,14 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             plan = self.with_view(now, intent, book.fleet(), plan::plan);
         }
         let next = plan::next_look(&plan, now);
-        let actions = std::mem::take(&mut plan.actions);
+        let mut actions = std::mem::take(&mut plan.actions);
+        actions.extend(self.sweeper.decide(now, &self.cell, intent, book.fleet()));
+        self.survey_if_due(now);
         let waits = self.perform(now, book, intent, actions)?;
-        self.shared.publish(&self.cell, plan.held, self.inventory.clone(), self.listing_failure.clone());
-        Ok([next, waits, self.listing_due()].into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
+        let (inventory, failure) = (self.inventory.clone(), self.listing_failure.clone());
+        self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last());
+        let sweep = self.sweeper.due().filter(|_| self.may_survey());
+        Ok([next, waits, self.listing_due(), sweep].into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
     fn with_view<T>(
@@ -255,7 +264,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         for action in actions {
             let api = match &action {
                 Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } => ApiAction::Launch,
-                Action::Terminate { .. } | Action::Stop { .. } => ApiAction::End,
+                Action::Terminate { .. } | Action::Stop { .. } | Action::Remove { .. } => ApiAction::End,
                 Action::Renew { .. } if self.renewing => continue,
                 Action::Renew { .. } => ApiAction::Tag,
                 Action::Record { .. } => continue,
@@ -282,6 +291,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let now = self.clock.now();
         match done {
             Done::Listed(result) => self.conclude_listing(now, result),
+            Done::Surveyed(survey) => {
+                self.sweeper.looked(survey, self.shared.intent().sweep.period, &mut self.random);
+            }
             Done::Called(outcome) => self.conclude_call(now, &outcome),
         }
     }
@@ -314,7 +326,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 let settle = match &outcome.call {
                     Call::Stop { .. } => Some(SETTLE),
                     Call::Start { .. } => Some(self.shared.intent().base_policy.absence_grace),
-                    Call::Launch { .. } | Call::Terminate { .. } | Call::Renew { .. } => None,
+                    Call::Launch { .. } | Call::Terminate { .. } | Call::Renew { .. } | Call::Remove { .. } => None,
                 };
                 for subject in subjects {
                     self.refusals.remove(&subject);
@@ -392,6 +404,20 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
             }))
         }));
+    }
+
+    /// An account that cannot be listed is not swept either, and one that nobody has checked never.
+    fn may_survey(&self) -> bool {
+        self.account_known && self.listing_failure.is_none()
+    }
+
+    fn survey_if_due(&mut self, now: DateTime<Utc>) {
+        if !self.may_survey() {
+            return;
+        }
+        if let Some(look) = self.sweeper.look_if_due(now, &mut self.pace, &self.cloud, &self.clock) {
+            self.calls.push(Box::pin(async move { Done::Surveyed(look.await) }));
+        }
     }
 
     fn listing_due(&self) -> Option<DateTime<Utc>> {

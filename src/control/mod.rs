@@ -8,6 +8,7 @@ mod perform;
 mod shared;
 mod status;
 mod sweep;
+mod sweeper;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -45,6 +45,9 @@ pub(super) enum Call {
         instances: Vec<InstanceId>,
         until: DateTime<Utc>,
     },
+    Remove {
+        resource: ResourceId,
+    },
 }
 
 /// What a call came to.
@@ -58,7 +61,7 @@ impl Call {
     pub(super) fn action(&self) -> ApiAction {
         match self {
             Call::Launch { .. } | Call::Start { .. } => ApiAction::Launch,
-            Call::Terminate { .. } | Call::Stop { .. } => ApiAction::End,
+            Call::Terminate { .. } | Call::Stop { .. } | Call::Remove { .. } => ApiAction::End,
             Call::Renew { .. } => ApiAction::Tag,
         }
     }
@@ -68,7 +71,7 @@ impl Call {
         match self {
             Call::Launch { .. } => !error.kind.leaves_outcome_open(),
             Call::Start { .. } => error.kind == FailureKind::Elsewhere || error.kind.is_answer(),
-            Call::Terminate { .. } | Call::Stop { .. } | Call::Renew { .. } => false,
+            Call::Terminate { .. } | Call::Stop { .. } | Call::Renew { .. } | Call::Remove { .. } => false,
         }
     }
 
@@ -84,7 +87,7 @@ impl Call {
             Call::Stop { instance, worker } | Call::Start { instance, worker } => {
                 vec![Subject::Instance(instance.clone()), Subject::Worker(worker.clone())]
             }
-            Call::Renew { .. } => Vec::new(),
+            Call::Renew { .. } | Call::Remove { .. } => Vec::new(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Call {
                 Call::Stop { instance, .. } => cloud.stop(instance).await.map(|()| None),
                 Call::Start { instance, .. } => cloud.start(instance).await.map(|()| None),
                 Call::Renew { instances, until } => cloud.renew(instances, *until).await.map(|()| None),
+                Call::Remove { resource } => end(cloud, resource, Act::Terminate).await.map(|()| None),
             }
         };
         let result = clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| Err(no_answer()));
@@ -108,16 +112,17 @@ impl Call {
 
 /// Does what a sweep decided about one of its findings. May be sent again: it says what shall be.
 pub(super) async fn take_away<C: Cloud>(cloud: &C, clock: &Clock, id: &ResourceId, act: Act) -> Result<(), CloudError> {
-    let sent = async {
-        match (act, id.instance(), id.ami()) {
-            (Act::Stop, Some(instance), _) => cloud.stop(&instance).await,
-            (Act::Terminate, Some(instance), _) => cloud.terminate(&instance).await,
-            (Act::Terminate, None, Some(ami)) => cloud.retire_image(&ami).await,
-            (Act::Terminate, None, None) => cloud.remove(id).await,
-            (Act::Stop | Act::Mark | Act::Wait | Act::Report, _, _) => Ok(()),
-        }
-    };
-    clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| Err(no_answer()))
+    clock.within(CALL_LIMIT, end(cloud, id, act)).await.unwrap_or_else(|| Err(no_answer()))
+}
+
+async fn end<C: Cloud>(cloud: &C, id: &ResourceId, act: Act) -> Result<(), CloudError> {
+    match (act, id.instance(), id.ami()) {
+        (Act::Stop, Some(instance), _) => cloud.stop(&instance).await,
+        (Act::Terminate, Some(instance), _) => cloud.terminate(&instance).await,
+        (Act::Terminate, None, Some(ami)) => cloud.retire_image(&ami).await,
+        (Act::Terminate, None, None) => cloud.remove(id).await,
+        (Act::Stop | Act::Mark | Act::Wait | Act::Report, _, _) => Ok(()),
+    }
 }
 
 /// Marks resources of one kind as leftovers of one kind.
@@ -205,6 +210,10 @@ fn one<L: Ledger>(
         }
         Action::Record { body, .. } => (Some(*body), None),
         Action::Renew { instances, until } => (None, Some(Call::Renew { instances, until })),
+        Action::Remove { resource, kind } => {
+            let body = Body::RemoveIntended { resource: resource.clone(), cell: cell.clone(), kind };
+            (Some(body), Some(Call::Remove { resource }))
+        }
     }
 }
 
@@ -234,6 +243,13 @@ pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
         (Call::Start { worker, instance }, Err(error)) if outcome.call.is_refused_by(error) => {
             let failure = failure(Phase::Launch, error);
             vec![Body::StartRefused { worker: worker.clone(), instance: instance.clone(), failure }]
+        }
+        (Call::Remove { resource }, Ok(_)) => vec![Body::Removed { resource: resource.clone() }],
+        (Call::Remove { resource }, Err(error)) if error.kind == FailureKind::NotFound => {
+            vec![Body::Removed { resource: resource.clone() }]
+        }
+        (Call::Remove { resource }, Err(error)) => {
+            vec![Body::RemoveRefused { resource: resource.clone(), failure: failure(Phase::Launch, error) }]
         }
         (Call::Terminate { instance, .. }, Ok(_)) => vec![Body::TerminateAccepted { instance: instance.clone() }],
         (Call::Terminate { instance, .. } | Call::Stop { instance, .. } | Call::Start { instance, .. }, Err(error)) => {

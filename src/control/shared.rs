@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::book::Book;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, Subject, WorkerName};
+use crate::plan::sweep::SweepPlan;
 use crate::policy::Intent;
 
 /// When masters spoke. Not durable: at a restart everybody counts as heard just now, so that a
@@ -36,6 +37,7 @@ pub(super) struct CellStatus {
     pub(super) held: BTreeMap<Subject, HeldReason>,
     pub(super) inventory: Option<Arc<Inventory>>,
     pub(super) failure: Option<Failure>,
+    pub(super) swept: Option<Arc<SweepPlan>>,
 }
 
 /// What the loops and the callers share. Locks are held for moments, never across an await.
@@ -99,9 +101,10 @@ impl<L: Ledger> Shared<L> {
         held: Vec<Held>,
         inventory: Option<Arc<Inventory>>,
         failure: Option<Failure>,
+        swept: Option<Arc<SweepPlan>>,
     ) {
         let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
-        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure });
+        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept });
     }
 
     pub(super) fn wake_of(&self, cell: &Cell) -> Arc<Notify> {

@@ -10,6 +10,7 @@ use crate::model::{
     Failure, Fleet, HeldReason, Instance, Phase, Place, Subject, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::plan;
+use crate::plan::sweep::Finding;
 use crate::policy::{IdleTimeout, Intent};
 
 /// A worker, for a person or a master.
@@ -111,6 +112,12 @@ pub struct CellView {
     pub failure: Option<FailureView>,
     /// Instances that were left alone, other than those in use: id and reason.
     pub strange: Vec<(String, String)>,
+    /// When it was last swept.
+    pub swept_at: Option<DateTime<Utc>>,
+    /// What that sweep found left over.
+    pub leftovers: Vec<Finding>,
+    /// What it could not see, in words.
+    pub unseen: Vec<String>,
 }
 
 impl From<&Failure> for FailureView {
@@ -246,6 +253,9 @@ pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
             instances,
             failure: status.failure.as_ref().map(FailureView::from),
             strange: strange.collect(),
+            swept_at: status.swept.as_ref().map(|plan| plan.taken_at),
+            leftovers: status.swept.as_ref().map(|plan| plan.findings.clone()).unwrap_or_default(),
+            unseen: status.swept.iter().flat_map(|plan| &plan.gaps).map(ToString::to_string).collect(),
         }
     });
     views.collect()

@@ -90,24 +90,14 @@ impl<C: Cloud> SweepDoor<C> {
         only: Option<&[ResourceId]>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
         self.paced(clock, ApiAction::Describe).await;
-        let listed = clock.within(LISTING_LIMIT, self.cloud.resources(kind, only, clock.now())).await;
-        listed.unwrap_or_else(|| {
-            let message = format!("the listing took longer than {} s", LISTING_LIMIT.as_secs());
-            Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
-        })
+        list(&self.cloud, clock, kind, only).await
     }
 
     /// Everything in the region, and what could not be read of it.
     pub async fn survey(&self, clock: &Clock) -> Survey {
         let mut survey = Survey { observed_at: clock.now(), resources: BTreeMap::new(), gaps: Vec::new() };
         for kind in ResourceKind::ALL {
-            match self.list(clock, kind, None).await {
-                Ok(found) => survey.resources.extend(found),
-                Err(error) => {
-                    let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
-                    survey.gaps.push(Gap { kind: Some(kind), failure });
-                }
-            }
+            take_in(&mut survey, kind, self.list(clock, kind, None).await);
         }
         survey
     }
@@ -119,16 +109,11 @@ impl<C: Cloud> SweepDoor<C> {
             if these.is_empty() {
                 continue;
             }
-            match self.list(clock, kind, Some(&these)).await {
-                Ok(found) => {
-                    survey.resources.retain(|id, _| !ids.contains(id) || id.kind() != kind);
-                    survey.resources.extend(found);
-                }
-                Err(error) => {
-                    let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
-                    survey.gaps.push(Gap { kind: Some(kind), failure });
-                }
+            let listed = self.list(clock, kind, Some(&these)).await;
+            if listed.is_ok() {
+                survey.resources.retain(|id, _| !ids.contains(id) || id.kind() != kind);
             }
+            take_in(survey, kind, listed);
         }
     }
 
@@ -226,6 +211,39 @@ impl<C: Cloud> SweepDoor<C> {
         }
         stayed
     }
+}
+
+async fn list<C: Cloud>(
+    cloud: &C,
+    clock: &Clock,
+    kind: ResourceKind,
+    only: Option<&[ResourceId]>,
+) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
+    let listed = clock.within(LISTING_LIMIT, cloud.resources(kind, only, clock.now())).await;
+    listed.unwrap_or_else(|| {
+        let message = format!("the listing took longer than {} s", LISTING_LIMIT.as_secs());
+        Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
+    })
+}
+
+/// What was found, or that it could not be seen.
+fn take_in(survey: &mut Survey, kind: ResourceKind, listed: Result<BTreeMap<ResourceId, Resource>, CloudError>) {
+    match listed {
+        Ok(found) => survey.resources.extend(found),
+        Err(error) => {
+            let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
+            survey.gaps.push(Gap { kind: Some(kind), failure });
+        }
+    }
+}
+
+/// Everything in a region, for whoever has seen to the pace of the calls.
+pub(super) async fn survey<C: Cloud>(cloud: &C, clock: &Clock) -> Survey {
+    let mut survey = Survey { observed_at: clock.now(), resources: BTreeMap::new(), gaps: Vec::new() };
+    for kind in ResourceKind::ALL {
+        take_in(&mut survey, kind, list(cloud, clock, kind, None).await);
+    }
+    survey
 }
 
 /// What is to be so after an act.

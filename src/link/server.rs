@@ -273,6 +273,14 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
                 cell.owner, cell.region, failure.code, failure.message, failure.cure
             ));
         }
+        let place = format!("{}/{}", cell.owner, cell.region);
+        warnings.extend(cell.unseen.iter().map(|gap| format!("{place}: the sweep could not see {gap}")));
+        warnings.extend(cell.leftovers.iter().map(|found| {
+            format!(
+                "{place} {}: left over ({}): {}; see latent sweep --owner {}",
+                found.id, found.kind, found.reason, cell.owner
+            )
+        }));
         warnings
             .extend(cell.strange.iter().map(|(id, reason)| format!("{}/{} {id}: {reason}", cell.owner, cell.region)));
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Body, Cause, FailureKind, InstanceId, LaunchSpec, WorkerName};
+use super::{Body, Cause, FailureKind, InstanceId, LaunchSpec, LeftoverKind, ResourceId, WorkerName};
 
 /// A worker or an instance that a plan must speak of, exactly once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,6 +71,13 @@ pub enum Action {
         /// Until when.
         until: DateTime<Utc>,
     },
+    /// Take away something left over that is no instance. It speaks for no subject.
+    Remove {
+        /// What.
+        resource: ResourceId,
+        /// As what kind of leftover.
+        kind: LeftoverKind,
+    },
 }
 
 impl Action {
@@ -88,7 +95,7 @@ impl Action {
                 all.extend(worker.clone().map(Subject::Worker));
                 all
             }
-            Action::Renew { .. } => Vec::new(),
+            Action::Renew { .. } | Action::Remove { .. } => Vec::new(),
         }
     }
 }

@@ -3,10 +3,13 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::{Attempt, BuildId, Cause, Cell, Failure, InstanceId, LaunchSpec, MasterId, RequestId, WorkerName};
+use super::{
+    Attempt, BuildId, Cause, Cell, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId, RequestId, ResourceId,
+    WorkerName,
+};
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
-pub const ENTRY_VERSION: u32 = 1;
+pub const ENTRY_VERSION: u32 = 2;
 
 /// Who caused an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +91,12 @@ pub enum Body {
     Departed { instance: InstanceId },
     /// A call other than a launch was refused; it will be tried again.
     CallRefused { instance: InstanceId, failure: Failure },
+    /// Something left over, which is no instance, is about to be taken away.
+    RemoveIntended { resource: ResourceId, cell: Cell, kind: LeftoverKind },
+    /// It is gone.
+    Removed { resource: ResourceId },
+    /// It was not taken away; the next sweep sees whether it is still left over.
+    RemoveRefused { resource: ResourceId, failure: Failure },
     /// An operator keeps the worker's instance until a time.
     HoldSet { worker: WorkerName, until: DateTime<Utc> },
     /// The operator's hold was lifted, or is over.
@@ -111,6 +120,7 @@ impl Body {
             | Body::StopIntended { .. }
             | Body::StartIntended { .. }
             | Body::StartRefused { .. }
+            | Body::RemoveIntended { .. }
             | Body::HoldSet { .. }
             | Body::HoldReleased { .. } => true,
             Body::ControllerStarted { .. }
@@ -124,7 +134,9 @@ impl Body {
             | Body::StopSeen { .. }
             | Body::Lost { .. }
             | Body::Departed { .. }
-            | Body::CallRefused { .. } => false,
+            | Body::CallRefused { .. }
+            | Body::Removed { .. }
+            | Body::RemoveRefused { .. } => false,
         }
     }
 
@@ -135,7 +147,10 @@ impl Body {
             | Body::ControllerStopped {}
             | Body::TerminateAccepted { .. }
             | Body::Departed { .. }
-            | Body::CallRefused { .. } => None,
+            | Body::CallRefused { .. }
+            | Body::RemoveIntended { .. }
+            | Body::Removed { .. }
+            | Body::RemoveRefused { .. } => None,
             Body::TerminateIntended { worker, .. } => worker.as_ref(),
             Body::Requested { worker, .. }
             | Body::Released { worker, .. }
@@ -188,6 +203,11 @@ impl Body {
             Body::Departed { instance } => format!("{instance} is gone"),
             Body::CallRefused { instance, failure } => {
                 format!("call for {instance} refused: {} ({}): {}", failure.code, failure.kind, failure.message)
+            }
+            Body::RemoveIntended { resource, kind, .. } => format!("taking {resource} away: {kind}"),
+            Body::Removed { resource } => format!("{resource} is taken away"),
+            Body::RemoveRefused { resource, failure } => {
+                format!("{resource} is not taken away: {} ({}): {}", failure.code, failure.kind, failure.message)
             }
             Body::HoldSet { until, .. } => format!("held by an operator until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
             Body::HoldReleased { .. } => "operator's hold released".to_owned(),

@@ -240,7 +240,10 @@ impl Worker {
             | Body::DrainOrdered { .. }
             | Body::TerminateAccepted { .. }
             | Body::Departed { .. }
-            | Body::CallRefused { .. } => {}
+            | Body::CallRefused { .. }
+            | Body::RemoveIntended { .. }
+            | Body::Removed { .. }
+            | Body::RemoveRefused { .. } => {}
         }
         self.settle(at);
     }
@@ -335,6 +338,9 @@ fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         | Body::TerminateAccepted { .. }
         | Body::Departed { .. }
         | Body::CallRefused { .. }
+        | Body::RemoveIntended { .. }
+        | Body::Removed { .. }
+        | Body::RemoveRefused { .. }
         | Body::HoldSet { .. }
         | Body::HoldReleased { .. } => return None,
     })

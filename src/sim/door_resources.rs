@@ -99,7 +99,7 @@ impl SimCloud {
         only: Option<&[ResourceId]>,
         _: DateTime<Utc>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        let found = self.call(action(kind), 0, "", |site, now| match kind {
+        let found = self.call(action(kind), 0, kind.plural(), |site, now| match kind {
             ResourceKind::Instance => instances(site, now),
             ResourceKind::Ami => Ok(images(site)),
             ResourceKind::Volume => Ok(volumes(site)),

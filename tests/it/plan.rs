@@ -131,6 +131,7 @@ fn intent_of(record: &Record, cell: &Cell, action: &Action) -> Option<Body> {
             attempt.spec = Some(spec);
             Body::LaunchIntended { worker, attempt: Box::new(attempt) }
         }
+        Action::Remove { resource, kind } => Body::RemoveIntended { resource, cell: cell.clone(), kind },
         Action::Terminate { instance, worker, cause } => {
             Body::TerminateIntended { instance, cell: cell.clone(), worker, cause }
         }

@@ -124,8 +124,7 @@ fn full(told: &Told, verbose: bool, out: &mut dyn Write) -> Result<(), CommandEr
         }
     }
     for gap in &plan.gaps {
-        let what = gap.kind.map_or("anything", |kind| kind.plural());
-        writeln!(out, "not seen: {what} of {}: {}: {}", gap.region, plain(&gap.code), plain(&gap.why))?;
+        writeln!(out, "not seen: {}", plain(&gap.to_string()))?;
     }
     if let Some(outcome) = &told.outcome {
         for line in &outcome.done {

@@ -1,5 +1,7 @@
 //! What a sweep found, as a value that can be printed, kept in a file, and applied exactly as it is.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -129,6 +131,13 @@ pub struct GapLine {
     pub code: String,
     /// What it said.
     pub why: String,
+}
+
+impl fmt::Display for GapLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = self.kind.map_or("anything", ResourceKind::plural);
+        write!(f, "{what} of {}: {}: {}", self.region, self.code, self.why)
+    }
 }
 
 /// How much was looked at.

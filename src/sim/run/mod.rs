@@ -13,6 +13,7 @@ mod sabotage;
 mod scene;
 mod settings;
 mod shrink;
+mod things;
 mod trouble;
 mod truth;
 mod walk;

@@ -1,5 +1,6 @@
 //! One seed, played: the real controller on the simulated cloud, with a master, guests and bad luck.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
@@ -10,14 +11,15 @@ use super::agenda::{Agenda, Happening};
 use super::life::{Disk, Mortal, SimLedger, lock};
 use super::master::{Master, Next, REPORT_PERIOD, Session};
 use super::sabotage::Memory;
-use super::scene::{FLEET, Scene};
+use super::scene::Scene;
 use super::settings::Settings;
-use super::truth::{Judge, STRANGE, Truth, Violation};
+use super::things;
+use super::truth::{Judge, Known, Truth, Violation};
 use crate::control::{Clock, Controller};
 use crate::model::{Body, ClientToken, InstanceId, WorkerName};
 use crate::policy::Intent;
 use crate::sim::site::exponential;
-use crate::sim::{Fault, Line, RunInstances, TagTarget, Tags, Trace, Weather, World};
+use crate::sim::{Fault, Trace, Weather, World};
 
 /// When every run begins.
 const BEGIN: &str = "2026-03-02T08:00:00Z";
@@ -70,9 +72,9 @@ pub(super) struct Play {
     pub(super) scene: Scene,
     pub(super) master: Master,
     pub(super) agenda: Agenda,
-    pub(super) hung: std::collections::BTreeSet<InstanceId>,
+    pub(super) hung: BTreeSet<InstanceId>,
     /// How often each instance has booted.
-    pub(super) boots: std::collections::BTreeMap<InstanceId, u32>,
+    pub(super) boots: BTreeMap<InstanceId, u32>,
     pub(super) faults: u64,
     pub(super) calm: bool,
     pub(super) intent: Intent,
@@ -83,7 +85,7 @@ pub(super) struct Play {
     pub(super) died: Arc<Notify>,
     pub(super) line: Arc<tokio::sync::Mutex<()>>,
     pub(super) memory: Arc<Mutex<Memory>>,
-    pub(super) tokens: Arc<Mutex<std::collections::BTreeSet<ClientToken>>>,
+    pub(super) tokens: Arc<Mutex<BTreeSet<ClientToken>>>,
     pub(super) second: Option<Controller<SimLedger>>,
     pub(super) read: u64,
     pub(super) crashes: u64,
@@ -118,8 +120,8 @@ impl Play {
             master,
             scene,
             agenda: Agenda::default(),
-            hung: std::collections::BTreeSet::new(),
-            boots: std::collections::BTreeMap::new(),
+            hung: BTreeSet::new(),
+            boots: BTreeMap::new(),
             controller: None,
             life: Arc::new(life),
             steps,
@@ -174,7 +176,9 @@ impl Play {
     // --- the course of events ---------------------------------------------------------------------
 
     fn begin(&mut self) {
-        self.plant_strangers();
+        let sites = self.scene.sites();
+        let strange = things::plant(&mut lock(&self.world), sites.into_iter(), self.now());
+        lock(&self.truth).strange_things = strange;
         self.start();
         let now = self.now();
         for name in self.master.desks.keys().cloned().collect::<Vec<_>>() {
@@ -200,36 +204,6 @@ impl Play {
         for (fault, happening) in daily {
             let rate = self.rate(fault);
             self.some_time(rate / 24.0, happening);
-        }
-    }
-
-    /// Instances that were there before us: another fleet's, another controller's, and one without tags.
-    fn plant_strangers(&mut self) {
-        let now = self.now();
-        let stranger = |fleet: Option<&str>, controller: &str| {
-            let mut tags = Tags::from([(STRANGE.to_owned(), "yes".to_owned())]);
-            if let Some(fleet) = fleet {
-                tags.insert("latent:fleet".to_owned(), fleet.to_owned());
-                tags.insert("latent:controller".to_owned(), controller.to_owned());
-                tags.insert("latent:worker".to_owned(), "theirs".to_owned());
-            }
-            RunInstances {
-                image: "ami-0123".to_owned(),
-                instance_type: "m7i.large".to_owned(),
-                min: 1,
-                max: 1,
-                tags: [(TagTarget::Instance, tags)].into(),
-                ..RunInstances::default()
-            }
-        };
-        let kinds = [stranger(None, ""), stranger(Some("another"), "sim-main"), stranger(Some(FLEET), "another")];
-        for site in self.scene.sites() {
-            lock(&self.world).touch(&site, now, |site| {
-                for kind in &kinds {
-                    // Where there is no room there is no stranger.
-                    drop(site.run_instances(kind, None, now));
-                }
-            });
         }
     }
 
@@ -447,8 +421,8 @@ impl Play {
     }
 
     fn converged(&self) -> bool {
-        let truth = lock(&self.truth);
-        truth.standing.values().all(super::truth::Known::unknowable)
+        let (world, truth) = (lock(&self.world), lock(&self.truth));
+        truth.standing.values().all(Known::unknowable) && things::all_is_tidy(&world, &truth)
     }
 
     async fn converge(&mut self) {
@@ -459,34 +433,13 @@ impl Play {
             let next = self.now() + TimeDelta::minutes(10);
             self.until(next).await;
         }
-        self.nothing_lies_about();
+        things::judge(&lock(&self.world), &mut lock(&self.truth), self.now());
         let now = self.now();
         let mut truth = lock(&self.truth);
         let left = truth.standing.iter().find(|(_, known)| !known.unknowable());
         if let Some((id, known)) = left.map(|(id, known)| (id.clone(), known.clone())) {
             let invariant = if known.survived_a_loss { 11 } else { 6 };
             truth.violated(invariant, now, format!("{id} of {} still costs, and nobody wants it", known.worker));
-        }
-    }
-
-    /// Nothing costs that belongs to no instance, and no image or snapshot is there that was not before.
-    fn nothing_lies_about(&mut self) {
-        let now = self.now();
-        let world = lock(&self.world);
-        let mut truth = lock(&self.truth);
-        for (_, site) in world.sites() {
-            if let Some(left) = site.left_over().first() {
-                truth.violated(6, now, format!("{left} in {} belongs to no instance and costs", site.account));
-            }
-            let runs = |(id, line): &(&str, &Line)| line.running_since.is_some() && !truth.is_strange(id);
-            if let Some((id, _)) = site.bill().lines().find(runs) {
-                let what = format!("the bill of {id} in {} is not closed", site.account);
-                truth.violated(6, now, what);
-            }
-            let image = site.images.keys().chain(site.snapshots.keys()).next();
-            if let Some(image) = image {
-                truth.violated(8, now, format!("{image} in {} was made and is left over", site.account));
-            }
         }
     }
 

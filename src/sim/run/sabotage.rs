@@ -61,6 +61,7 @@ sabotages! {
     SharedBucket, "shared-bucket", "All owners wait in one line for the cloud.";
     PersistentSpot, "persistent-spot", "What was terminated is launched again, as by a persistent spot request.";
     TouchesStrangers, "touches-strangers", "Listings claim that everything in the account is ours.";
+    SweepsStrangers, "sweeps-strangers", "A sweep takes every volume of the fleet for the controller's own.";
     NoAdoption, "no-adoption", "Instances of an earlier life are not listed.";
     UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
 }
@@ -290,7 +291,18 @@ impl Cloud for Door {
         only: Option<&[ResourceId]>,
         now: DateTime<Utc>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        self.inner.resources(kind, only, now).await
+        let found = self.inner.resources(kind, only, now).await?;
+        if !self.makes(Sabotage::SweepsStrangers) {
+            return Ok(found);
+        }
+        let own = found.into_iter().map(|(id, resource)| match resource {
+            Resource::Volume(mut tags, volume) => {
+                tags.set(tag_keys::CONTROLLER, super::scene::CONTROLLER);
+                (id, Resource::Volume(tags, volume))
+            }
+            other => (id, other),
+        });
+        Ok(own.collect())
     }
 
     async fn remove(&self, id: &ResourceId) -> Result<(), CloudError> {

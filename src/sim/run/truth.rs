@@ -102,6 +102,8 @@ pub(super) struct Truth {
     pub(super) building: BTreeMap<InstanceId, WorkerName>,
     /// Instances that are not ours.
     pub(super) strangers: BTreeSet<InstanceId>,
+    /// Volumes and interfaces that are not ours.
+    pub(super) strange_things: BTreeSet<String>,
     /// Effects that the guests have not felt yet.
     pub(super) happened: VecDeque<(DateTime<Utc>, SiteId, Effect)>,
     pub(super) violations: Vec<Violation>,
@@ -297,9 +299,8 @@ impl Truth {
     }
 
     fn launched(&mut self, now: DateTime<Utc>, site: &Site, instance: &Instance) {
-        let intent =
-            instance.token.as_ref().and_then(|token| self.tokens.get(token)).map(|(worker, _)| worker.to_string());
-        let Some(worker) = intent.clone().or_else(|| identity(instance)) else {
+        let intent = instance.token.as_ref().and_then(|token| self.tokens.get(token)).cloned();
+        let Some(worker) = intent.as_ref().map(|(worker, _)| worker.to_string()).or_else(|| identity(instance)) else {
             self.strangers.insert(instance.id.clone());
             return;
         };
@@ -312,8 +313,7 @@ impl Truth {
             self.launch_arrives(now, site, token);
         }
         // Ages count from the intent, which is what the tags say.
-        let intended = instance.token.as_ref().and_then(|token| self.tokens.get(token)).map(|(_, at)| *at);
-        let intended = intended.filter(|at| *at > DateTime::UNIX_EPOCH);
+        let intended = intent.map(|(_, at)| at).filter(|at| *at > DateTime::UNIX_EPOCH);
         let known = Known {
             site: SiteId::new(&site.account, &site.region),
             worker,
@@ -419,12 +419,14 @@ impl Watcher for Judge {
     }
 
     fn answered(&mut self, now: DateTime<Utc>, request: &Request<'_>, error: Option<&ApiError>) {
-        if request.action == "DescribeInstances" {
+        if request.action == "DescribeInstances" && request.subject.is_empty() {
             lock(&self.0).listed(now, request.place);
         }
-        if request.action == "StartInstances" && error.is_none() {
-            let started = request.subject.parse::<InstanceId>().ok();
-            lock(&self.0).unanswered.retain(|id| Some(id) != started.as_ref());
+        if request.action == "StartInstances"
+            && error.is_none()
+            && let Ok(started) = request.subject.parse::<InstanceId>()
+        {
+            lock(&self.0).unanswered.remove(&started);
         }
         if request.action == "RunInstances" {
             let elsewhere = |error: &ApiError| kind_of(&error.code, error.status) == FailureKind::Elsewhere;
