@@ -14,6 +14,7 @@ pub(crate) enum ApiCall {
     Stop,
     Start,
     Renew,
+    Addresses,
 }
 
 impl ApiCall {
@@ -26,6 +27,7 @@ impl ApiCall {
             ApiCall::Stop => "StopInstances",
             ApiCall::Start => "StartInstances",
             ApiCall::Renew => "CreateTags",
+            ApiCall::Addresses => "DescribeAddresses",
         }
     }
 }

@@ -9,4 +9,5 @@ mod launch;
 mod life;
 mod pool;
 mod storage;
+mod sweeper;
 mod tags;
