@@ -11,7 +11,7 @@ use super::{Clock, pace::Pace};
 use crate::cloud::Cloud;
 use crate::control::pace::ApiAction;
 use crate::model::{Action, Cell, Fleet, Region, ResourceId, ResourceKind, Survey};
-use crate::plan::sweep::{Act, Caps, Finding, SweepPlan, SweepView, claims, sweep};
+use crate::plan::sweep::{Act, Caps, ControllerKey, Finding, SweepPlan, SweepView, claims, sweep};
 use crate::policy::Intent;
 
 /// The first sweep of a life follows its start by so much, and up to twice that.
@@ -104,7 +104,8 @@ impl Sweeper {
         let caps =
             Caps { free: policy.acts_free, max: policy.acts_max, percent: policy.acts_percent, state_lost: false };
         let surveys: BTreeMap<Region, Survey> = BTreeMap::from([(cell.region.clone(), survey)]);
-        let known = BTreeMap::from([(intent.fleet.controller.clone(), claims(fleet, intent))]);
+        let me = ControllerKey::new(&intent.fleet.name, &intent.fleet.controller);
+        let known = BTreeMap::from([(me, claims(fleet, intent))]);
         let images = intent.images.values().filter(|image| image.owner == cell.owner);
         sweep(&SweepView {
             now,

@@ -194,7 +194,7 @@ pub(super) fn summary(told: &Told) -> String {
         "sweep of {} in {regions}: {} instances seen, {} resources of {}",
         plan.account,
         plan.seen.instances,
-        plan.seen.ours,
+        plan.seen.ours.values().sum::<usize>(),
         plan.fleet.as_ref().map_or_else(|| "any fleet".to_owned(), |fleet| format!("fleet {}", plain(fleet))),
     );
     if plan.findings.is_empty() {

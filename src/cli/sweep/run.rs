@@ -13,7 +13,9 @@ use crate::cloud::Cloud;
 use crate::control::{Clock, SweepDoor, sweep_act, sweep_look, sweep_look_again};
 use crate::link::{ClaimsAnswer, Client};
 use crate::model::{AmiId, Region, ResourceId, Survey};
-use crate::plan::sweep::{Act, Caps, Claims, Guard, PlanFile, Skipped, SweepPlan, SweepView, confirm, sweep};
+use crate::plan::sweep::{
+    Act, Caps, Claims, ControllerKey, Guard, PlanFile, Skipped, SweepPlan, SweepView, confirm, sweep,
+};
 use crate::policy::SweepPolicy;
 
 impl SweepOptions {
@@ -45,16 +47,18 @@ pub(super) struct Ground<C> {
 impl<C: Cloud> Ground<C> {
     /// What the controller says that can be asked; asked after the look, for whatever the cloud shows was
     /// intended before.
-    async fn claims(&self) -> BTreeMap<String, Claims> {
+    async fn claims(&self) -> BTreeMap<ControllerKey, Claims> {
         let Some(client) = &self.controller else { return BTreeMap::new() };
         match client.get::<ClaimsAnswer>("/v1/claims").await {
-            Ok(answer) if answer.listed => BTreeMap::from([(answer.controller, answer.claims)]),
+            Ok(answer) if answer.listed => {
+                BTreeMap::from([(ControllerKey::new(&answer.fleet, &answer.controller), answer.claims)])
+            }
             // Before its first listing it may not know what is its own.
             Ok(_) | Err(_) => BTreeMap::new(),
         }
     }
 
-    fn decide(&self, surveys: &BTreeMap<Region, Survey>, claims: &BTreeMap<String, Claims>) -> SweepPlan {
+    fn decide(&self, surveys: &BTreeMap<Region, Survey>, claims: &BTreeMap<ControllerKey, Claims>) -> SweepPlan {
         sweep(&SweepView {
             now: self.clock.now(),
             policy: &self.policy,

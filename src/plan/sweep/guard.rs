@@ -5,8 +5,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SweepPlan, SweepView};
-use crate::model::{LeftoverKind, tag_keys};
+use super::{ControllerKey, Finding, SweepPlan, SweepView};
+use crate::model::{LeftoverKind, ResourceKind};
 
 /// How much may be done at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,13 @@ pub enum Guard {
         /// So many may be.
         max: u32,
     },
-    /// Too large a share of what is ours.
+    /// Too large a share of what is ours of one kind.
     TooLargeShare {
+        /// Which kind.
+        kind: ResourceKind,
         /// So many were to be done.
         acts: usize,
-        /// Of so many resources.
+        /// Of so many.
         ours: usize,
         /// So much of it may be, in percent.
         percent: u32,
@@ -68,10 +70,11 @@ impl fmt::Display for Guard {
                 "{acts} acts are more than the {max} that may be done at once (sweep.acts_max); look at the plan, and \
                  allow them with --max-acts {acts}"
             ),
-            Guard::TooLargeShare { acts, ours, percent } => write!(
+            Guard::TooLargeShare { kind, acts, ours, percent } => write!(
                 f,
-                "{acts} acts on {ours} resources are more than {percent} % of them (sweep.acts_percent); look at the \
-                 plan, and allow them with --max-percent 100"
+                "{acts} of the {ours} {} are more than {percent} % of them (sweep.acts_percent); look at the plan, \
+                 and allow it with --max-percent 100",
+                kind.plural()
             ),
             Guard::ControllerStateLost { controller, instances } => write!(
                 f,
@@ -95,16 +98,22 @@ pub(super) fn refusal(view: &SweepView<'_>, plan: &SweepPlan) -> Option<Guard> {
     if acts > max as usize {
         return Some(Guard::TooMany { acts, max });
     }
-    let ours = plan.seen.ours;
-    let over = acts > free as usize && acts * 100 > ours * percent as usize;
-    over.then_some(Guard::TooLargeShare { acts, ours, percent })
+    if acts <= free as usize {
+        return None;
+    }
+    ResourceKind::ALL.into_iter().find_map(|kind| {
+        let is = |finding: &&Finding| finding.resource().is_some_and(|id| id.kind() == kind);
+        let acts = plan.findings.iter().filter(|finding| finding.act.takes_away()).filter(is).count();
+        let ours = plan.seen.ours.get(&kind).copied().unwrap_or_default();
+        (acts * 100 > ours * percent as usize).then_some(Guard::TooLargeShare { kind, acts, ours, percent })
+    })
 }
 
 /// A controller without a single claim, while orphans of it are about to be ended.
 fn state_lost(view: &SweepView<'_>, plan: &SweepPlan) -> Option<Guard> {
-    let mut lives: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut lives: BTreeMap<ControllerKey, usize> = BTreeMap::new();
     for instance in view.surveys.values().flat_map(crate::model::Survey::instances) {
-        if let Some(controller) = instance.tags.get(tag_keys::CONTROLLER)
+        if let Some(controller) = ControllerKey::of(&instance.tags)
             && instance.state.is_live()
             && view.ours(&instance.tags)
         {
@@ -113,7 +122,7 @@ fn state_lost(view: &SweepView<'_>, plan: &SweepPlan) -> Option<Guard> {
     }
     let orphans = plan.findings.iter().any(|f| f.kind == LeftoverKind::Orphan && f.act.takes_away());
     let silent = view.claims.iter().filter(|(_, claims)| claims.instances.is_empty());
-    let mut suspects = silent.filter_map(|(id, _)| Some((id, *lives.get(id.as_str())?)));
-    let (controller, instances) = suspects.find(|(_, lives)| *lives >= 2 && orphans)?;
-    Some(Guard::ControllerStateLost { controller: controller.clone(), instances })
+    let mut suspects = silent.filter_map(|(key, _)| Some((key, *lives.get(key)?)));
+    let (key, instances) = suspects.find(|(_, lives)| *lives >= 2 && orphans)?;
+    Some(Guard::ControllerStateLost { controller: key.controller.clone(), instances })
 }

@@ -1,5 +1,7 @@
 //! Which instances are left over.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::{Claim, Claims, Confidence, Draft, SweepView, Verdict, said};
@@ -20,9 +22,9 @@ fn clock(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-pub(super) fn verdict(view: &SweepView<'_>, survey: &Survey, instance: &Instance) -> Verdict {
+pub(super) fn verdict(view: &SweepView<'_>, amis: &BTreeSet<&AmiId>, instance: &Instance) -> Verdict {
     if instance.tags.get(tag_keys::FLEET).is_none() {
-        return untagged(view, survey, instance);
+        return untagged(view, amis, instance);
     }
     if !view.ours(&instance.tags) || instance.state.is_ending() {
         return Verdict::NotOurs;
@@ -179,8 +181,8 @@ fn unknown_to_its_controller(view: &SweepView<'_>, instance: &Instance, live: bo
 
 /// Without a fleet's tag: told if it runs an AMI of ours, for it may be a zombie of another tool, such as
 /// Buildbot's own EC2 worker, or the owner's own.
-fn untagged(view: &SweepView<'_>, survey: &Survey, instance: &Instance) -> Verdict {
-    let Some(ami) = instance.ami.as_ref().filter(|ami| is_ours(view, survey, ami)) else { return Verdict::NotOurs };
+fn untagged(view: &SweepView<'_>, amis: &BTreeSet<&AmiId>, instance: &Instance) -> Verdict {
+    let Some(ami) = instance.ami.as_ref().filter(|ami| amis.contains(ami)) else { return Verdict::NotOurs };
     if instance.state.is_ending() || view.me.is_some() {
         return Verdict::NotOurs;
     }
@@ -190,10 +192,10 @@ fn untagged(view: &SweepView<'_>, survey: &Survey, instance: &Instance) -> Verdi
     Verdict::Found(Draft { only_told: Some(only_told), ..found })
 }
 
-/// Whether an AMI is the fleet's: the configuration names it, it carries the tag, or an instance of the
-/// fleet runs it.
-fn is_ours(view: &SweepView<'_>, survey: &Survey, ami: &AmiId) -> bool {
-    view.own_amis.contains(ami)
-        || survey.amis().any(|known| known.id == *ami && view.ours(&known.tags))
-        || survey.instances().any(|other| other.ami.as_ref() == Some(ami) && view.ours(&other.tags))
+/// The AMIs of the fleet: the configuration names them, they carry the tag, or an instance of the fleet
+/// runs them.
+pub(super) fn amis_of_ours<'a>(view: &SweepView<'a>, survey: &'a Survey) -> BTreeSet<&'a AmiId> {
+    let tagged = survey.amis().filter(|ami| view.ours(&ami.tags)).map(|ami| &ami.id);
+    let run = survey.instances().filter(|instance| view.ours(&instance.tags)).filter_map(|one| one.ami.as_ref());
+    view.own_amis.iter().chain(tagged).chain(run).collect()
 }

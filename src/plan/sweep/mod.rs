@@ -74,6 +74,27 @@ pub struct Claims {
     pub open: Vec<OpenIntent>,
 }
 
+/// Which controller: two fleets may call theirs by the same name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ControllerKey {
+    /// Its fleet.
+    pub fleet: String,
+    /// Its id.
+    pub controller: String,
+}
+
+impl ControllerKey {
+    /// Of this fleet and id.
+    pub fn new(fleet: &str, controller: &str) -> Self {
+        Self { fleet: fleet.to_owned(), controller: controller.to_owned() }
+    }
+
+    /// By the tags of something of its own.
+    fn of(tags: &TagSet) -> Option<Self> {
+        Some(Self::new(tags.get(tag_keys::FLEET)?, tags.get(tag_keys::CONTROLLER)?))
+    }
+}
+
 /// Everything that a sweep's decisions may depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepView<'a> {
@@ -92,8 +113,8 @@ pub struct SweepView<'a> {
     pub me: Option<&'a str>,
     /// What was seen, by region.
     pub surveys: &'a BTreeMap<Region, Survey>,
-    /// What controllers said that could be asked, by their ids; asked after the look.
-    pub claims: &'a BTreeMap<String, Claims>,
+    /// What controllers said that could be asked; asked after the look.
+    pub claims: &'a BTreeMap<ControllerKey, Claims>,
     /// AMIs that the configuration names.
     pub own_amis: &'a BTreeSet<AmiId>,
     /// What the owner names, to be acted on although the policy only reports it.
@@ -110,7 +131,7 @@ impl SweepView<'_> {
 
     /// What its controller says, if that could be asked.
     fn claims_of(&self, tags: &TagSet) -> Option<&Claims> {
-        self.claims.get(tags.get(tag_keys::CONTROLLER)?)
+        self.claims.get(&ControllerKey::of(tags)?)
     }
 
     /// Whether it is old enough to be left over; `None` if its age is not known.
@@ -149,12 +170,13 @@ struct Draft {
 pub fn sweep(view: &SweepView<'_>) -> SweepPlan {
     let mut plan = SweepPlan::begun(view);
     for (region, survey) in view.surveys {
+        let amis = instance::amis_of_ours(view, survey);
         for (id, resource) in &survey.resources {
             let verdict = match resource {
-                crate::model::Resource::Instance(instance) => instance::verdict(view, survey, instance),
+                crate::model::Resource::Instance(instance) => instance::verdict(view, &amis, instance),
                 _ => other::verdict(view, survey, id, resource),
             };
-            plan.count(view, resource);
+            plan.count(view, id, resource);
             match verdict {
                 Verdict::NotOurs => {}
                 Verdict::Kept(why) => plan.keep(region, id, why),

@@ -1,5 +1,6 @@
 //! What a sweep found, as a value that can be printed, kept in a file, and applied exactly as it is.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use chrono::{DateTime, Utc};
@@ -141,12 +142,12 @@ impl fmt::Display for GapLine {
 }
 
 /// How much was looked at.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Seen {
     /// Instances of the account.
     pub instances: usize,
-    /// Resources of the swept fleets that are not over.
-    pub ours: usize,
+    /// Resources of the swept fleets that are not over, by kind.
+    pub ours: BTreeMap<ResourceKind, usize>,
 }
 
 /// Everything that a sweep found and decided.
@@ -233,9 +234,11 @@ impl SweepPlan {
         }
     }
 
-    pub(super) fn count(&mut self, view: &SweepView<'_>, resource: &Resource) {
+    pub(super) fn count(&mut self, view: &SweepView<'_>, id: &ResourceId, resource: &Resource) {
         self.seen.instances += usize::from(matches!(resource, Resource::Instance(_)));
-        self.seen.ours += usize::from(!resource.is_over() && view.ours(resource.tags()));
+        if !resource.is_over() && view.ours(resource.tags()) {
+            *self.seen.ours.entry(id.kind()).or_default() += 1;
+        }
     }
 
     pub(super) fn keep(&mut self, region: &Region, id: &ResourceId, why: String) {
