@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::model::WorkerName;
+use crate::model::{OwnerName, WorkerName};
 
 /// Lifecycle manager for latent EC2 workers.
 #[derive(Debug, Parser)]
@@ -87,6 +87,8 @@ pub(super) enum Command {
         /// The worker
         worker: WorkerName,
     },
+    /// Print the roles that an owner grants: what the controller needs in the account, and no more
+    Iam(IamOptions),
     /// Print the OpenAPI document of the controller's interface
     Openapi,
 }
@@ -150,6 +152,46 @@ pub(super) struct EventsOptions {
     /// One JSON object per line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// A role of an owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum RoleName {
+    /// Of serve, sweep and doctor
+    Worker,
+    /// Of rebake
+    Rebake,
+    /// Of audit; it changes nothing
+    Audit,
+}
+
+/// What `latent iam` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum IamFormat {
+    /// Each role's trust policy and permissions, to read and to paste
+    Json,
+    /// A template in JSON for `aws cloudformation deploy`
+    Cloudformation,
+    /// HCL for terraform or tofu
+    Terraform,
+}
+
+/// Options of `latent iam`.
+#[derive(Debug, Parser)]
+#[command(after_help = super::iam::AFTER_HELP)]
+pub(super) struct IamOptions {
+    /// Whose account
+    #[arg(long, value_name = "NAME")]
+    pub(super) owner: OwnerName,
+    /// Only this role
+    #[arg(long, value_enum)]
+    pub(super) role: Option<RoleName>,
+    /// What is printed
+    #[arg(long, value_enum, default_value = "json")]
+    pub(super) format: IamFormat,
+    /// Who may assume the roles, if not fleet.principal of the configuration
+    #[arg(long, value_name = "ARN")]
+    pub(super) principal: Option<String>,
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::io::Write;
 use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
+use super::iam;
 
 pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (sources, mut intent) = connect::intent(args)?;
@@ -20,5 +21,8 @@ pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exi
         intent.images.len(),
         intent.workers.len()
     )?;
+    for note in iam::notes(&intent) {
+        writeln!(out, "{}: {note}", args.config.display())?;
+    }
     Ok(Exit::Done)
 }

@@ -8,6 +8,7 @@ mod events;
 mod exit;
 mod explain;
 mod history;
+mod iam;
 mod output;
 #[cfg(feature = "ec2")]
 mod serve;
@@ -53,6 +54,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Stop { worker } => worker::stop(&args, worker, out).await,
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
         Command::Release { worker } => worker::release(&args, worker, out).await,
+        Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,
     };

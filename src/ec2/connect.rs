@@ -20,6 +20,16 @@ pub(super) struct Clients {
     pub(super) sts: aws_sdk_sts::Client,
 }
 
+/// The most characters of a session's name.
+const SESSION_CHARACTERS_MAX: usize = 64;
+
+/// The name under which a role is assumed. The trust policies of `latent iam` take `latent-*` alone.
+pub(super) fn session(command: &str, controller: &str) -> String {
+    // Without a configuration there is no controller to name.
+    let name = format!("latent-{command}-{controller}");
+    name.trim_end_matches('-').chars().take(SESSION_CHARACTERS_MAX).collect()
+}
+
 pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Clients {
     let config = configuration(cell, owner, session).await;
     let reads = aws_sdk_ec2::config::Builder::from(&config).build();
@@ -64,4 +74,17 @@ async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> SdkConfig {
     }
     let provider = SharedCredentialsProvider::new(role.build().await);
     base.into_builder().credentials_provider(provider).build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_session_says_which_subcommand_and_which_controller() {
+        assert_eq!(session("serve", "main"), "latent-serve-main");
+        assert_eq!(session("sweep", ""), "latent-sweep");
+        let long = session("doctor", &"c".repeat(64));
+        assert!(long.len() == 64 && long.starts_with("latent-doctor-c"), "{long}");
+    }
 }

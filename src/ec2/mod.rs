@@ -94,8 +94,7 @@ impl Ec2 {
                 message: format!("owner {} is not in the configuration", self.cell.owner),
             });
         };
-        let session = format!("latent-{}-{}", self.command, self.controller);
-        let session: String = session.trim_end_matches('-').chars().take(64).collect();
+        let session = connect::session(self.command, &self.controller);
         Ok(self.clients.get_or_init(|| connect::clients(&self.cell, owner, &session)).await)
     }
 

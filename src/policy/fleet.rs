@@ -21,6 +21,8 @@ pub struct FleetSettings {
     pub master: Option<String>,
     /// The most live instances.
     pub instances_max: u32,
+    /// The ARN of who assumes the owners' roles.
+    pub principal: Option<String>,
 }
 
 /// `[link]`.
@@ -70,6 +72,8 @@ pub struct Owner {
     pub credentials: Credentials,
     /// Whom to tell.
     pub contact: Option<String>,
+    /// The largest disk that the owner's role may make, in GiB.
+    pub disk_gib_max: Option<u32>,
     /// Another address of the API.
     pub endpoint: Option<String>,
 }
@@ -108,6 +112,13 @@ pub(super) fn fleet(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<F
         );
     }
     let instances_max = reader.count("instances_max");
+    let principal = reader.text("principal");
+    if let Some(principal) = &principal
+        && !is_principal(&principal.value)
+    {
+        let value = Some(format!("{:?}", principal.value));
+        reader.report(principal.at.clone(), "principal", value, "is not the ARN of a role or user", PRINCIPAL_CURE);
+    }
     reader.finish();
     Some(FleetSettings {
         name: name?,
@@ -115,7 +126,23 @@ pub(super) fn fleet(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<F
         ledger: ledger?.value,
         master: master.map(|text| text.value),
         instances_max: instances_max?.value,
+        principal: principal.map(|text| text.value),
     })
+}
+
+/// How the ARN of a principal is written.
+pub(super) const PRINCIPAL_CURE: &str = "write it as arn:aws:iam::123456789012:role/NAME";
+
+/// Whether a text is the ARN of one role or one user: neither everybody nor a whole account.
+pub(super) fn is_principal(text: &str) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let [arn, partition, service, region, account, name] = parts[..] else { return false };
+    let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let named = name.strip_prefix("role/").or_else(|| name.strip_prefix("user/"));
+    let plain = named.is_some_and(|name| {
+        !name.is_empty() && !name.ends_with('/') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b))
+    });
+    arn == "arn" && partition.starts_with("aws") && service == "iam" && region.is_empty() && digits && plain
 }
 
 /// A text that becomes a tag value, a file name and a filter: letters, digits, `-`, `_`, `.`.
@@ -175,6 +202,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
         );
     }
     let contact = reader.text("contact");
+    let disk_gib_max = reader.count("disk_gib_max");
     let endpoint = reader.text("endpoint");
     if let Some(endpoint) = &endpoint
         && !(endpoint.value.starts_with("http://") || endpoint.value.starts_with("https://"))
@@ -198,6 +226,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
         account: account?.value,
         credentials: credentials?,
         contact: contact.map(|text| text.value),
+        disk_gib_max: disk_gib_max.map(|count| count.value),
         endpoint: endpoint.map(|text| text.value),
     })
 }

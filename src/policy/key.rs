@@ -62,6 +62,7 @@ pub(super) const FLEET_KEYS: &[Key] = &[
     may("ledger", Kind::Text, "The ledger's file, relative to latent.toml."),
     may("master", Kind::Text, "host:port where workers find the master; user data templates use it."),
     may("instances_max", Kind::Count { min: 1, max: 100_000 }, "The most instances that may live at once."),
+    may("principal", Kind::Text, "The ARN of the role or user that assumes the owners' roles; `latent iam` names it."),
 ];
 
 /// `[link]` of `latent.toml`.
@@ -102,6 +103,7 @@ pub(super) const OWNER_KEYS: &[Key] = &[
     must("account", Kind::Text, "The owner's AWS account number: 12 digits, quoted."),
     must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account; never a key itself."),
     may("contact", Kind::Text, "Whom to tell when something needs the owner."),
+    may("disk_gib_max", Kind::Count { min: 1, max: 65_536 }, "The largest disk that `latent iam` allows, in GiB."),
     may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
 ];
 

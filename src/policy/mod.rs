@@ -5,6 +5,7 @@
 
 mod document;
 mod fleet;
+pub mod iam;
 mod image;
 mod intent;
 mod key;

@@ -1,0 +1,108 @@
+//! Every permission that a role of an owner holds, in one table.
+//!
+//! `tests/it/iam.rs` compares it with the calls of `src/ec2` and with the rendered policies, both ways:
+//! a call that no role permits and a permission that no call needs are failures.
+
+use super::IamRole::{self, Audit, Rebake, Worker};
+
+/// One action of AWS and the roles that hold it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permission {
+    /// As IAM writes it, such as `ec2:RunInstances`.
+    pub action: &'static str,
+    /// Which roles may call it.
+    pub roles: &'static [IamRole],
+}
+
+const fn held(action: &'static str, roles: &'static [IamRole]) -> Permission {
+    Permission { action, roles }
+}
+
+/// The table, in the order of the actions' names.
+pub const PERMISSIONS: &[Permission] = &[
+    held("ce:GetCostAndUsage", &[Audit]),
+    held("cloudtrail:LookupEvents", &[Audit]),
+    held("ec2:CancelSpotInstanceRequests", &[Worker]),
+    held("ec2:CreateImage", &[Rebake]),
+    held("ec2:CreateTags", &[Worker, Rebake]),
+    held("ec2:DeleteNetworkInterface", &[Worker]),
+    held("ec2:DeleteSnapshot", &[Rebake]),
+    held("ec2:DeleteVolume", &[Worker]),
+    held("ec2:DeregisterImage", &[Rebake]),
+    held("ec2:DescribeAddresses", &[Worker, Audit]),
+    held("ec2:DescribeImages", &[Worker, Rebake, Audit]),
+    held("ec2:DescribeInstanceStatus", &[Rebake]),
+    held("ec2:DescribeInstanceTypes", &[Worker, Audit]),
+    held("ec2:DescribeInstances", &[Worker, Rebake, Audit]),
+    held("ec2:DescribeKeyPairs", &[Worker, Audit]),
+    held("ec2:DescribeNetworkInterfaces", &[Worker, Audit]),
+    held("ec2:DescribeRegions", &[Worker, Audit]),
+    held("ec2:DescribeSecurityGroups", &[Worker, Audit]),
+    held("ec2:DescribeSnapshots", &[Worker, Rebake, Audit]),
+    held("ec2:DescribeSpotInstanceRequests", &[Worker, Audit]),
+    held("ec2:DescribeSpotPriceHistory", &[Audit]),
+    held("ec2:DescribeSubnets", &[Worker, Audit]),
+    held("ec2:DescribeVolumes", &[Worker, Rebake, Audit]),
+    held("ec2:DisableImage", &[Rebake]),
+    held("ec2:DisableImageDeprecation", &[Rebake]),
+    held("ec2:EnableImage", &[Rebake]),
+    held("ec2:EnableImageDeprecation", &[Rebake]),
+    held("ec2:GetConsoleOutput", &[Worker, Rebake]),
+    held("ec2:RebootInstances", &[Rebake]),
+    held("ec2:ReleaseAddress", &[Worker]),
+    held("ec2:RunInstances", &[Worker, Rebake]),
+    held("ec2:StartInstances", &[Worker, Rebake]),
+    held("ec2:StopInstances", &[Worker, Rebake]),
+    held("ec2:TerminateInstances", &[Worker, Rebake]),
+    held("iam:PassRole", &[Worker, Rebake]),
+    held("pricing:GetProducts", &[Audit]),
+    held("servicequotas:GetServiceQuota", &[Worker, Audit]),
+    held("ssm:DescribeInstanceInformation", &[Rebake]),
+    held("ssm:GetCommandInvocation", &[Rebake]),
+    held("ssm:ListCommandInvocations", &[Rebake]),
+    held("ssm:SendCommand", &[Rebake]),
+];
+
+/// What the code calls and no role needs to hold, and why not.
+pub const NEEDS_NO_PERMISSION: &[(&str, &str)] = &[
+    ("sts:AssumeRole", "the trust policy of the role permits it, and the master's own policy"),
+    ("sts:GetCallerIdentity", "AWS answers it to everybody"),
+];
+
+/// What a role holds although no call of the code names it, and why it does.
+pub const NOT_CALLED: &[(&str, &str)] = &[
+    ("ce:GetCostAndUsage", "the audit compares its estimate with the bill"),
+    ("cloudtrail:LookupEvents", "the audit compares the ledger with who launched and ended what"),
+    ("ec2:DescribeInstanceStatus", "rebake waits for the status checks of its builder"),
+    ("ec2:DescribeSpotPriceHistory", "the audit prices spot hours"),
+    ("ec2:DisableImage", "rebake puts an old image away before it deregisters it"),
+    ("ec2:DisableImageDeprecation", "rebake takes back the second of these steps"),
+    ("ec2:EnableImage", "rebake takes back the first of these steps"),
+    ("ec2:EnableImageDeprecation", "rebake announces that an image will go"),
+    ("ec2:GetConsoleOutput", "what an instance wrote before it failed; only of the fleet's own"),
+    ("ec2:RebootInstances", "rebake proves that its image survives a reboot"),
+    ("iam:PassRole", "EC2 asks for it when a launch names an instance profile"),
+    ("pricing:GetProducts", "the audit reads list prices"),
+    ("ssm:DescribeInstanceInformation", "rebake over SSM: whether the builder's agent is there"),
+    ("ssm:GetCommandInvocation", "rebake over SSM: how a step ended"),
+    ("ssm:ListCommandInvocations", "rebake over SSM: which steps ended"),
+    ("ssm:SendCommand", "rebake over SSM: the steps themselves"),
+];
+
+/// What `latent sweep` and `latent doctor` call, which are being written beside this.
+pub const AWAITED: &[&str] = &[
+    "ec2:CancelSpotInstanceRequests",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DeleteVolume",
+    "ec2:DescribeAddresses",
+    "ec2:DescribeInstanceTypes",
+    "ec2:DescribeKeyPairs",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeRegions",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSpotInstanceRequests",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVolumes",
+    "ec2:ReleaseAddress",
+    "servicequotas:GetServiceQuota",
+];
