@@ -46,9 +46,10 @@ pub(super) fn run(args: &Args, options: &IamOptions, out: &mut dyn Write) -> Res
 
 /// What the configuration is silent about and should not be, for `latent check`.
 pub(super) fn notes(intent: &Intent) -> Vec<String> {
-    let bare = intent.owners.iter().filter(|(_, owner)| {
-        matches!(owner.credentials, Credentials::AssumeRole { external_id: None, .. })
-    });
+    let bare = intent
+        .owners
+        .iter()
+        .filter(|(_, owner)| matches!(owner.credentials, Credentials::AssumeRole { external_id: None, .. }));
     let note = |(name, _): (&OwnerName, &Owner)| {
         format!("owner.{name}.credentials: no external_id; `latent iam --owner {name}` makes one")
     };

@@ -140,7 +140,9 @@ pub(super) fn is_principal(text: &str) -> bool {
     let digits = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
     let named = name.strip_prefix("role/").or_else(|| name.strip_prefix("user/"));
     let plain = named.is_some_and(|name| {
-        !name.is_empty() && !name.ends_with('/') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b))
+        !name.is_empty()
+            && !name.ends_with('/')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_+=,.@/-".contains(&b))
     });
     arn == "arn" && partition.starts_with("aws") && service == "iam" && region.is_empty() && digits && plain
 }

@@ -23,7 +23,7 @@ fn noon() -> DateTime<Utc> {
 }
 
 /// Runs a command; its exit code and what it printed.
-async fn run(args: &[&str]) -> (Exit, String) {
+pub(crate) async fn run(args: &[&str]) -> (Exit, String) {
     let args = Args::try_parse_from([&["latent"], args].concat()).expect("a command line");
     let mut out = Vec::new();
     let exit = latent::cli::run(args, &mut out).await;

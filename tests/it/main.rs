@@ -15,6 +15,8 @@ mod emulator;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
+mod iam;
+#[cfg(test)]
 mod ledger;
 #[cfg(test)]
 mod link;

@@ -164,7 +164,11 @@ pub fn grants(
         IamError::key("fleet.principal", "is missing, so nobody could assume the owner's roles", cure)
     })?;
     if !is_principal(principal) {
-        return Err(IamError::key("principal", format!("{principal:?} is not the ARN of a role or user"), PRINCIPAL_CURE));
+        return Err(IamError::key(
+            "principal",
+            format!("{principal:?} is not the ARN of a role or user"),
+            PRINCIPAL_CURE,
+        ));
     }
     let key = |name: &str| format!("owner.{owner}.credentials.{name}");
     let Credentials::AssumeRole { arn, external_id: Some(external_id), .. } = &configured.credentials else {

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::{Image, Intent, Owner};
 use super::IamError;
 use crate::model::{ImageName, Market, OwnerName, Place, Region};
+use crate::policy::{Image, Intent, Owner};
 
 /// The largest disk if nothing says another, in GiB.
 const DISK_GIB_MAX: u32 = 200;
@@ -179,7 +179,10 @@ fn left_open(name: &ImageName, image: &Image) -> Vec<String> {
     let mut open = Vec::new();
     let places: BTreeSet<&Place> = image.offerings.iter().map(|offering| &offering.place).collect();
     if places.contains(&Place::Anywhere) {
-        open.push(format!("amis/{name}.toml names neither subnets nor zones: any subnet of {} is allowed", image.region));
+        open.push(format!(
+            "amis/{name}.toml names neither subnets nor zones: any subnet of {} is allowed",
+            image.region
+        ));
     } else if places.iter().any(|place| matches!(place, Place::Zone(_))) {
         open.push(format!("amis/{name}.toml names zones: any subnet in them is allowed, where subnets would be exact"));
     }
