@@ -11,7 +11,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-kill localstack fmt clean
+.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-iam test-kill localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,8 +59,12 @@ else
 	cargo test --locked --no-fail-fast -- --include-ignored
 endif
 
-test-python: build $(VENV)/ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/kill tests/buildbot
+test-python: build $(VENV)/ready $(VENV)/ready-iam
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/kill tests/iam tests/buildbot
+
+# The policies of `latent iam` before independent tools; part of test-python.
+test-iam: build $(VENV)/ready $(VENV)/ready-iam
+	LATENT_BIN=$(abspath $(BIN)) $(PY) -m pytest -q tests/iam
 
 # A short run; the long one is `make kill`.
 test-kill: build $(VENV)/ready
@@ -80,9 +84,17 @@ $(VENV)/ready: localstack/requirements.txt python/pyproject.toml
 	$(PY) -m pip install --quiet --disable-pip-version-check -r localstack/requirements.txt -e python
 	@touch $@
 
+# An evaluator of IAM policies runs on Node.js: the machine's own, or else the one that PyPI has.
+$(VENV)/ready-iam: $(VENV)/ready $(wildcard tests/iam/requirements*.txt) tests/iam/package-lock.json
+	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/iam/requirements.txt
+	$(PY) tests/iam/node.py --there || { echo "no Node.js here: taking that of PyPI"; \
+		$(PY) -m pip install --quiet --disable-pip-version-check -r tests/iam/requirements-node.txt; }
+	$(PY) tests/iam/node.py --install
+	@touch $@
+
 fmt: ## format everything
 	cargo fmt --all
 
 clean: ## remove what these verbs made
 	cargo clean
-	rm -rf $(VENV) $(VENV)-localstack
+	rm -rf $(VENV) $(VENV)-localstack tests/iam/node_modules

@@ -164,6 +164,11 @@ class Gate:
         with self._lock:
             return [form for name, form in self._book.calls if name == action]
 
+    def calls(self) -> list[tuple[str, Form]]:
+        """Every call with its action, in their order."""
+        with self._lock:
+            return list(self._book.calls)
+
     def down(self) -> None:
         """Nobody answers: connections are refused, and open ones break."""
         server, self._server = self._server, None

@@ -72,7 +72,7 @@ impl Values {
 }
 
 /// Every list, so that one without items is known too.
-const EMPTY: [&str; 22] = [
+const EMPTY: [&str; 21] = [
     "any_address",
     "any_image",
     "any_instance",
@@ -80,7 +80,6 @@ const EMPTY: [&str; 22] = [
     "any_snapshot",
     "any_spot_request",
     "any_volume",
-    "ec2_quota",
     "instance_profile",
     "instance_role",
     "instance_type",
@@ -115,6 +114,11 @@ impl Where<'_> {
         format!("arn:{}:ec2:{}::{resource}", self.partition, self.region)
     }
 
+    /// A document of AWS itself: its ARN names no account.
+    fn public_document(&self, name: &str) -> String {
+        format!("arn:{}:ssm:{}::document/{name}", self.partition, self.region)
+    }
+
     /// A resource of IAM: they have no region.
     fn iam(&self, resource: &str) -> String {
         format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
@@ -137,10 +141,8 @@ fn image_lists(name: &ImageName, image: &Image, place: &Where<'_>, lists: &mut L
     ] {
         add(list, place.own(&format!("{kind}/*")));
     }
-    let (partition, region, account) = (place.partition, place.region, place.account);
-    add("ec2_quota", format!("arn:{partition}:servicequotas:{region}:{account}:ec2/*"));
     for document in ["AWS-RunShellScript", "AWS-RunPowerShellScript"] {
-        add("shell_document", format!("arn:{partition}:ssm:{region}::document/{document}"));
+        add("shell_document", place.public_document(document));
     }
     for offering in &image.offerings {
         add("instance_type", safe(&key("instance_types"), &offering.instance_type)?);

@@ -1,0 +1,474 @@
+"""What a stolen or mistaken controller might try. Each is denied, and for the reason that is named.
+
+An attack on a launch changes one thing of a launch that was really made: what is denied must be that
+thing, and everything else of the call must still be allowed, or the test would prove nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from iam_calls import Account, Form, requested
+from iam_fleet import ACCOUNT, EXTERNAL_ID, PRINCIPAL, REGION, Recorded
+from iam_simulator import Ask, Role, Simulator
+
+OTHER_ACCOUNT, OTHER_REGION = "222222222222", "us-east-1"
+MINE = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:role": "worker"}
+THEIRS = {"aws:ResourceTag/Name": "production database"}
+OTHER_FLEET = {"aws:ResourceTag/latent:fleet": "openzfs", "aws:ResourceTag/latent:role": "worker"}
+BUILDER = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:role": "rebake"}
+# In the fleet, but the owner's own: what rebake did not make.
+ORIGINAL = {"aws:ResourceTag/latent:fleet": "cpython"}
+
+
+def own(kind: str, name: str, account: str = ACCOUNT, region: str = REGION) -> str:
+    return f"arn:aws:ec2:{region}:{account}:{kind}/{name}"
+
+
+def shared(kind: str, name: str) -> str:
+    return f"arn:aws:ec2:{REGION}::{kind}/{name}"
+
+
+INSTANCE, VOLUME = own("instance", "i-1"), own("volume", "vol-1")
+SNAPSHOT, IMAGE = shared("snapshot", "snap-1"), shared("image", "ami-1")
+
+# Attacks on a launch.
+
+
+@dataclass(frozen=True)
+class LaunchAttack:
+    """One change of a launch, and what of the call is then denied."""
+
+    name: str
+    change: Callable[[Form], None]
+    denied: set[str]
+    market: str = "on-demand"
+    role: str = "worker"
+    # What the account holds otherwise.
+    account: Callable[[Account], Account] = lambda account: account
+
+
+def to(**changes: str) -> Callable[[Form], None]:
+    """Sets parameters; `__` stands for a dot."""
+
+    def change(form: Form) -> None:
+        form.update({key.replace("__", "."): value for key, value in changes.items()})
+
+    return change
+
+
+def without(*names: str) -> Callable[[Form], None]:
+    def change(form: Form) -> None:
+        for name in names:
+            del form[name]
+
+    return change
+
+
+def untag(kind: str, key: str) -> Callable[[Form], None]:
+    """The kind is born without this tag."""
+
+    def change(form: Form) -> None:
+        prefix = next(name for name, value in form.items() if name.endswith("ResourceType") and value == kind)
+        prefix = prefix.removesuffix("ResourceType") + "Tag."
+        at = next(name for name, value in form.items() if name.startswith(prefix) and value == key)
+        form[at] = "some-other-key"
+
+    return change
+
+
+def retag(key: str, value: str) -> Callable[[Form], None]:
+    """Everything is born with another value of this tag."""
+
+    def change(form: Form) -> None:
+        for name in [name for name, given in form.items() if name.endswith(".Key") and given == key]:
+            form[name.removesuffix("Key") + "Value"] = value
+
+    return change
+
+
+def foreign(owner: str, tags: dict[str, str]) -> Callable[[Account], Account]:
+    """An image `ami-0evil` of somebody else."""
+
+    def change(account: Account) -> Account:
+        some = next(iter(account.images.values()))
+        return replace(account, images={**account.images, "ami-0evil": {**some, "owner": owner, "tags": tags}})
+
+    return change
+
+
+def abroad(account: Account) -> Account:
+    return replace(account, region=OTHER_REGION)
+
+
+EVERYTHING = {"image", "instance", "network-interface", "security-group", "subnet", "volume"}
+TAGGED = {f"{kind} (tags)" for kind in ("instance", "network-interface", "volume")}
+EVIL_DISK = "BlockDeviceMapping.2."
+
+LAUNCHES = [
+    LaunchAttack(
+        "without the fleet's tag on the instance",
+        untag("instance", "latent:fleet"),
+        {"instance", "instance (tags)"},
+    ),
+    LaunchAttack(
+        "without the fleet's tag on its disks", untag("volume", "latent:fleet"), {"volume", "volume (tags)"}
+    ),
+    LaunchAttack(
+        "without the fleet's tag on its interface",
+        untag("network-interface", "latent:fleet"),
+        {"network-interface", "network-interface (tags)"},
+    ),
+    LaunchAttack(
+        "without the fleet's tag on its spot request",
+        untag("spot-instances-request", "latent:fleet"),
+        {"spot-instances-request", "spot-instances-request (tags)"},
+        market="spot",
+    ),
+    LaunchAttack(
+        "into another fleet",
+        retag("latent:fleet", "openzfs"),
+        {"instance", "volume", "network-interface"} | TAGGED,
+    ),
+    LaunchAttack("in another owner's name", retag("latent:owner", "bob"), {"instance"}),
+    LaunchAttack("as a builder of rebake", retag("latent:role", "rebake"), {"instance"}),
+    LaunchAttack("from a foreign AMI", to(ImageId="ami-0evil"), {"image"}, account=foreign(OTHER_ACCOUNT, {})),
+    LaunchAttack(
+        "from a foreign AMI whose owner gave it the fleet's tag",
+        to(ImageId="ami-0evil"),
+        {"image"},
+        account=foreign(OTHER_ACCOUNT, {"latent:fleet": "cpython"}),
+    ),
+    LaunchAttack(
+        "from another AMI of the owner",
+        to(ImageId="ami-0evil"),
+        {"image"},
+        account=foreign(ACCOUNT, {"Name": "vpn"}),
+    ),
+    LaunchAttack("of a bigger type", to(InstanceType="p5.48xlarge"), {"instance"}),
+    LaunchAttack("with a bigger disk", to(BlockDeviceMapping__1__Ebs__VolumeSize="101"), {"volume"}),
+    LaunchAttack("with a dearer disk", to(BlockDeviceMapping__1__Ebs__VolumeType="io2"), {"volume"}),
+    LaunchAttack(
+        "with a faster disk",
+        to(BlockDeviceMapping__1__Ebs__VolumeType="gp3", BlockDeviceMapping__1__Ebs__Iops="80000"),
+        {"volume"},
+    ),
+    LaunchAttack(
+        "with a disk made of somebody's snapshot",
+        to(**{f"{EVIL_DISK}DeviceName": "/dev/sdz", f"{EVIL_DISK}Ebs.SnapshotId": "snap-0secret"}),
+        {"snapshot"},
+    ),
+    LaunchAttack("with the metadata service that leaks", to(MetadataOptions__HttpTokens="optional"), {"instance"}),
+    LaunchAttack(
+        "with metadata that containers reach", to(MetadataOptions__HttpPutResponseHopLimit="64"), {"instance"}
+    ),
+    LaunchAttack("on hardware of its own", to(Placement__Tenancy="dedicated"), {"instance"}),
+    LaunchAttack("with a key pair of the attacker", to(KeyName="attacker"), {"key-pair"}),
+    LaunchAttack("into another subnet", to(SubnetId="subnet-0database"), {"subnet"}, market="spot"),
+    LaunchAttack("into another zone", to(Placement__AvailabilityZone=f"{REGION}c"), {"subnet"}),
+    LaunchAttack("into another security group", to(SecurityGroupId__1="sg-0database"), {"security-group"}),
+    LaunchAttack("with another security group as well", to(SecurityGroupId__2="sg-0database"), {"security-group"}),
+    LaunchAttack(
+        "with the instance profile of an administrator",
+        to(IamInstanceProfile__Name="admin"),
+        {"instance", "admin (passed)"},
+    ),
+    LaunchAttack("in another region", lambda form: None, EVERYTHING | TAGGED, account=abroad),
+    LaunchAttack(
+        "as a worker, by the rebake role", without("IamInstanceProfile.Name"), {"instance"}, role="rebake"
+    ),
+    LaunchAttack(
+        "with the worker's profile, by the rebake role",
+        retag("latent:role", "rebake"),
+        {"instance", "windows-activation (passed)"},
+        role="rebake",
+    ),
+    LaunchAttack(
+        "on spot, by the rebake role",
+        retag("latent:role", "rebake"),
+        {"spot-instances-request", "spot-instances-request (tags)"},
+        market="spot",
+        role="rebake",
+    ),
+    LaunchAttack(
+        "of anything, by the audit role",
+        without("IamInstanceProfile.Name"),
+        EVERYTHING | TAGGED,
+        role="audit",
+    ),
+]
+
+
+def what(ask: Ask) -> str:
+    """The kind of resource that is asked about, and whether that is its tags."""
+    last = ask.resource.split(":")[-1]
+    if ask.action == "iam:PassRole":
+        return f"{last.split('/')[-1]} (passed)"
+    return last.split("/")[0] + (" (tags)" if ask.action == "ec2:CreateTags" else "")
+
+
+@pytest.mark.parametrize("attack", LAUNCHES, ids=lambda attack: attack.name)
+def test_no_launch(
+    attack: LaunchAttack, recorded: Recorded, granted: dict[str, Role], simulator: Simulator
+) -> None:
+    form = recorded.launch(attack.market)
+    attack.change(form)
+    asks = attack.account(recorded.account).launch(form)
+    assert {what(ask) for ask in asks if not simulator.allows(granted[attack.role], ask)} == attack.denied
+
+
+# Attacks on what is there.
+
+HIJACK = requested({"latent:fleet": "cpython"})
+MARK = requested({"latent:mark": "x"})
+READ_USER_DATA = "ec2:DescribeInstanceAttribute"
+
+# Role, what it does, action, resource, keys.
+CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
+    # The tag hijack: make it ours, then end it.
+    ("worker", "take a foreign instance by its tag", "ec2:CreateTags", INSTANCE, {**THEIRS, **HIJACK}),
+    ("worker", "take an untagged instance", "ec2:CreateTags", INSTANCE, HIJACK),
+    ("worker", "take an instance of another fleet", "ec2:CreateTags", INSTANCE, {**OTHER_FLEET, **HIJACK}),
+    ("worker", "take a foreign disk by its tag", "ec2:CreateTags", VOLUME, {**THEIRS, **HIJACK}),
+    (
+        "worker",
+        "take it in the name of another call",
+        "ec2:CreateTags",
+        INSTANCE,
+        {**THEIRS, **HIJACK, "ec2:CreateAction": "CreateVolume"},
+    ),
+    ("worker", "mark a foreign instance", "ec2:CreateTags", INSTANCE, {**THEIRS, **MARK}),
+    (
+        "worker",
+        "give an own instance to another fleet",
+        "ec2:CreateTags",
+        INSTANCE,
+        {**MINE, **requested({"latent:fleet": "x"})},
+    ),
+    (
+        "worker",
+        "hide a forbidden key behind an allowed one",
+        "ec2:CreateTags",
+        INSTANCE,
+        {**MINE, **requested({"latent:lease": "x", "latent:role": "rebake"})},
+    ),
+    ("worker", "write no tag at all, so that every tag is allowed", "ec2:CreateTags", INSTANCE, MINE),
+    (
+        "worker",
+        "protect a leftover from the sweep",
+        "ec2:CreateTags",
+        INSTANCE,
+        {**MINE, **requested({"latent:keep": "x"})},
+    ),
+    ("worker", "make an AMI the fleet's by its tag", "ec2:CreateTags", IMAGE, HIJACK),
+    ("worker", "mark a snapshot", "ec2:CreateTags", SNAPSHOT, {**ORIGINAL, **MARK}),
+    ("worker", "delete tags", "ec2:DeleteTags", INSTANCE, MINE),
+    # Foreign instances.
+    ("worker", "end a foreign instance", "ec2:TerminateInstances", INSTANCE, THEIRS),
+    ("worker", "end an untagged instance", "ec2:TerminateInstances", INSTANCE, {}),
+    ("worker", "end an instance of another fleet", "ec2:TerminateInstances", INSTANCE, OTHER_FLEET),
+    (
+        "worker",
+        "end one whose tag differs in case",
+        "ec2:TerminateInstances",
+        INSTANCE,
+        {"aws:ResourceTag/latent:fleet": "CPython"},
+    ),
+    ("worker", "stop a foreign instance", "ec2:StopInstances", INSTANCE, THEIRS),
+    ("worker", "start a foreign instance", "ec2:StartInstances", INSTANCE, THEIRS),
+    ("worker", "read a foreign console", "ec2:GetConsoleOutput", INSTANCE, THEIRS),
+    (
+        "worker",
+        "end one in another region",
+        "ec2:TerminateInstances",
+        own("instance", "i-1", region=OTHER_REGION),
+        MINE,
+    ),
+    (
+        "worker",
+        "end one in another owner's account",
+        "ec2:TerminateInstances",
+        own("instance", "i-1", OTHER_ACCOUNT),
+        MINE,
+    ),
+    # User data, and what else an instance is.
+    ("worker", "read user data", READ_USER_DATA, INSTANCE, MINE),
+    ("audit", "read user data", READ_USER_DATA, INSTANCE, MINE),
+    ("worker", "replace user data", "ec2:ModifyInstanceAttribute", INSTANCE, MINE),
+    ("worker", "weaken the metadata service", "ec2:ModifyInstanceMetadataOptions", INSTANCE, MINE),
+    ("worker", "give a running instance a profile", "ec2:AssociateIamInstanceProfile", INSTANCE, MINE),
+    # Leftovers that are not ours.
+    ("worker", "delete a foreign disk", "ec2:DeleteVolume", VOLUME, THEIRS),
+    ("worker", "delete an untagged disk", "ec2:DeleteVolume", VOLUME, {}),
+    (
+        "worker",
+        "delete a foreign interface",
+        "ec2:DeleteNetworkInterface",
+        own("network-interface", "eni-1"),
+        THEIRS,
+    ),
+    ("worker", "release a foreign address", "ec2:ReleaseAddress", own("elastic-ip", "eipalloc-1"), THEIRS),
+    (
+        "worker",
+        "cancel a foreign spot request",
+        "ec2:CancelSpotInstanceRequests",
+        own("spot-instances-request", "sir-1"),
+        THEIRS,
+    ),
+    ("worker", "attach a foreign disk", "ec2:AttachVolume", VOLUME, THEIRS),
+    # Images are rebake's, and the owner's own are nobody's.
+    (
+        "worker",
+        "deregister an image",
+        "ec2:DeregisterImage",
+        IMAGE,
+        {**ORIGINAL, "aws:ResourceTag/latent:image-origin": "rebake"},
+    ),
+    ("worker", "delete a snapshot", "ec2:DeleteSnapshot", SNAPSHOT, ORIGINAL),
+    ("rebake", "deregister the original image", "ec2:DeregisterImage", IMAGE, ORIGINAL),
+    ("rebake", "disable the original image", "ec2:DisableImage", IMAGE, ORIGINAL),
+    ("rebake", "delete the original's snapshot", "ec2:DeleteSnapshot", SNAPSHOT, ORIGINAL),
+    ("rebake", "delete a foreign snapshot", "ec2:DeleteSnapshot", SNAPSHOT, THEIRS),
+    (
+        "rebake",
+        "pass the original image off as its own",
+        "ec2:CreateTags",
+        IMAGE,
+        {**ORIGINAL, **requested({"latent:fleet": "cpython", "latent:image-origin": "rebake"})},
+    ),
+    (
+        "rebake",
+        "mark the original's snapshot",
+        "ec2:CreateTags",
+        SNAPSHOT,
+        {**ORIGINAL, **requested({"latent:retired": "x"})},
+    ),
+    ("rebake", "make an image of a worker", "ec2:CreateImage", INSTANCE, MINE),
+    ("rebake", "make an image of a foreign instance", "ec2:CreateImage", INSTANCE, THEIRS),
+    ("rebake", "make an image without the fleet's tag", "ec2:CreateImage", IMAGE, {}),
+    ("rebake", "share an image", "ec2:ModifyImageAttribute", IMAGE, ORIGINAL),
+    ("rebake", "end a worker", "ec2:TerminateInstances", INSTANCE, MINE),
+    ("rebake", "take a foreign instance by its tag", "ec2:CreateTags", INSTANCE, {**THEIRS, **HIJACK}),
+    (
+        "rebake",
+        "run a command on a worker",
+        "ssm:SendCommand",
+        INSTANCE,
+        {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "worker"},
+    ),
+    (
+        "rebake",
+        "run a document of somebody",
+        "ssm:SendCommand",
+        f"arn:aws:ssm:{REGION}:{OTHER_ACCOUNT}:document/evil",
+        {},
+    ),
+    # Other ways in.
+    (
+        "worker",
+        "ask for spot without tags",
+        "ec2:RequestSpotInstances",
+        own("spot-instances-request", "sir-1"),
+        {},
+    ),
+    ("worker", "open a security group", "ec2:AuthorizeSecurityGroupIngress", own("security-group", "sg-1"), {}),
+    ("worker", "make a key pair", "ec2:CreateKeyPair", own("key-pair", "attacker"), {}),
+    (
+        "worker",
+        "pass another role",
+        "iam:PassRole",
+        f"arn:aws:iam::{ACCOUNT}:role/admin",
+        {"iam:PassedToService": "ec2.amazonaws.com"},
+    ),
+    (
+        "worker",
+        "pass the profile's role to another service",
+        "iam:PassRole",
+        f"arn:aws:iam::{ACCOUNT}:role/windows-activation",
+        {"iam:PassedToService": "lambda.amazonaws.com"},
+    ),
+    (
+        "rebake",
+        "pass the builder's role to another service",
+        "iam:PassRole",
+        f"arn:aws:iam::{ACCOUNT}:role/latent-rebake-instance",
+        {"iam:PassedToService": "lambda.amazonaws.com"},
+    ),
+    ("worker", "widen itself", "iam:PutRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/latent-worker", {}),
+    ("worker", "become another role", "sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {}),
+    ("worker", "look at another region", "ec2:DescribeInstances", "*", {"aws:RequestedRegion": OTHER_REGION}),
+    ("audit", "end an instance of the fleet", "ec2:TerminateInstances", INSTANCE, MINE),
+    ("audit", "mark an instance of the fleet", "ec2:CreateTags", INSTANCE, {**MINE, **MARK}),
+    (
+        "audit",
+        "raise a quota",
+        "servicequotas:RequestServiceQuotaIncrease",
+        f"arn:aws:servicequotas:{REGION}:{ACCOUNT}:ec2/L-1216C47A",
+        {},
+    ),
+]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call[0]}: {call[1]}")
+def test_nobody_can(
+    call: tuple[str, str, str, str, dict[str, Any]], granted: dict[str, Role], simulator: Simulator
+) -> None:
+    role, _, action, resource, context = call
+    account = OTHER_ACCOUNT if OTHER_ACCOUNT in resource else ACCOUNT
+    assert not simulator.allows(granted[role], Ask(action, resource, dict(context), account))
+
+
+def test_the_calls_that_are_denied_would_be_allowed_on_what_is_ours(
+    granted: dict[str, Role], simulator: Simulator
+) -> None:
+    """The same questions with the right tags: what denies the attacks is the tags and nothing else."""
+    for role, doing, action, resource, context in CALLS:
+        if context is THEIRS and action in WITH_TAGS.get(role, {}):
+            assert simulator.allows(granted[role], Ask(action, resource, dict(WITH_TAGS[role][action]))), doing
+
+
+BAKED = {**ORIGINAL, "aws:ResourceTag/latent:image-origin": "rebake"}
+WITH_TAGS = {
+    "worker": dict.fromkeys(
+        [
+            "ec2:TerminateInstances",
+            "ec2:StopInstances",
+            "ec2:StartInstances",
+            "ec2:GetConsoleOutput",
+            "ec2:DeleteVolume",
+            "ec2:DeleteNetworkInterface",
+            "ec2:ReleaseAddress",
+            "ec2:CancelSpotInstanceRequests",
+        ],
+        MINE,
+    ),
+    "rebake": {"ec2:DeleteSnapshot": BAKED, "ec2:CreateImage": BUILDER},
+}
+
+# Who gets in.
+
+SAID = {"sts:ExternalId": EXTERNAL_ID, "sts:RoleSessionName": "latent-serve-main"}
+STRANGERS = [
+    ("another principal of the master's account", "arn:aws:iam::999999999999:role/intern", SAID),
+    ("a principal of the owner's account", f"arn:aws:iam::{ACCOUNT}:role/intern", SAID),
+    ("another account", "arn:aws:iam::666666666666:role/latent-master", SAID),
+    ("the master without an external id", PRINCIPAL, {"sts:RoleSessionName": "latent-serve-main"}),
+    ("the master with another owner's external id", PRINCIPAL, {**SAID, "sts:ExternalId": "latent-of-bob"}),
+    (
+        "the master under a name that says nothing",
+        PRINCIPAL,
+        {**SAID, "sts:RoleSessionName": "botocore-session-1"},
+    ),
+]
+
+
+@pytest.mark.parametrize("stranger", STRANGERS, ids=lambda stranger: stranger[0])
+def test_nobody_else_gets_in(
+    stranger: tuple[str, str, dict[str, str]], granted: dict[str, Role], simulator: Simulator
+) -> None:
+    _, principal, context = stranger
+    for role in granted.values():
+        assert not simulator.lets_in(role, principal, dict(context))
