@@ -6,7 +6,8 @@ thing, and everything else of the call must still be allowed, or the test would 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +24,10 @@ BUILDER = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:ro
 # In the fleet, but the owner's own: what rebake did not make.
 ORIGINAL = {"aws:ResourceTag/latent:fleet": "cpython"}
 
+BAKED = {**ORIGINAL, "aws:ResourceTag/latent:image-origin": "rebake"}
+OTHER_BUILDER = {**BUILDER, "aws:ResourceTag/latent:fleet": "openzfs"}
+OTHER_BAKED = {**BAKED, "aws:ResourceTag/latent:fleet": "openzfs"}
+
 
 def own(kind: str, name: str, account: str = ACCOUNT, region: str = REGION) -> str:
     return f"arn:aws:ec2:{region}:{account}:{kind}/{name}"
@@ -38,6 +43,15 @@ SNAPSHOT, IMAGE = shared("snapshot", "snap-1"), shared("image", "ami-1")
 # Attacks on a launch.
 
 
+# The launches that are attacked: who makes them, and what they are.
+BASES = {
+    "worker": "a worker with an instance profile, in a zone",
+    "spot": "a worker on spot, in a subnet, with a key pair",
+    "rebake": "a builder, in a zone",
+}
+ALL = tuple(BASES)
+
+
 @dataclass(frozen=True)
 class LaunchAttack:
     """One change of a launch, and what of the call is then denied."""
@@ -45,10 +59,26 @@ class LaunchAttack:
     name: str
     change: Callable[[Form], None]
     denied: set[str]
-    market: str = "on-demand"
-    role: str = "worker"
+    bases: tuple[str, ...] = ALL
+    # What is denied beside that where there is a spot request and a key pair.
+    on_spot: frozenset[str] = frozenset()
     # What the account holds otherwise.
     account: Callable[[Account], Account] = lambda account: account
+    # Who tries, if not who may make such a launch.
+    role: str = ""
+
+    def asks(self, recorded: Recorded, base: str) -> list[Ask]:
+        """What EC2 asks about."""
+        form = recorded.launch("spot" if base == "spot" else "on-demand")
+        if base == "rebake":
+            del form["IamInstanceProfile.Name"]
+            retag("latent:role", "rebake")(form)
+        self.change(form)
+        return self.account(recorded.account).launch(form)
+
+    def who(self, base: str) -> str:
+        """The role that tries."""
+        return self.role or ("rebake" if base == "rebake" else "worker")
 
 
 def to(**changes: str) -> Callable[[Form], None]:
@@ -104,37 +134,38 @@ def abroad(account: Account) -> Account:
     return replace(account, region=OTHER_REGION)
 
 
+SPOT_REQUEST = {"spot-instances-request", "spot-instances-request (tags)"}
 EVERYTHING = {"image", "instance", "network-interface", "security-group", "subnet", "volume"}
 TAGGED = {f"{kind} (tags)" for kind in ("instance", "network-interface", "volume")}
 EVIL_DISK = "BlockDeviceMapping.2."
 
+
+def nothing(form: Form) -> None:
+    """The launch as it was."""
+
+
 LAUNCHES = [
-    LaunchAttack(
-        "without the fleet's tag on the instance",
-        untag("instance", "latent:fleet"),
-        {"instance", "instance (tags)"},
-    ),
-    LaunchAttack(
-        "without the fleet's tag on its disks", untag("volume", "latent:fleet"), {"volume", "volume (tags)"}
-    ),
-    LaunchAttack(
-        "without the fleet's tag on its interface",
-        untag("network-interface", "latent:fleet"),
-        {"network-interface", "network-interface (tags)"},
+    *(
+        LaunchAttack(
+            f"without the fleet's tag on its {kind}", untag(kind, "latent:fleet"), {kind, f"{kind} (tags)"}
+        )
+        for kind in ("instance", "volume", "network-interface")
     ),
     LaunchAttack(
         "without the fleet's tag on its spot request",
         untag("spot-instances-request", "latent:fleet"),
-        {"spot-instances-request", "spot-instances-request (tags)"},
-        market="spot",
+        SPOT_REQUEST,
+        bases=("spot",),
     ),
     LaunchAttack(
         "into another fleet",
         retag("latent:fleet", "openzfs"),
         {"instance", "volume", "network-interface"} | TAGGED,
+        on_spot=frozenset(SPOT_REQUEST),
     ),
     LaunchAttack("in another owner's name", retag("latent:owner", "bob"), {"instance"}),
-    LaunchAttack("as a builder of rebake", retag("latent:role", "rebake"), {"instance"}),
+    LaunchAttack("as a builder of rebake", retag("latent:role", "rebake"), {"instance"}, bases=("worker", "spot")),
+    LaunchAttack("as a worker", retag("latent:role", "worker"), {"instance"}, bases=("rebake",)),
     LaunchAttack("from a foreign AMI", to(ImageId="ami-0evil"), {"image"}, account=foreign(OTHER_ACCOUNT, {})),
     LaunchAttack(
         "from a foreign AMI whose owner gave it the fleet's tag",
@@ -167,8 +198,11 @@ LAUNCHES = [
     ),
     LaunchAttack("on hardware of its own", to(Placement__Tenancy="dedicated"), {"instance"}),
     LaunchAttack("with a key pair of the attacker", to(KeyName="attacker"), {"key-pair"}),
-    LaunchAttack("into another subnet", to(SubnetId="subnet-0database"), {"subnet"}, market="spot"),
-    LaunchAttack("into another zone", to(Placement__AvailabilityZone=f"{REGION}c"), {"subnet"}),
+    # Where a manifest names zones, every subnet in them is allowed: `latent iam` says so.
+    LaunchAttack("into another subnet", to(SubnetId="subnet-0database"), {"subnet"}, bases=("spot",)),
+    LaunchAttack(
+        "into another zone", to(Placement__AvailabilityZone=f"{REGION}c"), {"subnet"}, bases=("worker", "rebake")
+    ),
     LaunchAttack("into another security group", to(SecurityGroupId__1="sg-0database"), {"security-group"}),
     LaunchAttack("with another security group as well", to(SecurityGroupId__2="sg-0database"), {"security-group"}),
     LaunchAttack(
@@ -176,29 +210,22 @@ LAUNCHES = [
         to(IamInstanceProfile__Name="admin"),
         {"instance", "admin (passed)"},
     ),
-    LaunchAttack("in another region", lambda form: None, EVERYTHING | TAGGED, account=abroad),
     LaunchAttack(
-        "as a worker, by the rebake role", without("IamInstanceProfile.Name"), {"instance"}, role="rebake"
-    ),
-    LaunchAttack(
-        "with the worker's profile, by the rebake role",
-        retag("latent:role", "rebake"),
+        "with the profile of the workers",
+        to(IamInstanceProfile__Name="windows-activation"),
         {"instance", "windows-activation (passed)"},
-        role="rebake",
+        bases=("rebake",),
     ),
     LaunchAttack(
-        "on spot, by the rebake role",
-        retag("latent:role", "rebake"),
-        {"spot-instances-request", "spot-instances-request (tags)"},
-        market="spot",
-        role="rebake",
-    ),
-    LaunchAttack(
-        "of anything, by the audit role",
-        without("IamInstanceProfile.Name"),
+        "in another region",
+        nothing,
         EVERYTHING | TAGGED,
-        role="audit",
+        on_spot=frozenset(SPOT_REQUEST | {"key-pair"}),
+        account=abroad,
     ),
+    LaunchAttack("by the rebake role", nothing, {"instance"} | SPOT_REQUEST, bases=("spot",), role="rebake"),
+    LaunchAttack("by the worker role", nothing, {"instance"}, bases=("rebake",), role="worker"),
+    LaunchAttack("by the audit role", nothing, EVERYTHING | TAGGED, bases=("rebake",), role="audit"),
 ]
 
 
@@ -210,20 +237,34 @@ def what(ask: Ask) -> str:
     return last.split("/")[0] + (" (tags)" if ask.action == "ec2:CreateTags" else "")
 
 
-@pytest.mark.parametrize("attack", LAUNCHES, ids=lambda attack: attack.name)
-def test_no_launch(
-    attack: LaunchAttack, recorded: Recorded, granted: dict[str, Role], simulator: Simulator
+@pytest.mark.parametrize("base", ALL)
+def test_an_untouched_launch_is_allowed(
+    base: str, recorded: Recorded, granted: dict[str, Role], simulator: Simulator
 ) -> None:
-    form = recorded.launch(attack.market)
-    attack.change(form)
-    asks = attack.account(recorded.account).launch(form)
-    assert {what(ask) for ask in asks if not simulator.allows(granted[attack.role], ask)} == attack.denied
+    untouched = LaunchAttack("", nothing, set())
+    role = granted[untouched.who(base)]
+    assert [str(ask) for ask in untouched.asks(recorded, base) if not simulator.allows(role, ask)] == []
+
+
+TRIED = [pytest.param(attack, base, id=f"{base}: {attack.name}") for attack in LAUNCHES for base in attack.bases]
+
+
+@pytest.mark.parametrize(("attack", "base"), TRIED)
+def test_no_launch(
+    attack: LaunchAttack, base: str, recorded: Recorded, granted: dict[str, Role], simulator: Simulator
+) -> None:
+    role = granted[attack.who(base)]
+    denied = {what(ask) for ask in attack.asks(recorded, base) if not simulator.allows(role, ask)}
+    assert denied == attack.denied | (attack.on_spot if base == "spot" else set())
 
 
 # Attacks on what is there.
 
 HIJACK = requested({"latent:fleet": "cpython"})
 MARK = requested({"latent:mark": "x"})
+LEASE = requested({"latent:lease": "2030-01-01T00:00:00Z"})
+FROM_REBAKE = requested({"latent:image-origin": "rebake"})
+AT_IMAGE = {"ec2:CreateAction": "CreateImage"}
 READ_USER_DATA = "ec2:DescribeInstanceAttribute"
 
 # Role, what it does, action, resource, keys.
@@ -366,6 +407,48 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
         f"arn:aws:ssm:{REGION}:{OTHER_ACCOUNT}:document/evil",
         {},
     ),
+    # Rebake, and what is another fleet's rebake's or a worker's.
+    ("rebake", "renew a builder of another fleet", "ec2:CreateTags", INSTANCE, {**OTHER_BUILDER, **LEASE}),
+    ("rebake", "renew a worker", "ec2:CreateTags", INSTANCE, {**MINE, **LEASE}),
+    (
+        "rebake",
+        "make its builder a worker",
+        "ec2:CreateTags",
+        INSTANCE,
+        {**BUILDER, **requested({"latent:role": "worker"})},
+    ),
+    ("rebake", "write no tag on its builder, so that every tag is allowed", "ec2:CreateTags", INSTANCE, BUILDER),
+    ("rebake", "end a builder of another fleet", "ec2:TerminateInstances", INSTANCE, OTHER_BUILDER),
+    ("rebake", "make an image of another fleet's builder", "ec2:CreateImage", INSTANCE, OTHER_BUILDER),
+    ("rebake", "make an image that is in no fleet", "ec2:CreateImage", IMAGE, FROM_REBAKE),
+    ("rebake", "make an image that looks like an original", "ec2:CreateImage", IMAGE, HIJACK),
+    ("rebake", "tag a new image without the fleet", "ec2:CreateTags", IMAGE, {**FROM_REBAKE, **AT_IMAGE}),
+    ("rebake", "tag a new image without its origin", "ec2:CreateTags", IMAGE, {**HIJACK, **AT_IMAGE}),
+    ("rebake", "tag an original while making an image", "ec2:CreateTags", IMAGE, {**ORIGINAL, **AT_IMAGE}),
+    (
+        "rebake",
+        "give its snapshot to another fleet",
+        "ec2:CreateTags",
+        SNAPSHOT,
+        {**BAKED, **requested({"latent:fleet": "x"})},
+    ),
+    ("rebake", "write no tag on its snapshot, so that every tag is allowed", "ec2:CreateTags", SNAPSHOT, BAKED),
+    (
+        "rebake",
+        "mark another fleet's snapshot",
+        "ec2:CreateTags",
+        SNAPSHOT,
+        {**OTHER_BAKED, **requested({"latent:retired": "x"})},
+    ),
+    ("rebake", "deregister another fleet's image", "ec2:DeregisterImage", IMAGE, OTHER_BAKED),
+    ("rebake", "delete another fleet's snapshot", "ec2:DeleteSnapshot", SNAPSHOT, OTHER_BAKED),
+    (
+        "rebake",
+        "run a command on another fleet's builder",
+        "ssm:SendCommand",
+        INSTANCE,
+        {"ssm:resourceTag/latent:fleet": "openzfs", "ssm:resourceTag/latent:role": "rebake"},
+    ),
     # Other ways in.
     (
         "worker",
@@ -400,6 +483,8 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("worker", "widen itself", "iam:PutRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/latent-worker", {}),
     ("worker", "become another role", "sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/admin", {}),
     ("worker", "look at another region", "ec2:DescribeInstances", "*", {"aws:RequestedRegion": OTHER_REGION}),
+    ("rebake", "look at another region", "ec2:DescribeImages", "*", {"aws:RequestedRegion": OTHER_REGION}),
+    ("audit", "look at another region", "ec2:DescribeImages", "*", {"aws:RequestedRegion": OTHER_REGION}),
     ("audit", "end an instance of the fleet", "ec2:TerminateInstances", INSTANCE, MINE),
     ("audit", "mark an instance of the fleet", "ec2:CreateTags", INSTANCE, {**MINE, **MARK}),
     (
@@ -420,33 +505,6 @@ def test_nobody_can(
     account = OTHER_ACCOUNT if OTHER_ACCOUNT in resource else ACCOUNT
     assert not simulator.allows(granted[role], Ask(action, resource, dict(context), account))
 
-
-def test_the_calls_that_are_denied_would_be_allowed_on_what_is_ours(
-    granted: dict[str, Role], simulator: Simulator
-) -> None:
-    """The same questions with the right tags: what denies the attacks is the tags and nothing else."""
-    for role, doing, action, resource, context in CALLS:
-        if context is THEIRS and action in WITH_TAGS.get(role, {}):
-            assert simulator.allows(granted[role], Ask(action, resource, dict(WITH_TAGS[role][action]))), doing
-
-
-BAKED = {**ORIGINAL, "aws:ResourceTag/latent:image-origin": "rebake"}
-WITH_TAGS = {
-    "worker": dict.fromkeys(
-        [
-            "ec2:TerminateInstances",
-            "ec2:StopInstances",
-            "ec2:StartInstances",
-            "ec2:GetConsoleOutput",
-            "ec2:DeleteVolume",
-            "ec2:DeleteNetworkInterface",
-            "ec2:ReleaseAddress",
-            "ec2:CancelSpotInstanceRequests",
-        ],
-        MINE,
-    ),
-    "rebake": {"ec2:DeleteSnapshot": BAKED, "ec2:CreateImage": BUILDER},
-}
 
 # Who gets in.
 
@@ -472,3 +530,45 @@ def test_nobody_else_gets_in(
     _, principal, context = stranger
     for role in granted.values():
         assert not simulator.lets_in(role, principal, dict(context))
+
+
+# Every condition counts.
+
+
+def all_denied(recorded: Recorded, roles: dict[str, Role], simulator: Simulator, purpose: str) -> list[Ask]:
+    """Everything that the attacks above ask of one role and are denied."""
+    asks = [Ask(call[2], call[3], dict(call[4])) for call in CALLS if call[0] == purpose]
+    for attack in LAUNCHES:
+        for base in attack.bases:
+            if attack.who(base) == purpose:
+                asks += attack.asks(recorded, base)
+    distinct = list({str(ask): ask for ask in asks}.values())
+    return [ask for ask in distinct if not simulator.allows(roles[purpose], ask)]
+
+
+def weakened(role: Role) -> Iterator[tuple[str, list[str], Role]]:
+    """The role with one key of one condition removed, as often as there are keys: where, and which actions."""
+    for at, statement in enumerate(role.policy["Statement"]):
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        for operator, keys in statement.get("Condition", {}).items():
+            for key in keys:
+                policy = copy.deepcopy(role.policy)
+                condition = policy["Statement"][at]["Condition"]
+                del condition[operator][key]
+                if not condition[operator]:
+                    del condition[operator]
+                yield f"{statement['Sid']}: {operator} {key}", actions, replace(role, policy=policy)
+
+
+@pytest.mark.parametrize("purpose", ["worker", "rebake", "audit"])
+def test_every_condition_denies_an_attack_that_nothing_else_denies(
+    purpose: str, recorded: Recorded, granted: dict[str, Role], simulator: Simulator
+) -> None:
+    denied = all_denied(recorded, granted, simulator, purpose)
+    assert denied
+    idle = [
+        where
+        for where, actions, role in weakened(granted[purpose])
+        if not any(simulator.allows(role, ask) for ask in denied if ask.action in actions)
+    ]
+    assert not idle, "\n".join(idle)
