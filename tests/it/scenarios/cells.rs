@@ -1,5 +1,6 @@
 //! Accounts: whose they are, what is not ours in them, and that one never waits for another.
 
+use chrono::TimeDelta;
 use latent::model::{FailureKind, tag_keys};
 
 use crate::account::{ApiCall, Fault};
@@ -75,6 +76,49 @@ async fn the_hanging_calls_of_one_owner_delay_no_other() {
     lab.run(seconds(3)).await;
     assert_eq!(lab.state("w2"), "registering");
     assert_eq!(lab.state("w1"), "requested");
+}
+
+/// Half an hour in which both owners' workers are wanted again and again, while every call to alice's account is
+/// refused with this code: how long bob's worker took each time, and how often his account was listed.
+async fn half_an_hour_of_bob(refused: Option<(FailureKind, &'static str)>) -> (Vec<TimeDelta>, usize) {
+    let mut lab = Lab::new(two_owners());
+    if let Some((kind, code)) = refused {
+        for call in [ApiCall::Account, ApiCall::Inventory, ApiCall::Launch] {
+            lab.inject(call, &Fault::Refuse(kind, code), 5000);
+        }
+    }
+    let end = lab.now() + minutes(30);
+    let mut waits = Vec::new();
+    while lab.now() < end {
+        let asked = lab.now();
+        lab.request("w1");
+        lab.request("w2");
+        lab.until_state("w2", "registering").await;
+        waits.push(lab.now() - asked);
+        lab.release("w1");
+        lab.release("w2");
+        lab.until(minutes(5), "an end", |lab| lab.state("w2") == "gone").await;
+        lab.run(minutes(5)).await;
+    }
+    assert_eq!(lab.world(|site| site.ever().count()) == 0, refused.is_some(), "alice has the trouble, and nobody else");
+    (waits, lab.calls_of("bob", "us-west-2", ApiCall::Inventory))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_every_call_is_refused_costs_the_others_no_second() {
+    let (healthy, listings) = half_an_hour_of_bob(None).await;
+    for (kind, code) in [
+        (FailureKind::Credentials, "AuthFailure"),
+        (FailureKind::Credentials, "UnauthorizedOperation"),
+        (FailureKind::Throttled, "RequestLimitExceeded"),
+    ] {
+        let (waits, listed) = half_an_hour_of_bob(Some((kind, code))).await;
+        assert_eq!(waits.len(), healthy.len(), "{code}");
+        for (wait, usual) in waits.iter().zip(&healthy) {
+            assert!((*wait - *usual).abs() <= seconds(1), "{code}: {wait} for {usual}");
+        }
+        assert!(listed.abs_diff(listings) <= listings / 20, "{code}: {listed} listings for {listings}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
