@@ -140,8 +140,6 @@ pub struct Grants {
     pub owner: OwnerName,
     /// The account in which the roles are made.
     pub account: String,
-    /// The external id that every role demands.
-    pub external_id: String,
     /// The roles that were asked for.
     pub roles: Vec<Grant>,
     /// What the configuration leaves open, and how to close it.
@@ -190,7 +188,6 @@ pub fn grants(
         fleet: intent.fleet.name.clone(),
         owner: owner.clone(),
         account: configured.account.clone(),
-        external_id: external_id.clone(),
         roles: roles.collect::<Result<_, _>>()?,
         open: values.open,
     })
