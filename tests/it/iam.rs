@@ -256,7 +256,7 @@ fn called(source: &Source) -> Vec<String> {
         "update",
     ];
     // What an answer holds, although it reads like something to do.
-    const FIELDS: &[&str] = &["delete_on_termination"];
+    const FIELDS: &[&str] = &["attach_time", "create_time", "delete_on_termination", "start_time"];
     // What a file tests of itself is not what it does.
     let code = source.code.split("#[cfg(test)]").next().unwrap_or_default();
     let mut actions = Vec::new();

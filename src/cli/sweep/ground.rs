@@ -159,7 +159,7 @@ fn bare(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError> {
     };
     let account = access.account.clone().unwrap_or_default();
     Ok(Whose {
-        owner: Owner { account, credentials, contact: None, endpoint: None },
+        owner: Owner { account, credentials, contact: None, disk_gib_max: None, endpoint: None },
         fleet: None,
         regions: Vec::new(),
         amis: BTreeSet::new(),

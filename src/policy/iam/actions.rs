@@ -89,20 +89,11 @@ pub const NOT_CALLED: &[(&str, &str)] = &[
     ("ssm:SendCommand", "rebake over SSM: the steps themselves"),
 ];
 
-/// What `latent sweep` and `latent doctor` call, which are being written beside this.
+/// What `latent doctor` calls, which is being written beside this.
 pub const AWAITED: &[&str] = &[
-    "ec2:CancelSpotInstanceRequests",
-    "ec2:DeleteNetworkInterface",
-    "ec2:DeleteVolume",
-    "ec2:DescribeAddresses",
     "ec2:DescribeInstanceTypes",
     "ec2:DescribeKeyPairs",
-    "ec2:DescribeNetworkInterfaces",
-    "ec2:DescribeRegions",
     "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSpotInstanceRequests",
     "ec2:DescribeSubnets",
-    "ec2:DescribeVolumes",
-    "ec2:ReleaseAddress",
     "servicequotas:GetServiceQuota",
 ];
