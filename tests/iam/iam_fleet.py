@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +92,8 @@ class Recorded:
         return dict(next(form for form in self.of("RunInstances") if form.get(MARKET, "on-demand") == market))
 
 
+# Nothing is left over, or something is; either way everything was seen.
+SWEPT = (0, 3)
 MARKET = "InstanceMarketOptions.MarketType"
 
 
@@ -179,7 +182,7 @@ class Master:
 
 
 def record(binary: str, folder: Path, environment: dict[str, str]) -> Recorded:
-    """Plays a day: launches, renewals, a stop and a start, and the end of it all."""
+    """Plays a day: launches, renewals, a stop and a start, the end of it all, and a sweep."""
     with SimServer(folder / "sim.log", binary, Weather(speed=20.0)) as ec2:
         gate = Gate(ec2.endpoint)
         try:
@@ -190,6 +193,9 @@ def record(binary: str, folder: Path, environment: dict[str, str]) -> Recorded:
             controller = Leash(command, folder / "serve.log", environment)
             try:
                 play(socket, gate)
+                sweep = [binary, "--config", config, "sweep", "--owner", "alice", "--json"]
+                swept = subprocess.run(sweep, env=environment, capture_output=True, text=True, timeout=WAIT_S)
+                assert swept.returncode in SWEPT, swept.stderr
             finally:
                 controller.end()
                 controller.wait()

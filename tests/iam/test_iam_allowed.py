@@ -9,11 +9,16 @@ from iam_calls import Form, requested
 from iam_fleet import ACCOUNT, EXTERNAL_ID, PRINCIPAL, REGION, Recorded
 from iam_simulator import Ask, Role, Simulator
 
-# What a controller calls in a day of launches, renewals, a stop, a start and an end.
+# What is called in a day of launches, renewals, a stop, a start, an end, and a sweep.
 CALLED = {
     "CreateTags",
+    "DescribeAddresses",
     "DescribeImages",
     "DescribeInstances",
+    "DescribeNetworkInterfaces",
+    "DescribeSnapshots",
+    "DescribeSpotInstanceRequests",
+    "DescribeVolumes",
     "RunInstances",
     "StartInstances",
     "StopInstances",
@@ -48,9 +53,10 @@ def test_the_role_was_assumed_as_its_trust_policy_demands(
 ) -> None:
     forms = recorded.of("AssumeRole")
     assert {form["RoleArn"] for form in forms} == {granted["worker"].arn}
+    assert {form["RoleSessionName"] for form in forms} == {"latent-serve-main", "latent-sweep"}
     for form in forms:
+        assert form["ExternalId"] == EXTERNAL_ID
         said = {"sts:ExternalId": form["ExternalId"], "sts:RoleSessionName": form["RoleSessionName"]}
-        assert said == {"sts:ExternalId": EXTERNAL_ID, "sts:RoleSessionName": "latent-serve-main"}
         assert simulator.lets_in(granted["worker"], PRINCIPAL, said)
 
 
