@@ -192,6 +192,7 @@ def record(binary: str, folder: Path, environment: dict[str, str]) -> Recorded:
             command = [binary, "--config", config, "serve", "--log", "warn"]
             controller = Leash(command, folder / "serve.log", environment)
             try:
+                wait_for_socket(socket, controller, folder / "serve.log")
                 play(socket, gate)
                 sweep = [binary, "--config", config, "sweep", "--owner", "alice", "--json"]
                 swept = subprocess.run(sweep, env=environment, capture_output=True, text=True, timeout=WAIT_S)
@@ -205,12 +206,18 @@ def record(binary: str, folder: Path, environment: dict[str, str]) -> Recorded:
             gate.close()
 
 
+def wait_for_socket(socket: str, controller: Leash, log: Path) -> None:
+    """Returns once the controller listens; raises RuntimeError when it ends, or does not in time."""
+    deadline = time.monotonic() + WAIT_S
+    while not Path(socket).exists():
+        if controller.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the controller does not listen: {log.read_text(errors='replace').strip()}")
+        time.sleep(LOOK_S)
+
+
 def play(socket: str, gate: Gate) -> None:
     """What the master wants, until every call was made."""
     master = Master(socket)
-    deadline = time.monotonic() + WAIT_S
-    while not Path(socket).exists() and time.monotonic() < deadline:
-        time.sleep(LOOK_S)
 
     def made(action: str, times: int = 1) -> bool:
         return sum(name == action for name, _ in gate.calls()) >= times
