@@ -21,7 +21,7 @@ PRINCIPAL = "arn:aws:iam::999999999999:role/latent-master"
 EXTERNAL_ID = "latent-5f2a6c0e9b1d4837a6c0e9b1d4837f2a"
 ACCOUNT = "123456789012"
 KEY_PAIR, PROFILE = "alice", "windows-activation"
-WAIT_S, LOOK_S, REPORT_S = 60.0, 0.1, 0.5
+WAIT_S, LOOK_S = 150.0, 0.1
 
 MAIN = """\
 [fleet]
