@@ -59,11 +59,11 @@ else
 	cargo test --locked --no-fail-fast -- --include-ignored
 endif
 
-test-python: build $(VENV)/ready $(VENV)/ready-iam
+test-python: build $(VENV)/ready tests/iam/node_modules/.ready
 	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/kill tests/iam tests/buildbot
 
 # The policies of `latent iam` before independent tools; part of test-python.
-test-iam: build $(VENV)/ready $(VENV)/ready-iam
+test-iam: build $(VENV)/ready tests/iam/node_modules/.ready
 	LATENT_BIN=$(abspath $(BIN)) $(PY) -m pytest -q tests/iam
 
 # A short run; the long one is `make kill`.
@@ -85,7 +85,7 @@ $(VENV)/ready: localstack/requirements.txt python/pyproject.toml
 	@touch $@
 
 # An evaluator of IAM policies runs on Node.js: the machine's own, or else the one that PyPI has.
-$(VENV)/ready-iam: $(VENV)/ready $(wildcard tests/iam/requirements*.txt) tests/iam/package-lock.json
+tests/iam/node_modules/.ready: $(VENV)/ready $(wildcard tests/iam/requirements*.txt) tests/iam/package-lock.json
 	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/iam/requirements.txt
 	$(PY) tests/iam/node.py --there || { echo "no Node.js here: taking that of PyPI"; \
 		$(PY) -m pip install --quiet --disable-pip-version-check -r tests/iam/requirements-node.txt; }
