@@ -5,8 +5,8 @@ use std::future::Future;
 
 use super::CloudError;
 use crate::model::{
-    AmiFacts, AmiId, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial, Tried,
-    TypeFacts, Unseen,
+    AmiFacts, AmiId, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, ResourceId, ResourceKind, Seen,
+    SubnetFacts, Trial, Tried, TypeFacts, Unseen,
 };
 
 /// The reads of EC2, and of Service Quotas, that a check-up makes for itself, beside what the controller may.
@@ -47,6 +47,9 @@ pub trait Checkup: Send + Sync {
 
     /// All instances of the account in the region, the fleet's and others.
     fn all_instances(&self) -> impl Future<Output = Seen<Vec<OtherInstance>>> + Send;
+
+    /// One thing of this kind that carries the fleet's tag, if there is any.
+    fn one_of_ours(&self, kind: ResourceKind) -> impl Future<Output = Seen<Option<ResourceId>>> + Send;
 
     /// The account's defaults for the metadata service.
     fn imds_defaults(&self) -> impl Future<Output = Seen<ImdsDefaults>> + Send;

@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use super::Clock;
 use crate::cloud::Checkup;
 use crate::model::{Cell, Greeting, Seen, Tried, Unseen};
-use crate::plan::doctor::{CellFacts, Questions, trials};
+use crate::plan::doctor::{CellFacts, Questions, SWEPT, trials};
 use crate::policy::Intent;
 
 /// The longest that one call may take; the first one may have to assume a role before.
@@ -60,7 +60,8 @@ async fn limited<T>(clock: &Clock, call: impl Future<Output = Seen<T>>) -> Seen<
 async fn read<C: Checkup>(clock: &Clock, cloud: &C, asked: &Questions, facts: &mut CellFacts) {
     let amis = join_all(asked.amis.iter().map(async |id| (id.clone(), limited(clock, cloud.ami(id)).await)));
     let quotas = join_all(asked.quotas.iter().map(async |code| (*code, limited(clock, cloud.quota(code)).await)));
-    let (dry_runs, groups, subnets, key_pairs, instances, imds, amis, quotas) = tokio::join!(
+    let ours = join_all(SWEPT.map(async |(kind, _)| (kind, limited(clock, cloud.one_of_ours(kind)).await)));
+    let (dry_runs, groups, subnets, key_pairs, instances, imds, amis, quotas, ours) = tokio::join!(
         limited(clock, cloud.honours_dry_runs()),
         limited(clock, cloud.groups()),
         limited(clock, cloud.subnets()),
@@ -69,7 +70,9 @@ async fn read<C: Checkup>(clock: &Clock, cloud: &C, asked: &Questions, facts: &m
         limited(clock, cloud.imds_defaults()),
         amis,
         quotas,
+        ours,
     );
+    facts.ours = ours.into_iter().collect();
     let running = instances.iter().flatten().map(|instance| instance.instance_type.clone());
     let names: BTreeSet<String> = asked.types.iter().cloned().chain(running).collect();
     facts.types = limited(clock, cloud.instance_types(&names)).await;

@@ -11,7 +11,7 @@ use super::{FILTER_VALUES, connect, convert, error};
 use crate::cloud::{Checkup, CloudError};
 use crate::model::{
     AmiFacts, AmiId, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, Market,
-    OtherInstance, Seen, SubnetFacts, Trial, Tried, TypeFacts, Unseen,
+    OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, Trial, Tried, TypeFacts, Unseen, tag_keys,
 };
 use crate::policy::{Intent, Owner};
 
@@ -155,6 +155,39 @@ impl Checkup for Ec2Checkup {
         Ok(reservations.map(other_instance).collect::<Result<_, CloudError>>()?)
     }
 
+    async fn one_of_ours(&self, kind: ResourceKind) -> Seen<Option<ResourceId>> {
+        let (ec2, name) = (&self.clients().await?.ec2, format!("tag:{}", tag_keys::FLEET));
+        let ours = Some(vec![Filter::builder().name(name).values(&self.fleet).build()]);
+        let refused = |refusal| Unseen::from(refusal);
+        let id = match kind {
+            ResourceKind::Volume => {
+                let page = ec2.describe_volumes().set_filters(ours).max_results(PAGE).send().await;
+                first(page.map_err(|e| refused(error::sorted(&e)))?.volumes(), types::Volume::volume_id)
+            }
+            ResourceKind::Snapshot => {
+                let call = ec2.describe_snapshots().owner_ids("self").set_filters(ours).max_results(PAGE);
+                let page = call.send().await.map_err(|e| refused(error::sorted(&e)))?;
+                first(page.snapshots(), types::Snapshot::snapshot_id)
+            }
+            ResourceKind::Interface => {
+                let page = ec2.describe_network_interfaces().set_filters(ours).max_results(PAGE).send().await;
+                let page = page.map_err(|e| refused(error::sorted(&e)))?;
+                first(page.network_interfaces(), types::NetworkInterface::network_interface_id)
+            }
+            ResourceKind::Address => {
+                let page = ec2.describe_addresses().set_filters(ours).send().await;
+                first(page.map_err(|e| refused(error::sorted(&e)))?.addresses(), types::Address::allocation_id)
+            }
+            ResourceKind::SpotRequest => {
+                let page = ec2.describe_spot_instance_requests().set_filters(ours).max_results(PAGE).send().await;
+                let page = page.map_err(|e| refused(error::sorted(&e)))?;
+                first(page.spot_instance_requests(), types::SpotInstanceRequest::spot_instance_request_id)
+            }
+            ResourceKind::Instance | ResourceKind::Ami => None,
+        };
+        Ok(id)
+    }
+
     async fn imds_defaults(&self) -> Seen<ImdsDefaults> {
         let call = self.clients().await?.ec2.get_instance_metadata_defaults();
         let answer = call.send().await.map_err(|e| error::sorted(&e))?;
@@ -175,6 +208,11 @@ impl Checkup for Ec2Checkup {
             message: format!("the quota {code} has no value"),
         })
     }
+}
+
+/// The first id of a page that can be read.
+fn first<T>(page: &[T], id: impl Fn(&T) -> Option<&str>) -> Option<ResourceId> {
+    page.iter().find_map(|one| id(one)?.parse().ok())
 }
 
 fn ami(image: &types::Image) -> AmiFacts {

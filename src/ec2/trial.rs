@@ -11,7 +11,7 @@ use aws_sdk_ec2::types::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{error, launch};
-use crate::model::{FailureKind, LaunchSpec, Trial, Tried, Unseen, tag_keys};
+use crate::model::{FailureKind, LaunchSpec, ResourceId, ResourceKind, Trial, Tried, Unseen, tag_keys};
 
 /// What EC2 calls a dry run that would have been done.
 const WOULD_SUCCEED: &str = "DryRunOperation";
@@ -37,6 +37,7 @@ pub(super) async fn try_out(ec2: &Client, fleet: &str, trial: &Trial) -> Tried {
             let lease = Tag::builder().key(tag_keys::LEASE).value("2000-01-01T00:00:00Z").build();
             tried(ec2.create_tags().resources(id.as_str()).tags(lease).dry_run(true).send().await)
         }
+        Trial::Remove(id) => removed(ec2, id).await,
         Trial::Claim(id) => tried(ec2.create_tags().resources(id).tags(tag()).dry_run(true).send().await),
         Trial::Disown(id) => tried(ec2.delete_tags().resources(id.as_str()).tags(tag()).dry_run(true).send().await),
         Trial::ReadUserData(id) => {
@@ -60,6 +61,24 @@ pub(super) async fn try_out(ec2: &Client, fleet: &str, trial: &Trial) -> Tried {
         }
         Trial::CreateKeyPair => tried(ec2.create_key_pair().key_name(NEVER_MADE).dry_run(true).send().await),
         Trial::Deregister(ami) => tried(ec2.deregister_image().image_id(ami.as_str()).dry_run(true).send().await),
+    }
+}
+
+async fn removed(ec2: &Client, id: &ResourceId) -> Tried {
+    let name = id.as_str();
+    match id.kind() {
+        ResourceKind::Volume => tried(ec2.delete_volume().volume_id(name).dry_run(true).send().await),
+        ResourceKind::Snapshot => tried(ec2.delete_snapshot().snapshot_id(name).dry_run(true).send().await),
+        ResourceKind::Interface => {
+            tried(ec2.delete_network_interface().network_interface_id(name).dry_run(true).send().await)
+        }
+        ResourceKind::Address => tried(ec2.release_address().allocation_id(name).dry_run(true).send().await),
+        ResourceKind::SpotRequest => {
+            let call = ec2.cancel_spot_instance_requests().spot_instance_request_ids(name);
+            tried(call.dry_run(true).send().await)
+        }
+        ResourceKind::Instance => tried(ec2.terminate_instances().instance_ids(name).dry_run(true).send().await),
+        ResourceKind::Ami => tried(ec2.deregister_image().image_id(name).dry_run(true).send().await),
     }
 }
 

@@ -6,7 +6,9 @@ use std::net::IpAddr;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{AmiId, AmiState, FailureKind, InstanceId, InstanceState, LaunchSpec, Market, TagSet};
+use super::{
+    AmiId, AmiState, FailureKind, InstanceId, InstanceState, LaunchSpec, Market, ResourceId, ResourceKind, TagSet,
+};
 
 /// Something that was looked at, or why it could not be seen.
 pub type Seen<T> = Result<T, Unseen>;
@@ -248,6 +250,8 @@ pub enum Trial {
     Start(InstanceId),
     /// A new lease of one.
     Renew(InstanceId),
+    /// The removal of a leftover of the fleet: a volume, an interface, an address or a spot request.
+    Remove(ResourceId),
     /// The end of an instance that is not the fleet's.
     TerminateForeign(InstanceId),
     /// The fleet's tag on something that is not the fleet's.
@@ -279,6 +283,15 @@ impl Trial {
             Trial::Stop(_) => "StopInstances",
             Trial::Start(_) => "StartInstances",
             Trial::Renew(_) | Trial::Claim(_) => "CreateTags",
+            Trial::Remove(id) => match id.kind() {
+                ResourceKind::Volume => "DeleteVolume",
+                ResourceKind::Snapshot => "DeleteSnapshot",
+                ResourceKind::Interface => "DeleteNetworkInterface",
+                ResourceKind::Address => "ReleaseAddress",
+                ResourceKind::SpotRequest => "CancelSpotInstanceRequests",
+                ResourceKind::Instance => "TerminateInstances",
+                ResourceKind::Ami => "DeregisterImage",
+            },
             Trial::Disown(_) => "DeleteTags",
             Trial::ReadUserData(_) => "DescribeInstanceAttribute",
             Trial::Modify(_) => "ModifyInstanceAttribute",

@@ -11,9 +11,10 @@ use latent::cloud::Checkup;
 use latent::control::{Clock, check_up};
 use latent::model::{
     AmiFacts, AmiId, AmiState, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults,
-    InstanceState, Market, OtherInstance, Seen, SubnetFacts, TagSet, Trial, Tried, TypeFacts, Unseen, tag_keys,
+    InstanceState, Market, OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, TagSet, Trial, Tried, TypeFacts,
+    Unseen, tag_keys,
 };
-use latent::plan::doctor::{CellFacts, FleetFacts, Row, Scope, Verdict, questions, rows, trials, worst};
+use latent::plan::doctor::{CellFacts, FleetFacts, Row, SWEPT, Scope, Verdict, questions, rows, trials, worst};
 use latent::policy::Intent;
 
 use crate::harness::{morning, worker};
@@ -126,6 +127,8 @@ fn sound(intent: &Intent) -> CellFacts {
     ]));
     facts.key_pairs = Ok(BTreeSet::from(["alice".to_owned()]));
     facts.instances = Ok(vec![instance("i-1", "m7i.large", Some("test")), instance("i-2", "m5.large", None)]);
+    facts.ours = SWEPT.into_iter().map(|(kind, _)| (kind, Ok(None))).collect();
+    facts.ours.insert(ResourceKind::Volume, Ok(Some("vol-1".parse().expect("an id"))));
     facts.imds = Ok(ImdsDefaults::default());
     facts.quotas = BTreeMap::from([(ON_DEMAND, Ok(64.0)), (SPOT, Ok(64.0))]);
     facts.tried = tried(intent, &facts, right);
@@ -135,7 +138,8 @@ fn sound(intent: &Intent) -> CellFacts {
 /// What a role of the right size answers.
 fn right(trial: &Trial) -> Tried {
     match trial {
-        Trial::Launch(_) | Trial::Terminate(_) | Trial::Stop(_) | Trial::Start(_) | Trial::Renew(_) => Tried::Allowed,
+        Trial::Launch(_) | Trial::Terminate(_) | Trial::Stop(_) | Trial::Start(_) => Tried::Allowed,
+        Trial::Renew(_) | Trial::Remove(_) => Tried::Allowed,
         _ => Tried::Denied,
     }
 }
@@ -279,6 +283,7 @@ fn what_may_not_be_read_is_unknown_and_never_right() {
         facts.amis = BTreeMap::from([(ami(), denied())]);
         (facts.types, facts.groups, facts.subnets) = (denied(), denied(), denied());
         (facts.key_pairs, facts.imds, facts.instances) = (denied(), denied(), denied());
+        facts.ours = SWEPT.into_iter().map(|(kind, _)| (kind, denied())).collect();
         facts.tried.clear();
     });
     assert_snapshot!(all);
@@ -481,6 +486,10 @@ impl Checkup for Played {
 
     async fn all_instances(&self) -> Seen<Vec<OtherInstance>> {
         self.tell(&self.facts.instances).await
+    }
+
+    async fn one_of_ours(&self, kind: ResourceKind) -> Seen<Option<ResourceId>> {
+        self.tell(&self.facts.ours[&kind]).await
     }
 
     async fn imds_defaults(&self) -> Seen<ImdsDefaults> {

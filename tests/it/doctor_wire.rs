@@ -80,7 +80,8 @@ impl Ground {
             self.ec2.run_instances().image_id(ami).min_count(1).max_count(1).instance_type(InstanceType::M5Large);
         let tags = fleet.map(|fleet| {
             let tag = Tag::builder().key("latent:fleet").value(fleet).build();
-            vec![TagSpecification::builder().resource_type(ResourceType::Instance).tags(tag).build()]
+            let of = |kind| TagSpecification::builder().resource_type(kind).tags(tag.clone()).build();
+            vec![of(ResourceType::Instance), of(ResourceType::Volume)]
         });
         let launched = call.set_tag_specifications(tags).send().await.expect("launches");
         self.sim("POST", "advance", &json!({ "seconds": 60 })).await;
@@ -179,10 +180,12 @@ fn right_size() -> Value {
     let ours = json!({ "latent:fleet": "demo" });
     json!([
         { "actions": ["DescribeInstances", "DescribeImages", "DescribeInstanceTypes", "DescribeSubnets",
-            "DescribeSecurityGroups", "DescribeKeyPairs", "GetInstanceMetadataDefaults", "GetServiceQuota"] },
+            "DescribeSecurityGroups", "DescribeKeyPairs", "DescribeVolumes", "DescribeSnapshots",
+            "DescribeNetworkInterfaces", "DescribeAddresses", "DescribeSpotInstanceRequests",
+            "GetInstanceMetadataDefaults", "GetServiceQuota"] },
         { "actions": ["RunInstances"], "request_tags": ours, "parameters": {
             "InstanceType": ["m7i.large", "m5.large"], "MetadataOptions.HttpTokens": ["required"] } },
-        { "actions": ["TerminateInstances", "StopInstances", "StartInstances", "CreateTags"], "resource_tags": ours },
+        { "actions": ["TerminateInstances", "StopInstances", "StartInstances", "CreateTags", "DeleteVolume"], "resource_tags": ours },
     ])
 }
 
@@ -222,7 +225,7 @@ async fn a_sound_fleet_is_told_as_such_and_nothing_is_changed() {
     );
     let calls = ground.calls_after(last).await;
     let tries = calls.iter().filter(|(_, subject, _)| subject.starts_with("dry run")).count();
-    assert_eq!(tries, 1 + 17, "{calls:#?}");
+    assert_eq!(tries, 1 + 18, "{calls:#?}");
     for (action, subject, outcome) in calls {
         let reads = ["Describe", "Get"].iter().any(|verb| action.starts_with(verb)) || action == "AssumeRole";
         assert!(reads || subject.starts_with("dry run"), "{action} {subject}: {outcome}");
@@ -330,7 +333,9 @@ async fn an_old_ami_a_small_type_and_an_end_that_is_not_allowed_are_told() {
     };
     let (exit, out) = tokio::time::timeout(Duration::from_mins(1), old).await.expect("it ages");
     assert_eq!(exit, Exit::Doctor(DoctorExit::Unfit));
-    for line in ["ec2:TerminateInstances is not allowed", "8192 MiB: 9000 MiB are required"] {
+    for line in
+        ["ec2:TerminateInstances is not allowed", "ec2:DeleteVolume is not allowed", "8192 MiB: 9000 MiB are required"]
+    {
         assert!(out.contains(line), "{line}\n{out}");
     }
 }

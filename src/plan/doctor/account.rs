@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 
-use super::ask::{Questions, stops};
+use super::ask::{Questions, SWEPT, stops};
 use super::facts::CellFacts;
 use super::quota::Group;
 use super::row::{Row, Sheet, Subject};
@@ -79,6 +79,10 @@ fn permissions(sheet: &mut Sheet, intent: &Intent, asked: &Questions, facts: &Ce
         }
         read(sheet, &format!("ec2:DescribeImages ({ami})"), seen);
     }
+    let not_asked = Err(Unseen::skipped("it was not asked for"));
+    for (kind, action) in SWEPT {
+        read(sheet, action, facts.ours.get(&kind).unwrap_or(&not_asked));
+    }
     match &facts.dry_runs {
         Ok(true) => {}
         Ok(false) => {
@@ -97,22 +101,38 @@ fn permissions(sheet: &mut Sheet, intent: &Intent, asked: &Questions, facts: &Ce
         needed.push(("ec2:StartInstances", facts.of_trial(|trial| matches!(trial, Trial::Start(_)))));
     }
     for (action, tried) in needed {
-        match tried {
-            Some(Tried::Allowed) => sheet.ok("permission", action),
-            Some(Tried::Denied) => {
-                sheet.problem("permission", format!("{action} is not allowed"), sheet.iam("allow it"));
-            }
-            Some(Tried::Otherwise(why)) => sheet.unseen("permission", action, why),
-            None if facts.instances.is_err() => {
-                let seen = format!("{action}: nothing to try it on: no instance can be seen");
-                sheet.unknown("permission", seen, "see the row of ec2:DescribeInstances");
-            }
-            None => {
-                let seen = format!("{action}: nothing to try it on: no instance of the fleet is there");
-                sheet.unknown("permission", seen, "`latent start WORKER`, and ask again while it runs");
-            }
+        let Some(tried) = tried else {
+            untried(sheet, action, facts);
+            continue;
+        };
+        one_needed(sheet, action, tried);
+    }
+    // A leftover that is not there needs no removal: what cannot be tried for that reason has no row.
+    for (trial, tried) in &facts.tried {
+        if let Trial::Remove(_) = trial {
+            one_needed(sheet, &format!("ec2:{}", trial.action()), tried);
         }
     }
+}
+
+fn one_needed(sheet: &mut Sheet, action: &str, tried: &Tried) {
+    match tried {
+        Tried::Allowed => sheet.ok("permission", action),
+        Tried::Denied => {
+            sheet.problem("permission", format!("{action} is not allowed"), sheet.iam("allow it"));
+        }
+        Tried::Otherwise(why) => sheet.unseen("permission", action, why),
+    }
+}
+
+/// Nothing was there to try it on.
+fn untried(sheet: &mut Sheet, action: &str, facts: &CellFacts) {
+    if facts.instances.is_err() {
+        let seen = format!("{action}: nothing to try it on: no instance can be seen");
+        return sheet.unknown("permission", seen, "see the row of ec2:DescribeInstances");
+    }
+    let seen = format!("{action}: nothing to try it on: no instance of the fleet is there");
+    sheet.unknown("permission", seen, "`latent start WORKER`, and ask again while it runs");
 }
 
 /// A read proves its own permission.
@@ -129,7 +149,8 @@ fn read<T>(sheet: &mut Sheet, action: &str, seen: &Seen<T>) {
 /// What is wrong about being allowed this, if anything is.
 fn too_much(trial: &Trial) -> Option<String> {
     Some(match trial {
-        Trial::Launch(_) | Trial::Terminate(_) | Trial::Stop(_) | Trial::Start(_) | Trial::Renew(_) => return None,
+        Trial::Launch(_) | Trial::Terminate(_) | Trial::Stop(_) | Trial::Start(_) => return None,
+        Trial::Renew(_) | Trial::Remove(_) => return None,
         Trial::LaunchUntagged(_) => format!("may launch without the tag {}", tag_keys::FLEET),
         Trial::LaunchOldMetadata(_) => "may launch with IMDSv1".to_owned(),
         Trial::LaunchForeignType(spec) => {

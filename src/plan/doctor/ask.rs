@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 use super::facts::CellFacts;
 use super::quota::Group;
 use crate::model::{
-    AmiId, AttemptId, Cell, ImageName, LaunchSpec, Market, Offering, OtherInstance, OwnerName, Place, Trial,
-    WorkerName, tag_keys,
+    AmiId, AttemptId, Cell, ImageName, LaunchSpec, Market, Offering, OtherInstance, OwnerName, Place, ResourceKind,
+    Trial, WorkerName, tag_keys,
 };
 use crate::plan::launch_spec;
 use crate::policy::{Image, Intent, OnIdle};
@@ -69,6 +69,15 @@ const FOREIGN_TYPES: [(&str, &str); 8] = [
     ("arm64", "c8g.4xlarge"),
 ];
 
+/// What a sweep looks for, with the listing that shows it. Who retires AMIs and their snapshots has a role of its own.
+pub const SWEPT: [(ResourceKind, &str); 5] = [
+    (ResourceKind::Volume, "ec2:DescribeVolumes"),
+    (ResourceKind::Snapshot, "ec2:DescribeSnapshots"),
+    (ResourceKind::Interface, "ec2:DescribeNetworkInterfaces"),
+    (ResourceKind::Address, "ec2:DescribeAddresses"),
+    (ResourceKind::SpotRequest, "ec2:DescribeSpotInstanceRequests"),
+];
+
 /// What is asked of a cell.
 pub fn questions(intent: &Intent, scope: &Scope, cell: &Cell) -> Questions {
     let mut asked = Questions::default();
@@ -114,6 +123,8 @@ pub fn trials(now: DateTime<Utc>, intent: &Intent, asked: &Questions, facts: &Ce
         }
     }
     trials.extend(on_instances(intent, asked, facts));
+    let ours = facts.ours.iter().filter(|(kind, _)| **kind != ResourceKind::Snapshot);
+    trials.extend(ours.filter_map(|(_, seen)| Some(Trial::Remove(seen.as_ref().ok()?.clone()?))));
     if let Some((spec, image)) = first {
         trials.push(Trial::LaunchUntagged(Box::new(spec.clone())));
         trials.push(Trial::LaunchOldMetadata(Box::new(spec.clone())));

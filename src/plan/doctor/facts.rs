@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use chrono::TimeDelta;
 
 use crate::model::{
-    AmiFacts, AmiId, Cell, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial, Tried,
-    TypeFacts, Unseen,
+    AmiFacts, AmiId, Cell, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, ResourceId, ResourceKind, Seen,
+    SubnetFacts, Trial, Tried, TypeFacts, Unseen,
 };
 use crate::policy::Intent;
 
@@ -43,6 +43,8 @@ pub struct CellFacts {
     pub key_pairs: Seen<BTreeSet<String>>,
     /// All instances.
     pub instances: Seen<Vec<OtherInstance>>,
+    /// One thing of the fleet of each kind that a sweep takes away, if there is any.
+    pub ours: BTreeMap<ResourceKind, Seen<Option<ResourceId>>>,
     /// The account's defaults for the metadata service.
     pub imds: Seen<ImdsDefaults>,
     /// Quotas by their codes.
@@ -67,6 +69,7 @@ impl CellFacts {
             subnets: not_asked(),
             key_pairs: not_asked(),
             instances: not_asked(),
+            ours: BTreeMap::new(),
             imds: not_asked(),
             quotas: BTreeMap::new(),
             tried: Vec::new(),

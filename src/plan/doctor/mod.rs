@@ -12,7 +12,7 @@ mod network;
 mod quota;
 mod row;
 
-pub use ask::{Questions, Scope, questions, trials};
+pub use ask::{Questions, SWEPT, Scope, questions, trials};
 pub use facts::{CellFacts, FleetFacts};
 pub use row::{Row, Subject, Verdict, worst};
 
