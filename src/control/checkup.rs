@@ -38,6 +38,13 @@ pub async fn check_up<C: Checkup>(
     read(clock, cloud, asked, &mut facts).await;
     if facts.dry_runs == Ok(true) {
         for trial in trials(clock.now(), intent, asked, &facts) {
+            if let Some((_, Tried::Otherwise(why))) = facts.tried.last()
+                && (why.is_ignored() || why.is_skipped())
+            {
+                // What is no dry run there must not be sent there.
+                facts.tried.push((trial, Tried::Otherwise(Unseen::skipped("dry runs are not safe here"))));
+                continue;
+            }
             // One after the other: launches have a small bucket, which belongs to the builds that wait.
             let tried =
                 if clock.now() < over { clock.within(CALL, Box::pin(cloud.try_out(&trial))).await } else { None };

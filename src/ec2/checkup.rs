@@ -86,7 +86,7 @@ impl Checkup for Ec2Checkup {
                 code: "UnauthorizedOperation".to_owned(),
                 message: "ec2:DescribeInstances is not allowed".to_owned(),
             }),
-            Tried::Otherwise(why) if why.kind == FailureKind::Bug => Ok(false),
+            Tried::Otherwise(why) if why.is_ignored() => Ok(false),
             Tried::Otherwise(why) => Err(why),
         }
     }

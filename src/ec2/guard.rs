@@ -92,4 +92,22 @@ mod tests {
             assert!(!harmless(bad.as_bytes()), "{bad}");
         }
     }
+
+    #[tokio::test]
+    async fn a_call_that_would_change_something_never_leaves_the_machine() {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        nobody.set_nonblocking(true).expect("a socket");
+        let config = aws_sdk_ec2::Config::builder()
+            .behavior_version(aws_sdk_ec2::config::BehaviorVersion::latest())
+            .region(aws_sdk_ec2::config::Region::new("us-west-2"))
+            .endpoint_url(format!("http://{}", nobody.local_addr().expect("bound")))
+            .credentials_provider(aws_sdk_ec2::config::Credentials::new("AKIA", "secret", None, None, "test"))
+            .interceptor(ReadOnly)
+            .build();
+        let client = aws_sdk_ec2::Client::from_conf(config);
+        let refused = client.terminate_instances().instance_ids("i-1").send().await.expect_err("is stopped");
+        let why = aws_sdk_ec2::error::DisplayErrorContext(&refused).to_string();
+        assert!(why.contains("reads and dry runs alone"), "{why}");
+        assert_eq!(nobody.accept().expect_err("nobody came").kind(), std::io::ErrorKind::WouldBlock);
+    }
 }

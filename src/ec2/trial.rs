@@ -11,7 +11,7 @@ use aws_sdk_ec2::types::{
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::{error, launch};
-use crate::model::{FailureKind, LaunchSpec, ResourceId, ResourceKind, Trial, Tried, Unseen, tag_keys};
+use crate::model::{LaunchSpec, ResourceId, ResourceKind, Trial, Tried, Unseen, tag_keys};
 
 /// What EC2 calls a dry run that would have been done.
 const WOULD_SUCCEED: &str = "DryRunOperation";
@@ -33,8 +33,8 @@ pub(super) async fn try_out(ec2: &Client, fleet: &str, trial: &Trial) -> Tried {
         }
         Trial::Stop(id) => tried(ec2.stop_instances().instance_ids(id.as_str()).dry_run(true).send().await),
         Trial::Start(id) => tried(ec2.start_instances().instance_ids(id.as_str()).dry_run(true).send().await),
-        Trial::Renew(id) => {
-            let lease = Tag::builder().key(tag_keys::LEASE).value("2000-01-01T00:00:00Z").build();
+        Trial::Renew(id, lease) => {
+            let lease = Tag::builder().key(tag_keys::LEASE).value(lease).build();
             tried(ec2.create_tags().resources(id.as_str()).tags(lease).dry_run(true).send().await)
         }
         Trial::Remove(id) => removed(ec2, id).await,
@@ -93,8 +93,7 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let Err(refusal) = result else {
-        let message = "it was answered as if it were no dry run".to_owned();
-        return Tried::Otherwise(Unseen { kind: FailureKind::Bug, code: "DryRunIgnored".to_owned(), message });
+        return Tried::Otherwise(Unseen::ignored());
     };
     let refusal = Unseen::from(error::sorted(&refusal));
     if refusal.code == WOULD_SUCCEED {

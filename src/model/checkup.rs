@@ -25,6 +25,10 @@ pub struct Unseen {
     pub message: String,
 }
 
+/// Our codes of what no cloud says.
+const IGNORED: &str = "DryRunIgnored";
+const SKIPPED: &str = "NotAsked";
+
 impl Unseen {
     /// Nothing came within the limit.
     pub fn late(limit: TimeDelta) -> Self {
@@ -34,12 +38,28 @@ impl Unseen {
 
     /// Not asked for, because of something before it.
     pub fn skipped(why: impl Into<String>) -> Self {
-        Self { kind: FailureKind::Unreachable, code: "NotAsked".to_owned(), message: why.into() }
+        Self { kind: FailureKind::Unreachable, code: SKIPPED.to_owned(), message: why.into() }
     }
 
     /// Whether a permission is missing.
     pub fn is_denied(&self) -> bool {
         matches!(self.code.as_str(), "UnauthorizedOperation" | "AccessDenied" | "AccessDeniedException")
+    }
+
+    /// A dry run was answered as if it were none; what was tried may have been done.
+    pub fn ignored() -> Self {
+        let message = "it was answered as if it were no dry run".to_owned();
+        Self { kind: FailureKind::Bug, code: IGNORED.to_owned(), message }
+    }
+
+    /// Whether it is that.
+    pub fn is_ignored(&self) -> bool {
+        self.code == IGNORED
+    }
+
+    /// Whether it was not asked for, because of something before it.
+    pub fn is_skipped(&self) -> bool {
+        self.code == SKIPPED
     }
 
     /// Whether the thing that was named does not exist.
@@ -248,8 +268,8 @@ pub enum Trial {
     Stop(InstanceId),
     /// The start of one.
     Start(InstanceId),
-    /// A new lease of one.
-    Renew(InstanceId),
+    /// The lease tag of one, set to what it is: harmless even where it is done.
+    Renew(InstanceId, String),
     /// The removal of a leftover of the fleet: a volume, an interface, an address or a spot request.
     Remove(ResourceId),
     /// The end of an instance that is not the fleet's.
@@ -282,7 +302,7 @@ impl Trial {
             Trial::Terminate(_) | Trial::TerminateForeign(_) => "TerminateInstances",
             Trial::Stop(_) => "StopInstances",
             Trial::Start(_) => "StartInstances",
-            Trial::Renew(_) | Trial::Claim(_) => "CreateTags",
+            Trial::Renew(..) | Trial::Claim(_) => "CreateTags",
             Trial::Remove(id) => match id.kind() {
                 ResourceKind::Volume => "DeleteVolume",
                 ResourceKind::Snapshot => "DeleteSnapshot",

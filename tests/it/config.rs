@@ -247,3 +247,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_port_without_its_protocol_and_a_machine_without_cpus_are_mistakes() {
+    assert_snapshot!(of_main("[requirements]\noutbound = [\"443\", \"tcp/443\"]\nmin_vcpus = 0"), @r#"
+    latent.toml:8:13: requirements.outbound = "443": is not a protocol and a port; write it as "tcp/443" or "udp/123"
+    latent.toml:9:13: requirements.min_vcpus = 0: is out of range; write a number from 1 to 1024
+    "#);
+}

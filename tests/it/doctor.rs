@@ -138,8 +138,12 @@ fn sound(intent: &Intent) -> CellFacts {
 /// What a role of the right size answers.
 fn right(trial: &Trial) -> Tried {
     match trial {
-        Trial::Launch(_) | Trial::Terminate(_) | Trial::Stop(_) | Trial::Start(_) => Tried::Allowed,
-        Trial::Renew(_) | Trial::Remove(_) => Tried::Allowed,
+        Trial::Launch(_)
+        | Trial::Terminate(_)
+        | Trial::Stop(_)
+        | Trial::Start(_)
+        | Trial::Renew(..)
+        | Trial::Remove(_) => Tried::Allowed,
         _ => Tried::Denied,
     }
 }
@@ -437,6 +441,8 @@ enum Manner {
     Sound,
     Silent,
     SilentAfterGreeting,
+    /// Dry runs are honoured by reads alone.
+    InEarnest,
 }
 
 struct Played {
@@ -447,7 +453,7 @@ struct Played {
 impl Played {
     /// The fact, or nothing for ever.
     async fn tell<T: Clone>(&self, fact: &T) -> T {
-        if self.manner == Manner::Sound { fact.clone() } else { pending().await }
+        if matches!(self.manner, Manner::Sound | Manner::InEarnest) { fact.clone() } else { pending().await }
     }
 }
 
@@ -461,7 +467,8 @@ impl Checkup for Played {
     }
 
     async fn try_out(&self, trial: &Trial) -> Tried {
-        self.tell(&right(trial)).await
+        let answer = if self.manner == Manner::InEarnest { Tried::Otherwise(Unseen::ignored()) } else { right(trial) };
+        self.tell(&answer).await
     }
 
     async fn ami(&self, id: &AmiId) -> Seen<AmiFacts> {
@@ -529,6 +536,18 @@ async fn an_account_that_never_answers_is_given_up_and_its_rows_are_unknown() {
     let right: Vec<&str> =
         facts_of_ec2.filter(|row| row.verdict == Verdict::Ok).map(|row| row.check.as_str()).collect();
     assert_eq!(right, ["credentials", "account", "clock"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_a_dry_run_is_taken_for_earnest_one_harmless_thing_is_tried_and_no_more() {
+    let (facts, _) = looked_at(Manner::InEarnest).await;
+    let sent = facts.tried.iter().filter(|(_, tried)| *tried == Tried::Otherwise(Unseen::ignored()));
+    let sent: Vec<&Trial> = sent.map(|(trial, _)| trial).collect();
+    // The lease as it is: nothing changes, whatever the endpoint makes of it.
+    assert!(matches!(sent[..], [Trial::Renew(_, lease)] if lease == "2026-03-02T09:00:00Z"), "{sent:?}");
+    let rows = judged(&setup().intent(), &sound_fleet(), facts);
+    assert_eq!(worst(&rows), Verdict::Unknown);
+    assert!(told(&rows).contains("DryRunIgnored") && told(&rows).contains("dry runs are not safe here"));
 }
 
 #[test]

@@ -94,7 +94,7 @@ fn permissions(sheet: &mut Sheet, intent: &Intent, asked: &Questions, facts: &Ce
     }
     let mut needed = vec![
         ("ec2:TerminateInstances", facts.of_trial(|trial| matches!(trial, Trial::Terminate(_)))),
-        ("ec2:CreateTags (leases)", facts.of_trial(|trial| matches!(trial, Trial::Renew(_)))),
+        ("ec2:CreateTags (leases)", facts.of_trial(|trial| matches!(trial, Trial::Renew(..)))),
     ];
     if stops(intent, asked) {
         needed.push(("ec2:StopInstances", facts.of_trial(|trial| matches!(trial, Trial::Stop(_)))));
@@ -149,8 +149,12 @@ fn read<T>(sheet: &mut Sheet, action: &str, seen: &Seen<T>) {
 /// What is wrong about being allowed this, if anything is.
 fn too_much(trial: &Trial) -> Option<String> {
     Some(match trial {
-        Trial::Launch(_) | Trial::Terminate(_) | Trial::Stop(_) | Trial::Start(_) => return None,
-        Trial::Renew(_) | Trial::Remove(_) => return None,
+        Trial::Launch(_)
+        | Trial::Terminate(_)
+        | Trial::Stop(_)
+        | Trial::Start(_)
+        | Trial::Renew(..)
+        | Trial::Remove(_) => return None,
         Trial::LaunchUntagged(_) => format!("may launch without the tag {}", tag_keys::FLEET),
         Trial::LaunchOldMetadata(_) => "may launch with IMDSv1".to_owned(),
         Trial::LaunchForeignType(spec) => {
@@ -216,7 +220,14 @@ fn quota(sheet: &mut Sheet, intent: &Intent, group: &Group, market: Market, kind
     };
     let not_asked = Err(Unseen::skipped("it was not asked for"));
     let value = facts.quotas.get(group.code(market)).unwrap_or(&not_asked);
-    let Some(limit) = sheet.look("quota", "servicequotas:GetServiceQuota", value) else { return };
+    let by_hand = "look at Service Quotas, Amazon EC2, in the owner's console";
+    let limit = match value {
+        Err(why) if why.kind == FailureKind::Owner => {
+            return sheet.unknown("quota", format!("servicequotas:GetServiceQuota: {why}"), by_hand);
+        }
+        value => sheet.look("quota", "servicequotas:GetServiceQuota", value),
+    };
+    let Some(limit) = limit else { return };
     let others = instances.iter().filter(|instance| {
         instance.state.is_live()
             && instance.market == market
@@ -228,7 +239,7 @@ fn quota(sheet: &mut Sheet, intent: &Intent, group: &Group, market: Market, kind
     let needed: Option<Vec<u32>> = sizes(kinds.to_vec());
     let (Some(used), Some(needed)) = (used, needed) else {
         let seen = "the size of an instance type, of a manifest or of an instance, is not known";
-        return sheet.unknown("quota", seen, "look at Service Quotas, Amazon EC2, in the owner's console");
+        return sheet.unknown("quota", seen, by_hand);
     };
     let (used, all) = (f64::from(used.iter().sum::<u32>()), f64::from(needed.iter().sum::<u32>()));
     let one = f64::from(needed.iter().copied().min().unwrap_or(0));
@@ -288,6 +299,7 @@ pub(super) fn launches(sheet: &mut Sheet, image: &Image, name: &ImageName, facts
     }
     if allowed > 0 {
         let all = image.offerings.len();
-        sheet.ok("launch", format!("{allowed} dry runs, with every type, place and market of {all} offerings"));
+        let runs = if allowed == 1 { "1 dry run".to_owned() } else { format!("{allowed} dry runs") };
+        sheet.ok("launch", format!("{runs}, with every type, place and market of {all} offerings"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::facts::CellFacts;
 use super::quota::Group;
@@ -42,6 +42,9 @@ impl Scope {
         intent.owners.keys().filter(wanted)
     }
 }
+
+/// A lease that ends nobody's work.
+const HARMLESS_LEASE: TimeDelta = TimeDelta::hours(1);
 
 /// What is asked of a cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -112,6 +115,8 @@ pub(super) fn telling(offerings: &[Offering]) -> Vec<&Offering> {
 /// What is tried as a dry run, given what was seen. What there is nothing to try it on is left out.
 pub fn trials(now: DateTime<Utc>, intent: &Intent, asked: &Questions, facts: &CellFacts) -> Vec<Trial> {
     let mut trials = Vec::new();
+    // The first is harmless even to an endpoint that takes dry runs for earnest: nothing follows it there.
+    trials.extend(own(intent, facts).map(|own| Trial::Renew(own.id.clone(), lease(now, own))));
     let mut first: Option<(LaunchSpec, &Image)> = None;
     for (name, workers) in &asked.images {
         let (Some(image), Some(worker)) = (intent.images.get(name), workers.first()) else { continue };
@@ -162,21 +167,41 @@ fn spec(
     Some(launch_spec(now, intent, worker, configured, image, offering, &attempt))
 }
 
+/// The instances that are there and not about to go.
+fn there(facts: &CellFacts) -> impl Iterator<Item = &OtherInstance> {
+    facts.instances.iter().flatten().filter(|instance| !instance.state.is_ending())
+}
+
+fn is_ours(intent: &Intent, instance: &OtherInstance) -> bool {
+    instance.tags.get(tag_keys::FLEET) == Some(&intent.fleet.name)
+}
+
+/// An instance of the fleet.
+fn own<'a>(intent: &Intent, facts: &'a CellFacts) -> Option<&'a OtherInstance> {
+    there(facts).find(|instance| is_ours(intent, instance))
+}
+
+/// The lease that an instance has; where it has none, one that nobody minds.
+fn lease(now: DateTime<Utc>, own: &OtherInstance) -> String {
+    let mut tags = own.tags.clone();
+    if tags.get(tag_keys::LEASE).is_none() {
+        tags.set_time(tag_keys::LEASE, now + HARMLESS_LEASE);
+    }
+    tags.get(tag_keys::LEASE).unwrap_or_default().to_owned()
+}
+
 /// What is tried on instances that are there: the fleet's, which we may change, and others, which we may not.
 fn on_instances(intent: &Intent, asked: &Questions, facts: &CellFacts) -> Vec<Trial> {
-    let there = |instance: &&OtherInstance| !instance.state.is_ending();
-    let ours = |instance: &&OtherInstance| instance.tags.get(tag_keys::FLEET) == Some(&intent.fleet.name);
-    let all = facts.instances.as_ref().map_or(&[][..], Vec::as_slice);
     let mut trials = Vec::new();
-    if let Some(own) = all.iter().filter(there).find(ours) {
+    if let Some(own) = own(intent, facts) {
         let id = || own.id.clone();
-        trials.extend([Trial::Terminate(id()), Trial::Renew(id())]);
+        trials.push(Trial::Terminate(id()));
         if stops(intent, asked) {
             trials.extend([Trial::Stop(id()), Trial::Start(id())]);
         }
         trials.extend([Trial::Disown(id()), Trial::ReadUserData(id()), Trial::Modify(id())]);
     }
-    if let Some(other) = all.iter().filter(there).find(|instance| !ours(instance)) {
+    if let Some(other) = there(facts).find(|instance| !is_ours(intent, instance)) {
         trials.extend([Trial::TerminateForeign(other.id.clone()), Trial::Claim(other.id.to_string())]);
     }
     trials

@@ -90,7 +90,9 @@ fn matches_manifest(sheet: &mut Sheet, image: &Image, ami: &AmiFacts) {
     let wanted = image.architecture.as_str();
     // EC2 tells Macs apart from the rest by the architecture alone.
     let mac = ami.architecture.ends_with("_mac");
-    if ami.architecture.trim_end_matches("_mac") == wanted {
+    if ami.architecture.is_empty() {
+        sheet.unknown("architecture", "EC2 does not say what the AMI is made for", "look at it in the EC2 console");
+    } else if ami.architecture.trim_end_matches("_mac") == wanted {
         sheet.ok("architecture", &ami.architecture);
     } else {
         let seen = format!("the AMI is {}, and the manifest says {wanted}", ami.architecture);
@@ -151,7 +153,8 @@ fn complaints(kind: &TypeFacts, image: &Image, ami: Option<&AmiFacts>, required:
     if kind.memory_mib < u64::from(required.min_memory_mib) {
         wrong.push(format!("{} MiB are required", required.min_memory_mib));
     }
-    let architecture = ami.map_or(image.architecture.as_str(), |ami| ami.architecture.as_str());
+    let said = ami.map(|ami| ami.architecture.as_str()).filter(|said| !said.is_empty());
+    let architecture = said.unwrap_or(image.architecture.as_str());
     if !kind.architectures.contains(architecture) {
         wrong.push(format!("it does not run {architecture}"));
     }

@@ -130,6 +130,9 @@ impl Sheet {
         if why.is_denied() {
             return self.iam(&format!("allow {action}"));
         }
+        if why.is_ignored() || why.is_skipped() {
+            return "ask EC2 itself, or an emulator that knows dry runs; see the rows above".to_owned();
+        }
         match why.kind {
             FailureKind::Throttled | FailureKind::RetrySame => "ask again in a minute".to_owned(),
             FailureKind::Unreachable => "check the network from this machine to AWS, then ask again".to_owned(),
