@@ -82,6 +82,20 @@ class SimControl:
         """Lets the model's time pass at once."""
         self.ask("POST", "advance", {"seconds": seconds})
 
+    # The account itself.
+
+    def allow(self, account: str, statements: Any) -> None:
+        """Its credentials may do this and nothing else; everything, if it is None."""
+        self.ask("POST", "permissions", {"account": account, "allow": statements})
+
+    def quota(self, account: str, region: str, vcpus: int) -> None:
+        """So many virtual CPUs may run."""
+        self.ask("POST", "quota", {"account": account, "region": region, "vcpus": vcpus})
+
+    def skew(self, seconds: float) -> None:
+        """The clock of the server is so far ahead of ours."""
+        self.ask("POST", "skew", {"seconds": seconds})
+
 
 class Imds:
     """The metadata service as one guest sees it. Every method may raise OSError."""

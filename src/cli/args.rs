@@ -33,6 +33,8 @@ pub(super) enum Command {
         #[arg(long)]
         secrets: bool,
     },
+    /// Check everything that a worker needs, at the owner's account too; changes nothing
+    Doctor(DoctorOptions),
     /// Defaults, schema, and what holds for a worker
     Config {
         /// Which
@@ -127,6 +129,21 @@ pub(super) struct ServeOptions {
     /// What is logged: error, warn, info, debug, or a tracing filter
     #[arg(long, env = "LATENT_LOG", default_value = "info", value_name = "FILTER")]
     pub(super) log: String,
+}
+
+/// Options of `latent doctor`.
+#[derive(Debug, Parser)]
+#[command(after_help = super::exit::DOCTOR_AFTER_HELP)]
+pub(super) struct DoctorOptions {
+    /// Only this owner's accounts
+    #[arg(long)]
+    pub(super) owner: Option<OwnerName>,
+    /// Only this worker, with its owner's account
+    #[arg(long)]
+    pub(super) worker: Option<WorkerName>,
+    /// As JSON
+    #[arg(long)]
+    pub(super) json: bool,
 }
 
 /// Options of `latent status`.

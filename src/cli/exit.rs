@@ -29,6 +29,17 @@ pub enum Exit {
     Violated,
     /// The end of a sweep, which has codes of its own.
     Sweep(SweepExit),
+    /// The end of a check-up, which has two codes of its own.
+    Doctor(DoctorExit),
+}
+
+/// The end of a check-up that did not find everything right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoctorExit {
+    /// It has a warning and nothing worse.
+    Warned,
+    /// It has a problem, or something that it could not see.
+    Unfit,
 }
 
 /// The end of a sweep, for whoever runs it from cron.
@@ -59,6 +70,8 @@ impl Exit {
             Exit::Ledger | Exit::Sweep(SweepExit::Incomplete) => 6,
             Exit::AlreadyRunning => 7,
             Exit::Violated => 8,
+            Exit::Doctor(DoctorExit::Warned) => 9,
+            Exit::Doctor(DoctorExit::Unfit) => 10,
         }
     }
 }
@@ -66,7 +79,8 @@ impl Exit {
 pub(super) const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no controller answers,
 5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already, 8 the simulation
-found something that must not happen; `latent sweep` has codes of its own, see its help";
+found something that must not happen, 9 the check-up warns, 10 it has a problem or could not see;
+`latent sweep` has codes of its own, see its help";
 
 pub(super) const SWEEP_AFTER_HELP: &str = "\
 Exit codes: 0 nothing is left over, or all of it was taken away and seen to be gone; 1 unexpected;
@@ -75,6 +89,13 @@ Exit codes: 0 nothing is left over, or all of it was taken away and seen to be g
 6 not everything could be seen, so nothing was done
 
 Tags on a resource that protect it: latent:keep=true, latent:keep-until=2030-01-31T00:00:00Z";
+
+/// The exit codes of `latent doctor`.
+pub(super) const DOCTOR_AFTER_HELP: &str = "\
+What would change the account is sent as a dry run alone. What could not be seen is
+unknown, never ok.
+Exit codes: 0 all ok, 3 configuration, 9 a warning is the worst, 10 a problem, or
+something is unknown";
 
 /// An error with its exit code.
 #[derive(Debug)]

@@ -4,6 +4,8 @@ mod args;
 mod check;
 mod config;
 mod connect;
+#[cfg(feature = "ec2")]
+mod doctor;
 mod events;
 mod exit;
 mod explain;
@@ -20,7 +22,7 @@ mod sweep;
 mod worker;
 
 pub use args::Args;
-pub use exit::{CommandError, Exit, SweepExit};
+pub use exit::{CommandError, DoctorExit, Exit, SweepExit};
 
 use args::{Command, ConfigCommand};
 
@@ -39,6 +41,13 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         #[cfg(not(feature = "ec2"))]
         Command::Sweep(_) => {
             let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot sweep");
+            Err(CommandError::new(Exit::Usage, error))
+        }
+        #[cfg(feature = "ec2")]
+        Command::Doctor(options) => doctor::run(&args, options, out).await,
+        #[cfg(not(feature = "ec2"))]
+        Command::Doctor(_) => {
+            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot look at accounts");
             Err(CommandError::new(Exit::Usage, error))
         }
         Command::Check { secrets } => check::run(&args, *secrets, out),

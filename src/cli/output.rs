@@ -10,8 +10,15 @@ const WIDTH: u16 = 80;
 
 /// A table without lines that fits the terminal, or 80 columns.
 pub(super) fn table(header: &[&str]) -> Table {
+    let mut table = headless_table();
+    table.set_header(header);
+    table
+}
+
+/// The same without names for its columns.
+pub(super) fn headless_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic).set_header(header);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if !std::io::stdout().is_terminal() {
         table.set_width(WIDTH);
     }

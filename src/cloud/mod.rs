@@ -1,5 +1,6 @@
 //! Floor 2: the few things we ask of a cloud, in our words.
 
+mod checkup;
 mod codes;
 mod images;
 mod transition;
@@ -15,6 +16,7 @@ use crate::model::{
 };
 use crate::policy::Secret;
 
+pub use checkup::{CHECKUP_READS, Checkup};
 pub use codes::kind_of;
 pub use images::{ImageApi, Which, create as create_image_once, retire as retire_image_whole};
 pub use transition::transition_time;

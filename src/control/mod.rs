@@ -2,6 +2,7 @@
 
 mod book;
 mod cell;
+mod checkup;
 mod driver;
 mod pace;
 mod perform;
@@ -30,6 +31,7 @@ use crate::policy::{Intent, Owner};
 use book::Book;
 use shared::Shared;
 
+pub use checkup::check_up;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
 pub use status::{CellView, FailureView, WorkerView};

@@ -42,7 +42,7 @@ pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Client
     }
 }
 
-async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> SdkConfig {
+pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> SdkConfig {
     let region = Region::new(cell.region.as_str().to_owned());
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(4))

@@ -95,7 +95,7 @@ pub(super) fn snapshot_id(text: &str) -> Result<SnapshotId, CloudError> {
     })
 }
 
-fn ami_state(state: Option<&types::ImageState>) -> AmiState {
+pub(super) fn ami_state(state: Option<&types::ImageState>) -> AmiState {
     match state {
         Some(types::ImageState::Pending) => AmiState::Pending,
         Some(types::ImageState::Available) => AmiState::Available,

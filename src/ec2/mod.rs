@@ -1,11 +1,14 @@
 //! Floor 4, feature `ec2`: the only code that names `aws_*`.
 
+mod checkup;
 mod connect;
 mod convert;
 mod error;
+mod guard;
 mod image;
 mod launch;
 mod resources;
+mod trial;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +23,7 @@ use crate::model::{
 };
 use crate::policy::{Intent, Owner, Secret};
 
+pub use checkup::Ec2Checkup;
 use connect::Clients;
 
 /// Instances per page: the most that EC2 gives, so that a listing takes the fewest calls.

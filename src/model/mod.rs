@@ -3,6 +3,7 @@
 mod action;
 mod ami;
 mod cause;
+mod checkup;
 mod entry;
 mod failure;
 mod fleet;
@@ -17,6 +18,10 @@ mod worker;
 pub use action::{Action, Held, HeldReason, Plan, Subject};
 pub use ami::{Ami, AmiState};
 pub use cause::Cause;
+pub use checkup::{
+    AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
+    Tried, TypeFacts, Unseen,
+};
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};

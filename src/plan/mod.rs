@@ -5,6 +5,7 @@
 //! one action or one held reason.
 
 mod capacity;
+pub mod doctor;
 mod instances;
 mod lease;
 mod lifecycle;

@@ -23,6 +23,28 @@ pub enum Architecture {
     Arm64,
 }
 
+impl Architecture {
+    /// EC2's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Architecture::X86_64 => "x86_64",
+            Architecture::Arm64 => "arm64",
+        }
+    }
+}
+
+impl Platform {
+    /// Our word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Platform::Linux => "linux",
+            Platform::Windows => "windows",
+            Platform::Macos => "macos",
+            Platform::Freebsd => "freebsd",
+        }
+    }
+}
+
 /// Where the worker's name and password come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Identity {

@@ -12,6 +12,7 @@ use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::problem::{Origin, Problem, Problems, Shown};
 use super::reader::{Layer, Located, Reader, named, top};
+use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
 use super::sweep::SweepPolicy;
 use super::user_data::{Names, UserData};
@@ -45,6 +46,8 @@ pub struct Intent {
     pub polling: Polling,
     /// What counts as left over.
     pub sweep: SweepPolicy,
+    /// What every machine must have.
+    pub requirements: Requirements,
     /// The owners.
     pub owners: BTreeMap<OwnerName, Owner>,
     /// The manifests.
@@ -72,6 +75,7 @@ impl Intent {
         let link = fleet::link(layers(&main, &built_in, &empty, "link"), &mut problems);
         let polling = fleet::polling(layers(&main, &built_in, &empty, "polling"), &mut problems);
         let sweep = SweepPolicy::read(layers(&main, &built_in, &empty, "sweep"), &mut problems);
+        let required = requirements(layers(&main, &built_in, &empty, "requirements"), &mut problems);
         let defaults = fleet::defaults(layers(&main, &built_in, &empty, "defaults"), &mut problems);
         let owner_sections = sections_below(&main, "owner");
         let owners = owners(&main, &mut problems);
@@ -96,8 +100,9 @@ impl Intent {
             workers.extend(linked.map(|worker| (name, worker)));
         }
         one_worker_per_baked_image(&workers, &images, &mut problems);
-        let found = (fleet, link, polling, sweep, base_policy);
-        let (Some(fleet), Some(link), Some(polling), Some(sweep), Some((base_policy, _))) = found else {
+        let found = (fleet, link, polling, sweep, required, base_policy);
+        let (Some(fleet), Some(link), Some(polling), Some(sweep), Some(requirements), Some((base_policy, _))) = found
+        else {
             return Err(problems);
         };
         if !problems.is_empty() {
@@ -105,7 +110,7 @@ impl Intent {
         }
         let owners = owners.into_iter().map(|(name, (owner, _))| (name, owner)).collect();
         let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
-        Ok(Self { fleet, link, polling, sweep, owners, images, workers, base_policy })
+        Ok(Self { fleet, link, polling, sweep, requirements, owners, images, workers, base_policy })
     }
 
     /// Reads the secrets that the user data needs and renders it. `resolve` gets each reference.
@@ -175,7 +180,8 @@ impl SweepPolicy {
 }
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
-    const SECTIONS: [&str; 8] = ["fleet", "link", "polling", "defaults", "owner", "worker", "policy", "sweep"];
+    const SECTIONS: [&str; 9] =
+        ["fleet", "link", "polling", "requirements", "defaults", "owner", "worker", "policy", "sweep"];
     for (key, _) in main.root.get_ref() {
         let name: &str = key.get_ref();
         if !SECTIONS.contains(&name) {

@@ -78,6 +78,15 @@ pub(super) const POLLING_KEYS: &[Key] = &[
     may("slow", SPAN, "Time between listings of a cell otherwise."),
 ];
 
+/// `[requirements]` of `latent.toml`.
+pub(super) const REQUIREMENTS_KEYS: &[Key] = &[
+    may("min_vcpus", Kind::Count { min: 1, max: 1024 }, "The fewest virtual CPUs of an instance type."),
+    may("min_memory_mib", Kind::Count { min: 1, max: 33_554_432 }, "The least memory of an instance type, in MiB."),
+    may("min_root_gib", Kind::Count { min: 1, max: 65_536 }, "The smallest root volume, in GiB."),
+    may("outbound", Kind::Texts, "Ports that builds must reach beside the master's, each as \"tcp/443\"."),
+    may("max_ami_age", SPAN, "The age from which an AMI is due to be made anew."),
+];
+
 /// `[defaults]` of `latent.toml`.
 pub(super) const DEFAULTS_KEYS: &[Key] = &[
     may("policy", Kind::Text, "The policy of workers that name none."),
@@ -205,16 +214,21 @@ pub const SWEEP_KEYS: &[Key] = &[
     may("ami_keep_for", SPAN, "An AMI is kept for so long, however many newer ones there are."),
     may("acts_free", Kind::Count { min: 0, max: 1000 }, "So few acts at once need not keep within acts_percent."),
     may("acts_max", Kind::Count { min: 1, max: 100_000 }, "More acts at once than this, and nothing is done."),
-    may("acts_percent", Kind::Count { min: 1, max: 100 }, "A larger share of what is ours of one kind, and nothing is done."),
+    may(
+        "acts_percent",
+        Kind::Count { min: 1, max: 100 },
+        "A larger share of what is ours of one kind, and nothing is done.",
+    ),
     may("respond", Kind::Table(RESPOND_KEYS), "What may be done about each kind of leftover."),
 ];
 
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 10] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 11] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
         ("polling", POLLING_KEYS),
+        ("requirements", REQUIREMENTS_KEYS),
         ("defaults", DEFAULTS_KEYS),
         ("owner.NAME", OWNER_KEYS),
         ("worker.NAME", WORKER_KEYS),

@@ -24,6 +24,10 @@ pub struct NewImage {
     pub tags: Tags,
     /// The tags of its snapshots.
     pub snapshot_tags: Tags,
+    /// `legacy-bios`, `uefi` or `uefi-preferred`, if it says.
+    pub boot_mode: Option<String>,
+    /// `v2.0` if instances of it require session tokens.
+    pub imds_support: Option<String>,
 }
 
 impl Site {
@@ -104,6 +108,9 @@ impl Site {
             created: now,
             deprecated_at: None,
             source_instance: None,
+            boot_mode: new.boot_mode,
+            imds_support: new.imds_support,
+            public: false,
             tags: new.tags,
         };
         self.images.insert(id.clone(), image);

@@ -251,7 +251,7 @@ pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInsta
         groups: spec.security_groups.clone(),
         profile: spec.instance_profile.clone(),
         disks: spec.block_devices.iter().map(disk).collect(),
-        metadata: MetadataOptions { token_required: true, hop_limit: 1, tags: true },
+        metadata: MetadataOptions { token_required: true, tags: true, ..MetadataOptions::default() },
         ..RunInstances::default()
     }
 }

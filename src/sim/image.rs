@@ -51,6 +51,12 @@ pub struct Image {
     pub deprecated_at: Option<DateTime<Utc>>,
     /// The instance it was made from.
     pub source_instance: Option<String>,
+    /// `legacy-bios`, `uefi` or `uefi-preferred`, if it says.
+    pub boot_mode: Option<String>,
+    /// `v2.0` if instances of it require session tokens.
+    pub imds_support: Option<String>,
+    /// Whether everybody may launch from it.
+    pub public: bool,
     /// Its tags.
     pub tags: Tags,
 }

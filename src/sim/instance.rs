@@ -63,11 +63,26 @@ pub struct MetadataOptions {
     pub hop_limit: u32,
     /// Whether the instance's tags can be read there.
     pub tags: bool,
+    /// Whether there is such a service at all.
+    pub enabled: bool,
+}
+
+/// What an account says of the metadata of launches that say nothing of it; none where it has no preference.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MetadataDefaults {
+    /// Whether a session token is required.
+    pub token_required: Option<bool>,
+    /// How far answers travel.
+    pub hop_limit: Option<u32>,
+    /// Whether tags can be read there.
+    pub tags: Option<bool>,
+    /// Whether there is such a service at all.
+    pub enabled: Option<bool>,
 }
 
 impl Default for MetadataOptions {
     fn default() -> Self {
-        Self { token_required: false, hop_limit: 1, tags: false }
+        Self { token_required: false, hop_limit: 1, tags: false, enabled: true }
     }
 }
 

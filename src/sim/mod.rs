@@ -42,7 +42,9 @@ pub use door::{Endless, Life, SimCloud, Step, launch_request};
 pub use error::ApiError;
 pub use fleet::{Choice, Fleet, FleetRequest, Template, Tried};
 pub use image::{Image, ImageState, Platform};
-pub use instance::{Disk, Facts, Instance, MetadataOptions, Reason, RunInstances, SpotOptions, TagTarget, Tags};
+pub use instance::{
+    Disk, Facts, Instance, MetadataDefaults, MetadataOptions, Reason, RunInstances, SpotOptions, TagTarget, Tags,
+};
 pub use interface::Interface;
 pub use key::KeyPair;
 pub use latency::Latency;

@@ -12,7 +12,7 @@ use super::bucket::Buckets;
 use super::error::ApiError;
 use super::fleet::{Fleet, Template};
 use super::image::Image;
-use super::instance::{Facts, Instance, REPLICAS, Reason, RunInstances};
+use super::instance::{Facts, Instance, MetadataDefaults, REPLICAS, Reason, RunInstances};
 use super::interface::Interface;
 use super::key::KeyPair;
 use super::latency::Latency;
@@ -164,6 +164,8 @@ pub struct Site {
     pub spot_requests: BTreeMap<String, SpotRequest>,
     /// The quota of virtual CPUs of running instances.
     pub quota_vcpus: u32,
+    /// The account's defaults for instance metadata.
+    pub metadata_defaults: MetadataDefaults,
     /// Whether everything takes the same time each time.
     pub(super) steady: bool,
     /// Whether `ClientToken` means nothing, as with moto and LocalStack.
@@ -204,6 +206,7 @@ impl Site {
             fleets: BTreeMap::new(),
             spot_requests: BTreeMap::new(),
             quota_vcpus: 256,
+            metadata_defaults: MetadataDefaults::default(),
             steady: false,
             ignores_tokens: false,
             lenient: false,

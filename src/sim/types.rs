@@ -15,6 +15,22 @@ pub struct InstanceType {
     pub price: f64,
 }
 
+impl InstanceType {
+    /// Whether it is of the Nitro System; the oldest of the list is not.
+    pub fn is_nitro(&self) -> bool {
+        !self.name.starts_with("m1.")
+    }
+
+    /// How it can boot.
+    pub fn boot_modes(&self) -> &'static [&'static str] {
+        match (self.is_nitro(), self.architecture) {
+            (false, _) => &["legacy-bios"],
+            (true, "arm64") => &["uefi"],
+            (true, _) => &["legacy-bios", "uefi"],
+        }
+    }
+}
+
 const fn x86(name: &'static str, vcpus: u32, memory_mib: u32, price: f64) -> InstanceType {
     InstanceType { name, vcpus, memory_mib, architecture: "x86_64", price }
 }

@@ -53,7 +53,7 @@ fn of_main(lines: &str) -> String {
 #[test]
 fn a_misspelt_key_is_recognised() {
     assert_snapshot!(of_policy("idle_timout = \"10m\""), @r#"latent.toml:8:1: policy.idle_timout = "10m": is not a known key; did you mean idle_timeout?"#);
-    assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, polling, defaults, owner, worker, policy, sweep");
+    assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep");
     assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, platform, architecture, instance_types, subnets, zones, security_groups, key_pair, instance_profile, block_devices, identity, user_data, market, tags"#);
 }
 
@@ -168,7 +168,7 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
 fn a_file_that_is_not_toml_is_told_with_its_place() {
     assert_snapshot!(of_main("[worker.w\nimage = "), @"
     latent.toml:7:10: syntax: unclosed table, expected `]`; see https://toml.io for the form of a TOML file
-    latent.toml:8:1: image: is not a known section; known sections: fleet, link, polling, defaults, owner, worker, policy, sweep
+    latent.toml:8:1: image: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep
     ");
 }
 
@@ -246,4 +246,12 @@ proptest! {
             let _ = Intent::parse(&all);
         }
     }
+}
+
+#[test]
+fn a_port_without_its_protocol_and_a_machine_without_cpus_are_mistakes() {
+    assert_snapshot!(of_main("[requirements]\noutbound = [\"443\", \"tcp/443\"]\nmin_vcpus = 0"), @r#"
+    latent.toml:8:13: requirements.outbound = "443": is not a protocol and a port; write it as "tcp/443" or "udp/123"
+    latent.toml:9:13: requirements.min_vcpus = 0: is out of range; write a number from 1 to 1024
+    "#);
 }

@@ -8,6 +8,10 @@ mod cli;
 mod config;
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod doctor;
+#[cfg(all(test, feature = "ec2"))]
+mod doctor_wire;
 // Not marked as a test: the example is linted as the example that it is.
 mod embedding;
 #[cfg(all(test, feature = "ec2"))]

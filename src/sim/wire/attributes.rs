@@ -7,7 +7,7 @@ use super::query::{combination, missing};
 use super::xml::Xml;
 use crate::model::{InstanceId, InstanceState};
 use crate::sim::error::ApiError;
-use crate::sim::instance::Instance;
+use crate::sim::instance::{Instance, MetadataDefaults};
 use crate::sim::site::Site;
 use crate::sim::types::instance_type;
 
@@ -72,6 +72,51 @@ pub(super) fn describe(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError
         }
     }
     Ok(xml)
+}
+
+/// What the account says of the metadata of launches that say nothing of it.
+pub(super) fn metadata_defaults(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    call.permitted()?;
+    let own = &site.metadata_defaults;
+    let word = |flag: Option<bool>, yes: &'static str, no: &'static str| flag.map(|flag| if flag { yes } else { no });
+    let mut xml = Xml::default();
+    xml.within("accountLevel", |xml| {
+        xml.opt("httpTokens", word(own.token_required, "required", "optional"));
+        xml.opt("httpPutResponseHopLimit", own.hop_limit.map(|hops| hops.to_string()));
+        xml.opt("httpEndpoint", word(own.enabled, "enabled", "disabled"));
+        xml.opt("instanceMetadataTags", word(own.tags, "enabled", "disabled"));
+        xml.text("managedBy", "account");
+    });
+    Ok(xml)
+}
+
+/// What is not said stays as it is; `no-preference`, and a hop limit of -1, take it back.
+pub(super) fn modify_metadata_defaults(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let query = call.query;
+    let read = |name: &str, yes: &str, no: &str, before: Option<bool>| match query.filled(name) {
+        None => Ok(before),
+        Some("no-preference") => Ok(None),
+        Some(word) if word == yes || word == no => Ok(Some(word == yes)),
+        Some(other) => Err(query.invalid(name, other, "It is not a known value.")),
+    };
+    let before = &site.metadata_defaults;
+    let hop_limit = match query.int("HttpPutResponseHopLimit")? {
+        None => before.hop_limit,
+        Some(-1) => None,
+        Some(hops @ 1..=64) => u32::try_from(hops).ok(),
+        Some(other) => {
+            return Err(query.invalid("HttpPutResponseHopLimit", &other.to_string(), "It must be from 1 to 64."));
+        }
+    };
+    let after = MetadataDefaults {
+        token_required: read("HttpTokens", "required", "optional", before.token_required)?,
+        hop_limit,
+        tags: read("InstanceMetadataTags", "enabled", "disabled", before.tags)?,
+        enabled: read("HttpEndpoint", "enabled", "disabled", before.enabled)?,
+    };
+    call.permitted()?;
+    site.metadata_defaults = after;
+    Ok(done())
 }
 
 /// What may be changed, by the name that `Attribute` gives it and by the parameter of its own.

@@ -204,7 +204,25 @@ const ACTIONS: &[(&str, &[&str])] = &[
     ("EnableImage", &["ImageId"]),
     ("EnableImageDeprecation", &["DeprecateAt", "ImageId"]),
     ("GetConsoleOutput", &["InstanceId", "Latest"]),
+    ("GetInstanceMetadataDefaults", &[]),
     ("ImportKeyPair", &["KeyName", "PublicKeyMaterial", "TagSpecification"]),
+    (
+        "ModifyImageAttribute",
+        &[
+            "Attribute",
+            "Description",
+            "ImageId",
+            "ImdsSupport",
+            "LaunchPermission",
+            "OperationType",
+            "OrganizationArn",
+            "OrganizationalUnitArn",
+            "ProductCode",
+            "UserGroup",
+            "UserId",
+            "Value",
+        ],
+    ),
     (
         "ModifyInstanceAttribute",
         &[
@@ -226,6 +244,10 @@ const ACTIONS: &[(&str, &[&str])] = &[
             "UserData",
             "Value",
         ],
+    ),
+    (
+        "ModifyInstanceMetadataDefaults",
+        &["HttpEndpoint", "HttpPutResponseHopLimit", "HttpTokens", "HttpTokensEnforced", "InstanceMetadataTags"],
     ),
     ("RebootInstances", &["InstanceId"]),
     (

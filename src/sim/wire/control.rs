@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::door::{Answer, Model, Shared, typed};
+use super::permissions::{Permissions, Statement};
 use crate::model::{InstanceId, tag_keys};
 use crate::sim::error::ApiError;
 use crate::sim::instance::Instance;
@@ -18,8 +19,14 @@ use crate::sim::world::{Mishap, SiteId};
 
 /// The longest that the clock is moved on at once.
 const ADVANCE_DAYS_MAX: f64 = 366.0;
+/// The farthest that two clocks are apart.
+const SKEW_SECONDS_MAX: f64 = 86_400.0;
 /// The most calls that one demand concerns.
 const TIMES_MAX: usize = 100_000;
+
+/// What there is that has no further parts.
+const PLACES: [&str; 10] =
+    ["ready", "trace", "bill", "instances", "faults", "advance", "skew", "quota", "permissions", "reset"];
 
 type Result<T> = std::result::Result<T, (StatusCode, String)>;
 
@@ -46,9 +53,12 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["faults"]) => add_fault(shared, &read(body)?),
         ("DELETE", ["faults"]) => Ok(clear_faults(shared)),
         ("POST", ["advance"]) => advance(shared, &read(body)?),
+        ("POST", ["skew"]) => skew(shared, &read(body)?),
+        ("POST", ["quota"]) => Ok(quota(shared, &read(body)?)),
+        ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
         ("POST", ["reset"]) => Ok(reset(shared)),
         ("POST", ["instances", id, what]) => touch(shared, id, what, body),
-        (_, ["ready" | "trace" | "bill" | "instances" | "faults" | "advance" | "reset"]) => {
+        (_, [what]) if PLACES.contains(what) => {
             Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not what /_sim/{path} takes")))
         }
         _ => Err((StatusCode::NOT_FOUND, format!("there is nothing at /_sim/{path}"))),
@@ -298,9 +308,52 @@ fn advance(shared: &Shared, asked: &Advance) -> Result<Value> {
     Ok(json!({ "now": now }))
 }
 
+/// Lets the clock of this side go ahead of the machine's, or behind it.
+fn skew(shared: &Shared, asked: &Advance) -> Result<Value> {
+    if !(-SKEW_SECONDS_MAX..=SKEW_SECONDS_MAX).contains(&asked.seconds) {
+        return Err(wrong(format!("seconds {} must be from -{SKEW_SECONDS_MAX} to {SKEW_SECONDS_MAX}", asked.seconds)));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "a day in milliseconds fits")]
+    let skew = TimeDelta::milliseconds((asked.seconds * 1000.0).round() as i64);
+    shared.model().skew = skew;
+    Ok(json!({ "seconds": asked.seconds }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quota {
+    account: String,
+    region: String,
+    vcpus: u32,
+}
+
+fn quota(shared: &Shared, asked: &Quota) -> Value {
+    let mut model = shared.model();
+    let now = shared.now(&model);
+    let place = SiteId::new(&asked.account, &asked.region);
+    model.world.touch(&place, now, |site| site.quota_vcpus = asked.vcpus);
+    json!({ "vcpus": asked.vcpus })
+}
+
+/// What an account may do from now on; everything, if `allow` is left out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Allowed {
+    account: String,
+    allow: Option<Vec<Statement>>,
+}
+
+fn permissions(shared: &Shared, asked: Allowed) -> Value {
+    let statements = asked.allow.as_ref().map(Vec::len);
+    shared.model().permissions.set(&asked.account, asked.allow);
+    json!({ "statements": statements })
+}
+
 fn reset(shared: &Shared) -> Value {
     let mut model = shared.model();
     model.world.reset();
+    model.permissions = Permissions::default();
+    model.skew = TimeDelta::zero();
     model.sessions.clear();
     model.imds = super::imds::Tokens::default();
     restore(&mut model, &shared.options.weather);

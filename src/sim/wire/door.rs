@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, DATE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
@@ -19,7 +19,7 @@ use super::auth::{self, Caller, Sessions};
 use super::call::{self, Call};
 use super::query::{Node, missing};
 use super::xml::{self, Xml};
-use super::{catalog, control, imds, sts};
+use super::{catalog, control, imds, permissions, quotas, sts};
 use crate::control::Clock;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
@@ -69,8 +69,11 @@ pub(super) struct Model {
     pub(super) world: World,
     pub(super) sessions: Sessions,
     pub(super) imds: imds::Tokens,
+    pub(super) permissions: permissions::Permissions,
     /// How far the model's time was moved on by hand.
     pub(super) ahead: TimeDelta,
+    /// How far the clock by which signatures are made is ahead of the machine's.
+    pub(super) skew: TimeDelta,
     requests: u64,
 }
 
@@ -94,7 +97,9 @@ impl Door {
             world: World::new(options.seed, options.weather.clone()),
             sessions: Sessions::new(),
             imds: imds::Tokens::default(),
+            permissions: permissions::Permissions::default(),
             ahead: TimeDelta::zero(),
+            skew: TimeDelta::zero(),
             requests: 0,
         };
         let clock = wall.clone().at_speed(options.speed);
@@ -143,8 +148,13 @@ impl Shared {
         self.clock.now() + model.ahead
     }
 
+    /// The time that signatures are made by, as this side sees it.
+    pub(super) fn wall(&self, model: &Model) -> DateTime<Utc> {
+        self.wall.now() + model.skew
+    }
+
     /// Lets so much of the model's time pass.
-    async fn wait(&self, time: TimeDelta) {
+    pub(super) async fn wait(&self, time: TimeDelta) {
         self.clock.sleep_until(self.clock.now() + time).await;
     }
 }
@@ -165,6 +175,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     if path != "/" {
         return Ok(plain(StatusCode::NOT_FOUND, "EC2 and STS are at /, the side entrance is at /_sim/."));
     }
+    if quotas::is_asked(&parts.headers) {
+        return quotas::answer(&shared, &parts.headers, &body).await;
+    }
     let text = if parts.method == Method::GET { parts.uri.query().unwrap_or_default().as_bytes() } else { &body };
     api(&shared, &parts.headers, text).await
 }
@@ -179,6 +192,15 @@ pub(super) fn typed(status: StatusCode, kind: &'static str, text: String) -> Ans
     let mut answer = Response::new(Full::new(Bytes::from(text)));
     *answer.status_mut() = status;
     answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// An answer with the time of this side.
+pub(super) fn dated(shared: &Shared, mut answer: Answer) -> Answer {
+    let at = shared.wall(&shared.model()).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let Ok(value) = HeaderValue::from_str(&at) {
+        answer.headers_mut().insert(DATE, value);
+    }
     answer
 }
 
@@ -228,7 +250,7 @@ async fn api(shared: &Shared, headers: &HeaderMap, text: &[u8]) -> Result<Answer
 fn known(shared: &Shared, headers: &HeaderMap, query: &Node) -> Result<Known, ApiError> {
     let model = shared.model();
     let now = shared.now(&model);
-    let caller = auth::caller(headers, query, &model.sessions, (shared.wall.now(), now))?;
+    let caller = auth::caller(headers, query, &model.sessions, (shared.wall(&model), now))?;
     let named = query.filled("Action").ok_or_else(|| missing("Action"))?;
     let is_sts = caller.service == "sts";
     let unknown = || {
@@ -266,7 +288,7 @@ fn serve(shared: &Shared, known: &Known, query: &Node) -> Served<Xml> {
     let mut model = shared.model();
     let now = shared.now(&model);
     let model = &mut *model;
-    let subject = subject(query);
+    let subject = subject(known.is_sts, query);
     let request = ModelRequest {
         place: &known.place,
         action: known.action,
@@ -274,14 +296,18 @@ fn serve(shared: &Shared, known: &Known, query: &Node) -> Served<Xml> {
         resources: resources(known.action, query),
         subject: &subject,
     };
-    let sessions = &mut model.sessions;
+    let (sessions, permissions) = (&mut model.sessions, &model.permissions);
     model.world.serve(&request, now, |site, now| {
         let page_expired = query.filled("NextToken").is_some() && site.chance(Fault::PageExpired);
         let (caller, source) = (&known.caller, known.source.as_ref());
         let call = Call { query, action: known.action, caller, now, page_expired, source };
         // A mistake of ours ends this call, not the door.
         let done = catch_unwind(AssertUnwindSafe(|| {
-            if known.is_sts { sts::handle(&call, site, sessions) } else { handle(&call, site) }
+            if known.is_sts {
+                return sts::handle(&call, site, sessions);
+            }
+            permissions.check(call.action, query, site, now)?;
+            handle(&call, site)
         }));
         done.unwrap_or_else(|_| Err(ApiError::server("InternalError", "An internal error has occurred")))
     })
@@ -295,8 +321,14 @@ fn handle(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     handler(call, site)
 }
 
-/// Whom a call concerns, for the trace.
-fn subject(query: &Node) -> String {
+/// Whom a call concerns, for the trace; and whether it is a dry run.
+fn subject(is_sts: bool, query: &Node) -> String {
+    let dry = !is_sts && query.flag("DryRun").ok().flatten().unwrap_or(false);
+    let named = named(query);
+    if dry { format!("dry run {named}") } else { named }
+}
+
+fn named(query: &Node) -> String {
     let ids = ["InstanceId", "ResourceId", "ImageId", "VolumeId", "SnapshotId", "SpotInstanceRequestId"];
     let named = ids.iter().flat_map(|name| query.texts(name)).take(3).collect::<Vec<_>>().join(" ");
     if named.is_empty() { query.filled("ClientToken").unwrap_or_default().to_owned() } else { named }
@@ -328,14 +360,14 @@ const XML: &str = "text/xml;charset=UTF-8";
 fn success(shared: &Shared, known: &Known, body: &Xml) -> Answer {
     let id = request_id(shared);
     let write = if known.is_sts { xml::sts_answer } else { xml::ec2_answer };
-    with_id(typed(StatusCode::OK, XML, write(known.action, &id, body)), &id)
+    dated(shared, with_id(typed(StatusCode::OK, XML, write(known.action, &id, body)), &id))
 }
 
 fn refusal(shared: &Shared, is_sts: bool, error: &ApiError) -> Answer {
     let id = request_id(shared);
     let write = if is_sts { xml::sts_refusal } else { xml::ec2_refusal };
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    with_id(typed(status, XML, write(error, &id)), &id)
+    dated(shared, with_id(typed(status, XML, write(error, &id)), &id))
 }
 
 fn with_id(mut answer: Answer, id: &str) -> Answer {

@@ -94,7 +94,7 @@ fn passes(filters: &Filters, site: &Site, image: &Image) -> bool {
         "architecture" => (&image.architecture).into(),
         "state" => state(image.state).into(),
         "owner-id" => (*site.account).into(),
-        "is-public" => false.into(),
+        "is-public" => image.public.into(),
         "image-type" => "machine".into(),
         "creation-date" => image.created.into(),
         "manifest-location" => location(site, image).into(),
@@ -130,7 +130,7 @@ fn item(xml: &mut Xml, site: &Site, image: &Image) {
     xml.text("imageId", &image.id).text("imageLocation", location(site, image)).text("imageState", state(image.state));
     xml.text("imageOwnerId", &*site.account)
         .text("creationDate", image.created.to_rfc3339_opts(SecondsFormat::Millis, true));
-    xml.flag("isPublic", false).text("architecture", &image.architecture).text("imageType", "machine");
+    xml.flag("isPublic", image.public).text("architecture", &image.architecture).text("imageType", "machine");
     let windows = image.platform == Platform::Windows;
     if windows {
         xml.text("platform", "windows");
@@ -149,6 +149,7 @@ fn item(xml: &mut Xml, site: &Site, image: &Image) {
     });
     xml.text("virtualizationType", "hvm").text("hypervisor", "xen").flag("enaSupport", true);
     xml.opt("sourceInstanceId", image.source_instance.as_deref());
+    xml.opt("bootMode", image.boot_mode.as_deref()).opt("imdsSupport", image.imds_support.as_deref());
     if let Some(at) = image.deprecated_at {
         xml.text("deprecationTime", at.to_rfc3339_opts(SecondsFormat::Millis, true));
     }
@@ -178,7 +179,36 @@ fn new_image(query: &Node) -> Result<NewImage, ApiError> {
         description: query.text("Description").unwrap_or_default().to_owned(),
         tags: own,
         snapshot_tags: of_snapshots,
+        boot_mode: None,
+        imds_support: None,
     })
+}
+
+/// A word of those that the parameter may hold, if it holds one.
+fn one_of(query: &Node, name: &str, words: &[&str]) -> Result<Option<String>, ApiError> {
+    match query.filled(name) {
+        Some(word) if !words.contains(&word) => Err(query.invalid(name, word, "It is not a known value.")),
+        word => Ok(word.map(ToOwned::to_owned)),
+    }
+}
+
+/// Of its many attributes only who may launch from it, and of those only everybody.
+pub(super) fn modify(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let query = call.query;
+    let id = image_id(query, "ImageId")?;
+    let permission = query.part("LaunchPermission");
+    let everybody = |list: &str| permission.list(list).iter().any(|one| one.filled("Group") == Some("all"));
+    let (adds, removes) = (everybody("Add"), everybody("Remove"));
+    if !adds && !removes {
+        let message = "Only the launch permission of the group all can be changed here.";
+        return Err(ApiError::client("UnsupportedOperation", message));
+    }
+    site.image(id)?;
+    call.permitted()?;
+    if let Some(image) = site.images.get_mut(id) {
+        image.public = adds;
+    }
+    Ok(done())
 }
 
 fn made(image: &Image) -> Xml {
@@ -189,7 +219,9 @@ fn made(image: &Image) -> Xml {
 
 pub(super) fn register(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     let query = call.query;
-    let new = new_image(query)?;
+    let mut new = new_image(query)?;
+    new.boot_mode = one_of(query, "BootMode", &["legacy-bios", "uefi", "uefi-preferred"])?;
+    new.imds_support = one_of(query, "ImdsSupport", &["v2.0"])?;
     let architecture = query.filled("Architecture").unwrap_or("i386");
     if !matches!(architecture, "i386" | "x86_64" | "arm64" | "x86_64_mac" | "arm64_mac") {
         return Err(query.invalid("Architecture", architecture, "It is not a known architecture."));

@@ -51,6 +51,9 @@ pub(super) fn answer(shared: &Shared, method: &Method, path: &str, headers: &Hea
     };
     let up = |instance: &&Instance| *instance.state() == InstanceState::Running;
     let Some(instance) = site.instance(&id).filter(up) else { return not_found() };
+    if !instance.params.metadata.enabled {
+        return plain(StatusCode::FORBIDDEN, "Forbidden");
+    }
     match allowed {
         Some(false) => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),
         None if instance.params.metadata.token_required => return plain(StatusCode::UNAUTHORIZED, "Unauthorized"),

@@ -326,7 +326,8 @@ pub(super) fn instance_item(xml: &mut Xml, site: &Site, instance: &Instance, fac
     xml.flag("ebsOptimized", false).flag("enaSupport", true);
     xml.within("metadataOptions", |xml| {
         xml.text("state", "applied").text("httpTokens", http_tokens(instance));
-        xml.plain("httpPutResponseHopLimit", params.metadata.hop_limit).text("httpEndpoint", "enabled");
+        xml.plain("httpPutResponseHopLimit", params.metadata.hop_limit);
+        xml.text("httpEndpoint", if params.metadata.enabled { "enabled" } else { "disabled" });
         xml.text("instanceMetadataTags", if params.metadata.tags { "enabled" } else { "disabled" });
     });
     xml.text("platformDetails", if is_windows(site, instance) { "Windows" } else { "Linux/UNIX" });

@@ -36,6 +36,9 @@ pub(super) fn run_instances(call: &Call<'_>, site: &mut Site) -> Result<Xml, Api
     }
     let spot = market(query.part("InstanceMarketOptions"))?;
     let request = RunInstances { min: counts.0, max: counts.1, spot, ..specification(query, site)? };
+    if query.flag("DryRun")?.unwrap_or(false) {
+        site.check_launch(&request)?;
+    }
     call.permitted()?;
     let ids = site.run_instances(&request, query.filled("ClientToken"), call.now)?;
     Ok(reservation(site, &ids))
@@ -92,7 +95,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         groups,
         profile: profile.filled("Arn").or_else(|| profile.filled("Name")).map(ToOwned::to_owned),
         disks: disks(part, image.map(|image| image.root_device.as_str()), image)?,
-        metadata: metadata(part.part("MetadataOptions"))?,
+        metadata: metadata(part.part("MetadataOptions"), site)?,
         termination_protected: part.flag("DisableApiTermination")?.unwrap_or(false),
         stop_protected: part.flag("DisableApiStop")?.unwrap_or(false),
         public_address,
@@ -119,12 +122,18 @@ pub(super) fn user_data(text: &str) -> Result<String, ApiError> {
     Ok(text.to_owned())
 }
 
-fn metadata(part: &Node) -> Result<MetadataOptions, ApiError> {
-    let otherwise = MetadataOptions::default();
+/// What the launch says holds before what the account says.
+fn metadata(part: &Node, site: &Site) -> Result<MetadataOptions, ApiError> {
+    let (of_account, otherwise) = (&site.metadata_defaults, MetadataOptions::default());
+    let said = |name: &str, yes: &str, account: Option<bool>, otherwise: bool| {
+        part.filled(name).map(|word| word == yes).or(account).unwrap_or(otherwise)
+    };
+    let hops = part.count("HttpPutResponseHopLimit")?.or(of_account.hop_limit).unwrap_or(otherwise.hop_limit);
     Ok(MetadataOptions {
-        token_required: part.filled("HttpTokens") == Some("required"),
-        hop_limit: part.count("HttpPutResponseHopLimit")?.unwrap_or(otherwise.hop_limit),
-        tags: part.filled("InstanceMetadataTags") == Some("enabled"),
+        token_required: said("HttpTokens", "required", of_account.token_required, otherwise.token_required),
+        hop_limit: hops,
+        tags: said("InstanceMetadataTags", "enabled", of_account.tags, otherwise.tags),
+        enabled: said("HttpEndpoint", "enabled", of_account.enabled, otherwise.enabled),
     })
 }
 

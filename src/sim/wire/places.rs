@@ -175,7 +175,7 @@ pub(super) fn describe_types(call: &Call<'_>, _: &mut Site) -> Result<Xml, ApiEr
                     false.into()
                 }
                 "burstable-performance-supported" => one.name.starts_with('t').into(),
-                "hypervisor" => "nitro".into(),
+                "hypervisor" => hypervisor(one).into(),
                 "supported-root-device-type" => "ebs".into(),
                 "supported-usage-class" => Values::many(["on-demand", "spot"]),
                 "supported-virtualization-type" => "hvm".into(),
@@ -189,6 +189,10 @@ pub(super) fn describe_types(call: &Call<'_>, _: &mut Site) -> Result<Xml, ApiEr
     Ok(xml)
 }
 
+fn hypervisor(one: &InstanceType) -> &'static str {
+    if one.is_nitro() { "nitro" } else { "xen" }
+}
+
 fn type_item(xml: &mut Xml, one: &InstanceType) {
     let list = |xml: &mut Xml, name: &str, values: &[&str]| {
         xml.set_of_texts(name, values.iter().copied());
@@ -197,7 +201,8 @@ fn type_item(xml: &mut Xml, one: &InstanceType) {
     list(xml, "supportedUsageClasses", &["on-demand", "spot"]);
     list(xml, "supportedRootDeviceTypes", &["ebs"]);
     list(xml, "supportedVirtualizationTypes", &["hvm"]);
-    xml.flag("bareMetal", false).text("hypervisor", "nitro");
+    xml.flag("bareMetal", false).text("hypervisor", hypervisor(one));
+    list(xml, "supportedBootModes", one.boot_modes());
     xml.within("processorInfo", |xml| list(xml, "supportedArchitectures", &[one.architecture]));
     xml.within("vCpuInfo", |xml| {
         xml.plain("defaultVCpus", one.vcpus);
@@ -211,7 +216,7 @@ fn type_item(xml: &mut Xml, one: &InstanceType) {
         xml.text("ebsOptimizedSupport", "default").text("encryptionSupport", "supported");
     });
     xml.within("networkInfo", |xml| {
-        xml.text("enaSupport", "required");
+        xml.text("enaSupport", if one.is_nitro() { "required" } else { "unsupported" });
     });
 }
 

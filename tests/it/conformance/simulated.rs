@@ -76,6 +76,9 @@ fn image() -> Image {
         created: DateTime::UNIX_EPOCH,
         deprecated_at: None,
         source_instance: None,
+        boot_mode: None,
+        imds_support: None,
+        public: false,
         tags: Tags::new(),
     }
 }
