@@ -78,6 +78,10 @@ class SimControl:
         """No fault that was asked for is left."""
         self.ask("DELETE", "faults")
 
+    def quota(self, account: str, region: str, vcpus: int) -> None:
+        """The account may run so many virtual CPUs there."""
+        self.ask("POST", "quota", {"account": account, "region": region, "vcpus": vcpus})
+
     def advance(self, seconds: float) -> None:
         """Lets the model's time pass at once."""
         self.ask("POST", "advance", {"seconds": seconds})

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::door::{Answer, Model, Shared, typed};
-use crate::model::{InstanceId, tag_keys};
+use crate::model::{InstanceId, Region, tag_keys};
 use crate::sim::error::ApiError;
 use crate::sim::instance::Instance;
 use crate::sim::site::Site;
@@ -46,9 +46,10 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["faults"]) => add_fault(shared, &read(body)?),
         ("DELETE", ["faults"]) => Ok(clear_faults(shared)),
         ("POST", ["advance"]) => advance(shared, &read(body)?),
+        ("POST", ["quota"]) => quota(shared, &read(body)?),
         ("POST", ["reset"]) => Ok(reset(shared)),
         ("POST", ["instances", id, what]) => touch(shared, id, what, body),
-        (_, ["ready" | "trace" | "bill" | "instances" | "faults" | "advance" | "reset"]) => {
+        (_, ["ready" | "trace" | "bill" | "instances" | "faults" | "advance" | "quota" | "reset"]) => {
             Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not what /_sim/{path} takes")))
         }
         _ => Err((StatusCode::NOT_FOUND, format!("there is nothing at /_sim/{path}"))),
@@ -296,6 +297,25 @@ fn advance(shared: &Shared, asked: &Advance) -> Result<Value> {
     let now = shared.now(&model);
     model.world.advance(now);
     Ok(json!({ "now": now }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Quota {
+    account: String,
+    region: String,
+    vcpus: u32,
+}
+
+/// As if the account's owner had asked AWS for more.
+fn quota(shared: &Shared, asked: &Quota) -> Result<Value> {
+    if asked.account.len() != 12 || !asked.account.chars().all(|c| c.is_ascii_digit()) {
+        return Err(wrong(format!("account {:?} must have 12 digits", asked.account)));
+    }
+    let region: Region = asked.region.parse().map_err(wrong)?;
+    let mut model = shared.model();
+    model.world.site(&SiteId::new(&asked.account, region.as_str())).quota_vcpus = asked.vcpus;
+    Ok(json!({ "account": asked.account, "region": region, "vcpus": asked.vcpus }))
 }
 
 fn reset(shared: &Shared) -> Value {

@@ -43,6 +43,8 @@ pub struct DoorOptions {
     pub weather: Weather,
     /// How many seconds of the model pass in one of ours.
     pub speed: f64,
+    /// How far the model's time is behind ours at the start: what is made then is so old already.
+    pub behind: TimeDelta,
 }
 
 /// EC2 as a server.
@@ -69,7 +71,7 @@ pub(super) struct Model {
     pub(super) world: World,
     pub(super) sessions: Sessions,
     pub(super) imds: imds::Tokens,
-    /// How far the model's time was moved on by hand.
+    /// How far the model's time was moved by hand.
     pub(super) ahead: TimeDelta,
     requests: u64,
 }
@@ -94,7 +96,7 @@ impl Door {
             world: World::new(options.seed, options.weather.clone()),
             sessions: Sessions::new(),
             imds: imds::Tokens::default(),
-            ahead: TimeDelta::zero(),
+            ahead: -options.behind,
             requests: 0,
         };
         let clock = wall.clone().at_speed(options.speed);
