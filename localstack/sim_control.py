@@ -78,6 +78,10 @@ class SimControl:
         """No fault that was asked for is left."""
         self.ask("DELETE", "faults")
 
+    def quota(self, account: str, region: str, vcpus: int) -> None:
+        """The account may run so many virtual CPUs there."""
+        self.ask("POST", "quota", {"account": account, "region": region, "vcpus": vcpus})
+
     def advance(self, seconds: float) -> None:
         """Lets the model's time pass at once."""
         self.ask("POST", "advance", {"seconds": seconds})
@@ -87,10 +91,6 @@ class SimControl:
     def allow(self, account: str, statements: Any) -> None:
         """Its credentials may do this and nothing else; everything, if it is None."""
         self.ask("POST", "permissions", {"account": account, "allow": statements})
-
-    def quota(self, account: str, region: str, vcpus: int) -> None:
-        """So many virtual CPUs may run."""
-        self.ask("POST", "quota", {"account": account, "region": region, "vcpus": vcpus})
 
     def skew(self, seconds: float) -> None:
         """The clock of the server is so far ahead of ours."""

@@ -26,13 +26,16 @@ class Weather:
     seed: int = 1
     # Seconds of the model for one of ours.
     speed: float = 1.0
+    # How long ago its time begins, such as 2d.
+    behind: str = ""
     # Rates, from 0 to 1, of single faults.
     faults: Mapping[str, float] = field(default_factory=dict)
 
     def options(self) -> list[str]:
         """As the program takes it."""
         faults = [word for name, rate in self.faults.items() for word in ("--fault", f"{name}={rate:g}")]
-        return ["--weather", self.name, "--seed", str(self.seed), "--speed", f"{self.speed:g}", *faults]
+        behind = ["--behind", self.behind] if self.behind else []
+        return ["--weather", self.name, "--seed", str(self.seed), "--speed", f"{self.speed:g}", *behind, *faults]
 
 
 CALM = Weather()

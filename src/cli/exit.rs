@@ -83,6 +83,9 @@ found something that must not happen, 9 the check-up warns, 10 it has a problem 
 `latent sweep` has codes of its own, see its help";
 
 pub(super) const SWEEP_AFTER_HELP: &str = "\
+latent sweep --region us-west-2            looks, and changes nothing
+latent sweep --region us-west-2 --apply    shows the same, asks, does it, and looks whether it is done
+
 Exit codes: 0 nothing is left over, or all of it was taken away and seen to be gone; 1 unexpected;
 2 usage or configuration; 3 something is left over (told, marked, or waiting for its second look);
 4 something could not be taken away, or did not go; 5 a guard refused to do anything;

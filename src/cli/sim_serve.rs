@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::net::SocketAddr;
 
+use chrono::TimeDelta;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -34,6 +35,9 @@ pub(super) struct SimServeOptions {
     /// How many seconds of the model pass in one of ours
     #[arg(long, default_value = "1", value_parser = speed, value_name = "X")]
     speed: f64,
+    /// How long ago the model's time begins, such as 2d: what is made then is so old already
+    #[arg(long, default_value = "0s", value_parser = behind, value_name = "TIME")]
+    behind: TimeDelta,
     /// One fault's rate instead of the weather's, such as reply-lost=0.1; may be repeated
     #[arg(long = "fault", value_name = "NAME=RATE", value_parser = fault)]
     faults: Vec<(Fault, f64)>,
@@ -45,6 +49,8 @@ pub(super) struct SimServeOptions {
 /// How fast the model's time may pass.
 const SLOWEST: f64 = 0.01;
 const FASTEST: f64 = 100_000.0;
+/// How long ago the model's time may begin.
+const BEHIND_MAX: TimeDelta = TimeDelta::days(366);
 
 /// Serves until it is told to end: by a signal, or with `--until-eof` by the end of standard input.
 pub(super) async fn serve(options: &SimServeOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
@@ -60,13 +66,13 @@ pub(super) async fn serve(options: &SimServeOptions, out: &mut dyn Write) -> Res
         weather.set(*fault, *rate);
     }
     let (name, speed) = (weather.name(), options.speed);
-    let door =
-        Door::bind(options.listen, DoorOptions { seed: options.seed, weather, speed }).await.map_err(|error| {
-            let listen = options.listen;
-            let error = anyhow::Error::new(error)
-                .context(format!("--listen {listen}: cannot listen there; another port may be free, 0 takes any"));
-            CommandError::new(Exit::Usage, error)
-        })?;
+    let setup = DoorOptions { seed: options.seed, weather, speed, behind: options.behind };
+    let door = Door::bind(options.listen, setup).await.map_err(|error| {
+        let listen = options.listen;
+        let error = anyhow::Error::new(error)
+            .context(format!("--listen {listen}: cannot listen there; another port may be free, 0 takes any"));
+        CommandError::new(Exit::Usage, error)
+    })?;
     let address = door.address().map_err(unexpected)?;
     writeln!(out, "latent sim: EC2 at http://{address} (seed {}, weather {name}, speed {speed})", options.seed)?;
     out.flush()?;
@@ -97,6 +103,13 @@ fn loopback(text: &str) -> Result<SocketAddr, String> {
         return Ok(address);
     }
     Err("signatures are not verified here, so only this machine may ask: write 127.0.0.1:PORT".to_owned())
+}
+
+/// A time that the model can begin at.
+fn behind(text: &str) -> Result<TimeDelta, String> {
+    let time = humantime::parse_duration(text).map_err(|error| format!("{error}; write a time, such as 2d"))?;
+    let time = TimeDelta::from_std(time).map_err(|_| "it is too long".to_owned())?;
+    if time <= BEHIND_MAX { Ok(time) } else { Err(format!("it may be {} days at most", BEHIND_MAX.num_days())) }
 }
 
 /// A speed that time can have.

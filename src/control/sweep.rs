@@ -29,6 +29,8 @@ const PAUSE: TimeDelta = TimeDelta::seconds(2);
 const LISTING_LIMIT: Duration = Duration::from_mins(3);
 /// How long an end may take to be seen.
 const VERIFY_LIMIT: TimeDelta = TimeDelta::minutes(5);
+/// How long what belonged to an instance may take to go once everything else is gone.
+const PARTS_LIMIT: TimeDelta = TimeDelta::seconds(30);
 /// Time between two looks whether it is so.
 const VERIFY_EVERY: TimeDelta = TimeDelta::seconds(5);
 
@@ -59,6 +61,14 @@ pub struct Stayed {
     pub region: Region,
     /// What is so.
     pub what: String,
+}
+
+impl Stayed {
+    /// Whether it only belonged to what was taken away.
+    fn is_part(&self, expected: &BTreeMap<ResourceId, Expected>) -> bool {
+        let id: Option<ResourceId> = self.id.parse().ok();
+        id.and_then(|id| expected.get(&id)).is_some_and(|is| matches!(is, Expected::GoneWith(_)))
+    }
 }
 
 impl<C: Cloud> SweepDoor<C> {
@@ -180,11 +190,17 @@ impl<C: Cloud> SweepDoor<C> {
         if expected.is_empty() {
             return Vec::new();
         }
-        let until = clock.now() + VERIFY_LIMIT;
+        let mut until = clock.now() + VERIFY_LIMIT;
+        let mut only_parts = false;
         loop {
             let stayed = self.still_there(clock, &expected).await;
             if stayed.is_empty() || clock.now() >= until {
                 return stayed;
+            }
+            // A disk that is not set to end with its instance never does: that is not worth minutes.
+            if !only_parts && stayed.iter().all(|one| one.is_part(&expected)) {
+                only_parts = true;
+                until = until.min(clock.now() + PARTS_LIMIT);
             }
             clock.sleep_until(clock.now() + VERIFY_EVERY).await;
         }

@@ -166,7 +166,7 @@ async fn localstack_does_as_ec2_does_or_departs_as_the_table_says() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the made-up credentials of `make test-rust`"]
 async fn the_wire_door_does_as_ec2_does() {
-    let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0 };
+    let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0, behind: chrono::TimeDelta::zero() };
     let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
     let endpoint = format!("http://{}", door.address().expect("bound"));
     let serving = tokio::spawn(door.run());

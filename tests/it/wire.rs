@@ -34,7 +34,7 @@ impl Wire {
     }
 
     async fn at_speed(speed: f64) -> Self {
-        let options = DoorOptions { seed: 7, weather: Weather::calm(), speed };
+        let options = DoorOptions { seed: 7, weather: Weather::calm(), speed, behind: chrono::TimeDelta::zero() };
         let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
         Self { at: door.address().expect("bound"), serving: tokio::spawn(door.run()) }
     }

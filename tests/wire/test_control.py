@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 import pytest
-from account import TYPE, Account, tag_specs
+from account import REGION, TYPE, Account, refused, tag_specs
 from sim_server import SimServer, Weather
 
 REQUIRED = {"HttpTokens": "required", "InstanceMetadataTags": "enabled"}
@@ -116,3 +117,22 @@ def test_the_same_seed_and_calls_give_the_same_ids(binary: str, tmp_path: Path) 
 
     first = launched("first", 5)
     assert launched("second", 5) == first != launched("third", 6)
+
+
+def test_a_quota_can_be_raised(account: Account) -> None:
+    with refused("VcpuLimitExceeded"):
+        account.launch_all(MinCount=200, MaxCount=200)
+    account.control.quota(account.id, REGION, 400)
+    assert len(account.launch_all(MinCount=200, MaxCount=200)) == 200
+    for number, region in [("12", REGION), (account.id, "us west")]:
+        with pytest.raises(urllib.error.HTTPError) as wrong:
+            account.control.quota(number, region, 400)
+        assert wrong.value.code == 400
+
+
+def test_time_may_begin_in_the_past(binary: str, tmp_path: Path) -> None:
+    with SimServer(tmp_path / "sim.log", binary, Weather(behind="3d")) as own:
+        account = Account(own.endpoint, 300000000001)
+        born = account.describe(account.launch())["LaunchTime"]
+        age = datetime.datetime.now(datetime.timezone.utc) - born
+        assert datetime.timedelta(days=2, hours=23) < age < datetime.timedelta(days=3, hours=1)

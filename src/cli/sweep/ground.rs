@@ -35,6 +35,10 @@ pub(in crate::cli) async fn run(
     options: &SweepOptions,
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
+    if options.schema {
+        writeln!(out, "{}", connect::pretty(&schemars::schema_for!(PlanFile))?)?;
+        return Ok(Exit::Done);
+    }
     let earlier = options.apply_file().map(|file| read_plan(file)).transpose()?;
     let whose = whose(args, options, earlier.as_ref())?;
     let clock = Clock::system();
@@ -55,6 +59,7 @@ pub(in crate::cli) async fn run(
     let ground = Ground {
         doors,
         account,
+        config: options.owner.as_ref().map(|_| args.config.clone()),
         fleet: whose.fleet.clone(),
         caps: caps(&whose.policy, options),
         policy: whose.policy.clone(),
@@ -176,8 +181,8 @@ fn check_account(
     earlier: Option<&SweepPlan>,
 ) -> Result<(), CommandError> {
     let wanted = [
-        (Some(whose.owner.account.as_str()), "the configuration or --account"),
         (options.access.account.as_deref(), "--account"),
+        (Some(whose.owner.account.as_str()), "the configuration"),
         (earlier.map(|plan| plan.account.as_str()), "the plan"),
     ];
     for (number, who) in wanted {

@@ -20,6 +20,7 @@ pub(super) use ground::run;
 /// What is swept, and what is done.
 #[derive(Debug, Parser)]
 #[command(after_help = SWEEP_AFTER_HELP)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(in crate::cli) struct SweepOptions {
     /// A region to sweep; may be repeated
     #[arg(long = "region", value_name = "REGION")]
@@ -61,6 +62,9 @@ pub(in crate::cli) struct SweepOptions {
     /// Believe a controller that claims no instance although several of its own run
     #[arg(long)]
     pub(in crate::cli) controller_state_lost: bool,
+    /// Print the JSON Schema of a plan file, and do nothing else
+    #[arg(long, exclusive = true)]
+    pub(in crate::cli) schema: bool,
     /// How it is printed
     #[command(flatten)]
     pub(in crate::cli) output: OutputOptions,

@@ -10,7 +10,7 @@ use textwrap::Options;
 
 use super::OutputOptions;
 use crate::cli::exit::CommandError;
-use crate::cli::output::{ago, line_width, plain};
+use crate::cli::output::{ago, colour, line_width, plain};
 use crate::control::{Deed, Stayed};
 use crate::plan::price::Money;
 use crate::plan::sweep::{Act, Finding, PlanFile, Skipped, SweepPlan};
@@ -22,6 +22,10 @@ pub(super) struct Told {
     pub(super) plan: SweepPlan,
     /// What was done about it, if anything was to be done.
     pub(super) outcome: Option<Outcome>,
+    /// Somebody saw the findings already, to be asked about them.
+    pub(super) shown: bool,
+    /// The command that does what the plan says, unless it is being done.
+    pub(super) command: Option<String>,
 }
 
 /// What was done.
@@ -110,12 +114,32 @@ pub(super) fn print(told: &Told, how: &OutputOptions, out: &mut dyn Write) -> Re
     if !(how.quiet && nothing) {
         writeln!(out, "{}", summary(told))?;
     }
+    if let Some(next) = next(told).filter(|_| !how.quiet) {
+        writeln!(out, "{next}")?;
+    }
     Ok(())
+}
+
+/// What a person does next, if there is anything to do.
+fn next(told: &Told) -> Option<String> {
+    let plan = &told.plan;
+    let again = "Look again in a while: the second look decides.".to_owned();
+    if told.outcome.is_some() {
+        return plan.findings.iter().any(|finding| matches!(finding.act, Act::Mark | Act::Wait)).then_some(again);
+    }
+    let command = told.command.as_ref()?;
+    if let Some(guard) = &plan.refused {
+        return Some(format!("Nothing would be done now: {guard}"));
+    }
+    if plan.acts().next().is_some() {
+        return Some(format!("To do what the table says: {command}"));
+    }
+    plan.findings.iter().any(|finding| finding.act == Act::Wait).then_some(again)
 }
 
 fn full(told: &Told, verbose: bool, out: &mut dyn Write) -> Result<(), CommandError> {
     let plan = &told.plan;
-    if !plan.findings.is_empty() {
+    if !plan.findings.is_empty() && !told.shown {
         findings(plan, plan.taken_at, out)?;
     }
     if verbose {
@@ -131,13 +155,13 @@ fn full(told: &Told, verbose: bool, out: &mut dyn Write) -> Result<(), CommandEr
             writeln!(out, "{} {}: {}", line.region, line.id, line.what)?;
         }
         for line in &outcome.failed {
-            writeln!(out, "FAILED {} {}: {}", line.region, line.id, plain(&line.what))?;
+            writeln!(out, "{} {} {}: {}", painted("31", "FAILED"), line.region, line.id, plain(&line.what))?;
         }
         for skipped in &outcome.skipped {
             writeln!(out, "skipped {}: {}", skipped.id, plain(&skipped.why))?;
         }
         for line in &outcome.stayed {
-            writeln!(out, "STILL THERE {} {}: {}", line.region, line.id, plain(&line.what))?;
+            writeln!(out, "{} {} {}: {}", painted("31", "STILL THERE"), line.region, line.id, plain(&line.what))?;
         }
     }
     Ok(())
@@ -154,9 +178,9 @@ fn findings(plan: &SweepPlan, now: DateTime<Utc>, out: &mut dyn Write) -> Result
         let padded = row.iter().zip(widths).map(|(text, width)| format!("{text:<width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    writeln!(out, "{}", line(&header))?;
+    writeln!(out, "{}", painted("1", &line(&header)))?;
     for (row, finding) in rows.iter().zip(&plan.findings) {
-        writeln!(out, "{}", line(row))?;
+        writeln!(out, "{}", painted(paint(finding.act), &line(row)))?;
         for text in why(finding) {
             let wrap = Options::new(line_width()).initial_indent("    ").subsequent_indent("    ");
             writeln!(out, "{}", textwrap::fill(&plain(&text), wrap))?;
@@ -164,6 +188,19 @@ fn findings(plan: &SweepPlan, now: DateTime<Utc>, out: &mut dyn Write) -> Result
     }
     writeln!(out)?;
     Ok(())
+}
+
+/// The terminal's code for what is done: red takes away, yellow may at the next look.
+fn paint(act: Act) -> &'static str {
+    match act {
+        Act::Terminate | Act::Stop => "31",
+        Act::Mark | Act::Wait => "33",
+        Act::Report => "",
+    }
+}
+
+fn painted(code: &str, text: &str) -> String {
+    if code.is_empty() || !colour() { text.to_owned() } else { format!("\x1b[{code}m{text}\x1b[0m") }
 }
 
 fn columns(finding: &Finding, now: DateTime<Utc>) -> [String; 6] {
@@ -182,6 +219,11 @@ fn why(finding: &Finding) -> Vec<String> {
     lines
 }
 
+/// `1 thing`, `2 things`.
+fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
+}
+
 /// One line, such as a mail from cron begins with.
 pub(super) fn summary(told: &Told) -> String {
     let plan = &told.plan;
@@ -191,12 +233,15 @@ pub(super) fn summary(told: &Told) -> String {
         several => format!("{} regions", several.len()),
     };
     let mut line = format!(
-        "sweep of {} in {regions}: {} instances seen, {} resources of {}",
+        "sweep of {} in {regions}: {} seen, {} of {}",
         plan.account,
-        plan.seen.instances,
-        plan.seen.ours.values().sum::<usize>(),
+        counted(plan.seen.instances, "instance"),
+        counted(plan.seen.ours.values().sum::<usize>(), "resource"),
         plan.fleet.as_ref().map_or_else(|| "any fleet".to_owned(), |fleet| format!("fleet {}", plain(fleet))),
     );
+    if !plan.kept.is_empty() {
+        let _ = write!(line, ", {} left alone (-v says why)", plan.kept.len());
+    }
     if plan.findings.is_empty() {
         line.push_str(", nothing left over");
     } else {
@@ -217,7 +262,7 @@ pub(super) fn summary(told: &Told) -> String {
         }
     }
     if !plan.complete() {
-        let _ = write!(line, "; {} listing(s) NOT SEEN", plan.gaps.len());
+        let _ = write!(line, "; {} NOT SEEN", counted(plan.gaps.len(), "listing"));
     }
     match &told.outcome {
         None => line.push_str("; nothing was changed"),

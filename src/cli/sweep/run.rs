@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::SweepOptions;
 use super::print::{Outcome, Told, print};
+use super::{OutputOptions, SweepOptions};
 use crate::cli::exit::{CommandError, Exit, SweepExit};
 use crate::cloud::Cloud;
 use crate::control::{Clock, SweepDoor, sweep_act, sweep_look, sweep_look_again};
@@ -34,6 +34,8 @@ impl SweepOptions {
 pub(super) struct Ground<C> {
     pub(super) doors: Vec<SweepDoor<C>>,
     pub(super) account: String,
+    /// The configuration's file, where an owner of it is named.
+    pub(super) config: Option<PathBuf>,
     pub(super) fleet: Option<String>,
     pub(super) policy: SweepPolicy,
     pub(super) amis: BTreeSet<AmiId>,
@@ -105,6 +107,8 @@ pub(super) async fn run<C: Cloud>(
     earlier: Option<SweepPlan>,
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
+    let command = (!options.applies()).then(|| command(ground.config.as_deref(), options));
+    let told = |plan, outcome| Told { plan, outcome, shown: false, command: command.clone() };
     let mut surveys = ground.look(options.output.quiet).await;
     let claims = ground.claims().await;
     let plan = ground.decide(&surveys, &claims);
@@ -113,7 +117,7 @@ pub(super) async fn run<C: Cloud>(
     }
     if !options.applies() {
         let exit = end(&plan, None);
-        print(&Told { plan, outcome: None }, &options.output, out)?;
+        print(&told(plan, None), &options.output, out)?;
         return Ok(exit);
     }
     let (wanted, mut skipped) = match &earlier {
@@ -123,17 +127,18 @@ pub(super) async fn run<C: Cloud>(
     // What a guard refuses is refused for what will be done, not for what could be.
     let planned = SweepPlan { findings: wanted, ..plan.clone() };
     if let Some(guard) = plan.refused.as_ref().filter(|_| planned.acts().next().is_some()) {
-        print(&Told { plan: plan.clone(), outcome: None }, &options.output, out)?;
-        return Err(refused(guard));
+        let error = refused(guard);
+        print(&told(plan, None), &options.output, out)?;
+        return Err(error);
     }
     if planned.acts().next().is_none() {
         let outcome = earlier.is_some().then(|| Outcome { skipped, ..Outcome::default() });
         let exit = end(&plan, outcome.as_ref());
-        print(&Told { plan, outcome }, &options.output, out)?;
+        print(&told(plan, outcome), &options.output, out)?;
         return Ok(exit);
     }
     if !options.yes {
-        print(&Told { plan: planned.clone(), outcome: None }, &options.output, out)?;
+        show(&told(planned.clone(), None), &options.output, out)?;
         ask(planned.acts().count())?;
     }
     // A last look, at the resources and at the controller, just before anything is done.
@@ -148,8 +153,53 @@ pub(super) async fn run<C: Cloud>(
     let (deeds, stayed) = sweep_act(&ground.doors, &ground.clock, &surveys, &todo).await;
     let outcome = Outcome::of(&deeds, stayed, skipped);
     let exit = end(&plan, Some(&outcome));
-    print(&Told { plan, outcome: Some(outcome) }, &options.output, out)?;
+    print(&Told { shown: !options.yes, ..told(plan, Some(outcome)) }, &options.output, out)?;
     Ok(exit)
+}
+
+/// Shows what is asked about: as a table, and where standard output is for a program on standard error.
+fn show(told: &Told, how: &OutputOptions, out: &mut dyn Write) -> Result<(), CommandError> {
+    if how.json || how.csv || how.quiet {
+        let table = OutputOptions { json: false, csv: false, quiet: false, verbose: how.verbose };
+        return print(told, &table, &mut std::io::stderr());
+    }
+    print(told, how, out)
+}
+
+/// The command that does what this one showed, with the same credentials.
+fn command(config: Option<&Path>, options: &SweepOptions) -> String {
+    let access = &options.access;
+    let mut words = vec!["latent".to_owned(), "sweep".to_owned()];
+    let mut add = |option: &str, value: &dyn std::fmt::Display| words.extend([option.to_owned(), value.to_string()]);
+    if let Some(config) = config {
+        add("--config", &config.display());
+    }
+    if let Some(owner) = &options.owner {
+        add("--owner", owner);
+    }
+    if let Some(profile) = &access.profile {
+        add("--profile", profile);
+    }
+    if let Some(arn) = &access.role_arn {
+        add("--role-arn", arn);
+    }
+    if access.external_id.is_some() {
+        // Between the owner and whoever assumes the role; a screen is no place for it.
+        add("--external-id", &"ID");
+    }
+    if let Some(file) = &options.plan {
+        add("--apply", &file.display());
+    } else {
+        options.regions.iter().for_each(|region| add("--region", region));
+        options.fleet.iter().for_each(|fleet| add("--fleet", fleet));
+        options.amis.iter().for_each(|ami| add("--ami", ami));
+        options.ids.iter().for_each(|id| add("--id", id));
+        options.max_acts.iter().for_each(|most| add("--max-acts", most));
+        options.max_percent.iter().for_each(|most| add("--max-percent", most));
+        words.extend(options.all_regions.then(|| "--all-regions".to_owned()));
+        words.push("--apply".to_owned());
+    }
+    shlex::try_join(words.iter().map(String::as_str)).unwrap_or_else(|_| words.join(" "))
 }
 
 /// Asks on the terminal, where there is one.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::door::{Answer, Model, Shared, typed};
 use super::permissions::{Permissions, Statement};
-use crate::model::{InstanceId, tag_keys};
+use crate::model::{InstanceId, Region, tag_keys};
 use crate::sim::error::ApiError;
 use crate::sim::instance::Instance;
 use crate::sim::site::Site;
@@ -54,7 +54,7 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("DELETE", ["faults"]) => Ok(clear_faults(shared)),
         ("POST", ["advance"]) => advance(shared, &read(body)?),
         ("POST", ["skew"]) => skew(shared, &read(body)?),
-        ("POST", ["quota"]) => Ok(quota(shared, &read(body)?)),
+        ("POST", ["quota"]) => quota(shared, &read(body)?),
         ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
         ("POST", ["reset"]) => Ok(reset(shared)),
         ("POST", ["instances", id, what]) => touch(shared, id, what, body),
@@ -327,12 +327,15 @@ struct Quota {
     vcpus: u32,
 }
 
-fn quota(shared: &Shared, asked: &Quota) -> Value {
+/// As if the account's owner had asked AWS for more.
+fn quota(shared: &Shared, asked: &Quota) -> Result<Value> {
+    if asked.account.len() != 12 || !asked.account.chars().all(|c| c.is_ascii_digit()) {
+        return Err(wrong(format!("account {:?} must have 12 digits", asked.account)));
+    }
+    let region: Region = asked.region.parse().map_err(wrong)?;
     let mut model = shared.model();
-    let now = shared.now(&model);
-    let place = SiteId::new(&asked.account, &asked.region);
-    model.world.touch(&place, now, |site| site.quota_vcpus = asked.vcpus);
-    json!({ "vcpus": asked.vcpus })
+    model.world.site(&SiteId::new(&asked.account, region.as_str())).quota_vcpus = asked.vcpus;
+    Ok(json!({ "account": asked.account, "region": region, "vcpus": asked.vcpus }))
 }
 
 /// What an account may do from now on; everything, if `allow` is left out.

@@ -43,6 +43,8 @@ pub struct DoorOptions {
     pub weather: Weather,
     /// How many seconds of the model pass in one of ours.
     pub speed: f64,
+    /// How far the model's time is behind ours at the start: what is made then is so old already.
+    pub behind: TimeDelta,
 }
 
 /// EC2 as a server.
@@ -70,7 +72,7 @@ pub(super) struct Model {
     pub(super) sessions: Sessions,
     pub(super) imds: imds::Tokens,
     pub(super) permissions: permissions::Permissions,
-    /// How far the model's time was moved on by hand.
+    /// How far the model's time was moved by hand.
     pub(super) ahead: TimeDelta,
     /// How far the clock by which signatures are made is ahead of the machine's.
     pub(super) skew: TimeDelta,
@@ -98,7 +100,7 @@ impl Door {
             sessions: Sessions::new(),
             imds: imds::Tokens::default(),
             permissions: permissions::Permissions::default(),
-            ahead: TimeDelta::zero(),
+            ahead: -options.behind,
             skew: TimeDelta::zero(),
             requests: 0,
         };
