@@ -87,7 +87,7 @@ pub(super) async fn spot_requests_are_listed_and_cancelled<C: Cloud>(ground: &Gr
 
 pub(super) async fn instances_and_images_are_listed_whatever_their_tags<C: Cloud>(ground: &Ground<C>) -> Checked {
     let mut spec = ground.spec("sweep-1");
-    spec.tags = TagSet::default();
+    spec.tags = tagged("another", "sweep-1");
     let plain: InstanceId = done("launch", ground.launch(&spec).await)?;
     let instances = listed(ground, ResourceKind::Instance, None).await?;
     same("whether it is listed", &instances.contains_key(&ResourceId::from(&plain)), &true)?;
