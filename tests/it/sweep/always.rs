@@ -100,43 +100,45 @@ fn an_ami(number: usize, state: u8, age: Option<i64>, tags: TagSet) -> Ami {
     Ami { state, tags, snapshots, ..baked(&format!("ami-0a{number}"), age) }
 }
 
+/// A kind, a state, an age, an AMI, tags, and whether it is free.
+type Drawn = (usize, u8, Option<i64>, u8, TagSet, bool);
+
 /// Something of any kind.
 fn things() -> impl Strategy<Value = BTreeMap<ResourceId, Resource>> {
     let one = (0..7_usize, 0..8_u8, option::of(spans()), 0..4_u8, tags(), any::<bool>());
     vec(one, 0..14).prop_map(|all| {
-        let one =
-            |(number, (kind, state, age, ami, tags, flag)): (usize, (usize, u8, Option<i64>, u8, TagSet, bool))| {
-                let at = age.map(|span| ago(TimeDelta::minutes(span)));
-                let of = (state % 3 == 0).then(|| instance_id(&format!("i-0a{ami}")));
-                match ResourceKind::ALL[kind] {
-                    ResourceKind::Instance => {
-                        let instance = an_instance(number, state, age, ami, tags, flag);
-                        (ResourceId::from(&instance.id), Resource::Instance(Box::new(instance)))
-                    }
-                    ResourceKind::Ami => {
-                        let ami = an_ami(number % 5, state, age, tags);
-                        (ResourceId::from(&ami.id), Resource::Ami(Box::new(ami)))
-                    }
-                    ResourceKind::Volume => {
-                        let volume = latent::model::Volume { available: flag, instance: of, created: at, ..volume() };
-                        (id(&format!("vol-{number}")), Resource::Volume(tags, volume))
-                    }
-                    ResourceKind::Snapshot => {
-                        let snapshot = latent::model::Snapshot { started: at, ..snapshot() };
-                        (id(&format!("snap-{number}")), Resource::Snapshot(tags, snapshot))
-                    }
-                    ResourceKind::Interface => (id(&format!("eni-{number}")), Resource::Interface(tags, flag)),
-                    ResourceKind::Address => {
-                        let address = latent::model::Address { associated: flag, instance: of, ..address() };
-                        (id(&format!("eipalloc-{number}")), Resource::Address(tags, address))
-                    }
-                    ResourceKind::SpotRequest => {
-                        let request =
-                            latent::model::SpotRequest { live: flag, instance: of, created: at, ..spot_request() };
-                        (id(&format!("sir-{number}")), Resource::SpotRequest(tags, request))
-                    }
+        let one = |(number, (kind, state, age, ami, tags, flag)): (usize, Drawn)| {
+            let at = age.map(|span| ago(TimeDelta::minutes(span)));
+            let of = (state % 3 == 0).then(|| instance_id(&format!("i-0a{ami}")));
+            match ResourceKind::ALL[kind] {
+                ResourceKind::Instance => {
+                    let instance = an_instance(number, state, age, ami, tags, flag);
+                    (ResourceId::from(&instance.id), Resource::Instance(Box::new(instance)))
                 }
-            };
+                ResourceKind::Ami => {
+                    let ami = an_ami(number % 5, state, age, tags);
+                    (ResourceId::from(&ami.id), Resource::Ami(Box::new(ami)))
+                }
+                ResourceKind::Volume => {
+                    let volume = latent::model::Volume { available: flag, instance: of, created: at, ..volume() };
+                    (id(&format!("vol-{number}")), Resource::Volume(tags, volume))
+                }
+                ResourceKind::Snapshot => {
+                    let snapshot = latent::model::Snapshot { started: at, ..snapshot() };
+                    (id(&format!("snap-{number}")), Resource::Snapshot(tags, snapshot))
+                }
+                ResourceKind::Interface => (id(&format!("eni-{number}")), Resource::Interface(tags, flag)),
+                ResourceKind::Address => {
+                    let address = latent::model::Address { associated: flag, instance: of, ..address() };
+                    (id(&format!("eipalloc-{number}")), Resource::Address(tags, address))
+                }
+                ResourceKind::SpotRequest => {
+                    let request =
+                        latent::model::SpotRequest { live: flag, instance: of, created: at, ..spot_request() };
+                    (id(&format!("sir-{number}")), Resource::SpotRequest(tags, request))
+                }
+            }
+        };
         all.into_iter().enumerate().map(one).collect()
     })
 }
@@ -148,7 +150,8 @@ struct Beside {
     fleet: bool,
     me: bool,
     named: BTreeSet<usize>,
-    gap: Option<Option<usize>>,
+    /// Which kind could not be read; everything, beyond the last of them.
+    gap: Option<usize>,
     response: Option<Response>,
     seen: Option<i64>,
 }
@@ -157,7 +160,7 @@ fn beside() -> impl Strategy<Value = Beside> {
     let claims = vec(option::of((0..4_u8, spans())), 0..14);
     let responses = [Response::Report, Response::Stop, Response::Terminate];
     let named = proptest::collection::btree_set(0..14_usize, 0..3);
-    let gap = option::weighted(0.2, option::of(0..7_usize));
+    let gap = option::weighted(0.2, 0..8_usize);
     let response = option::of(proptest::sample::select(responses.to_vec()));
     (claims, any::<bool>(), any::<bool>(), named, gap, response, option::of(spans())).prop_map(
         |(claims, fleet, me, named, gap, response, seen)| Beside { claims, fleet, me, named, gap, response, seen },
@@ -185,7 +188,7 @@ fn desk(things: BTreeMap<ResourceId, Resource>, beside: &Beside) -> Desk {
     desk.named = ids.iter().enumerate().filter(|(at, _)| beside.named.contains(at)).map(|(_, id)| id.clone()).collect();
     desk.own_amis.insert(super::desk::ami_id("ami-0a1"));
     if let Some(kind) = beside.gap {
-        desk.survey(&region("eu-west-1")).gaps.push(gap(kind.map(|kind| ResourceKind::ALL[kind])));
+        desk.survey(&region("eu-west-1")).gaps.push(gap(ResourceKind::ALL.get(kind).copied()));
     }
     for kind in LeftoverKind::ALL.iter().filter(|_| beside.response.is_some()) {
         desk.respond(*kind, beside.response.expect("some"));

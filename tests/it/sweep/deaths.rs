@@ -63,7 +63,7 @@ async fn account() -> Account {
     let soon = worker_tags(rooms.now(), hours(1));
     let over = vec![
         rooms.launched(&RunInstances { disks: vec![lasting_disk()], ..launch(&soon) }),
-        rooms.launched(&RunInstances { keeps_interface: true, spot: spot(false), ..launch(&soon) }),
+        rooms.launched(&RunInstances { keeps_interface: true, spot: Some(spot(false)), ..launch(&soon) }),
     ];
     let mut keep = worker_tags(rooms.now(), hours(1));
     keep.set(tag_keys::KEEP, "true");

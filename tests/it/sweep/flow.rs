@@ -185,7 +185,7 @@ async fn seventeen_regions_with_ten_thousand_instances_need_no_more_calls_than_p
 async fn what_is_over_is_terminated_with_all_that_belongs_to_it_and_seen_to_be_gone() {
     let rooms = Rooms::new();
     let tags = worker_tags(rooms.now(), hours(1));
-    let over = rooms.launched(&RunInstances { spot: spot(false), ..launch(&tags) });
+    let over = rooms.launched(&RunInstances { spot: Some(spot(false)), ..launch(&tags) });
     let kept = rooms.worker(days(1));
     rooms.pass(minutes(30)).await;
     assert!(rooms.sweep().await.plan.findings.is_empty());
@@ -270,7 +270,7 @@ async fn an_interface_that_outlives_its_instance_is_said() {
 async fn a_spot_request_that_outlives_its_instance_is_said() {
     let rooms = Rooms::new();
     let tags = worker_tags(rooms.now(), hours(1));
-    let over = rooms.launched(&RunInstances { spot: spot(true), ..launch(&tags) });
+    let over = rooms.launched(&RunInstances { spot: Some(spot(true)), ..launch(&tags) });
     rooms.pass(hours(5)).await;
     let swept = rooms.sweep().await;
     assert_eq!(swept.done().get(over.as_str()), Some(&Act::Terminate));
@@ -287,7 +287,7 @@ async fn an_open_spot_request_is_cancelled_at_the_second_look() {
     let rooms = Rooms::new();
     let tags = worker_tags(rooms.now(), hours(1));
     let wanted = RunInstances {
-        spot: Some(latent::sim::SpotOptions { max_price: Some("0.0001".to_owned()), ..spot(false).expect("some") }),
+        spot: Some(latent::sim::SpotOptions { max_price: Some("0.0001".to_owned()), ..spot(false) }),
         ..launch(&tags)
     };
     let request = rooms.here(|site, now| site.request_spot(&wanted, 1, None, now).expect("asks")[0].clone());
@@ -447,7 +447,7 @@ async fn what_changed_between_the_look_and_the_act_is_skipped_and_said() {
 async fn a_spot_request_that_was_fulfilled_meanwhile_is_not_cancelled() {
     let rooms = Rooms::new();
     let tags = worker_tags(rooms.now(), hours(10));
-    let wanted = RunInstances { spot: spot(false), ..launch(&tags) };
+    let wanted = RunInstances { spot: Some(spot(false)), ..launch(&tags) };
     rooms.here(|site, _| site.quota_vcpus = 0);
     let request = rooms.here(|site, now| site.request_spot(&wanted, 1, None, now).expect("asks")[0].clone());
     rooms.pass(minutes(40)).await;

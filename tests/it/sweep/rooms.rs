@@ -74,8 +74,8 @@ pub(super) fn launch(with: &TagSet) -> RunInstances {
     }
 }
 
-pub(super) fn spot(persistent: bool) -> Option<SpotOptions> {
-    Some(SpotOptions { max_price: None, persistent, interruption: "terminate".to_owned() })
+pub(super) fn spot(persistent: bool) -> SpotOptions {
+    SpotOptions { max_price: None, persistent, interruption: "terminate".to_owned() }
 }
 
 /// A second disk that outlives its instance, as EC2 has it where nothing else is said.
