@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use aws_sdk_ec2::types::{
-    ArchitectureValues, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, RequestSpotLaunchSpecification,
-    ResourceType, Snapshot, Tag, TagSpecification,
+    ArchitectureValues, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, Image, NetworkInterface,
+    RequestSpotLaunchSpecification, ResourceType, Snapshot, SpotInstanceRequest, Subnet, Tag, TagSpecification,
 };
 use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
@@ -139,20 +139,20 @@ impl Api {
 
     async fn interface(&self, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
         let subnets = self.ec2.describe_subnets().send().await?;
-        let subnet = subnets.subnets().first().and_then(|subnet| subnet.subnet_id()).unwrap_or_default();
+        let subnet = subnets.subnets().first().and_then(Subnet::subnet_id).unwrap_or_default();
         let call = self.ec2.create_network_interface().subnet_id(subnet);
         let made = call.set_tag_specifications(birth(ResourceType::NetworkInterface, tags)).send().await?;
-        let made = made.network_interface().and_then(|interface| interface.network_interface_id());
+        let made = made.network_interface().and_then(NetworkInterface::network_interface_id);
         Ok(made.unwrap_or_default().to_owned())
     }
 
     async fn spot_request(&self, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
         let images = self.ec2.describe_images().owners("self").send().await?;
-        let image = images.images().first().and_then(|image| image.image_id()).unwrap_or_default();
+        let image = images.images().first().and_then(Image::image_id).unwrap_or_default();
         let what = RequestSpotLaunchSpecification::builder().image_id(image).instance_type("m5.large".into()).build();
         let call = self.ec2.request_spot_instances().instance_count(1).spot_price("0.0001").launch_specification(what);
         let made = call.set_tag_specifications(birth(ResourceType::SpotInstancesRequest, tags)).send().await?;
-        let made = made.spot_instance_requests().first().and_then(|request| request.spot_instance_request_id());
+        let made = made.spot_instance_requests().first().and_then(SpotInstanceRequest::spot_instance_request_id);
         Ok(made.unwrap_or_default().to_owned())
     }
 
