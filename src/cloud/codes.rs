@@ -118,6 +118,10 @@ const TABLE: &[(&str, FailureKind)] = &[
     // Over, or not known.
     ("IdempotentInstanceTerminated", AttemptOver),
     ("InvalidInstanceID.NotFound", NotFound),
+    ("InvalidVolume.NotFound", NotFound),
+    ("InvalidNetworkInterfaceID.NotFound", NotFound),
+    ("InvalidAllocationID.NotFound", NotFound),
+    ("InvalidSpotInstanceRequestID.NotFound", NotFound),
 ];
 
 /// The kind of a code, with the HTTP status for codes that nobody has listed.

@@ -74,14 +74,15 @@ pub async fn create(
 }
 
 /// The snapshots are marked before the AMI goes, which alone knows them: whatever happens in between, the
-/// next call finds them by their mark.
+/// next call finds them by their mark. Without a fleet (an empty name) any fleet's AMI may go.
 ///
 /// # Errors
 /// As [`super::Cloud::retire_image`].
 pub async fn retire(api: &impl ImageApi, fleet: &str, id: &AmiId) -> Result<(), CloudError> {
     let mut snapshots = BTreeSet::new();
     if let Some(ami) = api.find(Which::One(id), DateTime::UNIX_EPOCH).await?.into_iter().next() {
-        if !is_ours(&ami, fleet) {
+        let of_any = fleet.is_empty() && ami.tags.get(tag_keys::FLEET).is_some();
+        if !of_any && !is_ours(&ami, fleet) {
             return Err(not_ours(&ami));
         }
         if ami.state != AmiState::Deregistered {
@@ -101,6 +102,16 @@ pub async fn retire(api: &impl ImageApi, fleet: &str, id: &AmiId) -> Result<(), 
 
 fn is_ours(ami: &Ami, fleet: &str) -> bool {
     ami.tags.get(tag_keys::FLEET) == Some(fleet)
+}
+
+/// A refusal to delete a snapshot, where it says that there is none. At a launch the same code says that
+/// an AMI is broken: that is its kind in the table.
+#[must_use]
+pub fn of_a_snapshot(error: CloudError) -> CloudError {
+    if SNAPSHOT_GONE.contains(&error.code.as_str()) {
+        return CloudError { kind: FailureKind::NotFound, ..error };
+    }
+    error
 }
 
 fn not_ours(ami: &Ami) -> CloudError {

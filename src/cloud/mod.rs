@@ -18,7 +18,7 @@ use crate::policy::Secret;
 
 pub use checkup::{CHECKUP_READS, Checkup};
 pub use codes::kind_of;
-pub use images::{ImageApi, Which, create as create_image_once, retire as retire_image_whole};
+pub use images::{ImageApi, Which, create as create_image_once, of_a_snapshot, retire as retire_image_whole};
 pub use transition::transition_time;
 
 /// A refusal, sorted by what to do next.
@@ -108,7 +108,8 @@ pub trait Cloud: Send + Sync {
     fn images(&self, now: DateTime<Utc>) -> impl Future<Output = Result<Vec<Ami>, CloudError>> + Send;
 
     /// Takes an AMI of the fleet away, and then its snapshots. May be called again after any failure, also
-    /// when the AMI has gone already; of an AMI that never was, there is nothing to do.
+    /// when the AMI has gone already; of an AMI that never was, there is nothing to do. A door that was made
+    /// for no fleet takes any fleet's away.
     ///
     /// # Errors
     /// [`FailureKind::Owner`] if it is not the fleet's; [`FailureKind::RetrySame`] while a snapshot counts

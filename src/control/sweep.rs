@@ -27,12 +27,16 @@ const TRIES: u32 = 4;
 const PAUSE: TimeDelta = TimeDelta::seconds(2);
 /// How long the listing of one kind may take.
 const LISTING_LIMIT: Duration = Duration::from_mins(3);
+/// Our code for a listing that took longer: it is not begun again.
+const TIMEOUT: &str = "Timeout";
 /// How long an end may take to be seen.
 const VERIFY_LIMIT: TimeDelta = TimeDelta::minutes(5);
-/// How long what belonged to an instance may take to go once everything else is gone.
+/// How long what belonged to an instance may take to go after it: a disk that is not set to end with its
+/// instance never does.
 const PARTS_LIMIT: TimeDelta = TimeDelta::seconds(30);
-/// Time between two looks whether it is so.
-const VERIFY_EVERY: TimeDelta = TimeDelta::seconds(5);
+/// Time until the first look whether it is so; the time until the next one doubles, for an end that is not
+/// seen soon is not seen sooner by asking often.
+const VERIFY_AFTER: TimeDelta = TimeDelta::seconds(10);
 
 /// An account in one region: the way there, and how many calls it takes.
 #[derive(Debug)]
@@ -63,14 +67,6 @@ pub struct Stayed {
     pub what: String,
 }
 
-impl Stayed {
-    /// Whether it only belonged to what was taken away.
-    fn is_part(&self, expected: &BTreeMap<ResourceId, Expected>) -> bool {
-        let id: Option<ResourceId> = self.id.parse().ok();
-        id.and_then(|id| expected.get(&id)).is_some_and(|is| matches!(is, Expected::GoneWith(_)))
-    }
-}
-
 impl<C: Cloud> SweepDoor<C> {
     /// The way to a region.
     pub fn new(region: Region, cloud: C, now: DateTime<Utc>) -> Self {
@@ -99,8 +95,7 @@ impl<C: Cloud> SweepDoor<C> {
         kind: ResourceKind,
         only: Option<&[ResourceId]>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        self.paced(clock, ApiAction::Describe).await;
-        list(&self.cloud, clock, kind, only).await
+        self.insist(clock, ApiAction::Describe, || list(&self.cloud, clock, kind, only)).await
     }
 
     /// Everything in the region, and what could not be read of it.
@@ -112,55 +107,81 @@ impl<C: Cloud> SweepDoor<C> {
         survey
     }
 
+    /// The kinds of which more than the findings themselves has to be read again: whether an AMI or a
+    /// snapshot is still needed, or an address or a spot request still idle, hangs on these.
+    fn hangs_on(kind: ResourceKind) -> &'static [ResourceKind] {
+        match kind {
+            ResourceKind::Ami => &[ResourceKind::Instance, ResourceKind::Ami],
+            ResourceKind::Snapshot => &[ResourceKind::Ami],
+            ResourceKind::Address | ResourceKind::SpotRequest => &[ResourceKind::Instance],
+            ResourceKind::Instance | ResourceKind::Volume | ResourceKind::Interface => &[],
+        }
+    }
+
     /// Reads these again, and puts what is so now in the place of what was so.
     async fn refresh(&self, clock: &Clock, survey: &mut Survey, ids: &BTreeSet<ResourceId>) {
+        let whole: Vec<ResourceKind> = ids.iter().flat_map(|id| Self::hangs_on(id.kind())).copied().collect();
         for kind in ResourceKind::ALL {
             let these: Vec<ResourceId> = ids.iter().filter(|id| id.kind() == kind).cloned().collect();
-            if these.is_empty() {
+            let all = whole.contains(&kind);
+            if these.is_empty() && !all {
                 continue;
             }
-            let listed = self.list(clock, kind, Some(&these)).await;
+            let listed = self.list(clock, kind, (!all).then_some(&these)).await;
             if listed.is_ok() {
-                survey.resources.retain(|id, _| !ids.contains(id) || id.kind() != kind);
+                survey.resources.retain(|id, _| id.kind() != kind || !(all || ids.contains(id)));
             }
             take_in(survey, kind, listed);
         }
     }
 
     /// Sends a call until it is answered, a few times at most.
-    async fn insist<F>(&self, clock: &Clock, action: ApiAction, call: impl Fn() -> F) -> Result<(), CloudError>
+    async fn insist<T, F>(&self, clock: &Clock, action: ApiAction, call: impl Fn() -> F) -> Result<T, CloudError>
     where
-        F: Future<Output = Result<(), CloudError>>,
+        F: Future<Output = Result<T, CloudError>>,
     {
-        let mut pause = PAUSE;
-        for attempt in 1.. {
+        let (mut pause, mut tries) = (PAUSE, 1);
+        loop {
             self.paced(clock, action).await;
-            match call().await {
-                // It is gone already: that is what was wanted.
-                Err(error) if error.kind == FailureKind::NotFound => return Ok(()),
-                Err(error) if error.kind.leaves_outcome_open() && attempt < TRIES => {
-                    if error.kind == FailureKind::Throttled {
-                        let mut pace = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                        pace.refused(action, clock.now());
-                    }
-                }
+            let error = match call().await {
+                Err(error) if error.kind.leaves_outcome_open() && error.code != TIMEOUT => error,
                 answered => return answered,
+            };
+            if error.kind == FailureKind::Throttled {
+                let mut pace = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                pace.refused(action, clock.now());
+            }
+            if tries == TRIES {
+                return Err(error);
             }
             clock.sleep_until(clock.now() + pause).await;
-            pause = pause * 2;
+            (pause, tries) = (pause * 2, tries + 1);
         }
-        Ok(())
     }
 
+    /// Marks many at once. EC2 tags all of a call or none: where one of them spoils the call, each is marked
+    /// by itself.
     async fn mark(&self, clock: &Clock, kind: LeftoverKind, findings: Vec<Finding>) -> Vec<Deed> {
         let text = mark_text(clock.now(), kind);
         let mut deeds = Vec::new();
         for some in findings.chunks(MARKS_AT_ONCE) {
-            let ids: Vec<ResourceId> = some.iter().filter_map(Finding::resource).collect();
-            let marked = self.insist(clock, ApiAction::Tag, || perform::mark(&self.cloud, clock, &ids, &text)).await;
-            deeds.extend(some.iter().map(|finding| Deed { finding: finding.clone(), result: marked.clone() }));
+            let marked = self.mark_all(clock, some, &text).await;
+            if some.len() > 1 && marked.as_ref().is_err_and(|error| concerns_one(error.kind)) {
+                for one in some {
+                    let result = self.mark_all(clock, std::slice::from_ref(one), &text).await;
+                    deeds.push(Deed { finding: one.clone(), result: or_gone(result) });
+                }
+            } else {
+                let all = some.iter().map(|one| Deed { finding: one.clone(), result: or_gone(marked.clone()) });
+                deeds.extend(all);
+            }
         }
         deeds
+    }
+
+    async fn mark_all(&self, clock: &Clock, some: &[Finding], text: &str) -> Result<(), CloudError> {
+        let ids: Vec<ResourceId> = some.iter().filter_map(Finding::resource).collect();
+        self.insist(clock, ApiAction::Tag, || perform::mark(&self.cloud, clock, &ids, text)).await
     }
 
     /// Does what is to be done here, each by itself: what one refusal protects does not protect another.
@@ -175,7 +196,7 @@ impl<C: Cloud> SweepDoor<C> {
             }
             let call = || perform::take_away(&self.cloud, clock, &id, finding.act);
             let result = self.insist(clock, ApiAction::End, call).await;
-            deeds.push(Deed { finding, result });
+            deeds.push(Deed { finding, result: or_gone(result) });
         }
         for (kind, findings) in marks {
             deeds.extend(self.mark(clock, kind, findings).await);
@@ -190,42 +211,68 @@ impl<C: Cloud> SweepDoor<C> {
         if expected.is_empty() {
             return Vec::new();
         }
-        let mut until = clock.now() + VERIFY_LIMIT;
-        let mut only_parts = false;
-        loop {
-            let stayed = self.still_there(clock, &expected).await;
-            if stayed.is_empty() || clock.now() >= until {
-                return stayed;
-            }
-            // A disk that is not set to end with its instance never does: that is not worth minutes.
-            if !only_parts && stayed.iter().all(|one| one.is_part(&expected)) {
-                only_parts = true;
-                until = until.min(clock.now() + PARTS_LIMIT);
-            }
-            clock.sleep_until(clock.now() + VERIFY_EVERY).await;
+        let until = clock.now() + VERIFY_LIMIT;
+        let (mut pause, mut stayed) = (VERIFY_AFTER, Vec::new());
+        if expected.keys().any(|id| id.kind() == ResourceKind::Instance) {
+            clock.sleep_until(clock.now() + pause).await;
         }
-    }
-
-    async fn still_there(&self, clock: &Clock, expected: &BTreeMap<ResourceId, Expected>) -> Vec<Stayed> {
-        let mut stayed = Vec::new();
-        let stays = |id: &ResourceId, what: String| Stayed { id: id.to_string(), region: self.region.clone(), what };
+        // The instances come first: what belongs to them goes only when they have ended.
         for kind in ResourceKind::ALL {
-            let ids: Vec<ResourceId> = expected.keys().filter(|id| id.kind() == kind).cloned().collect();
-            if ids.is_empty() {
-                continue;
-            }
-            match self.list(clock, kind, Some(&ids)).await {
-                Ok(found) => {
-                    let rest = found.iter().filter_map(|(id, is)| Some((id, expected.get(id)?.unmet(is)?)));
-                    stayed.extend(rest.map(|(id, what)| stays(id, what)));
+            let mut open = expected.clone();
+            open.retain(|id, _| id.kind() == kind);
+            let only_parts = open.values().all(|one| matches!(one, Expected::GoneWith(_)));
+            let until = if only_parts { until.min(clock.now() + PARTS_LIMIT) } else { until };
+            while !open.is_empty() {
+                let unmet = self.still_there(clock, kind, &open).await;
+                open.retain(|id, _| unmet.contains_key(id));
+                if clock.now() >= until {
+                    stayed.extend(unmet.into_iter().map(|(id, what)| self.stays(&id, what)));
+                    break;
                 }
-                Err(error) => {
-                    let what = format!("whether it is gone could not be seen: {error}");
-                    stayed.extend(ids.iter().map(|id| stays(id, what.clone())));
+                if !open.is_empty() {
+                    pause = pause * 2;
+                    clock.sleep_until((clock.now() + pause).min(until)).await;
                 }
             }
         }
         stayed
+    }
+
+    fn stays(&self, id: &ResourceId, what: String) -> Stayed {
+        Stayed { id: id.to_string(), region: self.region.clone(), what }
+    }
+
+    /// Those of these that are not as they should be, and how they are.
+    async fn still_there(
+        &self,
+        clock: &Clock,
+        kind: ResourceKind,
+        open: &BTreeMap<ResourceId, Expected>,
+    ) -> BTreeMap<ResourceId, String> {
+        let ids: Vec<ResourceId> = open.keys().cloned().collect();
+        match self.list(clock, kind, Some(&ids)).await {
+            Ok(found) => {
+                let unmet = |(id, is): (ResourceId, Resource)| open.get(&id)?.unmet(&is).map(|what| (id, what));
+                found.into_iter().filter_map(unmet).collect()
+            }
+            Err(error) => {
+                let what = format!("whether it is gone could not be seen: {error}");
+                ids.into_iter().map(|id| (id, what.clone())).collect()
+            }
+        }
+    }
+}
+
+/// Whether a refusal may be the fault of one resource of many.
+fn concerns_one(kind: FailureKind) -> bool {
+    matches!(kind, FailureKind::NotFound | FailureKind::Owner | FailureKind::Bug)
+}
+
+/// What is gone already is as it was wanted.
+fn or_gone(result: Result<(), CloudError>) -> Result<(), CloudError> {
+    match result {
+        Err(error) if error.kind == FailureKind::NotFound => Ok(()),
+        other => other,
     }
 }
 
@@ -238,7 +285,7 @@ async fn list<C: Cloud>(
     let listed = clock.within(LISTING_LIMIT, cloud.resources(kind, only, clock.now())).await;
     listed.unwrap_or_else(|| {
         let message = format!("the listing took longer than {} s", LISTING_LIMIT.as_secs());
-        Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
+        Err(CloudError { kind: FailureKind::Unreachable, code: TIMEOUT.to_owned(), message })
     })
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::connect::Clients;
 use super::{FILTER_VALUES, PAGE, PAGES_MAX, convert, error, instances_by, too_many_pages};
-use crate::cloud::{CloudError, ImageApi};
+use crate::cloud::{CloudError, ImageApi, of_a_snapshot};
 use crate::model::{
     Address, FailureKind, Region, Resource, ResourceId, ResourceKind, Snapshot, SnapshotId, SpotRequest, Volume,
     tag_keys,
@@ -203,7 +203,7 @@ pub(super) async fn remove(clients: &Clients, id: &ResourceId) -> Result<(), Clo
         }
         ResourceKind::Snapshot => {
             let snapshot: SnapshotId = name.parse().map_err(|_| wrong_call(id.kind()))?;
-            clients.delete(&snapshot).await
+            clients.delete(&snapshot).await.map_err(of_a_snapshot)
         }
         kind @ (ResourceKind::Instance | ResourceKind::Ami) => Err(wrong_call(kind)),
     }

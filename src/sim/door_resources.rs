@@ -11,10 +11,23 @@ use super::image::ImageState;
 use super::instance::Tags;
 use super::site::Site;
 use super::spot::SpotState;
-use crate::cloud::{CloudError, ImageApi};
+use crate::cloud::{CloudError, ImageApi, of_a_snapshot};
 use crate::model::{self, FailureKind, Resource, ResourceId, ResourceKind, tag_keys};
 
 type Found = Vec<(String, Resource)>;
+
+/// Which of a kind: what carries a fleet's tag, or whatever has one of these ids.
+#[derive(Clone, Copy)]
+struct Only<'a>(Option<&'a [ResourceId]>);
+
+impl Only<'_> {
+    fn takes(self, id: &str, tags: &Tags) -> bool {
+        match self.0 {
+            Some(ids) => ids.iter().any(|own| own.as_str() == id),
+            None => tags.contains_key(tag_keys::FLEET),
+        }
+    }
+}
 
 fn action(kind: ResourceKind) -> &'static str {
     match kind {
@@ -26,10 +39,6 @@ fn action(kind: ResourceKind) -> &'static str {
         ResourceKind::Address => "DescribeAddresses",
         ResourceKind::SpotRequest => "DescribeSpotInstanceRequests",
     }
-}
-
-fn of_a_fleet(tags: &Tags) -> bool {
-    tags.contains_key(tag_keys::FLEET)
 }
 
 fn instances(site: &mut Site, now: DateTime<Utc>) -> Result<Found, ApiError> {
@@ -44,7 +53,7 @@ fn images(site: &Site) -> Found {
     there.filter_map(|image| Some((image.id.clone(), Resource::Ami(Box::new(shown_ami(image).ok()?))))).collect()
 }
 
-fn volumes(site: &Site) -> Found {
+fn volumes(site: &Site, only: Only<'_>) -> Found {
     let one = |volume: &super::volume::Volume| model::Volume {
         available: volume.attachment.is_none(),
         instance: volume.attachment.as_ref().and_then(|attached| attached.instance.parse().ok()),
@@ -52,42 +61,42 @@ fn volumes(site: &Site) -> Found {
         volume_type: volume.volume_type.clone(),
         created: Some(volume.created),
     };
-    let ours = site.volumes.values().filter(|volume| of_a_fleet(&volume.tags));
+    let ours = site.volumes.values().filter(|volume| only.takes(&volume.id, &volume.tags));
     ours.map(|volume| (volume.id.clone(), Resource::Volume(tag_set(&volume.tags), one(volume)))).collect()
 }
 
-fn snapshots(site: &Site) -> Found {
+fn snapshots(site: &Site, only: Only<'_>) -> Found {
     let one = |snapshot: &super::snapshot::Snapshot| model::Snapshot {
         size_gib: snapshot.size_gib,
         started: Some(snapshot.started),
     };
-    let ours = site.snapshots.values().filter(|snapshot| of_a_fleet(&snapshot.tags));
+    let ours = site.snapshots.values().filter(|snapshot| only.takes(&snapshot.id, &snapshot.tags));
     ours.map(|s| (s.id.clone(), Resource::Snapshot(tag_set(&s.tags), one(s)))).collect()
 }
 
-fn interfaces(site: &Site) -> Found {
-    let ours = site.interfaces.values().filter(|interface| of_a_fleet(&interface.tags));
+fn interfaces(site: &Site, only: Only<'_>) -> Found {
+    let ours = site.interfaces.values().filter(|interface| only.takes(&interface.id, &interface.tags));
     ours.map(|i| (i.id.clone(), Resource::Interface(tag_set(&i.tags), i.instance.is_none()))).collect()
 }
 
-fn addresses(site: &Site) -> Found {
+fn addresses(site: &Site, only: Only<'_>) -> Found {
     let one = |address: &super::address::Address| model::Address {
         ip: address.ip.clone(),
         associated: address.association.is_some(),
         instance: address.association.as_ref().map(|(_, instance)| instance.clone()),
     };
-    let ours = site.addresses.values().filter(|address| of_a_fleet(&address.tags));
+    let ours = site.addresses.values().filter(|address| only.takes(&address.id, &address.tags));
     ours.map(|a| (a.id.clone(), Resource::Address(tag_set(&a.tags), one(a)))).collect()
 }
 
-fn spot_requests(site: &Site) -> Found {
+fn spot_requests(site: &Site, only: Only<'_>) -> Found {
     let one = |request: &super::spot::SpotRequest| model::SpotRequest {
         live: matches!(request.state, SpotState::Open | SpotState::Active | SpotState::Disabled),
         state: request.state.word().to_owned(),
         instance: request.instance.clone(),
         created: Some(request.created),
     };
-    let ours = site.spot_requests.values().filter(|request| of_a_fleet(&request.tags));
+    let ours = site.spot_requests.values().filter(|request| only.takes(&request.id, &request.tags));
     ours.map(|r| (r.id.clone(), Resource::SpotRequest(tag_set(&r.tags), one(r)))).collect()
 }
 
@@ -102,11 +111,11 @@ impl SimCloud {
         let found = self.call(action(kind), 0, kind.plural(), |site, now| match kind {
             ResourceKind::Instance => instances(site, now),
             ResourceKind::Ami => Ok(images(site)),
-            ResourceKind::Volume => Ok(volumes(site)),
-            ResourceKind::Snapshot => Ok(snapshots(site)),
-            ResourceKind::Interface => Ok(interfaces(site)),
-            ResourceKind::Address => Ok(addresses(site)),
-            ResourceKind::SpotRequest => Ok(spot_requests(site)),
+            ResourceKind::Volume => Ok(volumes(site, Only(only))),
+            ResourceKind::Snapshot => Ok(snapshots(site, Only(only))),
+            ResourceKind::Interface => Ok(interfaces(site, Only(only))),
+            ResourceKind::Address => Ok(addresses(site, Only(only))),
+            ResourceKind::SpotRequest => Ok(spot_requests(site, Only(only))),
         });
         let all: BTreeMap<ResourceId, Resource> =
             found.await?.into_iter().map(|(id, what)| Ok((own(&id)?, what))).collect::<Result<_, CloudError>>()?;
@@ -129,7 +138,7 @@ impl SimCloud {
                 self.call("CancelSpotInstanceRequests", 0, name, |site, now| site.cancel_spot(&[name], now)).await
             }
             ResourceKind::Snapshot => match name.parse() {
-                Ok(snapshot) => self.delete(&snapshot).await,
+                Ok(snapshot) => self.delete(&snapshot).await.map_err(of_a_snapshot),
                 Err(_) => Err(not_for_this(id)),
             },
             ResourceKind::Instance | ResourceKind::Ami => Err(not_for_this(id)),

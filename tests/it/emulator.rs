@@ -6,13 +6,16 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
-use aws_sdk_ec2::types::{ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, Filter, Snapshot, Tag};
+use aws_sdk_ec2::types::{
+    ArchitectureValues, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, Image, NetworkInterface,
+    RequestSpotLaunchSpecification, ResourceType, Snapshot, SpotInstanceRequest, Subnet, Tag, TagSpecification,
+};
 use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::Cloud;
 use latent::control::Clock;
 use latent::ec2::Ec2;
-use latent::model::{Cell, FailureKind, InstanceId, TagSet};
+use latent::model::{Cell, FailureKind, InstanceId, ResourceKind, TagSet};
 use latent::policy::{Intent, Sources};
 use latent::sim::Weather;
 use latent::sim::wire::{Door, DoorOptions};
@@ -120,7 +123,65 @@ fn read(tags: &[Tag]) -> TagSet {
     tags.iter().map(pair).collect()
 }
 
+/// The tags of something at its birth; EC2 takes no empty list of them.
+fn birth(kind: ResourceType, tags: &TagSet) -> Option<Vec<TagSpecification>> {
+    let one = |(key, value)| Tag::builder().key(key).value(value).build();
+    let all: Vec<Tag> = tags.iter().map(one).collect();
+    (!all.is_empty()).then(|| vec![TagSpecification::builder().resource_type(kind).set_tags(Some(all)).build()])
+}
+
+impl Api {
+    async fn volume(&self, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
+        let call = self.ec2.create_volume().availability_zone(format!("{REGION}a")).size(8);
+        let made = call.set_tag_specifications(birth(ResourceType::Volume, tags)).send().await?;
+        Ok(made.volume_id().unwrap_or_default().to_owned())
+    }
+
+    async fn interface(&self, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
+        let subnets = self.ec2.describe_subnets().send().await?;
+        let subnet = subnets.subnets().first().and_then(Subnet::subnet_id).unwrap_or_default();
+        let call = self.ec2.create_network_interface().subnet_id(subnet);
+        let made = call.set_tag_specifications(birth(ResourceType::NetworkInterface, tags)).send().await?;
+        let made = made.network_interface().and_then(NetworkInterface::network_interface_id);
+        Ok(made.unwrap_or_default().to_owned())
+    }
+
+    async fn spot_request(&self, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
+        let images = self.ec2.describe_images().owners("self").send().await?;
+        let image = images.images().first().and_then(Image::image_id).unwrap_or_default();
+        let what = RequestSpotLaunchSpecification::builder().image_id(image).instance_type("m5.large".into()).build();
+        let call = self.ec2.request_spot_instances().instance_count(1).spot_price("0.0001").launch_specification(what);
+        let made = call.set_tag_specifications(birth(ResourceType::SpotInstancesRequest, tags)).send().await?;
+        let made = made.spot_instance_requests().first().and_then(SpotInstanceRequest::spot_instance_request_id);
+        Ok(made.unwrap_or_default().to_owned())
+    }
+
+    async fn made(&self, kind: ResourceKind, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
+        match kind {
+            ResourceKind::Volume => self.volume(tags).await,
+            ResourceKind::Snapshot => {
+                let of = self.volume(&TagSet::default()).await?;
+                let call = self.ec2.create_snapshot().volume_id(of);
+                let made = call.set_tag_specifications(birth(ResourceType::Snapshot, tags)).send().await?;
+                Ok(made.snapshot_id().unwrap_or_default().to_owned())
+            }
+            ResourceKind::Interface => self.interface(tags).await,
+            ResourceKind::Address => {
+                let call = self.ec2.allocate_address().domain(DomainType::Vpc);
+                let made = call.set_tag_specifications(birth(ResourceType::ElasticIp, tags)).send().await?;
+                Ok(made.allocation_id().unwrap_or_default().to_owned())
+            }
+            ResourceKind::SpotRequest => self.spot_request(tags).await,
+            ResourceKind::Instance | ResourceKind::Ami => Ok(String::new()),
+        }
+    }
+}
+
 impl Probe for Api {
+    fn make<'a>(&'a self, kind: ResourceKind, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>> {
+        Box::pin(async move { self.made(kind, tags).await.map_err(|error| format!("cannot make it: {error:?}")) })
+    }
+
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(self.tags_of(resource, of))
     }

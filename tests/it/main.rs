@@ -38,6 +38,8 @@ mod simulation;
 #[cfg(test)]
 mod source;
 #[cfg(test)]
+mod sweep;
+#[cfg(test)]
 mod tidy;
 #[cfg(test)]
 mod wire;

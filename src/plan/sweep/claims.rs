@@ -30,6 +30,8 @@ fn claim(intent: &Intent, name: &WorkerName, worker: &Worker) -> Option<Claim> {
     let worker_name = name.clone();
     let connecting = |until: DateTime<Utc>| Claim::Connecting { worker: name.clone(), until };
     match &worker.state {
+        // An operator keeps it, connected or not.
+        WorkerState::Registering { .. } if worker.hold.is_some() => Some(Claim::Used { worker: worker_name }),
         // Of an adopted one only its master knows whether it is used.
         WorkerState::Registering { .. } if worker.attempt.as_ref().is_none_or(|attempt| attempt.spec.is_none()) => {
             Some(Claim::Used { worker: worker_name })

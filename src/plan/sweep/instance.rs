@@ -9,9 +9,10 @@ use crate::model::{AmiId, Instance, InstanceState, LeftoverKind, Survey, tag_key
 
 /// The age of an instance that survives a stop and a start, and how it is known.
 fn age(instance: &Instance) -> (Option<DateTime<Utc>>, &'static str) {
-    let tag = instance.tags.time(tag_keys::CREATED).map(|at| (at, "its tag latent:created"));
+    // What EC2 says comes before what anybody may write into a tag.
     let attached = instance.attached_at.map(|at| (at, "its first disk or interface"));
-    match attached.into_iter().chain(tag).min() {
+    let tag = || instance.tags.time(tag_keys::CREATED).map(|at| (at, "its tag latent:created"));
+    match attached.or_else(tag) {
         Some((at, from)) => (Some(at), from),
         // It moves at every start: younger than the truth, never older.
         None => (instance.launch_time, "its last start"),
@@ -29,12 +30,17 @@ pub(super) fn verdict(view: &SweepView<'_>, amis: &BTreeSet<&AmiId>, instance: &
     if !view.ours(&instance.tags) || instance.state.is_ending() {
         return Verdict::NotOurs;
     }
-    if view.me.is_some() && view.me == instance.tags.get(tag_keys::CONTROLLER) {
+    let role = instance.tags.get(tag_keys::ROLE);
+    let bakes = matches!(role, Some("rebake" | "canary"));
+    if view.me.is_some() && view.me == instance.tags.get(tag_keys::CONTROLLER) && !bakes {
         return Verdict::Kept("the controller's own loop speaks for it".to_owned());
     }
-    let found = match instance.tags.get(tag_keys::ROLE) {
+    if let InstanceState::Unknown(state) = &instance.state {
+        return Verdict::Kept(format!("nobody knows what its state {state:?} means"));
+    }
+    let found = match role {
         Some("worker") => worker(view, instance),
-        Some("rebake" | "canary") => bake(view, instance),
+        Some(_) if bakes => bake(view, instance),
         Some(role) => Err(format!("its tag {} is unreadable: {role:?}", tag_keys::ROLE)),
         None => Err(format!("it has no tag {}", tag_keys::ROLE)),
     };

@@ -4,7 +4,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::plan::Act;
 use super::{Draft, SweepView, said};
-use crate::model::{LeftoverKind, Resource, ResourceId, ResourceKind, Response, TagSet, tag_keys};
+use crate::model::{LeftoverKind, Resource, ResourceId, ResourceKind, Response, Survey, TagSet, tag_keys};
 
 /// A first look that is older than this does not count any more: what was marked then may have
 /// recovered meanwhile, and nobody takes the mark off.
@@ -41,16 +41,34 @@ fn protection(tags: &TagSet, now: DateTime<Utc>) -> Option<String> {
     }
 }
 
+/// Why a person's tags forbid to end what goes with it: the disks of an instance, the snapshots of an AMI.
+fn protected_part(survey: &Survey, resource: &Resource, now: DateTime<Utc>) -> Option<String> {
+    let parts: Vec<ResourceId> = match resource {
+        Resource::Instance(instance) => {
+            let parts = instance.parts.volumes.iter().chain(&instance.parts.interfaces);
+            parts.filter_map(|id| id.parse().ok()).collect()
+        }
+        Resource::Ami(ami) => ami.snapshots.iter().map(ResourceId::from).collect(),
+        _ => Vec::new(),
+    };
+    parts.iter().find_map(|id| {
+        let why = protection(survey.resources.get(id)?.tags(), now)?;
+        Some(format!("{id} would go with it, which is {why}"))
+    })
+}
+
 type Judged = (Act, Option<String>, Option<DateTime<Utc>>);
 
 /// What is to be done about a leftover, why not more, and when it was first seen; or why it is kept.
 pub(super) fn judge(
     view: &SweepView<'_>,
+    survey: &Survey,
     id: &ResourceId,
     resource: &Resource,
     draft: &Draft,
 ) -> Result<Judged, String> {
-    if let Some(protected) = protection(resource.tags(), view.now) {
+    let protected = protection(resource.tags(), view.now);
+    if let Some(protected) = protected.or_else(|| protected_part(survey, resource, view.now)) {
         return Err(protected);
     }
     let first = first_look(view, id, resource.tags(), draft.kind);
@@ -65,9 +83,10 @@ pub(super) fn judge(
         return told(why);
     }
     let act = match view.policy.response(draft.kind) {
-        _ if named => Act::Terminate,
+        Response::Report if named => Act::Terminate,
         Response::Report => return told(format!("the policy only reports it; name it with --id {id} to act on it")),
         Response::Stop if id.kind() != ResourceKind::Instance => Act::Terminate,
+        Response::Stop if named && is_stopped(resource) => Act::Terminate,
         Response::Stop if is_stopped(resource) => return told("it is stopped already".to_owned()),
         Response::Stop => Act::Stop,
         Response::Terminate => Act::Terminate,

@@ -180,7 +180,7 @@ pub fn sweep(view: &SweepView<'_>) -> SweepPlan {
             match verdict {
                 Verdict::NotOurs => {}
                 Verdict::Kept(why) => plan.keep(region, id, why),
-                Verdict::Found(draft) => match judge::judge(view, id, resource, &draft) {
+                Verdict::Found(draft) => match judge::judge(view, survey, id, resource, &draft) {
                     Ok((act, note, first_seen)) => {
                         plan.find(survey, region, id, resource, draft, act, note, first_seen);
                     }

@@ -49,7 +49,10 @@ fn too_young(view: &SweepView<'_>, since: Option<DateTime<Utc>>) -> Result<(), S
 
 fn available_volume(view: &SweepView<'_>, volume: &Volume) -> Found {
     if !volume.available {
-        return Err(volume.instance.as_ref().map_or_else(|| "it is in use".to_owned(), |id| format!("{id} has it")));
+        return Err(volume
+            .instance
+            .as_ref()
+            .map_or_else(|| "it is not available".to_owned(), |id| format!("{id} has it")));
     }
     too_young(view, volume.created)?;
     let reason = format!("{} GiB of {} are attached to nothing", volume.size_gib, volume.volume_type);
@@ -69,15 +72,20 @@ fn free_interface(free: bool) -> Found {
 }
 
 fn idle_address(survey: &Survey, address: &Address) -> Found {
-    let reason = match &address.instance {
+    let (reason, only_told) = match &address.instance {
         None if address.associated => return Err("it is in use".to_owned()),
-        None => format!("{} is associated with nothing", address.ip),
+        None => (format!("{} is associated with nothing", address.ip), None),
         Some(id) => match survey.instance(id).map(|instance| &instance.state) {
-            Some(InstanceState::Stopped) => format!("{} belongs to {id}, which is stopped", address.ip),
+            // EC2 releases no address that something has, and the instance may be started again with it.
+            Some(InstanceState::Stopped) => (
+                format!("{} belongs to {id}, which is stopped", address.ip),
+                Some(format!("disassociate it from {id} if that does not need it any more")),
+            ),
             _ => return Err(format!("{id} has it")),
         },
     };
-    Ok(draft(LeftoverKind::AddressIdle, None, "unknown", reason))
+    let found = draft(LeftoverKind::AddressIdle, None, "unknown", reason);
+    Ok(Draft { only_told, ..found })
 }
 
 fn open_request(view: &SweepView<'_>, survey: &Survey, request: &SpotRequest) -> Found {
@@ -150,12 +158,22 @@ fn old_ami(view: &SweepView<'_>, survey: &Survey, ami: &Ami) -> Found {
         AmiState::Pending if age >= view.policy.ami_stuck => Some(format!("it has been pending for {}", said(age))),
         _ => None,
     };
+    let baked = ami.tags.get(tag_keys::IMAGE_ORIGIN) == Some("rebake");
     if let Some(reason) = stuck {
         too_young(view, Some(ami.created))?;
-        return Ok(draft(LeftoverKind::AmiStuck, Some(ami.created), "its creation", reason));
+        let found = draft(LeftoverKind::AmiStuck, Some(ami.created), "its creation", reason);
+        let configured = view.own_amis.contains(&ami.id).then(|| "the configuration names it".to_owned());
+        let only_told = configured.or_else(|| (!baked).then(|| "no rebake made it: it is its owner's".to_owned()));
+        return Ok(Draft { only_told, ..found });
     }
-    if ami.tags.get(tag_keys::IMAGE_ORIGIN) != Some("rebake") {
+    if !baked {
         return Err("no rebake made it".to_owned());
+    }
+    if let AmiState::Unknown(state) = &ami.state {
+        return Err(format!("nobody knows what its state {state:?} means"));
+    }
+    if ami.tags.get(tag_keys::IMAGE).is_none() {
+        return Err(format!("it has no tag {}, so nobody knows what replaced it", tag_keys::IMAGE));
     }
     let used = survey.instances().find(|i| i.ami.as_ref() == Some(&ami.id) && !i.state.is_ending());
     if let Some(instance) = used {
@@ -164,12 +182,19 @@ fn old_ami(view: &SweepView<'_>, survey: &Survey, ami: &Ami) -> Found {
     if view.own_amis.contains(&ami.id) {
         return Err("the configuration names it".to_owned());
     }
+    if let Some(other) = survey.amis().find(|other| other.id != ami.id && shares_a_snapshot(other, ami)) {
+        return Err(format!("{} needs a snapshot of it", other.id));
+    }
     let newer = newer_generations(survey, ami);
     if newer < view.policy.ami_keep as usize || age < view.policy.ami_keep_for {
         return Err(format!("{newer} newer ones, {} old", said(age)));
     }
     let reason = format!("{newer} newer AMIs of its image have replaced it, and nothing uses it");
     Ok(draft(LeftoverKind::AmiSuperseded, Some(ami.created), "its creation", reason))
+}
+
+fn shares_a_snapshot(one: &Ami, other: &Ami) -> bool {
+    one.snapshots.iter().any(|snapshot| other.snapshots.contains(snapshot))
 }
 
 /// How many newer AMIs of the same fleet and image can be launched from.

@@ -72,6 +72,7 @@ pub enum Confidence {
 
 /// One leftover.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Finding {
     /// Its id; of a launch without an instance, the token.
     pub id: String,
@@ -112,6 +113,7 @@ impl Finding {
 
 /// Something of ours that is left alone, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Kept {
     /// Its id.
     pub id: ResourceId,
@@ -123,6 +125,7 @@ pub struct Kept {
 
 /// What could not be read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct GapLine {
     /// Where.
     pub region: Region,
@@ -143,6 +146,7 @@ impl fmt::Display for GapLine {
 
 /// How much was looked at.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Seen {
     /// Instances of the account.
     pub instances: usize,
@@ -152,6 +156,7 @@ pub struct Seen {
 
 /// Everything that a sweep found and decided.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct SweepPlan {
     /// The version of this form.
     pub format: u32,

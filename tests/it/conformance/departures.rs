@@ -36,4 +36,7 @@ pub(crate) const DEPARTURES: &[Departure] = &[
     row(MOTO, "images_are_those_of_this_fleet", SNAPSHOTS),
     row(MOTO, "a_retired_image_leaves_no_snapshot", SNAPSHOTS),
     row(MOTO, "an_image_of_others_is_not_retired", SNAPSHOTS),
+    row(MOTO, "an_interface_in_use_is_not_deleted", "an interface is deleted though an instance has it"),
+    row(MOTO, "what_nobody_has_is_not_found", "to cancel an unknown spot request is answered with HTTP 500"),
+    row(&["wire door"], "interfaces_are_listed_and_deleted", "it does not know CreateNetworkInterface"),
 ];

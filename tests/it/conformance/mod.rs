@@ -5,6 +5,7 @@
 mod checks;
 mod departures;
 mod images;
+mod leftovers;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -15,8 +16,8 @@ use futures_util::future::LocalBoxFuture;
 use latent::cloud::{Cloud, CloudError};
 use latent::control::Clock;
 use latent::model::{
-    FailureKind, Instance, InstanceId, InstanceState, LaunchSpec, Market, Offering, Place, ShutdownBehavior, TagSet,
-    tag_keys,
+    FailureKind, Instance, InstanceId, InstanceState, LaunchSpec, Market, Offering, Place, ResourceKind,
+    ShutdownBehavior, TagSet, tag_keys,
 };
 
 use departures::DEPARTURES;
@@ -59,6 +60,9 @@ pub(crate) trait Probe {
 
     /// All snapshots of the account, with their tags.
     fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>>;
+
+    /// Makes something of a kind that nothing has, with these tags, and tells its id.
+    fn make<'a>(&'a self, kind: ResourceKind, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>>;
 }
 
 type Check<C> = for<'a> fn(&'a Ground<C>) -> LocalBoxFuture<'a, Checked>;
@@ -109,6 +113,20 @@ list! {
     a_retired_image_leaves_no_snapshot,
     an_image_of_others_is_not_retired,
     an_image_that_never_was_is_retired_already;
+    leftovers:
+    volumes_are_listed_and_deleted,
+    snapshots_are_listed_and_deleted,
+    interfaces_are_listed_and_deleted,
+    addresses_are_listed_and_released,
+    spot_requests_are_listed_and_cancelled,
+    instances_and_images_are_listed_whatever_their_tags,
+    an_instance_tells_its_parts_and_its_age,
+    a_volume_in_use_is_not_deleted,
+    an_interface_in_use_is_not_deleted,
+    what_nobody_has_is_not_found,
+    leftovers_are_marked_together,
+    a_mark_with_one_unknown_resource_is_set_on_none,
+    the_regions_are_told;
 }
 
 /// Runs every check, and holds each against the table of departures.

@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta};
 use futures_util::future::LocalBoxFuture;
 use latent::control::Clock;
-use latent::model::{InstanceId, TagSet};
-use latent::sim::{Disk, Image, ImageState, Platform, SimCloud, SiteId, Tags, Weather, World};
+use latent::model::{InstanceId, ResourceKind, TagSet};
+use latent::sim::{
+    ApiError, Disk, Image, ImageState, Interface, Platform, RunInstances, SimCloud, SiteId, TagTarget, Tags, Volume,
+    Weather, World,
+};
 
 use super::{FLEET, Ground, Probe, Resource, Snapshots, conforms};
 
@@ -17,6 +20,7 @@ const AMI: &str = "ami-0123456789abc0001";
 struct Inside {
     world: Arc<Mutex<World>>,
     place: SiteId,
+    clock: Clock,
 }
 
 fn tag_set(tags: &Tags) -> TagSet {
@@ -42,7 +46,72 @@ impl Inside {
     }
 }
 
+fn sim_tags(tags: &TagSet) -> Tags {
+    tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+impl Inside {
+    fn make_now(&self, kind: ResourceKind, tags: &TagSet) -> Result<String, ApiError> {
+        let (tags, now) = (sim_tags(tags), self.clock.now());
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.touch(&self.place, now, |site| {
+            let zone = site.network.zones.first().cloned().unwrap_or_default();
+            let volume = Volume {
+                id: String::new(),
+                size_gib: 8,
+                volume_type: "gp3".to_owned(),
+                zone: zone.clone(),
+                snapshot: None,
+                encrypted: false,
+                created: now,
+                attachment: None,
+                tags: tags.clone(),
+            };
+            match kind {
+                ResourceKind::Volume => Ok(site.create_volume(volume)?.id.clone()),
+                ResourceKind::Snapshot => {
+                    let of = site.create_volume(Volume { tags: Tags::new(), ..volume })?.id.clone();
+                    Ok(site.create_snapshot(&of, "of a check", &tags, now)?.id.clone())
+                }
+                ResourceKind::Address => Ok(site.allocate_address(tags)?.id.clone()),
+                ResourceKind::Interface => {
+                    let id = format!("eni-0aaaaaaaaaaaa{:04x}", site.interfaces.len());
+                    let interface = Interface {
+                        id: id.clone(),
+                        subnet: String::new(),
+                        zone,
+                        private_ip: "10.0.0.9".to_owned(),
+                        groups: Vec::new(),
+                        instance: None,
+                        delete_on_termination: true,
+                        tags,
+                    };
+                    site.interfaces.insert(id.clone(), interface);
+                    Ok(id)
+                }
+                ResourceKind::SpotRequest => {
+                    let request = RunInstances {
+                        image: AMI.to_owned(),
+                        instance_type: "m5.large".to_owned(),
+                        min: 1,
+                        max: 1,
+                        tags: [(TagTarget::SpotRequest, tags)].into(),
+                        ..RunInstances::default()
+                    };
+                    let ids = site.request_spot(&request, 1, None, now)?;
+                    Ok(ids.into_iter().next().unwrap_or_default())
+                }
+                ResourceKind::Instance | ResourceKind::Ami => Ok(String::new()),
+            }
+        })
+    }
+}
+
 impl Probe for Inside {
+    fn make<'a>(&'a self, kind: ResourceKind, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>> {
+        Box::pin(std::future::ready(self.make_now(kind, tags).map_err(|error| format!("{error:?}"))))
+    }
+
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(async move { Ok(self.tags_now(resource, of)) })
     }
@@ -93,12 +162,12 @@ fn ground() -> Ground<SimCloud> {
     let world = Arc::new(Mutex::new(world));
     Ground {
         cloud: SimCloud::new(Arc::clone(&world), place.clone(), Some(FLEET), clock.clone()),
-        clock,
+        clock: clock.clone(),
         account: ACCOUNT,
         ami: AMI.to_owned(),
         more_than_a_page: 1_005,
         look_every: TimeDelta::seconds(1),
-        probe: Box::new(Inside { world, place }),
+        probe: Box::new(Inside { world, place, clock }),
     }
 }
 
