@@ -28,7 +28,7 @@ use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
 pub use observe::facts;
 pub use report::{Report, WorkerReport, changes, order_of};
-pub use spec::{drifted, launch_spec};
+pub use spec::{drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// Everything a decision about one cell may depend on.
