@@ -27,7 +27,9 @@ put() {
     mkdir -p "$root${1%/*}" "$root${2%/*}"
     cp "$watch" "$root$1"
     chmod 755 "$root$1"
-    printf 'LATENT_MAX_LIFETIME=%s\nLATENT_STATE=%s\n' "$lifetime" "$3" > "$root$2"
+    cat > "$root$2" << END
+: "\${LATENT_MAX_LIFETIME:=$lifetime}" "\${LATENT_STATE:=$3}"
+END
 }
 
 # Twice a minute, as root, with the script $1 and the settings $2; $3 is the user's name where the

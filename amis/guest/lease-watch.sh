@@ -29,11 +29,13 @@ boot_grace=${LATENT_BOOT_GRACE:-300}
 force_after=${LATENT_FORCE_AFTER:-120}
 # What is remembered from look to look: in memory, so that no boot sees it again.
 state=${LATENT_STATE:-/run/latent}/lease-watch.state
-# For tests only: the metadata service, what powers off, the console, the uptime, the HTTP client.
+# For tests only: the metadata service, what powers off, the console, the uptime, the kind of the
+# machine, the HTTP client.
 imds=${LATENT_IMDS:-http://169.254.169.254}
 power_off=${LATENT_POWER_OFF:-}
 console=${LATENT_CONSOLE:-/dev/console}
 uptime_file=${LATENT_UPTIME:-/proc/uptime}
+hypervisor=${LATENT_HYPERVISOR:-/sys/hypervisor/type}
 client=${LATENT_CLIENT:-}
 
 say() {
@@ -100,6 +102,7 @@ ask() {
         place=${url#http://}
         host=${place%%/*}
         port=${host#"${host%%:*}"}
+        port=${port#:}
         {
             printf '%s /%s HTTP/1.0\r\nHost: %s\r\n%s\r\nContent-Length: 0\r\n\r\n' "$1" "${place#*/}" "$host" "$3"
             # Some close the connection at the end of their input, before the answer.
@@ -143,7 +146,7 @@ read_tag() {
 
 # A Xen instance sees a changed tag only after a stop and a start: its lease says nothing.
 is_xen() {
-    [ "$(cat /sys/hypervisor/type 2> /dev/null || sysctl -n kern.vm_guest 2> /dev/null)" = xen ]
+    [ "$(cat "$hypervisor" 2> /dev/null || sysctl -n kern.vm_guest 2> /dev/null)" = xen ]
 }
 
 # Sets `lease` and `deadline`, the seconds that are left of each. Fails as `read_tag` does, and then
