@@ -119,7 +119,9 @@ def test_without_metadata_it_is_powered_off_after_the_grace(guest: Guest, shell:
     assert "the metadata service does not answer" in said and "lasts for 300 s" in said
     assert guest.look(shell, after=200, **nowhere) == "", "it complains once"
     assert guest.orders == []
-    assert "powering off: for 300 s the metadata service does not answer" in guest.look(shell, after=100, **nowhere)
+    assert "powering off: for 300 s the metadata service does not answer" in guest.look(
+        shell, after=100, **nowhere
+    )
     assert guest.orders == ["order"]
 
 
@@ -155,7 +157,9 @@ def test_a_tag_that_is_no_time_is_held_against_it_only_after_the_grace(
     assert guest.orders == ["order"]
 
 
-@pytest.mark.parametrize("value", ["$(touch broken)", "`touch broken`", "x'; touch broken; '", "* ? [a", "-n", "%s%n"])
+@pytest.mark.parametrize(
+    "value", ["$(touch broken)", "`touch broken`", "x'; touch broken; '", "* ? [a", "-n", "%s%n"]
+)
 def test_a_tag_is_never_obeyed(guest: Guest, shell: list[str], value: str) -> None:
     guest.tag(LEASE, value)
     guest.tag(DEADLINE, value)
@@ -214,7 +218,16 @@ def test_a_power_off_is_ordered_once_and_forced_when_nothing_happens(guest: Gues
 def test_a_garbled_memory_is_forgotten(guest: Guest, shell: list[str]) -> None:
     guest.look(shell)
     memory = guest.folder / "run" / "lease-watch.state"
-    for garbage in ["", "x", "1 2", "- 5 5 - - -", "1 2 3 4 $(touch broken) -", "9 9 9 9 9- -", "-- - - - - -", "\0"]:
+    for garbage in [
+        "",
+        "x",
+        "1 2",
+        "- 5 5 - - -",
+        "1 2 3 4 $(touch broken) -",
+        "9 9 9 9 9- -",
+        "-- - - - - -",
+        "\0",
+    ]:
         memory.write_text(garbage)
         assert guest.look(shell) == "", repr(garbage)
     assert guest.orders == [] and not (guest.folder / "broken").exists()
@@ -304,7 +317,11 @@ def test_a_guests_clock_that_is_behind_does_not_keep_it_for_ever(guest: Guest, s
 def test_a_refusal_is_no_answer(guest: Guest, shell: list[str], status: int) -> None:
     with odd_service({"token": (status, "2020-01-01T00:00:00Z")}, NOON) as address:
         assert f"does not answer: HTTP {status}" in guest.look(shell, IMDS=address)
-    answers = {"token": (200, "t"), LEASE: (200, "2099-01-01T00:00:00Z"), DEADLINE: (status, "2020-01-01T00:00:00Z")}
+    answers = {
+        "token": (200, "t"),
+        LEASE: (200, "2099-01-01T00:00:00Z"),
+        DEADLINE: (status, "2020-01-01T00:00:00Z"),
+    }
     with odd_service(answers, NOON) as address:
         guest.look(shell, IMDS=address)
     assert guest.orders == []
