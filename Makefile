@@ -60,7 +60,7 @@ else
 endif
 
 test-python: build $(VENV)/ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/kill tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/kill tests/buildbot
 
 # A short run; the long one is `make kill`.
 test-kill: build $(VENV)/ready

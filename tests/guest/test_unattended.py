@@ -9,10 +9,11 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 from emulated_ec2 import Instance
+from master_process import wait_for
 from stack import Options, Stack
 
 LEASE_S = 20
@@ -22,9 +23,10 @@ GRACE_S = 25
 POLICY = {"lease": f"{LEASE_S}s", "max_lifetime": "1h", "connect_deadline": "60s", "idle_timeout": "never"}
 
 
-def stack(binary: str, **watch: Any) -> Stack:
+def stack(binary: str, policy: Optional[dict[str, str]] = None, **watch: Any) -> Stack:
     """A fleet whose controller nobody starts again."""
-    return Stack(binary, Options(policy=POLICY, autostart=False, lease_watch={"look": 1.0, **watch}))
+    policy = POLICY | (policy or {})
+    return Stack(binary, Options(policy=policy, autostart=False, lease_watch={"look": 1.0, **watch}))
 
 
 @pytest.fixture
@@ -86,3 +88,21 @@ def test_without_metadata_every_instance_is_gone_within_the_grace(binary: str) -
         assert time.monotonic() - left <= GRACE_S + 60
         for instance in instances:
             assert "the metadata service does not answer" in powered_off(fleet, instance)["said"]
+
+
+def test_what_is_stopped_and_started_again_is_watched_again(binary: str) -> None:
+    """Its old lease is long over at the boot, and its power-off stops it: the owner's disk is kept."""
+    with stack(binary, {"on_idle": "stop", "idle_timeout": "2s"}) as fleet:
+        fleet.wait_build(fleet.force("baked"), 90)
+        (instance,) = fleet.truth("baked")
+        fleet.wait_state("baked", "stopped", seconds=60)
+        time.sleep(LEASE_S)
+        fleet.force("baked", seconds=3600)
+        fleet.wait_state("baked", "busy", seconds=90)
+        assert [i.id for i in fleet.truth("baked")] == [instance.id], "the same instance"
+        left = leave_for_ever(fleet)
+        wait_for("it to stop", lambda: fleet.truth("baked")[0].state == "stopped", BOUND_S)
+        assert time.monotonic() - left <= BOUND_S
+        assert "the lease ended" in powered_off(fleet, instance)["said"]
+        assert fleet.agent is not None
+        assert fleet.agent.wait_for("powered-off", instance.id)["behaviour"] == "stop"
