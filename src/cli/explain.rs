@@ -64,13 +64,17 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
 /// What it may cost when nobody comes back.
 fn worst_case(bound: &BoundView) -> String {
     let longest = bound.seconds.map(|seconds| span(chrono::TimeDelta::seconds(seconds))).unwrap_or_default();
+    // Of a spot price nobody knows more than that it is not above the list's.
+    let cost = bound.cost.map(|cost| format!(", {} (list price, without disks)", cost.high)).unwrap_or_default();
     let stays = if bound.stops { " It is then stopped, and its disks cost until it is ended." } else { "" };
     match bound.layer.as_str() {
         "lease" => {
-            format!("Worst case unattended: {longest}, then its guest powers it off because its lease is over.{stays}")
+            format!(
+                "Worst case unattended: {longest}{cost}, then its guest powers it off because its lease is over.{stays}"
+            )
         }
         "deadline" => format!(
-            "Worst case unattended: {longest} after its launch, when its guest powers it off at its deadline; an \
+            "Worst case unattended: {longest}{cost} after its launch, when its guest powers it off at its deadline; an \
              instance of this type does not see its lease renewed.{stays}"
         ),
         _ => "Worst case unattended: until the next sweep, because there is no lease watch in its guest.".to_owned(),
@@ -116,10 +120,12 @@ mod tests {
 
     #[test]
     fn the_worst_case_is_told_with_what_ends_it() {
-        let told = |layer: &str, seconds| worst_case(&BoundView { layer: layer.to_owned(), seconds, stops: false });
+        let told = |layer: &str, seconds| {
+            worst_case(&BoundView { layer: layer.to_owned(), seconds, cost: None, stops: false })
+        };
         assert!(told("lease", Some(46 * 60)).starts_with("Worst case unattended: 46m, then"));
         assert!(told("deadline", Some(28_860)).contains(": 8h01m after its launch"));
-        let stopped = worst_case(&BoundView { layer: "lease".to_owned(), seconds: Some(600), stops: true });
+        let stopped = worst_case(&BoundView { layer: "lease".to_owned(), seconds: Some(600), cost: None, stops: true });
         assert!(stopped.ends_with("its disks cost until it is ended."));
         assert!(told("sweep", None).contains(": until the next sweep, because"));
     }

@@ -10,6 +10,7 @@ use crate::model::{
     Failure, Fleet, HeldReason, Instance, LaunchSpec, Phase, Place, Role, ShutdownBehavior, Subject, Worker,
     WorkerName, WorkerState, tag_keys,
 };
+use crate::plan::price::{self, Range, Software};
 use crate::plan::sweep::Finding;
 use crate::plan::{self, Bound, Layer};
 use crate::policy::{IdleTimeout, Image, Intent, LeaseWatch, Lifecycle};
@@ -91,6 +92,9 @@ pub struct BoundView {
     pub layer: String,
     /// The longest time in seconds, from the last renewal of the lease, or for a deadline from the launch.
     pub seconds: Option<i64>,
+    /// What the instance costs in that time at the list price, without its disks; absent where the price is
+    /// not known.
+    pub cost: Option<Range>,
     /// Whether a power-off leaves a stopped instance, whose disks cost until somebody ends it.
     pub stops: bool,
 }
@@ -263,7 +267,16 @@ fn unattended(
     };
     let shutdown = spec.map_or_else(|| plan::shutdown_of(Role::Worker, policy.on_idle), |spec| spec.shutdown);
     let stops = shutdown == ShutdownBehavior::Stop;
-    Some(BoundView { layer: layer.to_owned(), seconds: span.map(|span| span.num_seconds()), stops })
+    let seconds = span.map(|span| span.num_seconds());
+    let cost = seconds.and_then(|seconds| cost(instance_type, image?, spec, seconds));
+    Some(BoundView { layer: layer.to_owned(), seconds, cost, stops })
+}
+
+fn cost(instance_type: &str, image: &Image, spec: Option<&LaunchSpec>, seconds: i64) -> Option<Range> {
+    let offering = spec.map(|spec| &spec.offering).or_else(|| image.offerings.first())?;
+    let software = Software::of(image.platform)?;
+    let hourly = price::hourly(instance_type, &image.region, software, offering.market)?;
+    Some(price::run(hourly, seconds.try_into().ok()?))
 }
 
 fn text<T: std::fmt::Display>(value: &T) -> String {
