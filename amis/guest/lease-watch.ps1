@@ -36,9 +36,12 @@ function Ask($method, $path, $headers) {
         foreach ($name in $headers.Keys) { $request.Headers.Add($name, $headers[$name]) }
         if ($method -eq 'PUT') { $request.ContentLength = 0 }
         $response = $request.GetResponse()
-    } catch [System.Net.WebException] {
-        $response = $_.Exception.Response
-        if ($null -eq $response) { return @{ Status = 0; Text = ''; Date = $null } }
+    } catch {
+        # PowerShell may hand the exception over wrapped into another.
+        $fault = $_.Exception
+        while (($null -ne $fault) -and ($fault -isnot [System.Net.WebException])) { $fault = $fault.InnerException }
+        if (($null -eq $fault) -or ($null -eq $fault.Response)) { return @{ Status = 0; Text = ''; Date = $null } }
+        $response = $fault.Response
     }
     $reader = New-Object System.IO.StreamReader($response.GetResponseStream())
     $text = $reader.ReadToEnd()
