@@ -260,6 +260,8 @@ def test_each_instance_says_what_it_was_launched_with(launched: Launched) -> Non
 
 
 def test_explain_prints_the_bound(launched: Launched) -> None:
-    assert "Worst case unattended: 46m, then its guest powers it off" in launched.latent("explain", "alone")
+    told = "Worst case unattended: 46m, $0.07 (list price, without disks), then its guest powers it off"
+    assert told in launched.latent("explain", "alone")
     assert "Worst case unattended: until the next sweep" in launched.latent("explain", "none")
-    assert launched.view("baked")["unattended"] == {"layer": "lease", "seconds": 46 * 60, "stops": False}
+    bound = launched.view("baked")["unattended"]
+    assert (bound["layer"], bound["seconds"], bound["stops"]) == ("lease", 46 * 60, False)
