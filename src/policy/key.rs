@@ -208,7 +208,11 @@ pub const SWEEP_KEYS: &[Key] = &[
     may("ami_keep_for", SPAN, "An AMI is kept for so long, however many newer ones there are."),
     may("acts_free", Kind::Count { min: 0, max: 1000 }, "So few acts at once need not keep within acts_percent."),
     may("acts_max", Kind::Count { min: 1, max: 100_000 }, "More acts at once than this, and nothing is done."),
-    may("acts_percent", Kind::Count { min: 1, max: 100 }, "A larger share of what is ours of one kind, and nothing is done."),
+    may(
+        "acts_percent",
+        Kind::Count { min: 1, max: 100 },
+        "A larger share of what is ours of one kind, and nothing is done.",
+    ),
     may("respond", Kind::Table(RESPOND_KEYS), "What may be done about each kind of leftover."),
 ];
 
