@@ -10,6 +10,7 @@ from typing import Any
 
 from fates import Rule, rule_from_config
 from identity import Image, image_from_config
+from lease_watch import WatchSettings, settings_from_config
 
 KEYS = {
     "endpoint",
@@ -20,6 +21,7 @@ KEYS = {
     "boot_delay",
     "poll_interval",
     "fates",
+    "lease_watch",
 }
 
 
@@ -35,6 +37,7 @@ class Settings:
     boot_delay: float
     poll_interval: float
     fates: tuple[Rule, ...]
+    lease_watch: WatchSettings
 
 
 class ConfigFile:
@@ -76,4 +79,5 @@ def parse(text: str, folder: Path) -> Settings:
         boot_delay=float(raw.get("boot_delay", 0.5)),
         poll_interval=float(raw.get("poll_interval", 0.25)),
         fates=tuple(rule_from_config(rule) for rule in raw.get("fates", [])),
+        lease_watch=settings_from_config(raw.get("lease_watch", {})),
     )

@@ -11,7 +11,7 @@ from typing import Any, Callable
 LOG_NAME = "boot_agent.jsonl"
 
 # Said even without --verbose.
-WARNINGS = {"bad-config", "no-identity", "unreachable"}
+WARNINGS = {"bad-config", "lease-watch-failed", "no-identity", "unreachable"}
 
 # Called with the name of an event and its details.
 Report = Callable[..., None]

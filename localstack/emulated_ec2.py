@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from aws_client import client
-from sim_control import Imds, SimControl
+from sim_control import Imds, SimControl, imds_address
 
 WORKER_TAG = "latent:worker"
 
@@ -39,6 +39,9 @@ class EmulatedEc2(Protocol):
 
     def user_data(self, instance_id: str) -> str:
         """Its user data; empty if it has none."""
+
+    def imds(self, instance_id: str) -> str:
+        """The address of its metadata service; empty where it has none that knows its tags."""
 
     def power_off(self, instance_id: str) -> str:
         """Its guest shuts itself down; returns what that means: `terminate` or `stop`."""
@@ -75,6 +78,10 @@ class MotoEc2:
         answer = self._attribute(instance_id, "userData")
         encoded = answer.get("UserData", {}).get("Value", "")
         return base64.b64decode(encoded).decode("utf-8", "replace")
+
+    def imds(self, instance_id: str) -> str:
+        """See `EmulatedEc2`."""
+        return ""
 
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`.
@@ -122,6 +129,10 @@ class SimulatedEc2:
     def user_data(self, instance_id: str) -> str:
         """See `EmulatedEc2`. As a guest gets it: from the metadata service, with a token."""
         return Imds(self._control.endpoint, instance_id).get("user-data") or ""
+
+    def imds(self, instance_id: str) -> str:
+        """See `EmulatedEc2`."""
+        return imds_address(self._control.endpoint, instance_id)
 
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`."""

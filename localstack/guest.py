@@ -10,6 +10,7 @@ from agent_events import Report
 from emulated_ec2 import EmulatedEc2, Instance
 from fates import Fate, Roll, choose
 from identity import Identity, from_user_data
+from lease_watch import LeaseWatch
 from worker_files import write
 from worker_service import WorkerService
 
@@ -29,6 +30,7 @@ class Guest:
         self._booted_at: float | None = None
         self._fate = Fate()
         self._services: Sequence[WorkerService] = ()
+        self._watch: LeaseWatch | None = None
         self._powering_off = False
         self._off = False
         self._ending = False
@@ -47,6 +49,9 @@ class Guest:
                 self._boot(now, settings)
         elif self._powering_off:
             self._power_off_when_quiet()
+        elif self._watch is not None and self._watch.orders_power_off:
+            self._report("lease-watch-ordered", said=self._watch.said.strip().rpartition("\n")[2])
+            self._begin_power_off()
         elif self._fate_is_due(now):
             self._meet_fate()
 
@@ -59,6 +64,8 @@ class Guest:
         """After `end`: waits until no process is left."""
         for service in self._services:
             service.wait()
+        if self._watch is not None:
+            self._watch.wait()
 
     @property
     def ended(self) -> bool:
@@ -67,28 +74,38 @@ class Guest:
 
     @property
     def _quiet(self) -> bool:
-        return all(service.ended for service in self._services)
+        watched = self._watch is not None and not self._watch.ended
+        return not watched and all(service.ended for service in self._services)
 
     def _boot(self, now: float, settings: Settings) -> None:
-        identity, problem = self._identity(settings)
+        imds = self._ec2.imds(self.instance.id)
+        user_data = self._ec2.user_data(self.instance.id) if imds or self._is_injected(settings) else ""
+        identity, problem = self._identity(settings, user_data)
         worker = self.instance.worker or (identity.worker if identity else "")
         nth = self._roll.number(worker, self.instance.id)
         self._fate = choose(settings.fates, worker, nth)
         self._booted_at = now
         self._report("boot", worker=worker, nth=nth, fate=self._fate.name)
+        if imds:
+            base = settings.state_dir / self.instance.id
+            self._watch = LeaseWatch(base, user_data, imds, settings.lease_watch, self._report)
         if identity is None:
             self._report("no-identity", problem=problem)
         elif self._fate.name != "never":
             self._install(identity, settings, now)
 
-    def _identity(self, settings: Settings) -> tuple[Identity | None, str]:
+    def _is_injected(self, settings: Settings) -> bool:
+        image = settings.images.get(self.instance.image)
+        return image is not None and image.baked is None
+
+    def _identity(self, settings: Settings, user_data: str) -> tuple[Identity | None, str]:
         image = settings.images.get(self.instance.image)
         if image is None:
             return None, f"{self.instance.image} is not among the images of the configuration"
         if image.baked is not None:
             return image.baked, ""
         try:
-            return from_user_data(self._ec2.user_data(self.instance.id)), ""
+            return from_user_data(user_data), ""
         except ValueError as problem:
             return None, str(problem)
 
@@ -112,8 +129,11 @@ class Guest:
             for service in self._services:
                 service.crash()
         else:
-            self._powering_off = True
-            self._end_services()
+            self._begin_power_off()
+
+    def _begin_power_off(self) -> None:
+        self._powering_off = True
+        self._end_services()
 
     def _power_off_when_quiet(self) -> None:
         if not self._quiet:
@@ -126,3 +146,5 @@ class Guest:
     def _end_services(self) -> None:
         for service in self._services:
             service.end()
+        if self._watch is not None:
+            self._watch.end()

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from user_data import parts
+
 VARIABLES = ("WORKER_NAME", "WORKER_PASSWORD", "WORKER_MASTER")
 ASSIGNMENT = re.compile(r"\s*(?:export\s+)?((?:" + "|".join(VARIABLES) + r")=.*)")
 
@@ -49,10 +51,11 @@ def from_user_data(text: str) -> Identity:
     """The identity in user data; raises ValueError, without a value in it, if there is none.
 
     Nothing of the user data is executed. Only lines that assign one of `VARIABLES`, as a shell
-    would read them, count; of several the last one.
+    would read them, count, in whichever part they stand; of several the last one.
     """
     values: dict[str, str] = {}
-    for line in text.splitlines():
+    lines = [line for part in parts(text) for line in part.text.splitlines()]
+    for line in lines:
         assignment = ASSIGNMENT.fullmatch(line)
         if not assignment:
             continue

@@ -97,11 +97,16 @@ class SimControl:
         self.ask("POST", "skew", {"seconds": seconds})
 
 
+def imds_address(endpoint: str, instance_id: str) -> str:
+    """What is http://169.254.169.254 for the guest of this instance."""
+    return f"{endpoint}/_sim/imds/{instance_id}"
+
+
 class Imds:
     """The metadata service as one guest sees it. Every method may raise OSError."""
 
     def __init__(self, endpoint: str, instance_id: str) -> None:
-        self._base = f"{endpoint}/_sim/imds/{instance_id}/latest/"
+        self._base = f"{imds_address(endpoint, instance_id)}/latest/"
         self._token = ""
 
     def get(self, path: str) -> str | None:

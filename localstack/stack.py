@@ -37,6 +37,8 @@ class Options:
     policy: dict[str, str] = field(default_factory=dict)
     polling: dict[str, str] = field(default_factory=lambda: {"fast": "500ms", "slow": "2s"})
     fates: list[dict[str, Any]] = field(default_factory=list)
+    # How the lease watch runs in the guests; see the boot agent's `lease_watch`.
+    lease_watch: dict[str, Any] = field(default_factory=dict)
     boot_delay: float = 0.5
     # How often the boot agent looks for new instances, in seconds.
     boot_look: float = 0.25
@@ -169,6 +171,7 @@ class Stack:
             "boot_delay": self.options.boot_delay,
             "poll_interval": self.options.boot_look,
             "fates": self.options.fates,
+            "lease_watch": self.options.lease_watch,
         }
 
     # The master.

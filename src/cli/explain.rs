@@ -8,7 +8,7 @@ use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::output::{plain, span};
-use crate::control::WorkerView;
+use crate::control::{BoundView, WorkerView};
 use crate::link::StatusAnswer;
 use crate::model::WorkerName;
 
@@ -56,8 +56,29 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
     if let Some(deadline) = worker.deadline {
         sentences.push(format!("Whatever happens, the instance is ended at {} (max_lifetime).", at(deadline)));
     }
+    sentences.extend(worker.unattended.as_ref().map(worst_case));
     sentences.push(what_would_change_it(worker));
     sentences.join(" ")
+}
+
+/// What it may cost when nobody comes back.
+fn worst_case(bound: &BoundView) -> String {
+    let longest = bound.seconds.map(|seconds| span(chrono::TimeDelta::seconds(seconds))).unwrap_or_default();
+    // Of a spot price nobody knows more than that it is not above the list's.
+    let cost = bound.cost.map(|cost| format!(", {} (list price, without disks)", cost.high)).unwrap_or_default();
+    let stays = if bound.stops { " It is then stopped, and its disks cost until it is ended." } else { "" };
+    match bound.layer.as_str() {
+        "lease" => {
+            format!(
+                "Worst case unattended: {longest}{cost}, then its guest powers it off because its lease is over.{stays}"
+            )
+        }
+        "deadline" => format!(
+            "Worst case unattended: {longest}{cost} after its launch, when its guest powers it off at its deadline; an \
+             instance of this type does not see its lease renewed.{stays}"
+        ),
+        _ => "Worst case unattended: until the next sweep, because there is no lease watch in its guest.".to_owned(),
+    }
 }
 
 fn what_would_change_it(worker: &WorkerView) -> String {
@@ -95,6 +116,18 @@ mod tests {
             "idle_timeout_s": 600, "master_silence_s": 300, "connect_deadline_s": 900, "launch_deadline_s": 480,
         });
         serde_json::from_value(view).expect("a view")
+    }
+
+    #[test]
+    fn the_worst_case_is_told_with_what_ends_it() {
+        let told = |layer: &str, seconds| {
+            worst_case(&BoundView { layer: layer.to_owned(), seconds, cost: None, stops: false })
+        };
+        assert!(told("lease", Some(46 * 60)).starts_with("Worst case unattended: 46m, then"));
+        assert!(told("deadline", Some(28_860)).contains(": 8h01m after its launch"));
+        let stopped = worst_case(&BoundView { layer: "lease".to_owned(), seconds: Some(600), cost: None, stops: true });
+        assert!(stopped.ends_with("its disks cost until it is ended."));
+        assert!(told("sweep", None).contains(": until the next sweep, because"));
     }
 
     #[test]

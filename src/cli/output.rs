@@ -58,6 +58,16 @@ pub(super) fn ago(now: DateTime<Utc>, at: Option<DateTime<Utc>>) -> String {
     at.map_or_else(|| "-".to_owned(), |at| span(now - at))
 }
 
+/// The time from `now` to `at`, in whole minutes where it is more than one; `over` when it has passed, `-` if there is none.
+pub(super) fn left(now: DateTime<Utc>, at: Option<DateTime<Utc>>) -> String {
+    let Some(left) = at.map(|at| at - now) else { return "-".to_owned() };
+    match left.num_minutes() {
+        _ if left <= TimeDelta::zero() => "over".to_owned(),
+        0 => span(left),
+        minutes => span(TimeDelta::minutes(minutes)),
+    }
+}
+
 /// Text from elsewhere without what a terminal would obey.
 pub(super) fn plain(text: &str) -> String {
     text.chars()
@@ -74,6 +84,14 @@ pub(super) fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_is_told_in_minutes() {
+        let now = DateTime::UNIX_EPOCH;
+        let shown = |seconds: i64| left(now, Some(now + TimeDelta::seconds(seconds)));
+        assert_eq!([2_672, 60, 59, 0, -5].map(shown), ["44m", "1m", "59s", "over", "over"]);
+        assert_eq!(left(now, None), "-");
+    }
 
     #[test]
     fn spans_show_two_units() {

@@ -8,7 +8,7 @@ use comfy_table::{Cell, Color, ColumnConstraint};
 use super::args::{Args, StatusOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
-use super::output::{ago, colour, plain, table};
+use super::output::{ago, colour, left, plain, table};
 use crate::control::WorkerView;
 use crate::link::{Client, Events, StatusAnswer};
 
@@ -57,7 +57,7 @@ fn print(status: &StatusAnswer, out: &mut dyn Write) -> Result<(), CommandError>
     if status.workers.is_empty() {
         writeln!(out, "no workers are configured")?;
     } else {
-        let mut rows = table(&["WORKER", "STATE", "INSTANCE / AMI", "AGE", "IDLE", "WHY"]);
+        let mut rows = table(&["WORKER", "STATE", "INSTANCE / AMI", "AGE\nLEASE", "IDLE", "WHY"]);
         // An id that is broken cannot be copied; the reason gives way.
         for column in rows.column_iter_mut().skip(1).take(4) {
             column.set_constraint(ColumnConstraint::ContentWidth);
@@ -88,7 +88,7 @@ fn row(now: DateTime<Utc>, worker: &WorkerView) -> Vec<Cell> {
         Cell::new(&worker.worker),
         state,
         Cell::new(format!("{instance}\n{ami}")),
-        Cell::new(ago(now, worker.created)),
+        Cell::new(format!("{}\n{}", ago(now, worker.created), left(now, worker.lease))),
         Cell::new(ago(now, worker.idle_since)),
         Cell::new(plain(&why(worker))),
     ]

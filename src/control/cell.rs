@@ -169,10 +169,23 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let next = {
             // One lock from the facts to the intents: what was decided still holds when it is written.
             let mut book = shared.book();
-            self.look(&mut book, &intent)
+            let next = self.look(&mut book, &intent);
+            if next.is_err() {
+                // What builds must not die of our disk: a renewal needs no entry.
+                self.only_renew(&mut book, &intent);
+            }
+            next
         };
         shared.tell();
         next
+    }
+
+    fn only_renew(&mut self, book: &mut Book<L>, intent: &Intent) {
+        let now = self.clock.now();
+        let renewals = self.with_view(now, intent, book.fleet(), plan::renewals);
+        if let Err(error) = self.perform(now, book, intent, renewals.into_iter().collect()) {
+            tracing::error!(cell = %self.cell, %error, "leases are not renewed: the ledger cannot be read");
+        }
     }
 
     fn look(&mut self, book: &mut Book<L>, intent: &Intent) -> Result<DateTime<Utc>, LedgerError> {
@@ -195,6 +208,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             plan = self.with_view(now, intent, book.fleet(), plan::plan);
         }
         let next = plan::next_look(&plan, now);
+        let renewal = self.with_view(now, intent, book.fleet(), plan::next_renewal);
         let mut actions = std::mem::take(&mut plan.actions);
         actions.extend(self.sweeper.decide(now, &self.cell, intent, book.fleet()));
         self.survey_if_due(now);
@@ -202,7 +216,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let (inventory, failure) = (self.inventory.clone(), self.listing_failure.clone());
         self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last());
         let sweep = self.sweeper.due().filter(|_| self.may_survey());
-        Ok([next, waits, self.listing_due(), sweep].into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
+        let looks = [next, renewal, waits, self.listing_due(), sweep];
+        Ok(looks.into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
     fn with_view<T>(
@@ -261,6 +276,14 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     ) -> Result<Option<DateTime<Utc>>, LedgerError> {
         let mut allowed = Vec::new();
         let mut waits: Option<DateTime<Utc>> = None;
+        let mut actions = actions;
+        // What costs goes first, then what keeps builds alive: should the rest fail, these were sent.
+        actions.sort_by_key(|action| match action {
+            Action::Terminate { .. } | Action::Stop { .. } => 0,
+            Action::Renew { .. } => 1,
+            Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } | Action::Record { .. } => 2,
+            Action::Remove { .. } => 3,
+        });
         for action in actions {
             let api = match &action {
                 Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } => ApiAction::Launch,

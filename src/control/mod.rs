@@ -34,7 +34,7 @@ use shared::Shared;
 pub use checkup::check_up;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
-pub use status::{CellView, FailureView, WorkerView};
+pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 
 /// A clock difference between two lives that is worth a word.

@@ -7,11 +7,13 @@ use serde::{Deserialize, Serialize};
 use super::shared::{CellStatus, Shared};
 use crate::ledger::Ledger;
 use crate::model::{
-    Failure, Fleet, HeldReason, Instance, Phase, Place, Subject, Worker, WorkerName, WorkerState, tag_keys,
+    Failure, Fleet, HeldReason, Instance, LaunchSpec, Phase, Place, Role, ShutdownBehavior, Subject, Worker,
+    WorkerName, WorkerState, tag_keys,
 };
-use crate::plan;
+use crate::plan::price::{self, Range, Software};
 use crate::plan::sweep::Finding;
-use crate::policy::{IdleTimeout, Intent};
+use crate::plan::{self, Bound, Layer};
+use crate::policy::{IdleTimeout, Image, Intent, LeaseWatch, Lifecycle};
 
 /// A worker, for a person or a master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +52,9 @@ pub struct WorkerView {
     pub lease: Option<DateTime<Utc>>,
     /// When it is gone at the latest.
     pub deadline: Option<DateTime<Utc>>,
+    /// For how long the instance, or the next one, may cost money when neither master nor controller
+    /// comes back; absent where it is not known how it was launched.
+    pub unattended: Option<BoundView>,
     /// Since when it is idle.
     pub idle_since: Option<DateTime<Utc>>,
     /// The build it runs.
@@ -78,6 +83,20 @@ pub struct WorkerView {
     pub connect_deadline_s: i64,
     /// From a request to an instance, in seconds.
     pub launch_deadline_s: i64,
+}
+
+/// What ends an instance that nobody attends to, and how late.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BoundView {
+    /// `lease` or `deadline`: its guest powers it off then; `sweep`: nothing in it does.
+    pub layer: String,
+    /// The longest time in seconds, from the last renewal of the lease, or for a deadline from the launch.
+    pub seconds: Option<i64>,
+    /// What the instance costs in that time at the list price, without its disks; absent where the price is
+    /// not known.
+    pub cost: Option<Range>,
+    /// Whether a power-off leaves a stopped instance, whose disks cost until somebody ends it.
+    pub stops: bool,
 }
 
 /// The answer to a request that could not be met.
@@ -197,6 +216,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         created: attempt.filter(|_| bound.is_some()).map(|a| a.created),
         lease: seen.and_then(|i| i.tags.time(tag_keys::LEASE)),
         deadline: attempt.filter(|_| bound.is_some()).map(|a| a.created + policy.max_lifetime),
+        unattended: unattended(policy, image, seen, own_spec.map(AsRef::as_ref)),
         idle_since: match &worker.state {
             WorkerState::Ready { idle_since, .. } => Some(*idle_since),
             _ => None,
@@ -223,6 +243,40 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         connect_deadline_s: policy.connect_deadline.num_seconds(),
         launch_deadline_s: policy.launch_deadline.num_seconds(),
     }
+}
+
+/// By the tags of the instance, which say what it was launched with; by the manifest where there is none.
+fn unattended(
+    policy: &Lifecycle,
+    image: Option<&Image>,
+    seen: Option<&Instance>,
+    spec: Option<&LaunchSpec>,
+) -> Option<BoundView> {
+    let launched =
+        seen.map(|i| (&i.tags, &i.instance_type)).or_else(|| spec.map(|s| (&s.tags, &s.offering.instance_type)));
+    let (watch, instance_type) = match (launched, image) {
+        (Some((tags, instance_type)), _) => (LeaseWatch::of(tags)?, instance_type),
+        (None, Some(image)) => (image.lease_watch, &image.offerings.first()?.instance_type),
+        (None, None) => return None,
+    };
+    let Bound { layer, span } = plan::bound(policy, watch, instance_type);
+    let layer = match layer {
+        Layer::Lease => "lease",
+        Layer::Deadline => "deadline",
+        Layer::Sweep => "sweep",
+    };
+    let shutdown = spec.map_or_else(|| plan::shutdown_of(Role::Worker, policy.on_idle), |spec| spec.shutdown);
+    let stops = shutdown == ShutdownBehavior::Stop;
+    let seconds = span.map(|span| span.num_seconds());
+    let cost = seconds.and_then(|seconds| cost(instance_type, image?, spec, seconds));
+    Some(BoundView { layer: layer.to_owned(), seconds, cost, stops })
+}
+
+fn cost(instance_type: &str, image: &Image, spec: Option<&LaunchSpec>, seconds: i64) -> Option<Range> {
+    let offering = spec.map(|spec| &spec.offering).or_else(|| image.offerings.first())?;
+    let software = Software::of(image.platform)?;
+    let hourly = price::hourly(instance_type, &image.region, software, offering.market)?;
+    Some(price::run(hourly, seconds.try_into().ok()?))
 }
 
 fn text<T: std::fmt::Display>(value: &T) -> String {

@@ -41,6 +41,8 @@ pub mod keys {
     pub const KEEP_UNTIL: &str = "latent:keep-until";
     /// On an AMI: how it came to be, such as `rebake`.
     pub const IMAGE_ORIGIN: &str = "latent:image-origin";
+    /// How the lease watch came into it: `user-data`, `baked` or `none`; what it was launched with.
+    pub const WATCH: &str = "latent:watch";
     /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
     pub const RETIRED: &str = "latent:retired";
     /// What the console shows as its name.

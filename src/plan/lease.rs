@@ -1,34 +1,68 @@
 //! Leases: what is in use is vouched for in time, whether or not it can be listed.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{View, instance_subject};
-use crate::model::{Action, InstanceId, Ownership, Worker, WorkerState, tag_keys};
+use crate::model::{Action, Cell, InstanceId, Ownership, Worker, WorkerState, tag_keys};
 
-/// The lease tags that are due: instances in use whose lease is half over, with one new end. One
-/// instance that EC2 refuses makes the whole call fail; so those that it may refuse go one by one.
-pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
-    let mut together = Vec::new();
-    let mut alone: Vec<(Option<DateTime<Utc>>, InstanceId)> = Vec::new();
-    let mut until: Option<DateTime<Utc>> = None;
-    for (name, worker) in &view.fleet.workers {
-        let Some(id) = in_use(view, worker) else { continue };
-        let lease = view.policy(name).lease;
-        if lease_end(view, worker, id).is_some_and(|end| end >= view.now + lease / 2) {
-            continue;
-        }
-        let end = view.now + lease;
-        until = Some(until.map_or(end, |u| u.min(end)));
-        let refused = view.watch.renewal_refused_at(id);
-        if refused.is_none() && !retagged(view, id) {
-            together.push(id.clone());
-        } else {
-            alone.push((refused, id.clone()));
-        }
+/// The most instances of one call; EC2 takes a thousand.
+const TOGETHER_MAX: usize = 500;
+/// Cells that began together shall not renew together: by so many steps their times are spread.
+const STEPS: i32 = 64;
+
+/// An instance in use, and what is to be known of its lease.
+struct Leased<'a> {
+    id: &'a InstanceId,
+    lease: TimeDelta,
+    end: Option<DateTime<Utc>>,
+    refused: Option<DateTime<Utc>>,
+    alone: bool,
+}
+
+impl Leased<'_> {
+    /// Whether no more than this is left.
+    fn less_is_left(&self, now: DateTime<Utc>, than: TimeDelta) -> bool {
+        self.end.is_none_or(|end| end <= now + than)
     }
-    let next_alone = || alone.into_iter().min().map(|(_, id)| id).into_iter().collect();
-    let instances = if together.is_empty() { next_alone() } else { together };
-    Some(Action::Renew { instances, until: until? })
+}
+
+/// The lease tags to renew: when one is due, those of the same length go with it that would be due
+/// soon, in one call with one new end. One instance that EC2 refuses makes the whole call fail; so
+/// those that it may refuse go one by one.
+pub(super) fn renewals(view: &View<'_>) -> Option<Action> {
+    let now = view.now;
+    let all: Vec<Leased<'_>> = leased(view).collect();
+    let due = |one: &&Leased<'_>| one.less_is_left(now, margin(view.cell, one.lease));
+    let most_urgent =
+        |one: &&Leased<'_>| one.end.map(|end| (end - now).num_milliseconds() / one.lease.num_seconds().max(1));
+    let Some(first) = all.iter().filter(due).filter(|one| !one.alone).min_by_key(most_urgent) else {
+        let alone = all.iter().filter(due).min_by_key(|one| (one.refused, one.id))?;
+        return Some(Action::Renew { instances: vec![alone.id.clone()], until: now + alone.lease });
+    };
+    let with_it =
+        |one: &&Leased<'_>| !one.alone && one.lease == first.lease && one.less_is_left(now, first.lease * 3 / 4);
+    let instances = all.iter().filter(with_it).map(|one| one.id.clone()).take(TOGETHER_MAX).collect();
+    Some(Action::Renew { instances, until: now + first.lease })
+}
+
+/// When the next lease is due.
+pub(super) fn next_due(view: &View<'_>) -> Option<DateTime<Utc>> {
+    leased(view).filter_map(|one| Some(one.end? - margin(view.cell, one.lease))).min()
+}
+
+/// So much of a lease is left when it is renewed: a half, and up to an eighth more by the cell's name.
+fn margin(cell: &Cell, lease: TimeDelta) -> TimeDelta {
+    let sum = cell.to_string().bytes().fold(0_i32, |sum, byte| (sum * 31 + i32::from(byte)) % 65_521);
+    lease / 2 + lease / 8 * (sum % STEPS) / STEPS
+}
+
+fn leased<'a>(view: &'a View<'_>) -> impl Iterator<Item = Leased<'a>> {
+    view.fleet.workers.iter().filter_map(|(name, worker)| {
+        let id = in_use(view, worker)?;
+        let refused = view.watch.renewal_refused_at(id);
+        let alone = refused.is_some() || retagged(view, id);
+        Some(Leased { id, lease: view.policy(name).lease, end: lease_end(view, worker, id), refused, alone })
+    })
 }
 
 fn lease_end(view: &View<'_>, worker: &Worker, id: &InstanceId) -> Option<DateTime<Utc>> {
@@ -71,4 +105,23 @@ fn in_use<'a>(view: &View<'_>, worker: &'a Worker) -> Option<&'a InstanceId> {
         Some(_) | None => recorded && !young,
     };
     lives.then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn cells_are_spread_and_each_renews_well_inside_the_lease() {
+        let lease = TimeDelta::minutes(45);
+        let cells = (0..40).map(|number| Cell {
+            owner: format!("owner{number}").parse().expect("a name"),
+            region: "us-west-2".parse().expect("a region"),
+        });
+        let margins: BTreeSet<TimeDelta> = cells.map(|cell| margin(&cell, lease)).collect();
+        assert!(margins.len() > 20, "{margins:?}");
+        assert!(margins.iter().all(|left| *left >= lease / 2 && *left < lease / 8 * 5));
+    }
 }

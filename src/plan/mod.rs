@@ -4,6 +4,7 @@
 //! what is left alone. Every worker of the cell and every instance of its listing stands in exactly
 //! one action or one held reason.
 
+mod bound;
 mod capacity;
 pub mod doctor;
 mod instances;
@@ -27,9 +28,10 @@ use crate::model::{
 };
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
+pub use bound::{Bound, Layer, bound};
 pub use observe::facts;
 pub use report::{Report, WorkerReport, changes, order_of};
-pub use spec::{drifted, launch_spec};
+pub use spec::{drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// Everything a decision about one cell may depend on.
@@ -123,6 +125,16 @@ pub fn plan(view: &View<'_>) -> Plan {
     instances::all(view, &mut plan);
     plan.actions.extend(lease::renewals(view));
     plan
+}
+
+/// The renewal of leases alone: what is still done when nothing else may be.
+pub fn renewals(view: &View<'_>) -> Option<Action> {
+    lease::renewals(view)
+}
+
+/// When the next lease of the cell is due to be renewed.
+pub fn next_renewal(view: &View<'_>) -> Option<DateTime<Utc>> {
+    lease::next_due(view).filter(|at| *at > view.now)
 }
 
 /// Whether something of the cell changes soon, so that it should be looked at often.

@@ -25,6 +25,7 @@ pub fn launch_spec(
         .set(tag_keys::ATTEMPT, attempt.as_str())
         .set(tag_keys::ROLE, Role::Worker.to_string())
         .set(tag_keys::IMAGE, configured.image.as_str())
+        .set(tag_keys::WATCH, image.lease_watch.to_string())
         .set_time(tag_keys::CREATED, created)
         .set_time(tag_keys::LEASE, created + policy.lease)
         .set_time(tag_keys::DEADLINE, created + policy.max_lifetime);
@@ -39,9 +40,18 @@ pub fn launch_spec(
         key_pair: image.key_pair.clone(),
         instance_profile: image.instance_profile.clone(),
         block_devices: image.block_devices.clone(),
-        shutdown: if policy.on_idle == OnIdle::Stop { ShutdownBehavior::Stop } else { ShutdownBehavior::Terminate },
+        shutdown: shutdown_of(Role::Worker, policy.on_idle),
         tags,
         user_data_digest: configured.user_data.as_ref().map(|data| data.digest.clone()),
+    }
+}
+
+/// What a power-off from inside means: a worker that is to be thrown away is gone, one that is kept for
+/// the next request stays, and so does what is to become an image, whose end it announces.
+pub fn shutdown_of(role: Role, on_idle: OnIdle) -> ShutdownBehavior {
+    match (role, on_idle) {
+        (Role::Worker | Role::Canary, OnIdle::Terminate) => ShutdownBehavior::Terminate,
+        (Role::Worker | Role::Canary, OnIdle::Stop) | (Role::Rebake, _) => ShutdownBehavior::Stop,
     }
 }
 
@@ -56,4 +66,23 @@ pub fn drifted(attempt: &Attempt, image: Option<&Image>) -> bool {
         || spec.key_pair != image.key_pair
         || spec.instance_profile != image.instance_profile
         || spec.block_devices != image.block_devices
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_power_off_means_what_the_role_says() {
+        let (gone, stays) = (ShutdownBehavior::Terminate, ShutdownBehavior::Stop);
+        for (role, on_idle, means) in [
+            (Role::Worker, OnIdle::Terminate, gone),
+            (Role::Worker, OnIdle::Stop, stays),
+            (Role::Canary, OnIdle::Terminate, gone),
+            (Role::Rebake, OnIdle::Terminate, stays),
+            (Role::Rebake, OnIdle::Stop, stays),
+        ] {
+            assert_eq!(shutdown_of(role, on_idle), means, "{role} {on_idle:?}");
+        }
+    }
 }

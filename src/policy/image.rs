@@ -1,7 +1,8 @@
 //! `amis/NAME.toml`: what an owner supplies, and how to launch it.
 
 use super::key::{BLOCK_DEVICE_KEYS, IMAGE_KEYS, SUBNET_KEYS};
-use super::problem::{Problems, Shown};
+use super::lease_watch::LeaseWatch;
+use super::problem::{Origin, Problems, Shown};
 use super::reader::{Layer, Located, Reader};
 use crate::model::{AmiId, BlockDevice, Market, Offering, OwnerName, Place, Region, Zone, tag_keys};
 
@@ -81,12 +82,14 @@ pub struct Image {
     pub identity: Identity,
     /// The template of the user data, relative to `amis/`.
     pub user_data: Option<String>,
+    /// How the lease watch comes into its instances.
+    pub lease_watch: LeaseWatch,
     /// The owner's own tags.
     pub tags: Vec<(String, String)>,
     /// Where its owner is named, for messages about it.
-    pub(super) owner_at: super::problem::Origin,
+    pub(super) owner_at: Origin,
     /// Where its template is named.
-    pub(super) user_data_at: Option<super::problem::Origin>,
+    pub(super) user_data_at: Option<Origin>,
 }
 
 impl Image {
@@ -118,6 +121,7 @@ impl Image {
                 "name a user data template, or write identity = \"baked\"",
             );
         }
+        let lease_watch = lease_watch(&mut reader, platform);
         let tags = tags(&mut reader);
         let shown = reader.finish();
         let owner: Located<OwnerName> = owner?;
@@ -135,11 +139,28 @@ impl Image {
             identity: if injected? { Identity::Injected } else { Identity::Baked },
             user_data_at: user_data.as_ref().map(|text| text.at.clone()),
             user_data: user_data.map(|text| text.value),
+            lease_watch: lease_watch?,
             tags,
             owner_at: owner.at,
         };
         Some((image, shown))
     }
+}
+
+fn lease_watch(reader: &mut Reader<'_, '_>, platform: Option<Platform>) -> Option<LeaseWatch> {
+    let word = reader.choice("lease_watch");
+    let Some(word) = word else { return platform.map(LeaseWatch::default_of) };
+    let watch = match word.value.as_str() {
+        "user-data" => LeaseWatch::UserData,
+        "baked" => LeaseWatch::Baked,
+        _ => LeaseWatch::None,
+    };
+    if platform == Some(Platform::Macos) && watch != LeaseWatch::None {
+        let cure = "write \"none\", or leave the key away";
+        let message = "is not possible: there is no lease watch for macOS";
+        reader.report(word.at, "lease_watch", Some(format!("{:?}", word.value)), message, cure);
+    }
+    Some(watch)
 }
 
 /// All combinations: markets outermost, so that the first market is exhausted before the second.

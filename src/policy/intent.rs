@@ -8,6 +8,7 @@ use super::document::Document;
 use super::fleet::{self, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
 use super::image::{Identity, Image};
 use super::key::{OWNER_KEYS, WORKER_KEYS};
+use super::lease_watch::{self, LeaseWatch};
 use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::problem::{Origin, Problem, Problems, Shown};
@@ -15,7 +16,7 @@ use super::reader::{Layer, Located, Reader, named, top};
 use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
 use super::sweep::SweepPolicy;
-use super::user_data::{Names, UserData};
+use super::user_data::{self, Names, UserData};
 use crate::model::{Cell, ImageName, OwnerName, PolicyName, WorkerName};
 
 /// A worker with its references followed.
@@ -113,7 +114,8 @@ impl Intent {
         Ok(Self { fleet, link, polling, sweep, requirements, owners, images, workers, base_policy })
     }
 
-    /// Reads the secrets that the user data needs and renders it. `resolve` gets each reference.
+    /// Reads the secrets that the user data needs and renders it, the lease watch with it. `resolve` gets
+    /// each reference.
     pub fn render_user_data(
         &mut self,
         sources: &Sources,
@@ -124,41 +126,15 @@ impl Intent {
             let Some(image) = self.images.get(&worker.image) else {
                 continue;
             };
-            let (Some(file), Some(at)) = (&image.user_data, &image.user_data_at) else {
-                continue;
-            };
-            let problem = |message: String, cure: &str| Problem {
-                at: at.clone(),
-                key: format!("user_data of worker {name}"),
-                value: Some(format!("{file:?}")),
-                message,
-                cure: cure.to_owned(),
-            };
-            let password = match worker.password.as_ref().map(&resolve).transpose() {
-                Ok(password) => password,
-                Err(why) => {
-                    problems.push(problem(
-                        format!("needs the worker's password: {why}"),
-                        "provide it where the controller runs",
-                    ));
-                    continue;
-                }
-            };
-            let names = Names {
-                fleet: &self.fleet.name,
-                owner: &worker.cell.owner,
-                worker: name,
-                image: &worker.image,
-                master: self.fleet.master.as_deref(),
-                password: password.as_ref(),
-            };
-            let template = sources.templates.get(file).map_or("", String::as_str);
-            match UserData::render(template, &names) {
-                Ok(data) => worker.user_data = Some(data),
-                Err(why) => problems.push(problem(
-                    format!("cannot be rendered: {why}"),
-                    "known names: fleet, owner, worker, image, master, master_host, master_port, password; filter: sh",
-                )),
+            match user_data(&self.fleet, name, worker, image, sources, &resolve) {
+                Ok(data) => worker.user_data = data,
+                Err((message, cure)) => problems.push(Problem {
+                    at: image.user_data_at.clone().unwrap_or_else(|| image.owner_at.clone()),
+                    key: format!("user_data of worker {name}"),
+                    value: image.user_data.as_ref().map(|file| format!("{file:?}")),
+                    message,
+                    cure,
+                }),
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(problems) }
@@ -177,6 +153,52 @@ impl SweepPolicy {
         let policy = Self::read(layers(&document, &document, &empty, "sweep"), &mut problems);
         policy.filter(|_| problems.is_empty()).ok_or(problems)
     }
+}
+
+/// The user data of a worker, if it gets any; else what is wrong, and what to do.
+fn user_data(
+    fleet: &FleetSettings,
+    name: &WorkerName,
+    worker: &WorkerIntent,
+    image: &Image,
+    sources: &Sources,
+    resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
+) -> Result<Option<UserData>, (String, String)> {
+    let mut own = None;
+    if let Some(file) = &image.user_data {
+        let password = worker.password.as_ref().map(resolve).transpose().map_err(|why| {
+            let cure = "provide it where the controller runs".to_owned();
+            (format!("needs the worker's password: {why}"), cure)
+        })?;
+        let names = Names {
+            fleet: &fleet.name,
+            owner: &worker.cell.owner,
+            worker: name,
+            image: &worker.image,
+            master: fleet.master.as_deref(),
+            password: password.as_ref(),
+        };
+        let template = sources.templates.get(file).map_or("", String::as_str);
+        let text = user_data::render(template, &names).map_err(|why| {
+            let known = "fleet, owner, worker, image, master, master_host, master_port, password; filter: sh";
+            (format!("cannot be rendered: {why}"), format!("known names: {known}"))
+        })?;
+        own = Some(text);
+    }
+    let own_bytes = own.as_ref().map_or(0, String::len);
+    let text = match image.lease_watch {
+        LeaseWatch::UserData => {
+            let merged = lease_watch::with_watch(image.platform, worker.policy.max_lifetime, own.as_deref());
+            Some(merged.map_err(|refusal| (refusal.why.to_owned(), refusal.cure()))?)
+        }
+        LeaseWatch::Baked | LeaseWatch::None => own,
+    };
+    let data = text.map(|text| UserData::of(text, own_bytes)).transpose();
+    data.map_err(|why| {
+        let cure = "shorten the template, or let it fetch the longer part; a lease watch that is baked into the AMI \
+                    (lease_watch = \"baked\") takes no room";
+        (why, cure.to_owned())
+    })
 }
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {

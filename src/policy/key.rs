@@ -156,6 +156,11 @@ pub const IMAGE_KEYS: &[Key] = &[
         "Whether worker name and password are in the AMI or in the user data.",
     ),
     may("user_data", Kind::Text, "A user data template, relative to the manifest."),
+    may(
+        "lease_watch",
+        Kind::Choice(&["user-data", "baked", "none"]),
+        "How the watch that powers an unattended instance off comes into it.",
+    ),
     may("market", Kind::Choices(&["on-demand", "spot"]), "How capacity is bought, the first choice first."),
     may("tags", Kind::Texts, "More tags for everything launched, each as \"key=value\"."),
 ];

@@ -9,6 +9,7 @@ pub mod iam;
 mod image;
 mod intent;
 mod key;
+mod lease_watch;
 mod lifecycle;
 mod load;
 mod problem;
@@ -23,6 +24,7 @@ pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings
 pub use image::{Architecture, Identity, Image, Platform};
 pub use intent::{Intent, WorkerIntent};
 pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, SWEEP_KEYS, all_sections};
+pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load};
 pub use problem::{Origin, Problem, Problems, Shown};

@@ -14,6 +14,7 @@ pub(crate) struct Setup {
     owners: BTreeMap<String, String>,
     images: BTreeMap<String, String>,
     workers: BTreeMap<String, String>,
+    policies: BTreeMap<String, String>,
     real_accounts: BTreeMap<String, String>,
 }
 
@@ -27,6 +28,7 @@ impl Setup {
             owners: BTreeMap::new(),
             images: BTreeMap::new(),
             workers: BTreeMap::new(),
+            policies: BTreeMap::new(),
             real_accounts: BTreeMap::new(),
         };
         empty.owner("alice", "111111111111").image("debian", "alice", "us-west-2", "").worker("w1", "debian")
@@ -96,6 +98,12 @@ impl Setup {
         self
     }
 
+    /// A worker that lives by lines of its own beside those of `[policy]`.
+    pub(crate) fn worker_with(mut self, name: &str, image: &str, policy: &str) -> Self {
+        self.policies.insert(name.to_owned(), policy.to_owned());
+        self.worker(name, image)
+    }
+
     pub(crate) fn without_worker(mut self, name: &str) -> Self {
         self.workers.remove(name);
         self
@@ -110,15 +118,21 @@ impl Setup {
         }
         for (name, image) in &self.workers {
             let _ = writeln!(text, "[worker.{name}]\nimage = \"{image}\"");
+            if self.policies.contains_key(name) {
+                let _ = writeln!(text, "policy = \"{name}\"");
+            }
         }
         text
     }
 
     pub(crate) fn sources(&self) -> Sources {
-        let images = self.images.iter();
+        let (images, policies) = (self.images.iter(), self.policies.iter());
         Sources {
             main: ("latent.toml".to_owned(), self.main_text()),
             images: images.map(|(name, text)| (name.clone(), format!("amis/{name}.toml"), text.clone())).collect(),
+            policies: policies
+                .map(|(name, text)| (name.clone(), format!("policies/{name}.toml"), text.clone()))
+                .collect(),
             ..Sources::default()
         }
     }
@@ -133,6 +147,10 @@ impl Setup {
         std::fs::write(folder.join("latent.toml"), self.main_text()).expect("a file");
         for (name, text) in &self.images {
             std::fs::write(folder.join(format!("amis/{name}.toml")), text).expect("a file");
+        }
+        std::fs::create_dir_all(folder.join("policies")).expect("a folder");
+        for (name, text) in &self.policies {
+            std::fs::write(folder.join(format!("policies/{name}.toml")), text).expect("a file");
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::sim::{Effect, Fault, Latency, Platform, SiteId};
 
 /// After the end of its lease a guest waits so long before it powers itself off.
 const LEASE_GRACE: TimeDelta = TimeDelta::minutes(1);
+/// For so long after a boot a guest does not hold an old lease against its instance.
+const BOOT_GRACE: TimeDelta = TimeDelta::minutes(5);
 /// How often a guest looks at a lease that it could not read.
 const LEASE_PERIOD: TimeDelta = TimeDelta::minutes(10);
 
@@ -67,7 +69,7 @@ impl Play {
             self.some_time(rate, happening);
         }
         if self.scene.watches_lease(worker.as_str()) {
-            self.agenda.add(at + LEASE_PERIOD, Happening::LeaseCheck(guest.clone()));
+            self.agenda.add(at + BOOT_GRACE, Happening::LeaseCheck(guest.clone()));
             if let Some(deadline) = self.deadline_of(&guest) {
                 self.agenda.add(deadline.max(at), Happening::Deadline(guest));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
-use hyper::header::HeaderValue;
+use hyper::header::{DATE, HeaderValue};
 use hyper::{HeaderMap, Method, StatusCode};
 use serde_json::json;
 
@@ -29,23 +29,32 @@ pub(super) struct Tokens {
     count: u64,
 }
 
-/// Answers a guest; `path` begins with its instance's id.
+/// Answers a guest; `path` begins with its instance's id. The answer's date is the model's time: a guest
+/// has it from there.
 pub(super) fn answer(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
     let mut model = shared.model();
     let now = shared.now(&model);
     model.world.advance(now);
+    let mut answer = answer_at(&mut model, now, method, path, headers);
+    if let Ok(date) = HeaderValue::from_str(&now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
+        answer.headers_mut().insert(DATE, date);
+    }
+    answer
+}
+
+fn answer_at(model: &mut Model, now: DateTime<Utc>, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
     let found = path.split_once('/').and_then(|(id, rest)| Some((id.parse::<InstanceId>().ok()?, rest)));
     let Some((id, rest)) = found else { return not_found() };
-    let Some(place) = place_of(&model, &id) else { return not_found() };
+    let Some(place) = place_of(model, &id) else { return not_found() };
     let Some(rest) = rest.strip_prefix("latest/") else { return not_found() };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
     if rest == "api/token" {
-        return if method == Method::PUT { token(&mut model, &id, headers, now) } else { wrong_method() };
+        return if method == Method::PUT { token(model, &id, headers, now) } else { wrong_method() };
     }
     if method != Method::GET && method != Method::HEAD {
         return wrong_method();
     }
-    let allowed = allowed(&model, &id, headers, now);
+    let allowed = allowed(model, &id, headers, now);
     let Some(site) = model.world.sites().find(|(at, _)| **at == place).map(|(_, site)| site) else {
         return not_found();
     };

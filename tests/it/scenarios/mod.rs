@@ -6,6 +6,7 @@ mod crash;
 mod doubt;
 mod ending;
 mod launch;
+mod lease;
 mod life;
 mod pool;
 mod storage;

@@ -1,0 +1,354 @@
+"""What the lease watch decides, in each shell, by the model's own metadata."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import re
+import shutil
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+from account import Account
+from watch import DEADLINE, LEASE, Guest
+
+DAY = 86_400
+
+
+# While somebody vouches for it.
+
+
+def test_an_instance_that_is_vouched_for_is_left_alone(guest: Guest, shell: list[str]) -> None:
+    for _ in range(3):
+        assert guest.look(shell) == ""
+    assert guest.orders == [] and guest.console.read_text() == ""
+
+
+def test_a_renewal_is_seen(guest: Guest, shell: list[str]) -> None:
+    guest.tag(LEASE, guest.time(600))
+    assert guest.look(shell) == ""
+    guest.tag(LEASE, guest.time(6 * 3600))
+    guest.account.control.advance(3600)
+    assert guest.look(shell) == "" and guest.orders == []
+
+
+# The two times.
+
+
+def test_the_end_of_the_lease_powers_it_off(guest: Guest, shell: list[str]) -> None:
+    assert guest.look(shell) == ""
+    guest.tag(LEASE, guest.time(-20))
+    said = guest.look(shell)
+    assert re.search(r"powering off: the lease ended \d+ s ago, and the controller has not renewed it", said), said
+    assert guest.orders == ["order"]
+    assert guest.console.read_text() == said, "the reason is on the console"
+
+
+def test_the_deadline_powers_it_off_though_the_lease_is_good(guest: Guest, shell: list[str]) -> None:
+    guest.tag(DEADLINE, guest.time(-20))
+    said = guest.look(shell)
+    assert re.search(r"powering off: the deadline passed \d+ s ago", said), said
+    assert guest.orders == ["order"]
+
+
+def test_time_is_that_of_the_metadata_service(guest: Guest, shell: list[str], tmp_path: Path) -> None:
+    """Whatever the clock of the guest says before NTP has set it."""
+    for year, seconds in (("1970", "77"), ("2098", "4070908800")):
+        shims = tmp_path / year
+        shims.mkdir()
+        (shims / "date").write_text(f"#!/bin/sh\necho {seconds}\n")
+        (shims / "date").chmod(0o755)
+        guest.environment["PATH"] = f"{shims}:{guest.environment['PATH']}"
+        assert guest.look(shell) == "", year
+    assert guest.orders == []
+    guest.tag(LEASE, guest.time(-20))
+    guest.look(shell)
+    assert guest.orders == ["order"]
+
+
+# The first minutes of a boot.
+
+
+def test_an_old_lease_is_not_held_against_an_instance_that_was_just_started(
+    guest: Guest, shell: list[str]
+) -> None:
+    guest.tag(LEASE, guest.time(-7200))
+    guest.up = 0
+    for _ in range(8):
+        assert guest.look(shell, after=30) == ""
+    assert guest.orders == []
+    assert "the lease ended" in guest.look(shell, after=60)
+    assert guest.orders == ["order"]
+
+
+def test_a_lease_that_ends_in_the_first_minutes_ends_the_instance(guest: Guest, shell: list[str]) -> None:
+    guest.up = 0
+    assert guest.look(shell) == ""
+    guest.tag(LEASE, guest.time(-1))
+    guest.look(shell)
+    assert guest.orders == ["order"], "it was vouched for in this boot"
+
+
+def test_what_an_earlier_boot_left_is_forgotten(guest: Guest, shell: list[str]) -> None:
+    guest.look(shell)
+    guest.tag(LEASE, guest.time(-20))
+    guest.look(shell)
+    assert guest.orders == ["order"]
+    guest.up = 5
+    assert guest.look(shell, after=10) == "", "it does not force what an earlier boot ordered"
+    assert guest.orders == ["order"]
+
+
+# When it cannot see.
+
+
+def dead_port() -> str:
+    """An address at which nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_without_metadata_it_is_powered_off_after_the_grace(guest: Guest, shell: list[str]) -> None:
+    nowhere = {"IMDS": dead_port(), "GRACE": 300}
+    said = guest.look(shell, **nowhere)
+    assert "the metadata service does not answer" in said and "lasts for 300 s" in said
+    assert guest.look(shell, after=200, **nowhere) == "", "it complains once"
+    assert guest.orders == []
+    assert "powering off: for 300 s the metadata service does not answer" in guest.look(
+        shell, after=100, **nowhere
+    )
+    assert guest.orders == ["order"]
+
+
+def test_metadata_that_come_back_end_the_grace(guest: Guest, shell: list[str]) -> None:
+    nowhere = {"IMDS": dead_port(), "GRACE": 300}
+    for _ in range(5):
+        guest.look(shell, after=200, **nowhere)
+        guest.look(shell, after=30, GRACE=300)
+    assert guest.orders == []
+
+
+def test_a_lease_that_was_read_counts_down_without_metadata(guest: Guest, shell: list[str]) -> None:
+    """So the bound holds whatever fails after the last renewal."""
+    guest.tag(LEASE, guest.time(600))
+    guest.look(shell)
+    assert guest.orders == []
+    nowhere = {"IMDS": dead_port(), "GRACE": DAY}
+    guest.look(shell, after=300, **nowhere)
+    assert guest.orders == []
+    assert "the lease ended" in guest.look(shell, after=310, **nowhere)
+    assert guest.orders == ["order"]
+
+
+@pytest.mark.parametrize("value", ["soon", "", "2026-02-30", "2026-13-01T00:00:00Z", "2020-01-01T00:00:00Z extra"])
+def test_a_tag_that_is_no_time_is_held_against_it_only_after_the_grace(
+    guest: Guest, shell: list[str], value: str
+) -> None:
+    guest.tag(LEASE, value)
+    assert f"the tag {LEASE} is no time" in guest.look(shell, GRACE=300)
+    guest.look(shell, after=200, GRACE=300)
+    assert guest.orders == []
+    guest.look(shell, after=100, GRACE=300)
+    assert guest.orders == ["order"]
+
+
+@pytest.mark.parametrize(
+    "value", ["$(touch broken)", "`touch broken`", "x'; touch broken; '", "* ? [a", "-n", "%s%n"]
+)
+def test_a_tag_is_never_obeyed(guest: Guest, shell: list[str], value: str) -> None:
+    guest.tag(LEASE, value)
+    guest.tag(DEADLINE, value)
+    assert "is no time" in guest.look(shell)
+    assert guest.orders == [] and not (guest.folder / "broken").exists()
+
+
+# Set up wrongly.
+
+
+def test_without_tags_in_the_metadata_the_uptime_is_the_bound(
+    account: Account, tmp_path: Path, shell: list[str]
+) -> None:
+    guest = Guest(account, tmp_path, lease=None, deadline=None)
+    said = guest.look(shell, MAX_LIFETIME=5000)
+    assert said.startswith("latent-lease-watch: SET-UP ERROR: no latent:lease or latent:deadline"), said
+    assert "5000 s after its boot" in said and guest.console.read_text() == said
+    assert guest.look(shell, after=3000, MAX_LIFETIME=5000) == "", "it complains once"
+    assert guest.orders == []
+    assert "no deadline can be relied on" in guest.look(shell, after=1000, MAX_LIFETIME=5000)
+    assert guest.orders == ["order"]
+
+
+def test_a_deadline_counts_though_the_lease_was_removed(guest: Guest, shell: list[str]) -> None:
+    guest.untag(LEASE)
+    assert "SET-UP ERROR" in guest.look(shell, after=100_000)
+    assert guest.orders == [], "a deadline that can be read is the bound, not the uptime"
+    guest.tag(DEADLINE, guest.time(-1))
+    guest.look(shell)
+    assert guest.orders == ["order"]
+
+
+def test_a_xen_instance_obeys_its_deadline_alone(guest: Guest, shell: list[str]) -> None:
+    (guest.folder / "hypervisor").write_text("xen\n")
+    guest.look(shell)
+    guest.tag(LEASE, guest.time(-7200))
+    guest.look(shell)
+    assert guest.orders == [], "its metadata never show a renewal"
+    guest.tag(DEADLINE, guest.time(-1))
+    guest.look(shell)
+    assert guest.orders == ["order"]
+
+
+# The power-off itself.
+
+
+def test_a_power_off_is_ordered_once_and_forced_when_nothing_happens(guest: Guest, shell: list[str]) -> None:
+    guest.tag(DEADLINE, guest.time(-1))
+    for _ in range(4):
+        guest.look(shell, after=30)
+    assert guest.orders == ["order"]
+    assert "forced" in guest.look(shell, after=30)
+    assert guest.orders == ["order", "force"]
+
+
+def test_a_garbled_memory_is_forgotten(guest: Guest, shell: list[str]) -> None:
+    guest.look(shell)
+    memory = guest.folder / "run" / "lease-watch.state"
+    for garbage in [
+        "",
+        "x",
+        "1 2",
+        "- 5 5 - - -",
+        "1 2 3 4 $(touch broken) -",
+        "9 9 9 9 9- -",
+        "-- - - - - -",
+        "\0",
+    ]:
+        memory.write_text(garbage)
+        assert guest.look(shell) == "", repr(garbage)
+    assert guest.orders == [] and not (guest.folder / "broken").exists()
+    assert re.fullmatch(r"\d+ \d+ \d+ - - -\n", guest.memory), guest.memory
+
+
+def test_without_a_memory_it_counts_from_the_boot(guest: Guest, shell: list[str]) -> None:
+    (guest.folder / "run").write_text("a file where a folder should be")
+    assert guest.look(shell) == "" and guest.orders == []
+    guest.up = 100
+    guest.look(shell, IMDS=dead_port(), GRACE=300)
+    assert guest.orders == []
+    assert "nothing can be remembered" in guest.look(shell, after=300, IMDS=dead_port(), GRACE=300)
+    assert guest.orders == ["order"]
+
+
+# Odd metadata services, and each client.
+
+
+class Odd(http.server.BaseHTTPRequestHandler):
+    """Answers as its server is told."""
+
+    def answer(self) -> None:
+        told: Any = self.server
+        status, text = told.answers.get(self.path.rpartition("/")[2], (404, ""))
+        self.send_response_only(status)
+        if told.date:
+            self.send_header("Date", told.date)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    do_GET = do_PUT = answer  # noqa: N815
+
+
+@contextlib.contextmanager
+def odd_service(answers: dict[str, tuple[int, str]], date: Optional[str]) -> Iterator[str]:
+    """A metadata service that says this at paths that end so."""
+    server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd)
+    server.answers, server.date = answers, date
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+NOON = "Mon, 02 Mar 2026 12:00:00 GMT"
+
+
+def test_a_leap_day_and_a_new_year_are_counted_right(guest: Guest, shell: list[str]) -> None:
+    """As the difference of two times, of which one is a header's and the other a tag's."""
+    for date, lease, left in [
+        (NOON, "2026-03-02T12:08:09Z", 489),
+        ("Wed, 28 Feb 2024 23:59:59 GMT", "2024-03-01T00:00:00Z", DAY + 1),
+        ("Sun, 28 Feb 2027 23:59:59 GMT", "2027-03-01T00:00:00Z", 1),
+        ("Thu, 31 Dec 2026 23:00:00 GMT", "2027-01-01T00:00:00Z", 3600),
+    ]:
+        answers = {"token": (200, "t"), LEASE: (200, lease), DEADLINE: (200, "2029-01-01T00:00:00Z")}
+        with odd_service(answers, date) as address:
+            assert guest.look(shell, IMDS=address) == ""
+        assert guest.memory.split()[1] == str(left), date
+
+
+def test_without_a_date_the_guests_clock_does_nothing_at_once(guest: Guest, shell: list[str]) -> None:
+    answers = {"token": (200, "t"), LEASE: (200, "2099-01-01T00:00:00Z"), DEADLINE: (200, "2020-01-01T00:00:00Z")}
+    guest.up = 0
+    with odd_service(answers, None) as address:
+        for _ in range(9):
+            assert guest.look(shell, IMDS=address) == ""
+        assert guest.orders == []
+        guest.look(shell, IMDS=address)
+    assert guest.orders == ["order"], "after the first minutes NTP has set it"
+
+
+def test_a_guests_clock_that_is_behind_does_not_keep_it_for_ever(guest: Guest, shell: list[str]) -> None:
+    answers = {"token": (200, "t"), LEASE: (200, "2098-01-01T00:00:00Z"), DEADLINE: (200, "2099-01-01T00:00:00Z")}
+    with odd_service(answers, None) as address:
+        guest.look(shell, IMDS=address, MAX_LIFETIME=9000)
+        assert guest.orders == []
+        guest.look(shell, IMDS=address, after=8000, MAX_LIFETIME=9000)
+    assert guest.orders == ["order"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 500, 503])
+def test_a_refusal_is_no_answer(guest: Guest, shell: list[str], status: int) -> None:
+    with odd_service({"token": (status, "2020-01-01T00:00:00Z")}, NOON) as address:
+        assert f"does not answer: HTTP {status}" in guest.look(shell, IMDS=address)
+    answers = {
+        "token": (200, "t"),
+        LEASE: (200, "2099-01-01T00:00:00Z"),
+        DEADLINE: (status, "2020-01-01T00:00:00Z"),
+    }
+    with odd_service(answers, NOON) as address:
+        guest.look(shell, IMDS=address)
+    assert guest.orders == []
+
+
+def test_a_service_that_accepts_and_never_answers_is_given_up(guest: Guest, shell: list[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        assert "does not answer" in guest.look(shell, IMDS=f"http://127.0.0.1:{port}")
+    assert guest.orders == []
+
+
+@pytest.mark.parametrize("client", ["curl", "wget", "nc"])
+def test_each_client_reads_the_same(guest: Guest, shell: list[str], client: str, tmp_path: Path) -> None:
+    if not shutil.which(client):
+        if client != "nc" or not shutil.which("busybox"):
+            pytest.skip(f"no {client} on this machine")
+        shims = tmp_path / "busybox"
+        shims.mkdir()
+        (shims / "nc").write_text('#!/bin/sh\nexec busybox nc "$@"\n')
+        (shims / "nc").chmod(0o755)
+        guest.environment["PATH"] = f"{shims}:{guest.environment['PATH']}"
+    assert guest.look(shell, CLIENT=client) == ""
+    assert re.fullmatch(r"\d+ \d+ \d+ - - -\n", guest.memory), guest.memory
+    guest.untag(LEASE)
+    assert "SET-UP ERROR" in guest.look(shell, CLIENT=client), "a 404 is an answer"
+    assert "does not answer" in guest.look(shell, CLIENT=client, IMDS=dead_port())
+    guest.tag(DEADLINE, guest.time(-1))
+    guest.look(shell, CLIENT=client)
+    assert guest.orders == ["order"]
