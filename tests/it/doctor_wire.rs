@@ -1,6 +1,7 @@
 //! `latent doctor` as it is: the command, the AWS SDK, and our model of EC2 behind EC2's own protocol. Each
 //! kind of trouble is made in the account, and the account's own trace says that nothing was changed.
 
+use chrono::TimeDelta;
 use std::fmt::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -51,7 +52,7 @@ async fn client(endpoint: &str, account: &str) -> aws_sdk_ec2::Client {
 
 impl Ground {
     async fn new() -> Self {
-        let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0 };
+        let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0, behind: TimeDelta::zero() };
         let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
         let http = door.address().expect("bound").to_string();
         let endpoint = format!("http://{http}");

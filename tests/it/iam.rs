@@ -7,7 +7,7 @@ use insta::assert_snapshot;
 use latent::cli::Exit;
 use latent::model::tag_keys;
 use latent::policy::iam::{
-    self, AWAITED, IamError, IamRole, NEEDS_NO_PERMISSION, NOT_CALLED, PERMISSIONS, POLICY_CHARACTERS_MAX,
+    self, IamError, IamRole, NEEDS_NO_PERMISSION, NOT_CALLED, PERMISSIONS, POLICY_CHARACTERS_MAX,
 };
 use latent::policy::{Intent, Sources};
 use proptest::prelude::*;
@@ -290,7 +290,9 @@ fn action(method: &str) -> String {
 
 #[test]
 fn the_table_holds_what_the_code_calls_and_nothing_else() {
-    let sources = rust_files("src/ec2");
+    let mut sources = rust_files("src/ec2");
+    // The check-up's trials are dry runs, among them of what must be refused.
+    sources.retain(|source| source.path != "src/ec2/trial.rs");
     let calls: BTreeSet<String> = sources.iter().flat_map(called).collect();
     let known: BTreeSet<&str> = PERMISSIONS.iter().map(|permission| permission.action).collect();
     let free: BTreeMap<&str, &str> = NEEDS_NO_PERMISSION.iter().copied().collect();
@@ -301,13 +303,13 @@ fn the_table_holds_what_the_code_calls_and_nothing_else() {
         assert!(!excused.contains_key(call), "{call} is called now: take it off NOT_CALLED");
     }
     for action in &known {
-        let reason = calls.contains(*action) || excused.contains_key(action) || AWAITED.contains(action);
+        let reason = calls.contains(*action) || excused.contains_key(action);
         assert!(reason, "{action} is granted and nothing calls it: take it off PERMISSIONS and policies/iam");
     }
     for action in free.keys() {
         assert!(calls.contains(*action), "{action} is not called any more");
     }
-    for action in excused.keys().chain(AWAITED) {
+    for action in excused.keys() {
         assert!(known.contains(action), "{action} is excused and no role holds it");
     }
 }

@@ -14,7 +14,7 @@ use crate::control::{Clock, SweepDoor, sweep_act, sweep_look, sweep_look_again};
 use crate::link::{ClaimsAnswer, Client};
 use crate::model::{AmiId, Region, ResourceId, Survey};
 use crate::plan::sweep::{
-    Act, Caps, Claims, ControllerKey, Guard, PlanFile, Skipped, SweepPlan, SweepView, confirm, sweep,
+    Act, Caps, Claims, ControllerKey, Finding, Guard, PlanFile, SweepPlan, SweepView, confirm, narrowed, sweep,
 };
 use crate::policy::SweepPolicy;
 
@@ -60,23 +60,24 @@ impl<C: Cloud> Ground<C> {
         }
     }
 
-    fn decide(&self, surveys: &BTreeMap<Region, Survey>, claims: &BTreeMap<ControllerKey, Claims>) -> SweepPlan {
-        sweep(&SweepView {
+    fn with_view<T>(&self, seen: &Seen, use_it: impl FnOnce(&SweepView<'_>) -> T) -> T {
+        use_it(&SweepView {
             now: self.clock.now(),
             policy: &self.policy,
             caps: self.caps,
             account: &self.account,
             fleet: self.fleet.as_deref(),
             me: None,
-            surveys,
-            claims,
+            surveys: &seen.surveys,
+            claims: &seen.claims,
             own_amis: &self.amis,
             named: &self.ids,
             first_seen: &BTreeMap::new(),
         })
     }
 
-    async fn look(&self, quiet: bool) -> BTreeMap<Region, Survey> {
+    /// First the cloud, then the controller: what the cloud shows was intended before.
+    async fn look(&self, quiet: bool) -> Seen {
         let bar = progress(self.doors.len(), quiet);
         let surveys = sweep_look(&self.doors, &self.clock, |region| {
             bar.set_message(region.to_string());
@@ -84,8 +85,20 @@ impl<C: Cloud> Ground<C> {
         });
         let surveys = surveys.await;
         bar.finish_and_clear();
-        surveys
+        Seen { surveys, claims: self.claims().await }
     }
+
+    /// The same again for what is about to be acted on.
+    async fn look_again(&self, seen: &mut Seen, findings: &[Finding]) {
+        sweep_look_again(&self.doors, &self.clock, &mut seen.surveys, findings).await;
+        seen.claims = self.claims().await;
+    }
+}
+
+/// What was seen, and what controllers say of it.
+struct Seen {
+    surveys: BTreeMap<Region, Survey>,
+    claims: BTreeMap<ControllerKey, Claims>,
 }
 
 /// A bar on a terminal; nothing in a pipe.
@@ -107,54 +120,78 @@ pub(super) async fn run<C: Cloud>(
     earlier: Option<SweepPlan>,
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
-    let command = (!options.applies()).then(|| command(ground.config.as_deref(), options));
-    let told = |plan, outcome| Told { plan, outcome, shown: false, command: command.clone() };
-    let mut surveys = ground.look(options.output.quiet).await;
-    let claims = ground.claims().await;
-    let plan = ground.decide(&surveys, &claims);
+    let seen = ground.look(options.output.quiet).await;
+    let plan = ground.with_view(&seen, sweep);
+    all_are_found(&ground.ids, &plan)?;
     if let Some(file) = &options.plan {
         write_plan(file, plan.clone())?;
     }
-    if !options.applies() {
-        let exit = end(&plan, None);
-        print(&told(plan, None), &options.output, out)?;
-        return Ok(exit);
+    if options.applies() {
+        return Box::pin(apply(ground, options, earlier, seen, plan, out)).await;
     }
+    let exit = end(&plan, None);
+    let command = Some(command(ground.config.as_deref(), options));
+    print(&Told { plan, outcome: None, shown: false, command }, &options.output, out)?;
+    Ok(exit)
+}
+
+/// Does what the plan says; of an earlier plan what of it still holds.
+async fn apply<C: Cloud>(
+    ground: &Ground<C>,
+    options: &SweepOptions,
+    earlier: Option<SweepPlan>,
+    mut seen: Seen,
+    plan: SweepPlan,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    let told = |plan, outcome| Told { plan, outcome, shown: false, command: None };
     let (wanted, mut skipped) = match &earlier {
         Some(earlier) => confirm(earlier, &plan),
         None => (plan.acts().cloned().collect(), Vec::new()),
     };
-    // What a guard refuses is refused for what will be done, not for what could be.
-    let planned = SweepPlan { findings: wanted, ..plan.clone() };
-    if let Some(guard) = plan.refused.as_ref().filter(|_| planned.acts().next().is_some()) {
-        let error = refused(guard);
-        print(&told(plan, None), &options.output, out)?;
-        return Err(error);
-    }
-    if planned.acts().next().is_none() {
+    if wanted.is_empty() {
         let outcome = earlier.is_some().then(|| Outcome { skipped, ..Outcome::default() });
         let exit = end(&plan, outcome.as_ref());
         print(&told(plan, outcome), &options.output, out)?;
         return Ok(exit);
+    }
+    // What a guard refuses is refused for what will be done, not for what could be.
+    let planned = ground.with_view(&seen, |view| narrowed(view, &plan, wanted));
+    if let Some(guard) = &planned.refused {
+        let error = refused(guard);
+        let refused = planned.refused.clone();
+        print(&told(SweepPlan { refused, ..plan }, None), &options.output, out)?;
+        return Err(error);
     }
     if !options.yes {
         show(&told(planned.clone(), None), &options.output, out)?;
         ask(planned.acts().count())?;
     }
     // A last look, at the resources and at the controller, just before anything is done.
-    sweep_look_again(&ground.doors, &ground.clock, &mut surveys, &planned.findings).await;
-    let claims = ground.claims().await;
-    let now = ground.decide(&surveys, &claims);
-    if let Some(guard) = &now.refused {
+    ground.look_again(&mut seen, &planned.findings).await;
+    let now = ground.with_view(&seen, sweep);
+    let (todo, changed) = confirm(&planned, &now);
+    skipped.extend(changed);
+    let todo = ground.with_view(&seen, |view| narrowed(view, &now, todo));
+    if let Some(guard) = &todo.refused {
         return Err(refused(guard));
     }
-    let (todo, changed): (_, Vec<Skipped>) = confirm(&planned, &now);
-    skipped.extend(changed);
-    let (deeds, stayed) = sweep_act(&ground.doors, &ground.clock, &surveys, &todo).await;
+    let (deeds, stayed) = sweep_act(&ground.doors, &ground.clock, &seen.surveys, &todo.findings).await;
     let outcome = Outcome::of(&deeds, stayed, skipped);
     let exit = end(&plan, Some(&outcome));
     print(&Told { shown: !options.yes, ..told(plan, Some(outcome)) }, &options.output, out)?;
     Ok(exit)
+}
+
+/// A name that fits nothing is a mistake of whoever wrote it: nothing is done that was not meant.
+fn all_are_found(ids: &BTreeSet<ResourceId>, plan: &SweepPlan) -> Result<(), CommandError> {
+    let unknown = ids.iter().find(|id| !plan.findings.iter().any(|finding| finding.id == id.as_str()));
+    let Some(id) = unknown else { return Ok(()) };
+    let why = plan.kept.iter().find(|kept| kept.id == *id).map_or_else(
+        || "it is not there, or of no fleet that is swept".to_owned(),
+        |kept| format!("it is not left over: {}", kept.why),
+    );
+    Err(CommandError::new(Exit::Usage, anyhow::anyhow!("nothing was changed: --id {id}: {why}")))
 }
 
 /// Shows what is asked about: as a table, and where standard output is for a program on standard error.

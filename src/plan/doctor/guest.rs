@@ -2,7 +2,7 @@
 
 use super::facts::CellFacts;
 use super::row::Sheet;
-use crate::policy::Image;
+use crate::policy::{Image, LeaseWatch};
 
 pub(super) fn examine(sheet: &mut Sheet, image: &Image, facts: &CellFacts) {
     imds(sheet, image, facts);
@@ -31,14 +31,18 @@ fn lease(sheet: &mut Sheet, image: &Image, facts: &CellFacts) {
         let seen = format!("{kind} is not of the Nitro System: a guest sees changed tags only after a stop and start");
         sheet.warning("lease", seen, "choose types of the Nitro System (any of the current generation)");
     }
-    watch(sheet);
+    watch(sheet, image.lease_watch);
 }
 
 /// Who inside the guest ends it when nobody renews its lease.
-fn watch(sheet: &mut Sheet) {
-    sheet.warning(
-        "lease",
-        "the manifest does not say that anything inside the guest ends it when nobody renews its lease",
-        "keep an eye on the account while no controller runs: the tag latent:deadline says when each should be gone",
-    );
+fn watch(sheet: &mut Sheet, watch: LeaseWatch) {
+    match watch {
+        LeaseWatch::UserData => sheet.ok("lease", "each launch brings the lease watch in its user data"),
+        LeaseWatch::Baked => sheet.ok("lease", "the manifest says that the lease watch is in the AMI"),
+        LeaseWatch::None => sheet.warning(
+            "lease",
+            "nothing inside the guest ends it when nobody renews its lease (lease_watch = \"none\")",
+            "let the launch bring the watch with lease_watch = \"user-data\", or run latent sweep from cron",
+        ),
+    }
 }

@@ -198,6 +198,13 @@ pub fn sweep(view: &SweepView<'_>) -> SweepPlan {
     plan
 }
 
+/// The same plan with these findings alone: what refuses all of it need not refuse a part.
+pub fn narrowed(view: &SweepView<'_>, plan: &SweepPlan, findings: Vec<Finding>) -> SweepPlan {
+    let mut part = SweepPlan { findings, ..plan.clone() };
+    part.refused = guard::refusal(view, &part);
+    part
+}
+
 /// A span as people say it, in its two largest units.
 fn said(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);

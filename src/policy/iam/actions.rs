@@ -48,6 +48,7 @@ pub const PERMISSIONS: &[Permission] = &[
     held("ec2:EnableImage", &[Rebake]),
     held("ec2:EnableImageDeprecation", &[Rebake]),
     held("ec2:GetConsoleOutput", &[Worker, Rebake]),
+    held("ec2:GetInstanceMetadataDefaults", &[Worker, Audit]),
     held("ec2:RebootInstances", &[Rebake]),
     held("ec2:ReleaseAddress", &[Worker]),
     held("ec2:RunInstances", &[Worker, Rebake]),
@@ -87,13 +88,4 @@ pub const NOT_CALLED: &[(&str, &str)] = &[
     ("ssm:GetCommandInvocation", "rebake over SSM: how a step ended"),
     ("ssm:ListCommandInvocations", "rebake over SSM: which steps ended"),
     ("ssm:SendCommand", "rebake over SSM: the steps themselves"),
-];
-
-/// What `latent doctor` calls, which is being written beside this.
-pub const AWAITED: &[&str] = &[
-    "ec2:DescribeInstanceTypes",
-    "ec2:DescribeKeyPairs",
-    "ec2:DescribeSecurityGroups",
-    "ec2:DescribeSubnets",
-    "servicequotas:GetServiceQuota",
 ];

@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-pub use actions::{AWAITED, NEEDS_NO_PERMISSION, NOT_CALLED, PERMISSIONS, Permission};
+pub use actions::{NEEDS_NO_PERMISSION, NOT_CALLED, PERMISSIONS, Permission};
 pub use document::{cloudformation, json, terraform};
 
 use super::fleet::{PRINCIPAL_CURE, is_principal};
