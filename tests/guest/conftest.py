@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,15 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.skip(reason="only the model has a guest's metadata"))
-
-
-@pytest.fixture(scope="session")
-def binary() -> str:
-    """The latent program."""
-    given = os.environ.get("LATENT_BIN", "")
-    if not os.access(given, os.X_OK):
-        pytest.exit(f"LATENT_BIN must name the latent program; it is {given!r}. `cargo build` makes it.", 2)
-    return os.path.abspath(given)
 
 
 @pytest.fixture(scope="session")

@@ -21,15 +21,6 @@ from iam_simulator import Role, Simulator, roles  # noqa: E402
 
 
 @pytest.fixture(scope="session")
-def binary() -> str:
-    """The latent program."""
-    given = os.environ.get("LATENT_BIN", "")
-    if not os.access(given, os.X_OK):
-        pytest.exit(f"LATENT_BIN must name the latent program; it is {given!r}. `cargo build` makes it.", 2)
-    return os.path.abspath(given)
-
-
-@pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the recorded fleet has its files."""
     return tmp_path_factory.mktemp("iam")

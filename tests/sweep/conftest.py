@@ -24,15 +24,6 @@ BEHIND = "2d"
 
 
 @pytest.fixture(scope="session")
-def binary() -> str:
-    """The latent program, with the AWS SDK."""
-    given = os.environ.get("LATENT_BIN", "")
-    if not os.access(given, os.X_OK):
-        pytest.exit(f"LATENT_BIN must name the latent program; it is {given!r}. `cargo build` makes it.", 2)
-    return os.path.abspath(given)
-
-
-@pytest.fixture(scope="session")
 def sim(binary: str) -> str:
     """The program that plays EC2; an optimised one is faster."""
     return os.environ.get("LATENT_SIM_BIN") or binary
