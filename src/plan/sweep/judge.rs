@@ -95,7 +95,10 @@ pub(super) fn judge(
         return Ok((act, None, first));
     }
     Ok(match first {
-        None => (Act::Mark, Some("one look is not enough".to_owned()), None),
+        None => {
+            let again = said(view.policy.second_look);
+            (Act::Mark, Some(format!("a first look; acted on when one at least {again} later finds it again")), None)
+        }
         Some(at) if view.now - at < view.policy.second_look => {
             let wait = said(at + view.policy.second_look - view.now);
             (Act::Wait, Some(format!("the second look may be in {wait}")), first)

@@ -40,7 +40,10 @@ fn a_mark_of_another_kind_or_from_the_future_or_from_long_ago_is_none() {
     for mark in none {
         let finding = marked(&mark).finding(I);
         assert_eq!((finding.act, finding.first_seen), (Act::Mark, None), "{mark}");
-        assert_eq!(finding.note.as_deref(), Some("one look is not enough"));
+        assert_eq!(
+            finding.note.as_deref(),
+            Some("a first look; acted on when one at least 5 min later finds it again")
+        );
     }
     assert_eq!(marked(&mark_text(ago(days(15)), LeftoverKind::Orphan)).act(I), Act::Terminate, "at the limit");
 }
