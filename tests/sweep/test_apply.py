@@ -204,7 +204,10 @@ def test_naming_an_instance_that_is_in_order_does_not_end_it(swept: Swept) -> No
     stranger = swept.ec2.run_instances(
         ImageId=swept.register("strange"), InstanceType=TYPE, MinCount=1, MaxCount=1
     )["Instances"][0]["InstanceId"]
-    swept.here("--id", busy, "--id", stranger, "--apply", "--yes", exits=0)
+    refused = swept.here("--id", busy, "--apply", "--yes", exits=2)
+    assert f"--id {busy}: it is not left over" in refused.stderr
+    refused = swept.here("--id", stranger, "--apply", "--yes", exits=2)
+    assert f"--id {stranger}: it is not there, or of no fleet" in refused.stderr
     assert "terminated" not in (swept.state(busy), swept.state(stranger))
 
 

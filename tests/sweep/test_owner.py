@@ -159,8 +159,7 @@ def test_what_the_policy_only_reports_is_reported(swept: Swept) -> None:
     assert (swept.state(told), swept.state(stopped)) == ("running", "stopped")
 
 
-def test_the_controllers_word_counts_while_it_can_be_asked(swept_today: Swept) -> None:
-    swept = swept_today
+def test_the_controllers_word_counts_while_it_can_be_asked(swept: Swept) -> None:
     config = configured(swept, sweep='second_look = "1s"')
     words = ("--owner", "alice", "--json")
     with controller(swept, config) as running:
