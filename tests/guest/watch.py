@@ -35,7 +35,7 @@ class Guest:
     """An instance of the model, and a folder in which the watch runs as if it were in it."""
 
     def __init__(self, account: Account, folder: Path, lease: Optional[float], deadline: Optional[float]) -> None:
-        """Times in seconds from now, of the model; None leaves the tag away."""
+        """Times in seconds from now; None leaves the tag away."""
         self.account = account
         self.folder = folder
         self.up = 1000
@@ -65,8 +65,8 @@ class Guest:
         return shim
 
     def time(self, after: float) -> str:
-        """The model's time so many seconds from now."""
-        now = datetime.fromisoformat(self.account.control.ask("GET", "ready")["now"].replace("Z", "+00:00"))
+        """The guests' time so many seconds from now."""
+        now = datetime.fromisoformat(self.account.control.ask("GET", "ready")["guest_now"].replace("Z", "+00:00"))
         return text_of(now + timedelta(seconds=after))
 
     def tag(self, key: str, value: str) -> None:

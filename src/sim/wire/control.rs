@@ -73,6 +73,7 @@ fn ready(shared: &Shared) -> Value {
     let model = shared.model();
     json!({
         "now": shared.now(&model),
+        "guest_now": shared.guest_now(&model),
         "seed": shared.options.seed,
         "weather": shared.options.weather.name(),
         "speed": shared.options.speed,

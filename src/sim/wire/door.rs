@@ -150,6 +150,12 @@ impl Shared {
         self.clock.now() + model.ahead
     }
 
+    /// What a guest's clock shows: moved by hand as the model's, but never faster than the machine's, by
+    /// which whoever wrote the times in its tags goes.
+    pub(super) fn guest_now(&self, model: &Model) -> DateTime<Utc> {
+        self.wall.now() + model.ahead
+    }
+
     /// The time that signatures are made by, as this side sees it.
     pub(super) fn wall(&self, model: &Model) -> DateTime<Utc> {
         self.wall.now() + model.skew

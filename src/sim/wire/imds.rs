@@ -29,14 +29,14 @@ pub(super) struct Tokens {
     count: u64,
 }
 
-/// Answers a guest; `path` begins with its instance's id. The answer's date is the model's time: a guest
-/// has it from there.
+/// Answers a guest; `path` begins with its instance's id. The answer's date is the guest's time.
 pub(super) fn answer(shared: &Shared, method: &Method, path: &str, headers: &HeaderMap) -> Answer {
     let mut model = shared.model();
     let now = shared.now(&model);
     model.world.advance(now);
     let mut answer = answer_at(&mut model, now, method, path, headers);
-    if let Ok(date) = HeaderValue::from_str(&now.format("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
+    let date = shared.guest_now(&model);
+    if let Ok(date) = HeaderValue::from_str(&date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()) {
         answer.headers_mut().insert(DATE, date);
     }
     answer
