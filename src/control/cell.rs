@@ -385,6 +385,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         if error.kind == FailureKind::Throttled {
             self.pace.refused(call.action(), now);
         }
+        if let Call::Remove { resource } = call
+            && !error.kind.leaves_outcome_open()
+        {
+            self.sweeper.refused(resource, now);
+        }
         if call.is_refused_by(error) {
             return;
         }

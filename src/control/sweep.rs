@@ -73,11 +73,6 @@ impl<C: Cloud> SweepDoor<C> {
         Self { region, cloud, pace: Mutex::new(Pace::new(now)) }
     }
 
-    /// The cloud behind it.
-    pub fn cloud(&self) -> &C {
-        &self.cloud
-    }
-
     async fn paced(&self, clock: &Clock, action: ApiAction) {
         loop {
             let taken = self.pace.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take(action, clock.now());
@@ -295,7 +290,7 @@ fn take_in(survey: &mut Survey, kind: ResourceKind, listed: Result<BTreeMap<Reso
         Ok(found) => survey.resources.extend(found),
         Err(error) => {
             let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
-            survey.gaps.push(Gap { kind: Some(kind), failure });
+            survey.gaps.push(Gap { kind, failure });
         }
     }
 }

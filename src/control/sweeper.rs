@@ -17,6 +17,9 @@ use crate::policy::Intent;
 /// The first sweep of a life follows its start by so much, and up to twice that.
 const FIRST: TimeDelta = TimeDelta::seconds(60);
 
+/// What EC2 refused to take away is asked for again after so long.
+const REFUSED_PAUSE: TimeDelta = TimeDelta::hours(6);
+
 /// When to look, what was seen earlier, and what the last look came to.
 #[derive(Debug)]
 pub(super) struct Sweeper {
@@ -25,13 +28,16 @@ pub(super) struct Sweeper {
     seen: Option<Survey>,
     /// Since when each leftover is seen by every look; lost at a restart, and then simply begun anew.
     first_seen: BTreeMap<ResourceId, DateTime<Utc>>,
+    /// When EC2 would not let these be taken away.
+    refused: BTreeMap<ResourceId, DateTime<Utc>>,
     last: Option<Arc<SweepPlan>>,
 }
 
 impl Sweeper {
     pub(super) fn begun(now: DateTime<Utc>, random: &mut fastrand::Rng) -> Self {
         let next = now + FIRST + jitter(FIRST, random);
-        Self { next, looking: false, seen: None, first_seen: BTreeMap::new(), last: None }
+        let (first_seen, refused) = (BTreeMap::new(), BTreeMap::new());
+        Self { next, looking: false, seen: None, first_seen, refused, last: None }
     }
 
     /// What the last look came to.
@@ -73,6 +79,11 @@ impl Sweeper {
         self.seen = Some(survey);
     }
 
+    /// EC2 will not let it be taken away, for want of a permission say: that is not asked for at every look.
+    pub(super) fn refused(&mut self, resource: &ResourceId, now: DateTime<Utc>) {
+        self.refused.insert(resource.clone(), now);
+    }
+
     /// What is to be done about what the last look showed; nothing if that was decided already. The
     /// record is read after the look: what the cloud shows was intended before.
     pub(super) fn decide(&mut self, now: DateTime<Utc>, cell: &Cell, intent: &Intent, fleet: &Fleet) -> Vec<Action> {
@@ -90,8 +101,12 @@ impl Sweeper {
             tracing::warn!(%cell, "the sweep does nothing: {guard}");
         }
         let acts = plan.findings.iter().filter(|finding| finding.act == Act::Terminate && plan.refused.is_none());
+        self.refused.retain(|_, at| now - *at < REFUSED_PAUSE);
         let removals = acts.filter_map(|finding| {
             let resource = finding.resource().filter(|id| id.kind() != ResourceKind::Instance)?;
+            if self.refused.contains_key(&resource) {
+                return None;
+            }
             Some(Action::Remove { resource, kind: finding.kind })
         });
         let removals = removals.collect();

@@ -77,12 +77,6 @@ impl Ec2 {
         }
     }
 
-    /// The same for a subcommand, whose name the owner's CloudTrail will show.
-    #[must_use]
-    pub fn for_command(self, command: &'static str) -> Self {
-        Self { command, ..self }
-    }
-
     /// The same with so many instances per page of a listing, 5 at least: for an endpoint that cannot
     /// give as many as EC2, and to prove that a listing of several pages is whole.
     #[must_use]

@@ -242,8 +242,8 @@ impl Resource {
 /// A kind of resource that could not be listed, and why. What could not be seen is unknown, never absent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Which kind; `None` if nothing of the region could be read.
-    pub kind: Option<ResourceKind>,
+    /// Which kind.
+    pub kind: ResourceKind,
     /// Why.
     pub failure: Failure,
 }

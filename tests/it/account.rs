@@ -15,6 +15,7 @@ pub(crate) enum ApiCall {
     Start,
     Renew,
     Addresses,
+    DeleteVolume,
 }
 
 impl ApiCall {
@@ -28,6 +29,7 @@ impl ApiCall {
             ApiCall::Start => "StartInstances",
             ApiCall::Renew => "CreateTags",
             ApiCall::Addresses => "DescribeAddresses",
+            ApiCall::DeleteVolume => "DeleteVolume",
         }
     }
 }

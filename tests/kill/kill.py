@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Optional
 
@@ -33,9 +34,10 @@ from watcher import Watcher  # noqa: E402
 SPEED = 20.0
 # The model's lag is a few minutes at the worst; the policy's limits are in our seconds.
 LAG_MAX_S = 300.0
-# After the last release: two of the model's longest spells of bad weather, of 600 s each, and some room.
-BOUND_S = 1200.0
+# Two of the model's longest spells of bad weather, of 600 s each; in our time, and with some room, that
+# is how long the fleet may need to recover.
 ROOM_S = 30.0
+RECOVERY_S = 1200.0 / SPEED + ROOM_S
 # How long a kill waits for what it wants to interrupt.
 MOMENT_S = 4.0
 # Kinds of moments, how often each, and how long after it the kill comes, in seconds.
@@ -128,6 +130,7 @@ class Matrix:
             self.controller.kill()
             if number % 20 == 19:
                 print(f"{time.monotonic() - began:6.1f}s  {self._progress(number + 1)}", flush=True)
+        self._wait_for_everyone()
         stuck = self.master.let_go(ROOM_S)
         left = self._wait_for_the_end()
         self.master.close()
@@ -151,13 +154,13 @@ class Matrix:
         judge = self.watcher.judge
         return f"kills={kills} launched={len(judge.lives)} builds={done} duplicates={len(judge.duplicates)}"
 
+    def _wait_for_everyone(self) -> None:
+        """A short run may lie within one spell of bad weather, which no worker of a region gets through."""
+        _wait(lambda: all(desk.done for desk in self.master.desks))
+
     def _wait_for_the_end(self) -> float:
-        bound = BOUND_S / SPEED + ROOM_S
-        print(f"         every worker was let go; within {bound:.0f} s nothing may cost any more", flush=True)
-        began = time.monotonic()
-        while self.watcher.judge.costing() and time.monotonic() < began + bound:
-            time.sleep(0.1)
-        return time.monotonic() - began
+        print(f"         every worker was let go; within {RECOVERY_S:.0f} s nothing may cost any more", flush=True)
+        return _wait(lambda: not self.watcher.judge.costing())
 
     def _verdict(self, stuck: list[str]) -> bool:
         judge, desks = self.watcher.judge, self.master.desks
@@ -188,6 +191,14 @@ class Matrix:
         """Ends every process."""
         self.controller.close()
         self.server.stop()
+
+
+def _wait(done: Callable[[], bool]) -> float:
+    """Returns when it is so, or when it should have been long ago; after how many seconds."""
+    began = time.monotonic()
+    while not done() and time.monotonic() < began + RECOVERY_S:
+        time.sleep(0.1)
+    return time.monotonic() - began
 
 
 def main() -> int:

@@ -43,7 +43,7 @@ pub(in crate::cli) async fn run(
     let whose = whose(args, options, earlier.as_ref())?;
     let clock = Clock::system();
     let fleet = whose.fleet.clone().unwrap_or_default();
-    let door = |region: Region| Ec2::bare(region, whose.owner.clone(), &fleet).for_command("sweep");
+    let door = |region: Region| Ec2::bare(region, whose.owner.clone(), &fleet);
     let first = whose.regions.first().cloned().map_or_else(|| FIRST_REGION.parse(), Ok);
     let first = door(first.map_err(|error| usage(format!("{error}")))?);
     let account = first.account().await.map_err(|error| unseen(&error, "whose account this is"))?;

@@ -170,13 +170,13 @@ async fn apply<C: Cloud>(
     // A last look, at the resources and at the controller, just before anything is done.
     ground.look_again(&mut seen, &planned.findings).await;
     let now = ground.with_view(&seen, sweep);
-    let (todo, changed) = confirm(&planned, &now);
+    let (agreed, changed) = confirm(&planned, &now);
     skipped.extend(changed);
-    let todo = ground.with_view(&seen, |view| narrowed(view, &now, todo));
-    if let Some(guard) = &todo.refused {
+    let agreed = ground.with_view(&seen, |view| narrowed(view, &now, agreed));
+    if let Some(guard) = &agreed.refused {
         return Err(refused(guard));
     }
-    let (deeds, stayed) = sweep_act(&ground.doors, &ground.clock, &seen.surveys, &todo.findings).await;
+    let (deeds, stayed) = sweep_act(&ground.doors, &ground.clock, &seen.surveys, &agreed.findings).await;
     let outcome = Outcome::of(&deeds, stayed, skipped);
     let exit = end(&plan, Some(&outcome));
     print(&Told { shown: !options.yes, ..told(plan, Some(outcome)) }, &options.output, out)?;

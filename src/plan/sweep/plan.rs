@@ -129,8 +129,8 @@ pub struct Kept {
 pub struct GapLine {
     /// Where.
     pub region: Region,
-    /// What; everything of the region if absent.
-    pub kind: Option<ResourceKind>,
+    /// What.
+    pub kind: ResourceKind,
     /// EC2's code.
     pub code: String,
     /// What it said.
@@ -139,8 +139,7 @@ pub struct GapLine {
 
 impl fmt::Display for GapLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = self.kind.map_or("anything", ResourceKind::plural);
-        write!(f, "{what} of {}: {}: {}", self.region, self.code, self.why)
+        write!(f, "{} of {}: {}: {}", self.kind.plural(), self.region, self.code, self.why)
     }
 }
 

@@ -161,6 +161,21 @@ impl Shared {
         self.wall.now() + model.skew
     }
 
+    /// What the caller is told, once it has come back; or that nothing ever comes.
+    pub(super) async fn delivered<T>(&self, served: Served<T>) -> Result<Result<T, ApiError>, Lost> {
+        match served {
+            Served::Never => std::future::pending().await,
+            Served::Lost(back) => {
+                self.wait(back).await;
+                Err(Lost)
+            }
+            Served::Answer(result, back) => {
+                self.wait(back).await;
+                Ok(result)
+            }
+        }
+    }
+
     /// Lets so much of the model's time pass.
     pub(super) async fn wait(&self, time: TimeDelta) {
         self.clock.sleep_until(self.clock.now() + time).await;
@@ -236,22 +251,11 @@ async fn api(shared: &Shared, headers: &HeaderMap, text: &[u8]) -> Result<Answer
     };
     let there = shared.model().world.way_there(&known.place);
     shared.wait(there).await;
-    let served = serve(shared, &known, &query);
-    match served {
-        Served::Never => std::future::pending().await,
-        Served::Lost(back) => {
-            shared.wait(back).await;
-            Err(Lost)
-        }
-        Served::Answer(result, back) => {
-            shared.wait(back).await;
-            Ok(match result {
-                Ok(body) => success(shared, &known, &body),
-                Err(error) if known.is_sts => refusal(shared, true, &sts::in_its_words(error, &known.caller)),
-                Err(error) => refusal(shared, false, &error),
-            })
-        }
-    }
+    Ok(match shared.delivered(serve(shared, &known, &query)).await? {
+        Ok(body) => success(shared, &known, &body),
+        Err(error) if known.is_sts => refusal(shared, true, &sts::in_its_words(error, &known.caller)),
+        Err(error) => refusal(shared, false, &error),
+    })
 }
 
 /// Everything that can be refused before the model is asked.

@@ -51,20 +51,10 @@ pub(super) async fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) ->
     };
     let there = shared.model().world.way_there(&place);
     shared.wait(there).await;
-    match serve(shared, &place, &asked) {
-        Served::Never => std::future::pending().await,
-        Served::Lost(back) => {
-            shared.wait(back).await;
-            Err(Lost)
-        }
-        Served::Answer(result, back) => {
-            shared.wait(back).await;
-            Ok(match result {
-                Ok(body) => dated(shared, typed(StatusCode::OK, JSON, body.to_string())),
-                Err(error) => refusal(shared, &error),
-            })
-        }
-    }
+    Ok(match shared.delivered(serve(shared, &place, &asked)).await? {
+        Ok(body) => dated(shared, typed(StatusCode::OK, JSON, body.to_string())),
+        Err(error) => refusal(shared, &error),
+    })
 }
 
 fn known(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(SiteId, Asked), ApiError> {

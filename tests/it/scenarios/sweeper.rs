@@ -109,3 +109,17 @@ async fn a_restart_begins_the_two_looks_anew() {
     .await;
     lab.until(minutes(10), "it is gone", |lab| !is_there(lab, &id)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_may_not_be_taken_away_is_asked_for_seldom() {
+    let mut lab = Lab::new(Setup::new());
+    let id = volume(&lab, own(&lab));
+    let denied = Fault::Refuse(latent::model::FailureKind::Credentials, "UnauthorizedOperation");
+    lab.inject(ApiCall::DeleteVolume, &denied, 2);
+    lab.run(minutes(11 * 60)).await;
+    assert!(is_there(&lab, &id));
+    assert_eq!(lab.count(|body| matches!(body, Body::RemoveIntended { .. })), 2, "each six hours");
+    assert_eq!(lab.count(|body| matches!(body, Body::RemoveRefused { .. })), 2);
+    assert_eq!(told(&lab, &id), Some((LeftoverKind::VolumeAvailable, Act::Terminate)), "it is told all the same");
+    lab.until(minutes(3 * 60), "it is gone", |lab| !is_there(lab, &id)).await;
+}

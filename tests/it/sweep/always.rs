@@ -160,7 +160,7 @@ fn beside() -> impl Strategy<Value = Beside> {
     let claims = vec(option::of((0..4_u8, spans())), 0..14);
     let responses = [Response::Report, Response::Stop, Response::Terminate];
     let named = proptest::collection::btree_set(0..14_usize, 0..3);
-    let gap = option::weighted(0.2, 0..8_usize);
+    let gap = option::weighted(0.2, 0..ResourceKind::ALL.len());
     let response = option::of(proptest::sample::select(responses.to_vec()));
     (claims, any::<bool>(), any::<bool>(), named, gap, response, option::of(spans())).prop_map(
         |(claims, fleet, me, named, gap, response, seen)| Beside { claims, fleet, me, named, gap, response, seen },
@@ -188,7 +188,7 @@ fn desk(things: BTreeMap<ResourceId, Resource>, beside: &Beside) -> Desk {
     desk.named = ids.iter().enumerate().filter(|(at, _)| beside.named.contains(at)).map(|(_, id)| id.clone()).collect();
     desk.own_amis.insert(super::desk::ami_id("ami-0a1"));
     if let Some(kind) = beside.gap {
-        desk.survey(&region("eu-west-1")).gaps.push(gap(ResourceKind::ALL.get(kind).copied()));
+        desk.survey(&region("eu-west-1")).gaps.push(gap(ResourceKind::ALL[kind]));
     }
     for kind in LeftoverKind::ALL.iter().filter(|_| beside.response.is_some()) {
         desk.respond(*kind, beside.response.expect("some"));

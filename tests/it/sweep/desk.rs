@@ -135,7 +135,7 @@ pub(super) fn baked(text: &str, age: TimeDelta) -> Ami {
     }
 }
 
-pub(super) fn gap(kind: Option<ResourceKind>) -> Gap {
+pub(super) fn gap(kind: ResourceKind) -> Gap {
     Gap { kind, failure: Failure::new(Phase::Launch, FailureKind::Credentials, "UnauthorizedOperation", "denied") }
 }
 

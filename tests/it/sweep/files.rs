@@ -135,7 +135,7 @@ fn full() -> SweepPlan {
     let mut hostile = worker_instance("i-0c");
     hostile.tags.set(tag_keys::WORKER, "\u{1b}[2J=cmd()\u{202e}\"</script>\u{0}\n,").set(tag_keys::ROLE, "\"}]}");
     desk.add(hostile).name("snap-9").own_amis.insert(super::desk::ami_id("ami-0a"));
-    desk.survey(&super::desk::region("eu-west-1")).gaps.push(gap(None));
+    desk.survey(&super::desk::region("eu-west-1")).gaps.push(gap(latent::model::ResourceKind::Address));
     desk.fleet = Some("test".to_owned());
     desk.plan()
 }

@@ -47,7 +47,7 @@ async fn a_denied_listing_of_any_kind_is_a_gap_and_nothing_is_done() {
         rooms.inject(action, refusal("UnauthorizedOperation"), 1);
         let swept = rooms.sweep().await;
         assert_eq!(swept.plan.refused, Some(Guard::Incomplete { gaps: 1 }), "{action}");
-        assert_eq!(swept.plan.gaps[0].kind, Some(ResourceKind::ALL[at]));
+        assert_eq!(swept.plan.gaps[0].kind, ResourceKind::ALL[at]);
         assert_eq!(swept.plan.gaps[0].code, "UnauthorizedOperation");
         assert_eq!((rooms.calls(&[action]), rooms.calls(&WRITES)), (1, 0), "a denial is not asked again");
         assert_eq!(rooms.state(&over), InstanceState::Running);
@@ -398,9 +398,9 @@ async fn one_resource_that_is_gone_does_not_keep_the_others_from_being_marked() 
     rooms.pass(hours(1)).await;
     let doors = rooms.doors();
     let surveys = sweep_look(&doors, &rooms.clock, |_| ()).await;
-    let todo: Vec<_> = rooms.decide(&surveys).acts().cloned().collect();
+    let agreed: Vec<_> = rooms.decide(&surveys).acts().cloned().collect();
     rooms.here(|site, _| site.delete_volume(&volumes[1]).expect("deletes"));
-    let (deeds, _) = sweep_act(&doors, &rooms.clock, &surveys, &todo).await;
+    let (deeds, _) = sweep_act(&doors, &rooms.clock, &surveys, &agreed).await;
     assert!(deeds.len() == 3 && deeds.iter().all(|deed| deed.result.is_ok()), "{deeds:?}");
     for volume in [&volumes[0], &volumes[2]] {
         assert!(rooms.here(|site, _| site.volumes[volume].tags.contains_key(tag_keys::MARK)), "{volume} is marked");
@@ -462,8 +462,8 @@ async fn a_spot_request_that_was_fulfilled_meanwhile_is_not_cancelled() {
     rooms.pass(minutes(3)).await;
     latent::control::sweep_look_again(&doors, &rooms.clock, &mut surveys, &plan.findings).await;
     let now = rooms.decide(&surveys);
-    let (todo, skipped) = latent::plan::sweep::confirm(&plan, &now);
-    assert!(todo.is_empty(), "{todo:?}");
+    let (agreed, skipped) = latent::plan::sweep::confirm(&plan, &now);
+    assert!(agreed.is_empty(), "{agreed:?}");
     assert!(skipped[0].why.contains("fulfils it"), "{skipped:?}");
     assert_eq!(rooms.here(|site, _| site.spot_requests[&request].state), SpotState::Active);
 }

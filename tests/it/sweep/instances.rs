@@ -253,7 +253,7 @@ fn an_intent_is_not_open_while_it_is_young_or_has_an_instance_or_cannot_be_looke
     met.claim(I, Claim::Used { worker: worker("w1") }).add(instance);
     assert!(met.plan().findings.is_empty());
     let mut blind = intended(ago(hours(1)));
-    blind.survey(&home()).gaps.push(super::desk::gap(None));
+    blind.survey(&home()).gaps.push(super::desk::gap(latent::model::ResourceKind::Instance));
     assert!(blind.plan().findings.is_empty());
     let mut elsewhere = intended(ago(hours(1)));
     elsewhere.asked().open[0].region = super::desk::region("eu-west-1");
@@ -484,6 +484,6 @@ fn a_spot_request_without_a_tag_that_an_instance_came_from_is_told() {
     (request.state, request.instance) = ("active".to_owned(), Some(super::desk::instance_id(I)));
     known.put("sir-1", Resource::SpotRequest(fleet_tags(), request));
     assert_eq!(known.kept("sir-1"), "i-0a fulfils it");
-    desk.survey(&home()).gaps.push(super::desk::gap(Some(latent::model::ResourceKind::SpotRequest)));
+    desk.survey(&home()).gaps.push(super::desk::gap(latent::model::ResourceKind::SpotRequest));
     desk.silent("sir-1");
 }

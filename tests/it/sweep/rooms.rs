@@ -228,8 +228,8 @@ impl Rooms {
         if again.refused.is_some() {
             return nothing(again);
         }
-        let (todo, skipped) = confirm(&plan, &again);
-        let (deeds, stayed) = sweep_act(&doors, &self.clock, &surveys, &todo).await;
+        let (agreed, skipped) = confirm(&plan, &again);
+        let (deeds, stayed) = sweep_act(&doors, &self.clock, &surveys, &agreed).await;
         Swept { plan, skipped, deeds, stayed }
     }
 
