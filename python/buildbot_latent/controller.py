@@ -11,12 +11,16 @@ from typing import Any, Optional
 from twisted.internet import defer, utils
 from twisted.python import log
 
+from .first_config import write_if_missing
 from .http import LinkError, SocketClient
+from .patience import pause
+from .service_manager import unit_of_this_process, warning
 
 # Of the program: see its --help.
 EXIT_CONFIGURATION = 3
 EXIT_ALREADY_RUNNING = 7
-INTERFACE = 1
+# The interface that this plugin speaks.
+INTERFACE = 2
 START_LIMIT_S = 20.0
 LOG_TAIL_BYTES = 2000
 # What every system takes.
@@ -45,9 +49,10 @@ class Controller:
         self._socket = socket
         self._binary = binary
         self._autostart = autostart
-        self._process: Optional[subprocess.Popen] = None
+        self._process: Optional[subprocess.Popen[bytes]] = None
         self._client: Optional[SocketClient] = None
         self._starting = defer.DeferredLock()
+        self._warned = False
 
     @defer.inlineCallbacks
     def client(self) -> Any:
@@ -87,12 +92,7 @@ class Controller:
             version = yield self._greet(client)
         finally:
             self._starting.release()
-        if version.get("interface") != INTERFACE:
-            raise LinkError(
-                f"the controller is latent {version.get('version')} and speaks another interface than this "
-                "plugin; upgrade both to one version and restart the controller",
-                "incompatible",
-            )
+        check_version(version)
 
     @defer.inlineCallbacks
     def _greet(self, client: SocketClient) -> Any:
@@ -118,7 +118,7 @@ class Controller:
             if code is not None and code != EXIT_ALREADY_RUNNING:
                 kind = "configuration" if code == EXIT_CONFIGURATION else "controller"
                 raise LinkError(f"latent serve ended with code {code}: {_tail(log_path)}", kind)
-            yield self._pause(0.1)
+            yield pause(self._reactor, 0.1)
 
     def _spawn(self, log_path: Path) -> None:
         if self._process is not None and self._process.poll() is None:
@@ -138,11 +138,30 @@ class Controller:
                 "controller",
             ) from e
         log.msg(f"latent: started the controller, process {self._process.pid}, log {log_path}")
+        unit = unit_of_this_process()
+        if unit is not None and not self._warned:
+            self._warned = True
+            log.msg(f"latent: {warning(unit)}")
 
-    def _pause(self, seconds: float) -> defer.Deferred:
-        paused: defer.Deferred = defer.Deferred()
-        self._reactor.callLater(seconds, paused.callback, None)
-        return paused
+    def write_config_if_missing(self) -> None:
+        """For workers that master.cfg describes: a fleet they must have."""
+        if self._socket is None and self._client is None:
+            write_if_missing(self._config)
+
+
+def check_version(version: dict[str, Any]) -> None:
+    """LinkError, if a controller of this version does not understand this plugin, or this plugin not it."""
+    newest = version.get("interface", 0)
+    oldest = version.get("interface_min", newest)
+    if oldest <= INTERFACE <= newest:
+        return
+    older = "the controller is older: end it (SIGTERM; instances stay), it is started anew"
+    newer = "this plugin is older: upgrade it and restart the master"
+    raise LinkError(
+        f"the controller is latent {version.get('version')} and understands the interfaces {oldest} to {newest}, "
+        f"this plugin speaks {INTERFACE}; {older if newest < INTERFACE else newer}",
+        "incompatible",
+    )
 
 
 def _tail(path: Path) -> str:

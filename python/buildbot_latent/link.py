@@ -10,13 +10,16 @@ from __future__ import annotations
 import re
 import socket
 import weakref
+from collections.abc import Callable
 from typing import Any, Optional
 
 from twisted.internet import defer
 from twisted.python import log
 
 from .controller import Controller
+from .declarations import Declarations
 from .http import LinkError
+from .patience import pause
 
 REPORT_PERIOD_S = 5.0
 # Changes that come together are said together.
@@ -29,10 +32,11 @@ RETRY_S = 1.0
 class Link:
     """Calls to one controller, and the report loop."""
 
-    def __init__(self, reactor: Any, controller: Controller, master_id: str) -> None:
+    def __init__(self, reactor: Any, controller: Controller, master_id: str, declarations: Declarations) -> None:
         self._reactor = reactor
         self._controller = controller
         self.master_id = master_id
+        self.declarations = declarations
         self.workers: dict[str, Any] = {}
         self._timer: Any = None
         self._reporting = False
@@ -43,12 +47,48 @@ class Link:
         self._seen = 0
         self._greeted = False
         self._complained: Optional[str] = None
+        self._telling = defer.DeferredLock()
+        self._said: set[str] = set()
+
+    # Workers that stand in master.cfg.
+
+    @defer.inlineCallbacks
+    def declare(self, name: str, declaration: dict[str, Any]) -> Any:
+        """Returns when the controller has taken what it is told of this one worker."""
+        self.declarations.set(name, declaration)
+        yield self.call("PUT", self._declared_url(name), declaration)
+        self.declarations.told({"accepted": [name], "refused": {}})
+
+    @defer.inlineCallbacks
+    def tell_declarations(self) -> Any:
+        """Returns when the controller has heard of all of them what there is to hear."""
+        # Whoever comes meanwhile waits: a start of what is not declared yet would be refused.
+        yield self._telling.acquire()
+        try:
+            body = self.declarations.untold()
+            if body is not None:
+                self._take_declared((yield self.call("PUT", self._declared_url(), body)))
+        except LinkError:
+            self.declarations.failed()
+            raise
+        finally:
+            self._telling.release()
+
+    def _take_declared(self, answer: dict[str, Any]) -> None:
+        self.declarations.told(answer)
+        for name, message in answer["refused"].items():
+            log.msg(f"latent: {name} is refused: {message}")
+
+    def _declared_url(self, name: Optional[str] = None) -> str:
+        return f"/v1/masters/{self.master_id}/workers" + (f"/{name}" if name else "")
 
     # Calls.
 
     @defer.inlineCallbacks
-    def call(self, method: str, url: str, body: Optional[dict] = None, limit: float = 40) -> Any:
+    def call(self, method: str, url: str, body: Optional[dict[str, Any]] = None, limit: float = 40) -> Any:
         """One call; a controller that does not answer is started, if allowed, and asked again."""
+        if self.declarations.some:
+            self._controller.write_config_if_missing()
         client = yield self._controller.client()
         if self._greeted:
             try:
@@ -62,13 +102,21 @@ class Link:
         self._greeted = True
         return (yield client.request(method, url, body, limit))
 
-    def start(self, name: str, request: str) -> defer.Deferred:
-        return self.call("POST", f"/v1/workers/{name}/start", {"request": request, "master": self.master_id})
+    @defer.inlineCallbacks
+    def start(self, name: str, request: str) -> Any:
+        yield self.tell_declarations()
+        self.declarations.raise_if_refused(name)
+        body = {"request": request, "master": self.master_id}
+        return (yield self.call("POST", f"/v1/workers/{name}/start", body))
 
-    def release(self, name: str, request: Optional[str]) -> defer.Deferred:
+    def admit(self, name: str, peer: Optional[str], info: dict[str, str]) -> defer.Deferred[Any]:
+        body = {"master": self.master_id, "peer": peer, "info": info}
+        return self.call("POST", f"/v1/workers/{name}/admit", body, limit=15)
+
+    def release(self, name: str, request: Optional[str]) -> defer.Deferred[Any]:
         return self.call("POST", f"/v1/workers/{name}/release", {"request": request, "master": self.master_id})
 
-    def worker(self, name: str, wait: int = 0) -> defer.Deferred:
+    def worker(self, name: str, wait: int = 0) -> defer.Deferred[Any]:
         return self.call("GET", f"/v1/workers/{name}?wait={wait}", limit=wait + 15)
 
     # Reports.
@@ -105,7 +153,7 @@ class Link:
             self._again = True
             return
         self._reporting = True
-        self._report_once().addErrback(log.err, "latent: a report failed unexpectedly").addBoth(self._reported)
+        self._report_once().addErrback(_say_error, "a report failed unexpectedly").addBoth(self._reported)
 
     def _reported(self, _: Any) -> None:
         self._reporting = False
@@ -114,8 +162,9 @@ class Link:
 
     @defer.inlineCallbacks
     def _report_once(self) -> Any:
-        body = {"workers": {name: worker.said() for name, worker in self.workers.items()}}
         try:
+            yield self.tell_declarations()
+            body = {"workers": {name: worker.said() for name, worker in self.workers.items()}}
             answer = yield self.call("POST", f"/v1/masters/{self.master_id}/report", body, limit=20)
         except LinkError as e:
             self._complain(str(e))
@@ -128,13 +177,26 @@ class Link:
         self._seen = answer["seq"]
         if not self._listening:
             self._listening = True
-            self._listen().addErrback(log.err, "latent: the listening loop ended")
-        for name in answer["unknown"]:
-            self._complain(f"worker {name} is not in the controller's configuration")
+            self._listen().addErrback(_say_error, "the listening loop ended")
+        self._complain_of(answer)
         for name, view in answer["workers"].items():
             worker = self.workers.get(name)
             if worker is not None:
                 worker.told(view, after_silence)
+
+    def say_once(self, text: str) -> None:
+        """Says what is true of all workers once."""
+        if text not in self._said:
+            self._said.add(text)
+            log.msg(f"latent: {text}")
+
+    def _complain_of(self, answer: dict[str, Any]) -> None:
+        for name in answer["unknown"]:
+            # A controller that has lost its folder is told anew.
+            if not self.declarations.forgotten(name):
+                self._complain(f"worker {name} is not in the controller's configuration")
+        for name, master in (answer.get("elsewhere") or {}).items():
+            self._complain(f"worker {name} is used by the master {master}; configure it in one of them only")
 
     def _complain(self, message: Optional[str]) -> None:
         """Says a trouble once, and its end once."""
@@ -159,30 +221,37 @@ class Link:
                 if not self._silent:
                     # A report starts the controller again, if that is allowed.
                     self.report_soon()
-                yield self._pause(RETRY_S)
+                yield pause(self._reactor, RETRY_S)
                 continue
             if page["last"] != self._seen:
                 self._seen = page["last"]
                 self.report_soon()
         self._listening = False
 
-    def _pause(self, seconds: float) -> defer.Deferred:
-        paused: defer.Deferred = defer.Deferred()
-        self._reactor.callLater(seconds, paused.callback, None)
-        return paused
+
+def _say_error(failure: Any, what: str) -> None:
+    log.err(failure, f"latent: {what}")
 
 
-_links: weakref.WeakKeyDictionary[Any, dict[tuple, Link]] = weakref.WeakKeyDictionary()
+_links: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Link]] = weakref.WeakKeyDictionary()
 
 
-def link_of(master: Any, config: str, sock: Optional[str], binary: Optional[str], autostart: bool) -> Link:
-    """The link of this master for this configuration; all its workers share it."""
-    key = (config, sock, binary, autostart)
+def link_of(
+    master: Any,
+    controller: tuple[str, Optional[str], Optional[str], bool],
+    configured: Callable[[], set[str]],
+) -> Link:
+    """The link of this master to this controller (config, socket, binary, autostart); all its workers share it."""
     links = _links.setdefault(master, {})
-    if key not in links:
-        controller = Controller(master.reactor, config, sock, binary, autostart)
-        links[key] = Link(master.reactor, controller, master_name(master))
-    return links[key]
+    if controller not in links:
+        link = Link(
+            master.reactor,
+            Controller(master.reactor, *controller),
+            master_name(master),
+            Declarations(configured),
+        )
+        links[controller] = link
+    return links[controller]
 
 
 def master_name(master: Any) -> str:

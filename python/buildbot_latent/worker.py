@@ -8,89 +8,126 @@ from typing import Any, Optional
 from urllib.parse import quote
 
 from buildbot import config
-from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
+from buildbot.worker.base import AbstractWorker
 from buildbot.worker.latent import AbstractLatentWorker, States
 from twisted.internet import defer
 from twisted.python import log
 
+from . import options as ec2_options
+from .described import Described
+from .door import Door, TurnedAway
 from .http import LinkError
 from .link import Link, link_of
+from .patience import either
+from .view import (
+    ENDED,
+    FATAL_CODES,
+    PROPERTIES,
+    USABLE,
+    View,
+    cannot_or_failed,
+    failure_text,
+    is_answered,
+    properties_of,
+    raise_failure,
+)
 
 # How long one question for the outcome of a start waits; it is asked again until there is one.
 WAIT_S = 25
-# How long a worker that knocks waits for the controller's word.
-ADOPT_LIMIT_S = 10
-# Until the controller has said what its policy is.
+# Until the controller has said what its policy is; and the default of Buildbot's own class.
 IDLE_UNTIL_TOLD_S = 600
 NEVER_S = 10 * 365 * 24 * 3600
+# How often a start is asked after; that costs no call to AWS.
+CHECK_INTERVAL_S = 2
 
-# The controller's states in which an instance is there, or on its way, for a master to take.
-_USABLE = ("launching", "registering", "ready", "busy")
-# And those in which this master's instance is of no use any more.
-_ENDED = ("gone", "terminating", "stopped")
-# Errors that no retry mends before a person has acted.
-_FATAL_CODES = ("unknown_worker", "configuration", "no_binary", "incompatible", "bad_request")
+_OWN_OPTIONS = ("config", "socket", "binary", "autostart")
 
 
 class LatentEC2Worker(AbstractLatentWorker):
     """A worker on an EC2 instance that comes when a build wants it and goes when it is idle.
 
+    ``LatentEC2Worker(name, password)`` finds everything else in latent.toml. With the arguments of
+    Buildbot's ``EC2LatentWorker`` it is described here instead; ``owner`` names whose account it is.
+
     ``config`` names the fleet's latent.toml (default: the one beside master.cfg); ``socket`` the
     controller's socket if it runs elsewhere; ``binary`` the latent program; ``autostart=False``
-    leaves the controller to a service manager. Everything else stands in latent.toml.
+    leaves the controller to a service manager.
     """
 
-    _link: Optional[Link] = None
-    _view: Optional[dict[str, Any]] = None
+    # From the first configuration on.
+    _link: Link
+    _door: Door
+    _view: Optional[View] = None
     _request: Optional[str] = None
     _instance: Optional[str] = None
     _released: Optional[str] = None
+    # While a start waits for its answer: fires when it need not wait any more.
+    _enough: Optional[defer.Deferred[Any]] = None
+    _policy_idle = True
+    # What master.cfg says of its instances, if it does.
+    _described: Optional[Described] = None
     # Whether one that knocked is being let in.
     _greeting = False
-    # While a start waits for its answer: fires when it need not wait any more.
-    _enough: Optional[defer.Deferred] = None
-    _policy_idle = True
+    # Whether it was asked to shut down, and to be as new when its instance is gone.
+    _leaving = False
 
-    def checkConfig(  # type: ignore[override]
-        self,
-        name: str,
-        password: Any,
-        config: Optional[str] = None,
-        socket: Optional[str] = None,
-        binary: Optional[str] = None,
-        autostart: bool = True,
-        build_wait_timeout: Optional[float] = None,
-        check_instance_interval: float = 2,
-        **kwargs: Any,
-    ) -> None:
-        _check_options(name, {"config": config, "socket": socket, "binary": binary}, autostart)
-        wait = IDLE_UNTIL_TOLD_S if build_wait_timeout is None else build_wait_timeout
-        super().checkConfig(name, password, wait, check_instance_interval, **kwargs)
+    def checkConfig(self, name: str, password: Any, *args: Any, **kwargs: Any) -> None:
+        given = _taken(name, args, kwargs)
+        ours = {key: kwargs.pop(key) for key in _OWN_OPTIONS if key in kwargs}
+        _check_own(name, ours)
+        if given is not None and ec2_options.is_declared(given):
+            for mistake in ec2_options.mistakes(given):
+                config.error(f"LatentEC2Worker {name!r}: {mistake}")
+        wait, interval = _timing(kwargs)
+        super().checkConfig(name, password, IDLE_UNTIL_TOLD_S if wait is None else wait, interval, **kwargs)
 
     @defer.inlineCallbacks
-    def reconfigService(  # type: ignore[override]
+    def reconfigService(self, name: str, password: Any, *args: Any, **kwargs: Any) -> Any:
+        given = ec2_options.taken_from(args, kwargs)
+        ours = {key: kwargs.pop(key) for key in _OWN_OPTIONS if key in kwargs}
+        self._take_link(**ours)
+        wait, interval = _timing(kwargs)
+        self._policy_idle = wait is None
+        idle = IDLE_UNTIL_TOLD_S if wait is None else wait
+        yield super().reconfigService(name, password, idle, interval, **kwargs)
+        yield self._describe(given, kwargs.get("missing_timeout"))
+        self._take_idle_timeout()
+        self._show_instance()
+
+    def _take_link(
         self,
-        name: str,
-        password: Any,
         config: Optional[str] = None,
         socket: Optional[str] = None,
         binary: Optional[str] = None,
         autostart: bool = True,
-        build_wait_timeout: Optional[float] = None,
-        check_instance_interval: float = 2,
-        **kwargs: Any,
-    ) -> Any:
+    ) -> None:
         path = os.path.join(self.master.basedir, config or "latent.toml")
-        link = link_of(self.master, path, socket, binary, autostart)
-        if self._link is not None and self._link is not link:
-            self._link.unregister(self)
+        link = link_of(self.master, (path, socket, binary, autostart), lambda: _names(self.master))
+        before = getattr(self, "_link", link)
+        if before is not link:
+            before.unregister(self)
+            before.declarations.withdraw(self.name)
             link.register(self)
-        self._link = link
-        self._policy_idle = build_wait_timeout is None
-        wait = IDLE_UNTIL_TOLD_S if build_wait_timeout is None else build_wait_timeout
-        yield super().reconfigService(name, password, wait, check_instance_interval, **kwargs)
-        self._take_idle_timeout()
-        self._show_instance()
+        self._link, self._door = link, Door(self.master.reactor, self.name, link)
+
+    @defer.inlineCallbacks
+    def _describe(self, given: dict[str, Any], missing_timeout: Optional[float]) -> Any:
+        """Takes what master.cfg says of its instances, as it does for Buildbot's own class."""
+        before, self._described = self._described, None
+        if ec2_options.is_declared(given):
+            for key in ec2_options.FIXED:
+                given[key] = yield self.renderSecrets(given[key])
+            wait = IDLE_UNTIL_TOLD_S if self._policy_idle else self.build_wait_timeout
+            self._described = Described(self.name, given, (wait, missing_timeout), before)
+            self._described.tell(self._link)
+        else:
+            self._link.declarations.withdraw(self.name)
+        self.builds_may_be_incompatible = self._described is not None and self._described.is_dynamic
+        self._link.report_soon()
+
+    @defer.inlineCallbacks
+    def isCompatibleWithBuild(self, build_props: Any) -> Any:
+        return self._described is None or (yield self._described.fits(build_props))
 
     @defer.inlineCallbacks
     def startService(self) -> Any:
@@ -113,6 +150,7 @@ class LatentEC2Worker(AbstractLatentWorker):
             "wanted": self._wanted(),
             "attached": attached,
             "build": self._build_name() if attached else None,
+            "leaving": bool(self._graceful),
         }
 
     def _wanted(self) -> bool:
@@ -125,13 +163,13 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     def _build_name(self) -> Optional[str]:
         for wfb in self.building:
-            builder = getattr(wfb, "builder", None)
+            builder: Any = getattr(wfb, "builder", None)
             for build in getattr(builder, "building", None) or ():
                 if build.workerforbuilder is wfb and build.number is not None:
                     return f"{quote(builder.name, safe='')}/{build.number}"[-128:]
         return None
 
-    def told(self, view: dict[str, Any], after_silence: bool) -> None:
+    def told(self, view: View, after_silence: bool) -> None:
         """Takes in what the controller knows of the worker; `after_silence`, if it could not be told before."""
         before, self._view = self._view, view
         self._take_idle_timeout()
@@ -139,8 +177,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
             self._adopt()
         elif self.state == States.SUBSTANTIATED and not self.building and self._must_let_go(view):
-            log.msg(f"latent: {self.name}: letting go, the controller says {view['state']}")
-            self._deferwaiter.add(self._soft_disconnect(stopping_service=True))
+            self._let_go(f"the controller says {view.get('order') or view['state']}")
         elif self.state == States.SUBSTANTIATED and self.conn is not None and self._has_ended(view):
             # A host that is gone says no farewell: without this its build would hang for hours.
             log.msg(f"latent: {self.name}: ending the connection, the controller says {view['state']}")
@@ -150,16 +187,20 @@ class LatentEC2Worker(AbstractLatentWorker):
             # canStartBuild may say yes now where it said no.
             self.botmaster.maybeStartBuildsForWorker(self.name)
 
-    def _adoptable(self, view: dict[str, Any]) -> bool:
-        released = self._released is not None and view.get("request") == self._released
-        return view["state"] in _USABLE and not view.get("order") and not released
+    def _let_go(self, why: str) -> None:
+        log.msg(f"latent: {self.name}: letting go, {why}")
+        self._deferwaiter.add(self._soft_disconnect(stopping_service=True))
 
-    def _must_let_go(self, view: dict[str, Any]) -> bool:
+    def _adoptable(self, view: View) -> bool:
+        released = self._released is not None and view.get("request") == self._released
+        return view["state"] in USABLE and not view.get("order") and not released
+
+    def _must_let_go(self, view: View) -> bool:
         return view.get("order") == "drain" or self._has_ended(view)
 
-    def _has_ended(self, view: dict[str, Any]) -> bool:
+    def _has_ended(self, view: View) -> bool:
         # One that still waits for its answer will have an instance: this one's state is of an earlier.
-        return view["state"] in _ENDED and view.get("request") == self._request and not view["waiting"]
+        return view["state"] in ENDED and view.get("request") == self._request and not view["waiting"]
 
     def _take_idle_timeout(self) -> None:
         if self._policy_idle and self._view is not None:
@@ -175,43 +216,61 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     # Buildbot's contract.
 
+    def substantiate(self, wfb: Any, build: Any) -> Any:
+        ready = super().substantiate(wfb, build)
+        if build is not None:
+            # It took the worker's properties before there was an instance, or while there was another.
+            ready.addCallback(self._tell_build, build)
+        return ready
+
+    def _tell_build(self, ready: Any, build: Any) -> Any:
+        for name, value in properties_of(self._own_view()).items():
+            build.setProperty(name, value, "Worker")
+        return ready
+
     @defer.inlineCallbacks
     def start_instance(self, build: Any) -> Any:
         request = self._request = uuid.uuid4().hex
         enough = self._enough = defer.Deferred()
         began = self.master.reactor.seconds()
         try:
-            view = yield _either(self._link.start(self.name, request), enough)
-            while view is not None and not _answered(view):
-                view = yield _either(self._link.worker(self.name, WAIT_S), enough)
+            if self._described is not None and self._described.is_dynamic and build is not None:
+                yield self._described.tell_for(self._link, build)
+            view = yield either(self._link.start(self.name, request), enough)
+            while view is not None and not is_answered(view):
+                view = yield either(self._link.worker(self.name, WAIT_S), enough)
         except LinkError as e:
-            raise _cannot_or_failed(self.name, str(e), e.code in _FATAL_CODES) from e
+            raise cannot_or_failed(self.name, str(e), e.code in FATAL_CODES) from e
         finally:
             self._enough = None
         if view is None:
             # The worker was faster than the answer, or Buildbot is about to stop it.
             return True
         self._view = view
-        _raise_failure(self.name, view)
+        raise_failure(self.name, view)
         self._link.report_soon()
         self._take_instance(view)
-        if build is not None and self._instance is not None:
-            # This build took the worker's properties before there was an instance.
-            build.setProperty("instance", self._instance, "Worker")
         elapsed = self.master.reactor.seconds() - began
         return [view["instance"], view["ami"], f"{elapsed:.1f} s"]
 
-    def _take_instance(self, view: dict[str, Any]) -> None:
+    def _own_view(self) -> Optional[View]:
+        """What the controller says of the instance of the present request."""
+        view = self._view
+        return view if view is not None and view.get("instance") == self._instance else None
+
+    def _take_instance(self, view: View) -> None:
         if self._request is not None and view.get("request") == self._request and view["instance"]:
             self._instance = view["instance"]
             self._show_instance()
 
     def _show_instance(self) -> None:
-        """Builds show on which instance they run, in the property that Buildbot's own class uses."""
-        if self._instance is not None:
-            self.properties.setProperty("instance", self._instance, "Worker")
-        elif self.properties.hasProperty("instance"):
-            del self.properties.properties["instance"]
+        """Builds show on which instance they run, among it the property that Buildbot's own class uses."""
+        shown = properties_of(self._own_view())
+        for name in PROPERTIES.values():
+            if name in shown:
+                self.properties.setProperty(name, shown[name], "Worker")
+            else:
+                self.properties.properties.pop(name, None)
 
     def _wait_no_longer(self) -> None:
         if self._enough is not None and not self._enough.called:
@@ -222,13 +281,21 @@ class LatentEC2Worker(AbstractLatentWorker):
         # Buildbot waits for start_instance before it stops; a start that nobody wants shall not wait. Only
         # now, that it stands in the line for the lock: whatever comes next shall find it stopped.
         self._wait_no_longer()
+        stopped.addCallback(self._insubstantiated)
         return stopped
+
+    def _insubstantiated(self, result: Any) -> Any:
+        if self.state == States.NOT_SUBSTANTIATED:
+            self._has_left()
+        return result
 
     @defer.inlineCallbacks
     def stop_instance(self, fast: bool = False) -> Any:
         self._released, self._request = self._request or self._released, None
         self._instance = None
         self._show_instance()
+        if self._described is not None:
+            self._described.ended()
         try:
             yield self._link.release(self.name, self._released)
         except LinkError as e:
@@ -242,7 +309,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         if view is None or view.get("request") != self._request:
             return True, ""
         if view.get("failure"):
-            return False, _failure_text(view["failure"])
+            return False, failure_text(view["failure"])
         if view["state"] in ("gone", "terminating"):
             return False, f"the instance is {view['state']}"
         return True, ""
@@ -253,7 +320,16 @@ class LatentEC2Worker(AbstractLatentWorker):
             # nothing is begun on it while the last report is half as old as that.
             if self._view.get("order") or not self._link.fresh_within(self._view["master_silence_s"] / 2):
                 return False
-        return super().canStartBuild()
+        return bool(super().canStartBuild())
+
+    def updateWorker(self) -> Any:
+        # A builder that was taken out of master.cfg and put back is another one, of the same name.
+        for name, wfb in list(self.workerforbuilders.items()):
+            if self.botmaster.builders.get(name) is not wfb.builder and not wfb.isBusy():
+                self.removeWorkerForBuilder(wfb)
+        return super().updateWorker()
+
+    # A worker that connects, works and leaves.
 
     @defer.inlineCallbacks
     def attached(self, conn: Any) -> Any:
@@ -268,39 +344,38 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     @defer.inlineCallbacks
     def _greet(self, conn: Any) -> Any:
-        if self.state == States.NOT_SUBSTANTIATED:
-            # A worker that outlived a restart of this master knocks before the first report is answered.
-            yield self._adopt_now()
-            # Should it have gone while the controller was asked, nobody would ever tell: this does.
-            yield conn.remotePrint(message="latent: adopted")
-        elif self._enough is not None:
-            yield self._turn_away_the_last_one(conn)
-        yield super().attached(conn)
+        try:
+            yield self._door.ask(conn)
+            yield self._recognise()
+        except TurnedAway as e:
+            self._turn_away(conn, str(e))
+        # Should it have gone while the controller was asked, nobody would ever tell: this does.
+        yield conn.remotePrint(message="latent: let in")
+        if self.state == States.SUBSTANTIATED:
+            # Its connection was lost, and its instance is the same: Buildbot's own class would not have it.
+            yield AbstractWorker.attached(self, conn)
+        else:
+            yield super().attached(conn)
         # Were the answer to the start waited for any longer, a failure there would end what works.
         self._wait_no_longer()
+        if self._leaving:
+            # Buildbot has just forgotten it.
+            self._graceful = True
         if self.state == States.SUBSTANTIATED and not self.building:
             self._setBuildWaitTimer()
         self._link.report_soon()
 
     @defer.inlineCallbacks
-    def _adopt_now(self) -> Any:
-        view = yield self._view_now()
-        if view is None:
-            return
-        self._view = view
-        if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
+    def _recognise(self) -> Any:
+        """Knows its instance from here on: the first build on it shows it, and it may be one to adopt."""
+        view = self._view = yield self._door.view()
+        if self.state == States.NOT_SUBSTANTIATED:
+            # A worker that outlived a restart of this master knocks before the first report is answered.
+            if not self._adoptable(view):
+                raise TurnedAway(f"nobody wants it, it is {view['state']}")
             self._adopt()
-
-    @defer.inlineCallbacks
-    def _turn_away_the_last_one(self, conn: Any) -> Any:
-        """Whoever knocks before the start is answered may be on an instance that is about to end.
-
-        A build there would end with it. Turned away, it knocks again as long as it lives.
-        """
-        view = yield self._view_now()
-        if view is None or (view["state"] in _USABLE and not view.get("order")):
-            return
-        self._turn_away(conn, f"it is on an earlier instance, which is {view['state']}")
+        self._instance = view.get("instance") or self._instance
+        self._show_instance()
 
     def _turn_away(self, conn: Any, why: str) -> None:
         text = f"latent: {self.name} knocks and is turned away: {why}"
@@ -309,26 +384,30 @@ class LatentEC2Worker(AbstractLatentWorker):
         raise RuntimeError(text)
 
     @defer.inlineCallbacks
-    def _view_now(self) -> Any:
-        """The controller's word on a worker that knocks; None if there is none in time."""
-        enough: defer.Deferred = defer.Deferred()
-        timer = self.master.reactor.callLater(ADOPT_LIMIT_S, enough.callback, None)
-        try:
-            view = yield _either(self._link.worker(self.name), enough)
-        except LinkError as e:
-            log.msg(f"latent: {self.name} knocks, and the controller cannot be asked: {e}")
-            return None
-        finally:
-            if timer.active():
-                timer.cancel()
-        if view is None:
-            log.msg(f"latent: {self.name} knocks, and the controller has not answered in {ADOPT_LIMIT_S} s")
-        return view
-
-    @defer.inlineCallbacks
     def detached(self) -> Any:
         yield super().detached()
         self._link.report_soon()
+
+    def shutdownRequested(self) -> None:
+        """Somebody, or the worker itself, asks for its end: its build ends, its instance goes, it is as new."""
+        self._leaving = self._graceful = True
+        self._update_graceful()
+        self._leave_if_idle()
+        self._link.report_soon()
+
+    def _leave_if_idle(self) -> None:
+        if not self._leaving or self.building:
+            return
+        if self.state == States.SUBSTANTIATED:
+            self._let_go("it was asked to shut down")
+        elif self.state == States.NOT_SUBSTANTIATED:
+            self._has_left()
+
+    def _has_left(self) -> None:
+        if self._leaving:
+            self._leaving = self._graceful = False
+            self._update_graceful()
+            self.botmaster.maybeStartBuildsForWorker(self.name)
 
     def buildStarted(self, wfb: Any) -> None:
         super().buildStarted(wfb)
@@ -336,49 +415,31 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     def buildFinished(self, wfb: Any) -> None:
         super().buildFinished(wfb)
+        self._leave_if_idle()
         self._link.report_soon()
 
 
-def _either(asked: defer.Deferred, enough: defer.Deferred) -> defer.Deferred:
-    """The answer to a question, or None once `enough` fires: what comes of the question is dropped then."""
-    first: defer.Deferred = defer.Deferred()
-
-    def settle(result: Any) -> None:
-        if not first.called:
-            first.callback(result)
-
-    asked.addBoth(settle)
-    enough.addCallback(lambda _: settle(None))
-    return first
+def _names(master: Any) -> set[str]:
+    """Of our workers in master.cfg."""
+    return {worker.name for worker in master.config.workers if isinstance(worker, LatentEC2Worker)}
 
 
-def _check_options(name: str, paths: dict[str, Any], autostart: Any) -> None:
-    for option, value in paths.items():
+def _taken(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Optional[dict[str, Any]]:
+    try:
+        return ec2_options.taken_from(args, kwargs)
+    except TypeError as e:
+        config.error(f"LatentEC2Worker {name!r}: {e}")
+        return None
+
+
+def _timing(kwargs: dict[str, Any]) -> tuple[Optional[float], float]:
+    return kwargs.pop("build_wait_timeout", None), kwargs.pop("check_instance_interval", CHECK_INTERVAL_S)
+
+
+def _check_own(name: str, ours: dict[str, Any]) -> None:
+    for option in ("config", "socket", "binary"):
+        value = ours.get(option)
         if value is not None and not isinstance(value, str):
             config.error(f"LatentEC2Worker {name!r}: {option}={value!r} must be a path in a string")
-    if not isinstance(autostart, bool):
-        config.error(f"LatentEC2Worker {name!r}: autostart={autostart!r} must be True or False")
-
-
-def _answered(view: dict[str, Any]) -> bool:
-    pending = view["state"] in ("requested", "launching", "draining", "terminating", "stopped")
-    return not (pending and view["waiting"])
-
-
-def _raise_failure(name: str, view: dict[str, Any]) -> None:
-    failure = view.get("failure")
-    if failure:
-        raise _cannot_or_failed(name, _failure_text(failure), failure["fatal"])
-    if view["state"] in _ENDED:
-        raise LatentWorkerFailedToSubstantiate(name, f"the instance is {view['state']} already")
-
-
-def _failure_text(failure: dict[str, Any]) -> str:
-    return (
-        f"{failure['phase']} phase: {failure['code']} ({failure['kind']}): {failure['message']}; {failure['cure']}"
-    )
-
-
-def _cannot_or_failed(name: str, text: str, fatal: bool) -> Exception:
-    kind = LatentWorkerCannotSubstantiate if fatal else LatentWorkerFailedToSubstantiate
-    return kind(name, text)
+    if not isinstance(ours.get("autostart", True), bool):
+        config.error(f"LatentEC2Worker {name!r}: autostart={ours['autostart']!r} must be True or False")

@@ -126,7 +126,7 @@ pub(super) const WORKER_KEYS: &[Key] = &[
 
 /// One entry of `subnets`.
 pub(super) const SUBNET_KEYS: &[Key] =
-    &[must("id", Kind::Text, "The subnet's id."), must("zone", Kind::Text, "The zone it lies in.")];
+    &[must("id", Kind::Text, "The subnet's id."), may("zone", Kind::Text, "The zone it lies in, to be checked.")];
 
 /// One entry of `block_devices`.
 pub(super) const BLOCK_DEVICE_KEYS: &[Key] = &[

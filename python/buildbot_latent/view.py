@@ -1,0 +1,72 @@
+"""What the controller says of a worker, read."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
+
+View = dict[str, Any]
+
+# The controller's states in which an instance is there, or on its way, for a master to take.
+USABLE = ("launching", "registering", "ready", "busy")
+# And those in which this master's instance is of no use any more.
+ENDED = ("gone", "terminating", "stopped")
+# Errors that no retry mends before a person has acted.
+FATAL_CODES = ("unknown_worker", "configuration", "no_binary", "incompatible", "bad_request")
+# Where an instance comes from, and what it costs: properties of the builds on it, by the view's words.
+PROPERTIES = {
+    "instance": "instance",
+    "ami": "latent_ami",
+    "image": "latent_image",
+    "attempt": "latent_attempt",
+    "instance_type": "latent_instance_type",
+    "place": "latent_place",
+    "market": "latent_market",
+    "price": "latent_price",
+}
+
+
+def is_answered(view: View) -> bool:
+    """Whether the last request has its answer."""
+    pending = view["state"] in ("requested", "launching", "draining", "terminating", "stopped")
+    return not (pending and view["waiting"])
+
+
+def raise_failure(name: str, view: View) -> None:
+    """Raises what Buildbot expects of a start that failed; nothing if it did not."""
+    failure = view.get("failure")
+    if failure:
+        raise cannot_or_failed(name, failure_text(failure), failure["fatal"])
+    if view["state"] in ENDED:
+        raise LatentWorkerFailedToSubstantiate(name, f"the instance is {view['state']} already")
+
+
+def failure_text(failure: dict[str, Any]) -> str:
+    """Phase, code, what it means and what to do; and the end of the console, if it tells something."""
+    text = (
+        f"{failure['phase']} phase: {failure['code']} ({failure['kind']}): {failure['message']}; {failure['cure']}"
+    )
+    console = failure.get("console")
+    return f"{text}\nThe end of the instance's console:\n{console}" if console else text
+
+
+def cannot_or_failed(name: str, text: str, fatal: bool) -> Exception:
+    """Buildbot tries the one again and not the other."""
+    kind: type[Exception] = LatentWorkerCannotSubstantiate if fatal else LatentWorkerFailedToSubstantiate
+    return kind(name, text)
+
+
+def properties_of(view: Optional[View]) -> dict[str, str]:
+    """The properties of builds on this instance."""
+    if view is None or not view.get("instance"):
+        return {}
+    said = {name: _text(view.get(word)) for word, name in PROPERTIES.items()}
+    return {name: text for name, text in said.items() if text}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        low, high = value.get("low"), value.get("high")
+        return f"{low}" if low == high else f"{low}-{high}"
+    return "" if value is None else str(value)
