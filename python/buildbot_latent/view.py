@@ -65,6 +65,16 @@ def properties_of(view: Optional[View]) -> dict[str, str]:
     return {name: text for name, text in said.items() if text}
 
 
+def info_of(view: Optional[View], host: Optional[str]) -> dict[str, str]:
+    """What the master's pages show of the worker: the properties, and in the line of its host where it runs."""
+    said = properties_of(view)
+    if not said:
+        return {}
+    order = ("instance", "latent_instance_type", "latent_market", "latent_place", "latent_ami")
+    where = "on " + ", ".join(said[name] for name in order if name in said)
+    return {**said, "host": f"{(host or '').rstrip()} {where}".strip()}
+
+
 def _text(value: Any) -> str:
     if isinstance(value, dict):
         low, high = value.get("low"), value.get("high")

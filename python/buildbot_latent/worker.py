@@ -27,6 +27,7 @@ from .view import (
     View,
     cannot_or_failed,
     failure_text,
+    info_of,
     is_answered,
     properties_of,
     raise_failure,
@@ -296,6 +297,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._show_instance()
         if self._described is not None:
             self._described.ended()
+        self._has_left()
         try:
             yield self._link.release(self.name, self._released)
         except LinkError as e:
@@ -349,6 +351,7 @@ class LatentEC2Worker(AbstractLatentWorker):
             yield self._recognise()
         except TurnedAway as e:
             self._turn_away(conn, str(e))
+        conn.info = {**conn.info, **info_of(self._own_view(), conn.info.get("host"))}
         # Should it have gone while the controller was asked, nobody would ever tell: this does.
         yield conn.remotePrint(message="latent: let in")
         if self.state == States.SUBSTANTIATED:
