@@ -14,6 +14,8 @@ class Declarations:
     def __init__(self, configured: Callable[[], set[str]]) -> None:
         self._configured = configured
         self._declared: dict[str, Optional[dict[str, Any]]] = {}
+        # Workers that master.cfg does not describe.
+        self._elsewhere: set[str] = set()
         self._untold = False
         self.refused: dict[str, str] = {}
 
@@ -24,15 +26,17 @@ class Declarations:
 
     def set(self, name: str, declaration: Optional[dict[str, Any]]) -> None:
         """Without a declaration, what the controller knows already shall stay: builds decide it."""
+        self._elsewhere.discard(name)
         if name not in self._declared or self._declared[name] != declaration:
             self._declared[name] = declaration
             self.refused.pop(name, None)
             self._untold = True
 
     def withdraw(self, name: str) -> None:
-        """The worker has left master.cfg, or stands in latent.toml now."""
-        if name in self._declared:
-            del self._declared[name]
+        """The worker has left master.cfg, or stands in latent.toml; an earlier life may have said otherwise."""
+        if name not in self._elsewhere:
+            self._elsewhere.add(name)
+            self._declared.pop(name, None)
             self.refused.pop(name, None)
             self._untold = True
 
@@ -42,7 +46,7 @@ class Declarations:
             return None
         self._untold = False
         # One that is configured and has not come yet is named all the same: its instance may run.
-        names = self._configured() | set(self._declared)
+        names = (self._configured() | set(self._declared)) - self._elsewhere
         return {"workers": {name: self._declared.get(name) for name in sorted(names)}}
 
     def told(self, answer: dict[str, Any]) -> None:

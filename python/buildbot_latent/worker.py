@@ -139,6 +139,10 @@ class LatentEC2Worker(AbstractLatentWorker):
     def stopService(self) -> Any:
         self._wait_no_longer()
         yield super().stopService()
+        if self.name not in _names(self.master):
+            # It has left master.cfg, and not only ends with its master.
+            self._link.declarations.withdraw(self.name)
+            self._link.report_soon()
         self._link.unregister(self)
 
     # What this master tells the controller, and what it is told.

@@ -44,6 +44,14 @@ def test_one_that_left_is_not_named_any_more() -> None:
     assert told(declarations) == {"w1": W1}
     declarations.withdraw("w2")
     assert declarations.untold() is None
+    declarations.set("w2", W2)
+    assert told(declarations) == {"w1": W1, "w2": W2}
+
+
+def test_one_that_stands_elsewhere_is_forgotten_also_if_an_earlier_life_told_it() -> None:
+    declarations = Declarations(lambda: {"w1", "w2"})
+    declarations.withdraw("w1")
+    assert told(declarations) == {"w2": None}
 
 
 def test_a_refusal_holds_until_something_else_is_said() -> None:

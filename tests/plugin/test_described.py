@@ -1,0 +1,131 @@
+"""Workers that stand in master.cfg with the arguments of Buildbot's own class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from buildbot.interfaces import LatentWorkerCannotSubstantiate
+from buildbot.process.properties import Interpolate
+from case import EXCEPTION, STARTED_S, SUCCESS, PluginCase
+
+OLD = {"instance_type": "m5.large", "ami": "ami-1", "region": "us-west-2"}
+BY_BUILD = {**OLD, "ami": Interpolate("%(prop:ami)s")}
+
+
+class Described(PluginCase):
+    """One worker, and what the controller is told of it."""
+
+    def told(self, name: str = "w1") -> Any:
+        """What the controller holds of a worker."""
+        (of_this_master,) = self.controller.declared.values()
+        return of_this_master.get(name)
+
+    def puts(self) -> int:
+        """How often it was told."""
+        return len([call for call in self.controller.calls if call.method == "PUT"])
+
+    def test_it_is_told_before_anybody_wants_it(self) -> None:
+        self.start_master(**OLD)
+        assert self.told()["image"]["ami"] == "ami-1"
+        assert (self.puts(), self.launches) == (1, 0)
+        self.run_build()
+        assert self.results() == [SUCCESS]
+        assert self.puts() == 1
+
+    def test_a_reconfiguration_is_told_and_disturbs_nothing(self) -> None:
+        self.start_master(**OLD)
+        guest = self.bring_up()
+        self.reconfigure(ami="ami-2")
+        assert self.told()["image"]["ami"] == "ami-2"
+        assert guest.connected
+        self.finish()
+        assert self.results() == [SUCCESS]
+        self.reconfigure(ami="ami-2", max_builds=1)
+        assert self.puts() == 2
+
+    def test_a_worker_that_moves_to_latent_toml_is_told_no_more(self) -> None:
+        self.start_master(**OLD)
+        self.reconfigure(**dict.fromkeys(OLD))
+        assert self.controller.asked("PUT", "/workers")[-1].body == {"workers": {}}
+        self.run_build()
+        assert self.results() == [SUCCESS]
+
+    def test_what_the_controller_refuses_is_told_in_the_build(self) -> None:
+        self.controller.refuses["w1"] = "worker w1: instance_types: no such type"
+        self.start_master(**OLD)
+        self.ask()
+        self.pass_time(5)
+        self.logged(LatentWorkerCannotSubstantiate)
+        assert self.results() == [EXCEPTION]
+        assert "no such type" in self.preparation()
+        assert self.controller.asked("POST", "/start") == []
+
+    def test_a_controller_that_lost_everything_is_told_again(self) -> None:
+        self.start_master(**OLD)
+        self.controller.records.clear()
+        self.controller.declared.clear()
+        self.pass_time(12)
+        assert self.told()["image"]["ami"] == "ami-1"
+
+    def test_a_build_chooses_its_ami(self) -> None:
+        self.start_master(**BY_BUILD)
+        assert self.told() is None
+        self.ask(ami="ami-7")
+        self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
+        assert self.told()["image"]["ami"] == "ami-7"
+        self.finish()
+        assert self.results() == [SUCCESS]
+
+    def test_a_function_of_the_properties_chooses_too(self) -> None:
+        self.start_master(**{**OLD, "user_data": lambda props: f"#!/bin/sh\necho {props['branch_of_it']}"})
+        self.ask(branch_of_it="3.15")
+        self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
+        assert self.told()["user_data"] == "#!/bin/sh\necho 3.15"
+        self.finish()
+
+    def test_a_warm_instance_is_used_by_builds_that_choose_the_same_and_by_no_others(self) -> None:
+        self.start_master(**BY_BUILD, build_wait_timeout=60)
+        for ami in ("ami-7", "ami-7"):
+            self.ask(ami=ami)
+            self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
+            self.finish()
+        assert self.launches == 1
+        self.ask(ami="ami-8")
+        self.pass_time(30)
+        assert not self.steps["b1"].running
+        # The idle one goes when its time is over, and the next is of the other AMI.
+        self.pass_until(lambda: self.steps["b1"].running, 60 + 2 * STARTED_S, "the other build to run")
+        assert (self.launches, self.told()["image"]["ami"]) == (2, "ami-8")
+        self.finish()
+
+    def test_what_a_build_chooses_wrongly_is_told_in_it(self) -> None:
+        self.start_master(**{**OLD, "tags": Interpolate("%(prop:ami)s")})
+        self.ask(ami="x")
+        self.pass_time(5)
+        self.logged(LatentWorkerCannotSubstantiate)
+        assert self.results() == [EXCEPTION]
+        assert "tags='x' must be a dictionary" in self.preparation()
+
+    def test_keys_in_the_configuration_are_told_the_controller_and_nobody_else(self) -> None:
+        self.start_master(**OLD, identifier="AKIAEXAMPLE", secret_identifier="very secret")
+        assert self.told()["credentials"] == {"access_key": {"id": "AKIAEXAMPLE", "secret": "very secret"}}
+        self.run_build()
+        said = "\n".join(self.lines)
+        assert "very secret" not in said and "AKIAEXAMPLE" not in said
+        assert said.count("a role is better") == 1
+
+
+class TwoDescribed(PluginCase):
+    """Two of them, so that one can leave."""
+
+    names = ("w1", "w2")
+    builders = {"b1": ["w1"]}
+
+    def test_one_that_leaves_is_named_no_more(self) -> None:
+        self.start_master(**OLD)
+        (told,) = self.controller.declared.values()
+        assert sorted(told) == ["w1", "w2"] and None not in told.values()
+        self.names = ("w1",)
+        self.reconfigure()
+        (told,) = self.controller.declared.values()
+        assert sorted(told) == ["w1"]
