@@ -14,9 +14,10 @@ from .patience import within
 # How long a worker that knocks waits for the controller's word.
 LIMIT_S = 10
 # Files of the worker's info/ that prove on which instance it is: what the controller calls them.
+SECRET = "latent-join-secret"
 INFO = {
     "latent-instance-id": "instance_id",
-    "latent-join-secret": "join_secret",
+    SECRET: "join_secret",
     "latent-identity-document": "identity_document",
     "latent-identity-signature": "identity_signature",
 }
@@ -37,7 +38,9 @@ class Door:
     @defer.inlineCallbacks
     def ask(self, conn: Any) -> Any:
         """Returns when the controller says that this connection is from the right instance; else TurnedAway."""
-        info = {ours: str(conn.info[file]).strip() for file, ours in INFO.items() if conn.info.get(file)}
+        info = {ours: str(conn.info[file]) for file, ours in INFO.items() if conn.info.get(file)}
+        # Buildbot keeps what the worker says of itself; a secret it need not keep.
+        conn.info = {name: value for name, value in conn.info.items() if name != SECRET}
         answer = yield self._in_time(self._link.admit(self._name, _host(conn), info))
         if answer["admit"]:
             log.msg(f"latent: {self._name} knocks and is let in: {answer['proof']}")

@@ -22,11 +22,18 @@ class Door(PluginCase):
         self.boots = False
         self.ask()
         self.pass_time(5)
-        self.guest().info.update({"latent-instance-id": "i-1\n", "admin": "somebody", "latent-join-secret": ""})
+        said_of_itself = {
+            "latent-instance-id": "i-1\n",
+            "latent-join-secret": "s3",
+            "latent-identity-document": "",
+        }
+        self.guest().info.update({**said_of_itself, "admin": "somebody"})
         self.guest().boot(1)
         self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
         (said,) = self.asked()
-        assert (said["peer"], said["info"]) == (self.guest().address, {"instance_id": "i-1"})
+        assert said["peer"] == self.guest().address
+        assert said["info"] == {"instance_id": "i-1\n", "join_secret": "s3"}
+        assert "s3" not in str(self.worker().info.properties)
         self.finish()
 
     def test_one_that_is_refused_is_turned_away_and_let_in_when_it_may(self) -> None:
