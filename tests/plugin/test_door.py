@@ -27,7 +27,7 @@ class Door(PluginCase):
             "latent-join-secret": "s3",
             "latent-identity-document": "",
         }
-        self.guest().info.update({**said_of_itself, "admin": "somebody"})
+        self.guest().info.update({**info, "admin": "somebody"})
         self.guest().boot(1)
         self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
         (said,) = self.asked()
