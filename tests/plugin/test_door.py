@@ -22,7 +22,7 @@ class Door(PluginCase):
         self.boots = False
         self.ask()
         self.pass_time(5)
-        said_of_itself = {
+        info = {
             "latent-instance-id": "i-1\n",
             "latent-join-secret": "s3",
             "latent-identity-document": "",
