@@ -20,6 +20,7 @@ from stack import COSTS, REGION
 # It looks at its instance every five seconds.
 BUILD_S = 60.0
 
+# Of which worker class is the only difference between Buildbot's own and ours.
 MASTER_CFG = """\
 from buildbot.plugins import schedulers, steps, util, worker
 
@@ -28,20 +29,23 @@ c["db_url"] = "sqlite:///state.sqlite"
 c["buildbotNetUsageData"] = None
 c["protocols"] = {"pb": {"port": "tcp:@PB@:interface=127.0.0.1"}}
 c["www"] = {"port": "tcp:@WWW@:interface=127.0.0.1"}
-c["workers"] = [
-    worker.EC2LatentWorker(
-        "own", "own-password", "m5.large", ami="@AMI@", region="@REGION@", keypair_name="own-keys",
-        security_name="own-group", tags={"project": "own"}, build_wait_timeout=0, @MORE@
-    )
-]
+arguments = dict(
+    ami="@AMI@", region="@REGION@", keypair_name="own-keys", security_name="own-group",
+    tags={"project": "own"}, build_wait_timeout=0,
+)
+arguments.update(@MORE@)
+c["workers"] = [worker.@CLASS@("own", "own-password", "m5.large", **arguments)]
 factory = util.BuildFactory([steps.ShellCommand(command=["/bin/echo", "built"])])
 c["builders"] = [util.BuilderConfig(name="own", workernames=["own"], factory=factory)]
-c["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=["own"])]
+image = util.StringParameter(name="image", default="")
+c["schedulers"] = [schedulers.ForceScheduler(name="force", builderNames=["own"], properties=[image])]
 """
 
 
 class Own:
-    """A model of EC2, a boot agent and a master; no controller."""
+    """A model of EC2, a boot agent and a master, which has one worker of this class."""
+
+    worker_class = "EC2LatentWorker"
 
     def __init__(self, binary: str, folder: Path, more: str) -> None:
         self.emulator = make_emulator("sim", folder, binary, WEATHER)
@@ -53,6 +57,7 @@ class Own:
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "LATENT_BIN": binary,
             # Not the files of whoever runs the tests.
             "HOME": str(folder),
         }
@@ -61,20 +66,24 @@ class Own:
 
     def start(self) -> None:
         """Starts what is not there yet."""
-        ami = seed(self.emulator.endpoint, REGION, ["own"])["amis"]["own"]
+        self.seeded = seed(self.emulator.endpoint, REGION, ["own", "next"])
         address = f"127.0.0.1:{self.master.pb_port}"
         baked = {"identity": "baked", "worker": "own", "password": "own-password", "master": address}
         config: dict[str, Any] = {
             "endpoint": self.emulator.endpoint,
             "region": REGION,
             "state_dir": str(self.folder / "guests"),
-            "images": {ami: baked},
+            "images": dict.fromkeys(self.seeded["amis"].values(), baked),
             "boot_delay": 0.1,
         }
         self.agent = BootAgent(config).start()
-        text = MASTER_CFG.replace("@AMI@", ami).replace("@REGION@", REGION).replace("@MORE@", self.more)
-        self.master.write(text)
+        self.write_master("own", self.more)
         self.master.start()
+
+    def write_master(self, ami: str, more: str) -> None:
+        """Writes master.cfg, with this AMI and with more arguments for the worker."""
+        text = MASTER_CFG.replace("@CLASS@", self.worker_class).replace("@AMI@", self.seeded["amis"][ami])
+        self.master.write(text.replace("@REGION@", REGION).replace("@MORE@", more))
 
     def close(self) -> None:
         """Ends all of it."""
@@ -83,9 +92,9 @@ class Own:
             self.agent.stop()
         self.emulator.stop()
 
-    def build(self) -> Any:
+    def build(self, **properties: str) -> Any:
         """Asks for a build, and waits for its result."""
-        request = self.master.control("forceschedulers/force", "force")[0]
+        request = self.master.control("forceschedulers/force", "force", **properties)[0]
         path = f"buildsets/{request}"
 
         def done() -> Any:
