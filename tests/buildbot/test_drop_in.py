@@ -144,7 +144,7 @@ def test_another_ami_is_taken_at_the_next_launch_without_a_restart(drop_in: Drop
     wait_for("the instance to go", lambda: not drop_in.ec2.instances(COSTS))
     assert drop_in.build() == SUCCESS
     amis = drop_in.seeded["amis"]
-    assert [instance.ami for instance in drop_in.ec2.instances()] == [amis["own"], amis["next"]]
+    assert [instance.image for instance in drop_in.ec2.instances()] == [amis["own"], amis["next"]]
 
 
 def test_a_build_chooses_its_ami(drop_in: DropIn) -> None:
@@ -154,7 +154,7 @@ def test_a_build_chooses_its_ami(drop_in: DropIn) -> None:
     for name in ("next", "own"):
         assert drop_in.build(image=amis[name]) == SUCCESS
         wait_for("the instance to go", lambda: not drop_in.ec2.instances(COSTS))
-    assert [instance.ami for instance in drop_in.ec2.instances()] == [amis["next"], amis["own"]]
+    assert [instance.image for instance in drop_in.ec2.instances()] == [amis["next"], amis["own"]]
 
 
 def test_what_is_missing_in_the_account_is_told_and_not_made(drop_in: DropIn) -> None:
