@@ -46,7 +46,6 @@ Test = Callable[..., None]
 def _keep_nothing(connection: Any, _record: Any) -> None:
     """What a test writes need not survive the machine."""
     connection.execute("PRAGMA synchronous = OFF")
-    connection.execute("PRAGMA journal_mode = MEMORY")
 
 
 def buildbot_case(*names: str) -> Callable[[Test], Test]:
@@ -67,6 +66,8 @@ class PluginCase(RunFakeMasterTestCase):
     builders: dict[str, list[str]] = {"b1": ["w1"]}
     policy = Policy()
     worker_class = LatentEC2Worker
+    # Whether the master's database outlives it; one in memory is faster.
+    durable = False
 
     @pytest.fixture(autouse=True)
     def _in_a_folder(self, tmp_path: Path) -> None:
@@ -100,6 +101,8 @@ class PluginCase(RunFakeMasterTestCase):
         self.pass_time(10)
         self.stop_master()
         self.pass_time(30)
+        unheard = [line for line in self.lines if line.startswith("Unhandled exception from deferred")]
+        assert not unheard, unheard
         assert not self.controller.live, "an instance lives on that nobody wants"
         assert not any(r.waits for r in self.controller.records.values()), "a request that nobody waits for"
 
@@ -128,7 +131,7 @@ class PluginCase(RunFakeMasterTestCase):
             "protocols": {"null": {}},
             "multiMaster": True,
             "collapseRequests": False,
-            "db_url": f"sqlite:///{self.folder}/state.sqlite",
+            "db_url": f"sqlite:///{self.folder}/state.sqlite" if self.durable else "sqlite://",
         }
 
     def start_master(self, **options: Any) -> None:
@@ -160,6 +163,7 @@ class PluginCase(RunFakeMasterTestCase):
 
     def kill_master(self) -> None:
         """Its process is gone between two instructions."""
+        assert self.durable
         for timer in self.reactor.getDelayedCalls():
             if not self.controller.owns(timer) and not any(g.owns(timer) for g in self.guests.values()):
                 timer.cancel()
@@ -184,7 +188,9 @@ class PluginCase(RunFakeMasterTestCase):
                 break
             self.reactor.rightNow = max(following, self.reactor.rightNow)
             self.reactor.advance(0)
-            if following >= end and not any(t <= end for t in (c.getTime() for c in self.reactor.getDelayedCalls())):
+            if following >= end and not any(
+                t <= end for t in (c.getTime() for c in self.reactor.getDelayedCalls())
+            ):
                 break
         else:
             raise AssertionError("time does not pass: something is due again and again")

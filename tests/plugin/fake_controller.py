@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Optional
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -16,8 +15,8 @@ from buildbot_latent.http import LinkError
 from fake_record import IN_SERVICE, Failure, Policy, Record
 from twisted.internet import defer
 
-# How long an answer takes; the pause between two looks of the controller; a launch, an end, in seconds.
-ANSWER_S, LOOK_S, LAUNCH_S, END_S = 0.01, 0.1, 2.0, 0.5
+# How long an answer takes; from a change to the controller's look at it; a launch, an end, in seconds.
+ANSWER_S, LOOK_S, LAUNCH_S, END_S = 0.01, 0.002, 2.0, 0.5
 PENDING = ("requested", "launching", "draining", "terminating", "stopped")
 MINUTE_S = 60
 
@@ -72,6 +71,7 @@ class FakeController:
         # Launches: by themselves after this time, or (None) by the test's hand; and how the next ones fail.
         self.launch_s: Optional[float] = LAUNCH_S
         self.fates: list[Failure] = []
+        self.look_s = LOOK_S
         # Nobody listens on the socket; somebody listens and never answers.
         self.down = self.mute = False
         self._reactor = reactor
@@ -100,7 +100,9 @@ class FakeController:
         if self.down:
             self.later(ANSWER_S, self._fail, call, LinkError(f"no controller answers on {Client.path}: refused"))
             return answer
-        timer = self.later(limit, self._fail, call, LinkError(f"the controller did not answer within {limit:.0f} s"))
+        timer = self.later(
+            limit, self._fail, call, LinkError(f"the controller did not answer within {limit:.0f} s")
+        )
         answer.addBoth(lambda result: (timer.active() and timer.cancel(), result)[1])
         self.later(ANSWER_S, self._take, call)
         return answer
@@ -299,11 +301,11 @@ class FakeController:
         known = {name: said for name, said in call.body["workers"].items() if name in self.records}
         for name, said in known.items():
             record = self.records[name]
-            before = record.view()
-            record.heard = self.now
+            before = repr(record)
             record.hear(said, self.now)
-            if record.view() != before:
+            if repr(record) != before:
                 self._moved(record)
+            record.heard = self.now
         self._answer(
             call,
             {
@@ -316,9 +318,7 @@ class FakeController:
 
     def _events(self, call: Call) -> None:
         after = call.query("after")
-        self._when(
-            call, call.query("wait"), lambda: self.seq != after, lambda: {"events": [], "last": self.seq}
-        )
+        self._when(call, call.query("wait"), lambda: self.seq != after, lambda: {"events": [], "last": self.seq})
 
     def _when(
         self, call: Call, seconds: float, done: Callable[[], bool], value: Callable[[], dict[str, Any]]
@@ -343,7 +343,10 @@ class FakeController:
             known = ", ".join(self.records)
             self._fail(
                 call,
-                LinkError(f"worker {name} is not in the configuration of this controller; known: {known}", "unknown_worker"),
+                LinkError(
+                    f"worker {name} is not in the configuration of this controller; known: {known}",
+                    "unknown_worker",
+                ),
             )
         return record
 
@@ -356,7 +359,7 @@ class FakeController:
         for done, call, value in list(self._waiting):
             if done():
                 self._answer(call, value())
-        self.later(LOOK_S, self._look, record)
+        self.later(self.look_s, self._look, record)
 
     def _look(self, record: Record) -> None:
         """What the real one's plan says of this worker now, in short."""
@@ -368,7 +371,9 @@ class FakeController:
             self.later(self.policy.connect_deadline, self._never_connected, record, record.instance)
         elif record.state == "ready" and self.policy.idle_timeout is not None:
             self.later(self.policy.idle_timeout, self._idle, record, record.since)
-        if record.state in IN_SERVICE and (record.released or (record.state == "draining" and not record.attached)):
+        if record.state in IN_SERVICE and (
+            record.released or (record.state == "draining" and not record.attached)
+        ):
             self._terminate(record)
 
     def _begin_launch(self, record: Record) -> None:
@@ -461,14 +466,24 @@ def operation_of(call: Call) -> Optional[dict[str, Any]]:
 
 
 def check(value: Any, content: dict[str, Any]) -> None:
-    """Fails if a message has another form than the document gives it."""
-    validator(json.dumps(content["application/json"]["schema"])).validate(value)
+    """Fails if a message has another form than the document gives it; each form is looked at once."""
+    schema = json.dumps(content["application/json"]["schema"])
+    if (schema, form_of(value)) not in SEEN:
+        whole = {**json.loads(schema), "components": OPENAPI["components"]}
+        jsonschema.Draft202012Validator(whole).validate(value)
+        SEEN.add((schema, form_of(value)))
 
 
-@cache
-def validator(schema: str) -> jsonschema.Draft202012Validator:
-    """Of a schema in the document; to make one takes longer than to use it."""
-    return jsonschema.Draft202012Validator({**json.loads(schema), "components": OPENAPI["components"]})
+SEEN: set[tuple[str, str]] = set()
+
+
+def form_of(value: Any) -> str:
+    """Its keys and the kinds of its values."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{form_of(one)}" for key, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(form_of, value)) + "]"
+    return type(value).__name__
 
 
 def check_request(call: Call) -> None:

@@ -59,7 +59,10 @@ QUOTA = Failure(
     "the owner asks AWS for a higher quota, or ends other instances",
 )
 THROTTLED = Failure(
-    "RequestLimitExceeded", "Request limit exceeded.", "throttled", "nothing to do: latent slows down and tries again"
+    "RequestLimitExceeded",
+    "Request limit exceeded.",
+    "throttled",
+    "nothing to do: latent slows down and tries again",
 )
 BAD_AMI = Failure(
     "InvalidAMIID.NotFound",

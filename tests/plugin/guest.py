@@ -82,7 +82,8 @@ class GuestConnection(base.Connection):
 
     def remoteShutdown(self) -> defer.Deferred:
         self.guest.reactor.callLater(MESSAGE_S, self.guest.exit)
-        return self._say("shutdown")
+        # A connection that is lost is what was asked for; PB's own class says so too.
+        return self._say("shutdown").addErrback(lambda failure: failure.trap(pb.PBConnectionLost) and None)
 
 
 class Guest:
