@@ -121,7 +121,8 @@ class Link:
             self._complain(str(e))
             self._silent = True
             return
-        self._complain(None)
+        unknown = ", ".join(sorted(answer["unknown"]))
+        self._complain(f"not in the controller's configuration: {unknown}" if unknown else None)
         after_silence, self._silent = self._silent, False
         self._last_report = self._reactor.seconds()
         # Not the greater of both: a ledger that was lost and begun anew counts from 1 again.
@@ -129,8 +130,6 @@ class Link:
         if not self._listening:
             self._listening = True
             self._listen().addErrback(log.err, "latent: the listening loop ended")
-        for name in answer["unknown"]:
-            self._complain(f"worker {name} is not in the controller's configuration")
         for name, view in answer["workers"].items():
             worker = self.workers.get(name)
             if worker is not None:
