@@ -60,10 +60,10 @@ class Declarations:
         self._untold = True
 
     def forgotten(self, name: str) -> bool:
-        """The controller does not know the worker: whether that is mended by telling it again."""
-        if self._declared.get(name) is None or name in self.refused:
+        """The controller does not know the worker: whether it will when it is told again, or by the next build."""
+        if name not in self._declared or name in self.refused:
             return False
-        self._untold = True
+        self._untold = self._untold or self._declared[name] is not None
         return True
 
     def raise_if_refused(self, name: str) -> None:

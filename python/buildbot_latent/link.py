@@ -170,7 +170,7 @@ class Link:
             self._complain(str(e))
             self._silent = True
             return
-        self._complain(None)
+        self._complain_of(answer)
         after_silence, self._silent = self._silent, False
         self._last_report = self._reactor.seconds()
         # Not the greater of both: a ledger that was lost and begun anew counts from 1 again.
@@ -178,7 +178,6 @@ class Link:
         if not self._listening:
             self._listening = True
             self._listen().addErrback(_say_error, "the listening loop ended")
-        self._complain_of(answer)
         for name, view in answer["workers"].items():
             worker = self.workers.get(name)
             if worker is not None:
@@ -191,12 +190,12 @@ class Link:
             log.msg(f"latent: {text}")
 
     def _complain_of(self, answer: dict[str, Any]) -> None:
-        for name in answer["unknown"]:
-            # A controller that has lost its folder is told anew.
-            if not self.declarations.forgotten(name):
-                self._complain(f"worker {name} is not in the controller's configuration")
-        for name, master in (answer.get("elsewhere") or {}).items():
-            self._complain(f"worker {name} is used by the master {master}; configure it in one of them only")
+        # A controller that has lost what it was told is told anew.
+        unknown = [name for name in sorted(answer["unknown"]) if not self.declarations.forgotten(name)]
+        said = [f"not in the controller's configuration: {', '.join(unknown)}"] if unknown else []
+        for name, master in sorted((answer.get("elsewhere") or {}).items()):
+            said.append(f"worker {name} is used by the master {master}; configure it in one of them only")
+        self._complain("; ".join(said) or None)
 
     def _complain(self, message: Optional[str]) -> None:
         """Says a trouble once, and its end once."""
@@ -239,16 +238,20 @@ _links: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Link]] = weakref.We
 def link_of(
     master: Any,
     controller: tuple[str, Optional[str], Optional[str], bool],
-    configured: Callable[[], set[str]],
+    configured: Callable[[Any], set[str]],
 ) -> Link:
-    """The link of this master to this controller (config, socket, binary, autostart); all its workers share it."""
+    """The link of this master to this controller (config, socket, binary, autostart); all its workers share it.
+
+    `configured` gives the names of our workers in its master.cfg.
+    """
+    known = weakref.ref(master)
     links = _links.setdefault(master, {})
     if controller not in links:
         link = Link(
             master.reactor,
             Controller(master.reactor, *controller),
             master_name(master),
-            Declarations(configured),
+            Declarations(lambda: configured(known())),
         )
         links[controller] = link
     return links[controller]

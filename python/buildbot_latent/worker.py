@@ -55,6 +55,9 @@ class LatentEC2Worker(AbstractLatentWorker):
     leaves the controller to a service manager.
     """
 
+    # The controller waits before it tries again what failed; Buildbot's own pause need not grow to an hour.
+    quarantine_max_timeout = 60
+
     # From the first configuration on.
     _link: Link
     _door: Door
@@ -71,6 +74,8 @@ class LatentEC2Worker(AbstractLatentWorker):
     _greeting = False
     # Whether it was asked to shut down, and to be as new when its instance is gone.
     _leaving = False
+    # Whether the last build could not begin on its instance.
+    _suspect = False
 
     def checkConfig(self, name: str, password: Any, *args: Any, **kwargs: Any) -> None:
         given = _taken(name, args, kwargs)
@@ -103,7 +108,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         autostart: bool = True,
     ) -> None:
         path = os.path.join(self.master.basedir, config or "latent.toml")
-        link = link_of(self.master, (path, socket, binary, autostart), lambda: _names(self.master))
+        link = link_of(self.master, (path, socket, binary, autostart), _names)
         before = getattr(self, "_link", link)
         if before is not link:
             before.unregister(self)
@@ -123,7 +128,8 @@ class LatentEC2Worker(AbstractLatentWorker):
             self._described.tell(self._link)
         else:
             self._link.declarations.withdraw(self.name)
-        self.builds_may_be_incompatible = self._described is not None and self._described.is_dynamic
+        dynamic = self._described is not None and self._described.is_dynamic
+        self.builds_may_be_incompatible = dynamic or type(self).builds_may_be_incompatible
         self._link.report_soon()
 
     @defer.inlineCallbacks
@@ -138,9 +144,10 @@ class LatentEC2Worker(AbstractLatentWorker):
     @defer.inlineCallbacks
     def stopService(self) -> Any:
         self._wait_no_longer()
+        has_left = self.name not in _names(self.master)
         yield super().stopService()
-        if self.name not in _names(self.master):
-            # It has left master.cfg, and not only ends with its master.
+        if has_left:
+            # It is not in master.cfg any more, and does not only end with its master.
             self._link.declarations.withdraw(self.name)
             self._link.report_soon()
         self._link.unregister(self)
@@ -301,6 +308,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._show_instance()
         if self._described is not None:
             self._described.ended()
+        self._suspect = False
         self._has_left()
         try:
             yield self._link.release(self.name, self._released)
@@ -328,12 +336,38 @@ class LatentEC2Worker(AbstractLatentWorker):
                 return False
         return bool(super().canStartBuild())
 
+    def putInQuarantine(self) -> None:
+        self._suspect = self.state == States.SUBSTANTIATED
+        super().putInQuarantine()
+
+    def resetQuarantine(self) -> None:
+        self._suspect = False
+        super().resetQuarantine()
+
+    def exitQuarantine(self) -> None:
+        if self.botmaster is None:
+            # It left the configuration while a build of its was being prepared: nobody waits for the end.
+            self.quarantine_timer = None
+            return
+        super().exitQuarantine()
+
     def updateWorker(self) -> Any:
-        # A builder that was taken out of master.cfg and put back is another one, of the same name.
-        for name, wfb in list(self.workerforbuilders.items()):
-            if self.botmaster.builders.get(name) is not wfb.builder and not wfb.isBusy():
-                self.removeWorkerForBuilder(wfb)
+        self._drop_former_builders()
         return super().updateWorker()
+
+    def _drop_former_builders(self) -> None:
+        """Makes room for builders that went and came back.
+
+        Buildbot goes by the name alone: what it once knew it never joins again, though a builder that was
+        removed and added is another one, and one that used another worker has forgotten this.
+        """
+        for wfb in list(self.workerforbuilders.values()):
+            if self._is_former(wfb) and not wfb.isBusy():
+                self.removeWorkerForBuilder(wfb)
+
+    def _is_former(self, wfb: Any) -> bool:
+        builder = self.botmaster.builders.get(wfb.builder_name)
+        return builder is None or wfb not in builder.workers
 
     # A worker that connects, works and leaves.
 
@@ -376,6 +410,8 @@ class LatentEC2Worker(AbstractLatentWorker):
     def _recognise(self) -> Any:
         """Knows its instance from here on: the first build on it shows it, and it may be one to adopt."""
         view = self._view = yield self._door.view()
+        if self.state == States.SUBSTANTIATED and self._suspect:
+            raise TurnedAway("the last build could not begin on its instance, which is replaced")
         if self.state == States.NOT_SUBSTANTIATED:
             # A worker that outlived a restart of this master knocks before the first report is answered.
             if not self._adoptable(view):
@@ -422,6 +458,16 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     def buildFinished(self, wfb: Any) -> None:
         super().buildFinished(wfb)
+        if self._is_former(wfb):
+            # Its builder went while this build ran, and may be back; a worker that is lost just now hears
+            # of its builders when it connects again.
+            self._old_builder_list = None
+            told = self.updateWorker().addErrback(
+                lambda failure: log.msg(
+                    f"latent: {self.name} was not told its builders: {failure.getErrorMessage()}"
+                )
+            )
+            self._deferwaiter.add(told)
         self._leave_if_idle()
         self._link.report_soon()
 
