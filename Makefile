@@ -11,7 +11,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-iam test-kill localstack fmt clean
+.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-plugin test-iam test-kill localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -60,7 +60,11 @@ else
 endif
 
 test-python: build $(VENV)/ready tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/plugin tests/buildbot
+
+# The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
+test-plugin: $(VENV)/ready
+	$(PY) -m pytest -q tests/plugin
 
 # The policies of `latent iam` before independent tools; part of test-python.
 test-iam: build $(VENV)/ready tests/iam/node_modules/.ready

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 import pytest
 from buildbot.config import BuilderConfig
+from buildbot.db import enginestrategy
 from buildbot.interfaces import LatentWorkerSubstantiatiationCancelled
 from buildbot.process.factory import BuildFactory
 from buildbot.process.results import CANCELLED, EXCEPTION, RETRY, SUCCESS
@@ -22,8 +23,6 @@ from buildbot_latent.worker import LatentEC2Worker
 from fake_controller import LAUNCH_S, FakeController
 from fake_record import Policy
 from guest import BOOT_S, Guest
-from sqlalchemy import event
-from sqlalchemy.engine import Engine
 from twisted.internet import defer, error
 from twisted.python import log
 from twisted.python.failure import Failure
@@ -42,10 +41,24 @@ SOURCE = {"codebase": "", "repository": "", "branch": None, "revision": None, "p
 Test = Callable[..., None]
 
 
-@event.listens_for(Engine, "connect")
-def _keep_nothing(connection: Any, _record: Any) -> None:
-    """What a test writes need not survive the machine."""
-    connection.execute("PRAGMA synchronous = OFF")
+class Database:
+    """The master's, in memory. One engine serves all tests: what it has compiled is the most of its work."""
+
+    real = staticmethod(enginestrategy.create_engine)
+    engine: Any = None
+
+    @classmethod
+    def connect(cls, url: Any, **kwargs: Any) -> Any:
+        """Takes the place of what Buildbot makes engines with; a next life of a master finds what was kept."""
+        if cls.engine is None:
+            cls.engine = cls.real(url, **kwargs)
+        return cls.engine
+
+    @classmethod
+    def empty(cls) -> None:
+        """Nothing is in it any more."""
+        if cls.engine is not None:
+            cls.engine.dispose()
 
 
 def buildbot_case(*names: str) -> Callable[[Test], Test]:
@@ -66,8 +79,6 @@ class PluginCase(RunFakeMasterTestCase):
     builders: dict[str, list[str]] = {"b1": ["w1"]}
     policy = Policy()
     worker_class = LatentEC2Worker
-    # Whether the master's database outlives it; one in memory is faster.
-    durable = False
 
     @pytest.fixture(autouse=True)
     def _in_a_folder(self, tmp_path: Path) -> None:
@@ -79,6 +90,8 @@ class PluginCase(RunFakeMasterTestCase):
 
     def setUp(self) -> None:
         super().setUp()
+        Database.empty()
+        self.patch(enginestrategy, "create_engine", Database.connect)
         self.controller = FakeController(self.reactor, self.names, self.policy)
         self.controller.on_launched = self._launched
         self.controller.on_ended = self._ended
@@ -131,7 +144,7 @@ class PluginCase(RunFakeMasterTestCase):
             "protocols": {"null": {}},
             "multiMaster": True,
             "collapseRequests": False,
-            "db_url": f"sqlite:///{self.folder}/state.sqlite" if self.durable else "sqlite://",
+            "db_url": "sqlite://",
         }
 
     def start_master(self, **options: Any) -> None:
@@ -163,13 +176,11 @@ class PluginCase(RunFakeMasterTestCase):
 
     def kill_master(self) -> None:
         """Its process is gone between two instructions."""
-        assert self.durable
         for timer in self.reactor.getDelayedCalls():
             if not self.controller.owns(timer) and not any(g.owns(timer) for g in self.guests.values()):
                 timer.cancel()
         self.tested_master.is_master_shutdown = True
         self.master.running = False
-        self.done(self.master.db.pool.stop())
         for call in self.controller.calls:
             call.answer = defer.Deferred()
         for guest in self.guests.values():

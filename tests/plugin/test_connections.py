@@ -273,7 +273,6 @@ class AtTheDoor(PluginCase):
         assert self.results() == [SUCCESS, SUCCESS]
 
     def test_one_that_knocks_while_the_controller_is_silent_is_let_in_later(self) -> None:
-        self.durable = True
         self.start_master()
         self.bring_up_idle()
         self.kill_master()

@@ -217,8 +217,6 @@ class Removed(PluginCase, Phases):
 class Killed(PluginCase, Phases):
     """SIGKILL; its next life finds what there is, adopts what lives and launches no twin."""
 
-    durable = True
-
     def _goes_on_after(self, phase: Any, away: float = 5) -> None:
         self.start_master()
         phase()

@@ -80,7 +80,6 @@ class AfterAKill(PluginCase):
     """The same, when its master is killed."""
 
     policy = Policy(idle_timeout=None)
-    durable = True
 
     def setUp(self) -> None:
         super().setUp()
