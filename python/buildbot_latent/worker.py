@@ -18,7 +18,7 @@ from .described import Described
 from .door import Door, TurnedAway
 from .http import LinkError
 from .link import Link, link_of
-from .patience import either
+from .patience import either, pause
 from .view import (
     ENDED,
     FATAL_CODES,
@@ -35,6 +35,9 @@ from .view import (
 
 # How long one question for the outcome of a start waits; it is asked again until there is one.
 WAIT_S = 25
+# For so long a start waits for a controller that does not answer any more; between two questions then.
+AWAY_S = 60
+RETRY_S = 1
 # Until the controller has said what its policy is; and the default of Buildbot's own class.
 IDLE_UNTIL_TOLD_S = 600
 NEVER_S = 10 * 365 * 24 * 3600
@@ -250,7 +253,7 @@ class LatentEC2Worker(AbstractLatentWorker):
                 yield self._described.tell_for(self._link, build)
             view = yield either(self._link.start(self.name, request), enough)
             while view is not None and not is_answered(view):
-                view = yield either(self._link.worker(self.name, WAIT_S), enough)
+                view = yield either(self._ask_again(enough), enough)
         except LinkError as e:
             raise cannot_or_failed(self.name, str(e), e.code in FATAL_CODES) from e
         finally:
@@ -264,6 +267,18 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._take_instance(view)
         elapsed = self.master.reactor.seconds() - began
         return [view["instance"], view["ami"], f"{elapsed:.1f} s"]
+
+    @defer.inlineCallbacks
+    def _ask_again(self, enough: defer.Deferred[Any]) -> Any:
+        """What has become of a start; it is durable, so a controller that is away a short time knows it still."""
+        end = self.master.reactor.seconds() + AWAY_S
+        while True:
+            try:
+                return (yield self._link.worker(self.name, WAIT_S))
+            except LinkError as e:
+                if not e.unreachable or enough.called or self.master.reactor.seconds() >= end:
+                    raise
+            yield pause(self.master.reactor, RETRY_S)
 
     def _own_view(self) -> Optional[View]:
         """What the controller says of the instance of the present request."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
 from case import EXCEPTION, RETRY, STARTED_S, SUCCESS, PluginCase
 from fake_record import Policy
@@ -84,7 +83,6 @@ class Silent(PluginCase):
         self.finish()
         assert self.results()[-1] == SUCCESS
 
-    @pytest.mark.xfail(strict=True, reason="start_instance gives up at the first question that nobody answers")
     def test_a_restart_while_a_start_waits_costs_no_build_its_instance(self) -> None:
         self._restarts_while_a_start_waits()
         self.pass_until(lambda: self.steps["b1"].running, 60, "the build")
