@@ -100,6 +100,27 @@ impl Desk {
         }
     }
 
+    /// Forgets how to act for former owners of whom nothing lives any more. What could not be read is left as
+    /// it is.
+    pub(super) fn prune(&mut self, lives: &dyn Fn(&OwnerName) -> bool) {
+        if !self.kept.warnings().is_empty() {
+            return;
+        }
+        let over = |set: &DeclaredSet| set.former.keys().any(|owner| !lives(owner));
+        let over: BTreeMap<MasterId, DeclaredSet> =
+            self.kept.sets().iter().filter(|(_, set)| over(set)).map(|(of, set)| (of.clone(), set.clone())).collect();
+        let pruned = over.into_iter().map(|(master, mut set)| {
+            set.former.retain(|owner, _| lives(owner));
+            (master, set)
+        });
+        let pruned: BTreeMap<MasterId, DeclaredSet> = pruned.collect();
+        if !pruned.is_empty()
+            && let Err(error) = self.kept.keep(pruned, &[])
+        {
+            tracing::warn!(%error, "an owner of whom nothing is left is forgotten later");
+        }
+    }
+
     /// What the loops go by.
     pub(super) fn intent(&self) -> Intent {
         let workers = self.linked.iter().map(|(name, linked)| (name, &linked.worker));

@@ -183,7 +183,7 @@ impl<L: Ledger + 'static> Controller<L> {
             tracing::warn!(%last, %now, "this machine's clock is behind the ledger's last entry; time limits may end late, nothing ends early");
         }
         let shared = Arc::new(Shared::new(book, Desk::new(intent, kept), now));
-        shared.set_intent(shared.desk().intent());
+        shared.take_declared();
         shared.forget_accounts(|owner| declare::lives(shared.book().fleet(), owner));
         shared.append(now, &Actor::Controller, vec![Body::ControllerStarted { version: crate::VERSION.to_owned() }])?;
         let starter = Arc::new(Mutex::new(Starter::new(seed, connect)));
@@ -205,11 +205,8 @@ impl<L: Ledger + 'static> Controller<L> {
     {
         same_fleet(self.shared.book().fleet(), &intent)?;
         *self.starter.lock().unwrap_or_else(PoisonError::into_inner) = Starter::new(seed, connect);
-        {
-            let mut desk = self.shared.desk();
-            desk.reconfigure(intent);
-            self.shared.set_intent(desk.intent());
-        }
+        self.shared.desk().reconfigure(intent);
+        self.shared.take_declared();
         self.apply_intent()
     }
 

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
 use super::book::Book;
+use super::declare::lives;
 use super::desk::Desk;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, OwnerName, Subject, WorkerName};
@@ -84,6 +85,13 @@ impl<L: Ledger> Shared<L> {
 
     pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
         lock(&self.desk)
+    }
+
+    /// The loops go by what the desk holds from now on.
+    pub(super) fn take_declared(&self) {
+        let mut desk = self.desk();
+        desk.prune(&|owner| lives(self.book().fleet(), owner));
+        self.set_intent(desk.intent());
     }
 
     /// The account that an owner's credentials acted in at first, where no file names one.

@@ -471,3 +471,29 @@ fn a_key_file_of_the_files_is_found_from_their_folder() {
     assert_eq!(of("o"), Credentials::KeyFile("/srv/master/secrets/o".to_owned()));
     assert_eq!(of("p"), Credentials::KeyFile("/abs/o".to_owned()));
 }
+
+#[cfg(feature = "ec2")]
+#[tokio::test]
+async fn the_sdk_acts_with_the_key_that_was_declared_and_says_when_its_file_has_gone() {
+    use latent::cloud::Cloud as _;
+    use latent::sim::wire::{Door, DoorOptions};
+    let (weather, behind) = (latent::sim::Weather::calm(), chrono::TimeDelta::zero());
+    let options = DoorOptions { seed: 7, weather, speed: 60.0, behind };
+    let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
+    let endpoint = format!("http://{}", door.address().expect("bound"));
+    let serving = tokio::spawn(door.run());
+    let (state, served) = served().await;
+    let mut said = declaration("ami-1");
+    said["endpoint"] = json!(endpoint);
+    said["credentials"]["access_key"]["id"] = json!("AKIA333333333333TEST");
+    put_one(&served, "d1", &said).await.expect("taken");
+    let intent = Declarations::open(state.path()).over(&Setup::new().intent());
+    let cell = &intent.workers[&worker("d1")].cell;
+    let account = latent::ec2::Ec2::new(cell, &intent).account().await.expect("answers");
+    assert_eq!(account, "333333333333");
+    std::fs::remove_dir_all(state.path().join("declared/keys")).expect("is there");
+    let error = latent::ec2::Ec2::new(cell, &intent).account().await.expect_err("no key");
+    assert_eq!((error.kind, error.code.as_str()), (latent::model::FailureKind::Credentials, "NoCredentials"));
+    assert!(error.message.contains("cannot be read: entity not found"), "{}", error.message);
+    serving.abort();
+}
