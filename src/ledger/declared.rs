@@ -21,7 +21,7 @@ use crate::policy::{Declaration, DeclaredCredentials, DeclaredOwner, DeclaredWor
 /// The version of the files that this program writes.
 const VERSION: u64 = 1;
 /// The largest file that is read, in bytes.
-const FILE_BYTES_MAX: u64 = 64 << 20;
+const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// What one master declares.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -93,7 +93,7 @@ impl Declaration {
         let owner = match owner.as_deref().map(str::parse::<OwnerName>) {
             Some(Ok(owner)) => Some(owner),
             Some(Err(error)) => {
-                body.tell("owner", error, "correct the value");
+                body.tell("owner", &error.to_string(), "correct the value");
                 None
             }
             None => {
@@ -108,11 +108,11 @@ impl Declaration {
         let credentials = credentials.and_then(|value| body.credentials(value));
         let image = body.table("image", fields.get("image"));
         for (key, cure) in [("owner", "write it beside image"), ("user_data", "write the text itself beside image")] {
-            if image.contains_key(key) {
+            if image.get(key).is_some_and(|value| !value.is_null()) {
                 body.tell(&format!("image.{key}"), "does not belong to the image of a declaration", cure);
             }
         }
-        if image.get("identity").is_some_and(|identity| identity != "baked") {
+        if image.get("identity").is_some_and(|identity| !identity.is_null() && identity != "baked") {
             let cure = "leave it away, and put what the worker needs into the user data";
             body.tell("image.identity", "can be \"baked\" alone: a declaration holds no password", cure);
         }
@@ -259,8 +259,8 @@ struct Body<'a> {
 }
 
 impl Body<'_> {
-    fn tell(&mut self, key: &str, message: impl ToString, cure: &str) {
-        let (at, message, cure) = (self.at.clone(), message.to_string(), cure.to_owned());
+    fn tell(&mut self, key: &str, message: &str, cure: &str) {
+        let (at, message, cure) = (self.at.clone(), message.to_owned(), cure.to_owned());
         self.problems.push(Problem { at, key: key.to_owned(), value: None, message, cure });
     }
 
