@@ -32,8 +32,10 @@ pub(crate) async fn one_build(clock: Clock) -> Result<(usize, usize), Box<dyn Er
     let main = ("latent.toml".to_owned(), FLEET.to_owned());
     let intent = Intent::parse(&Sources { main, images: vec![image], ..Sources::default() })?;
     let world = Arc::new(Mutex::new(World::steady()));
-    let connect =
-        |_: &_, _: &_| SimCloud::new(Arc::clone(&world), SiteId::new("123456789012", "us-west-2"), None, clock.clone());
+    let (door, time) = (Arc::clone(&world), clock.clone());
+    let connect = move |_: &_, _: &_| {
+        SimCloud::new(Arc::clone(&door), SiteId::new("123456789012", "us-west-2"), None, time.clone())
+    };
     let controller = Controller::start(intent, MemoryLedger::default(), clock.clone(), 1, connect)?;
     let (master, worker): (MasterId, WorkerName) = ("my-ci".parse()?, "debian-1".parse()?);
     let say = |attached: bool, build: Option<&str>| -> Result<(), Box<dyn Error>> {

@@ -104,6 +104,8 @@ pub(super) enum ConfigCommand {
     Schema,
     /// Print where the controller listens
     Socket,
+    /// Print the files that say what a master.cfg with EC2LatentWorker or LatentEC2Worker says
+    Import(super::import::ImportOptions),
     /// Print every value that holds for a worker, and where it comes from
     Show {
         /// The worker

@@ -1,17 +1,31 @@
 //! `latent check`.
 
 use std::io::Write;
+use std::path::Path;
 
 use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::iam;
+use crate::policy::{Credentials, read_key_file};
 
 pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (sources, mut intent) = connect::intent(args)?;
     if secrets {
         let rendered = intent.render_user_data(&sources, |secret| sources.resolve(secret));
         rendered.map_err(|problems| CommandError::new(Exit::Configuration, problems))?;
+        for (name, owner) in &intent.owners {
+            if let Credentials::KeyFile(file) = &owner.credentials {
+                let wrong = |why| {
+                    let place = format!("{}: owner.{name}.credentials.key_file", args.config.display());
+                    CommandError::new(
+                        Exit::Configuration,
+                        anyhow::anyhow!("{place}: {why}; correct the file or the path"),
+                    )
+                };
+                read_key_file(Path::new(file)).map_err(wrong)?;
+            }
+        }
     }
     writeln!(
         out,

@@ -31,7 +31,7 @@ pub(super) fn socket(args: &Args, out: &mut dyn Write) -> Result<Exit, CommandEr
 }
 
 pub(super) fn show(args: &Args, name: &WorkerName, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let (_, intent) = connect::intent(args)?;
+    let (_, intent) = connect::whole_intent(args)?;
     let Some(worker) = intent.workers.get(name) else {
         let known: Vec<String> = intent.workers.keys().map(ToString::to_string).collect();
         let message = format!("worker {name} is not in {}; known: {}", args.config.display(), known.join(", "));

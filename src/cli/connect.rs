@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use super::args::Args;
 use super::exit::{CommandError, Exit};
+use crate::ledger::Declarations;
 use crate::link::Client;
 use crate::policy::{Intent, Sources, load};
 
@@ -18,6 +19,19 @@ pub(super) fn intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
     })?;
     let intent = Intent::parse(&sources).map_err(|problems| configuration(problems.into()))?;
     Ok((sources, intent))
+}
+
+/// What masters declared, kept beside the ledger.
+pub(super) fn declarations(sources: &Sources, intent: &Intent) -> Declarations {
+    let ledger = sources.path(&intent.fleet.ledger);
+    Declarations::open(ledger.parent().unwrap_or(&sources.folder))
+}
+
+/// The configuration with what masters declare over it, as far as it can be read from here.
+pub(super) fn whole_intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
+    let (sources, intent) = intent(args)?;
+    let whole = declarations(&sources, &intent).over(&intent);
+    Ok((sources, whole))
 }
 
 /// Where the controller listens.

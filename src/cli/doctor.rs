@@ -39,7 +39,7 @@ fn exit_of(worst: Verdict) -> Exit {
 }
 
 pub(super) async fn run(args: &Args, options: &DoctorOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let (sources, intent) = connect::intent(args)?;
+    let (sources, intent) = connect::whole_intent(args)?;
     let scope = Scope { owner: options.owner.clone(), worker: options.worker.clone() };
     known(&intent, &scope)?;
     let clock = Clock::system();

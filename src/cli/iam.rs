@@ -78,9 +78,9 @@ fn no_external_id(name: &OwnerName, owner: &Owner) -> Option<NoExternalId> {
             role: arn.clone(),
             profile: profile.clone(),
         }),
-        Credentials::Profile(_) | Credentials::Environment => Some(NoExternalId {
+        Credentials::Profile(_) | Credentials::Environment | Credentials::KeyFile(_) => Some(NoExternalId {
             message: format!("owner.{name}.credentials: names no role of the owner; here is one, with an external id"),
-            role: format!("arn:aws:iam::{}:role/{}", owner.account, iam::ROLE_NAME),
+            role: format!("arn:aws:iam::{}:role/{}", owner.account.as_deref().unwrap_or("ACCOUNT"), iam::ROLE_NAME),
             profile: None,
         }),
     }

@@ -11,6 +11,7 @@ mod exit;
 mod explain;
 mod history;
 mod iam;
+mod import;
 mod output;
 #[cfg(feature = "ec2")]
 mod serve;
@@ -54,6 +55,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Config { command: ConfigCommand::Default } => config::default(out),
         Command::Config { command: ConfigCommand::Schema } => config::schema(out),
         Command::Config { command: ConfigCommand::Socket } => config::socket(&args, out),
+        Command::Config { command: ConfigCommand::Import(options) } => import::run(options, out).await,
         Command::Config { command: ConfigCommand::Show { worker } } => config::show(&args, worker, out),
         Command::Status(options) => status::run(&args, options, out).await,
         Command::Explain { worker } => explain::run(&args, worker, out).await,

@@ -8,7 +8,7 @@ use super::args::{Args, LogFormat, ServeOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
 use crate::control::{Clock, Controller};
-use crate::ledger::SqliteLedger;
+use crate::ledger::{Declarations, SqliteLedger};
 use crate::link::Server;
 use crate::model::Cell;
 use crate::policy::{Intent, Sources};
@@ -24,6 +24,7 @@ pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, Com
     start_log(options)?;
     let (sources, intent) = ready_intent(args)?;
     let ledger = SqliteLedger::open(&sources.path(&intent.fleet.ledger))?;
+    let kept = connect::declarations(&sources, &intent);
     let socket = connect::socket(args)?;
     let tcp = match (&intent.link.listen, &intent.link.token) {
         (Some(address), Some(token)) => {
@@ -35,10 +36,15 @@ pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, Com
         _ => None,
     };
     let server = Server::bind(&socket, tcp).await?;
-    serve(args, intent, ledger, server).await
+    serve(args, (kept, intent), ledger, server).await
 }
 
-async fn serve(args: &Args, intent: Intent, ledger: SqliteLedger, server: Server) -> Result<Exit, CommandError> {
+async fn serve(
+    args: &Args,
+    (kept, intent): (Declarations, Intent),
+    ledger: SqliteLedger,
+    server: Server,
+) -> Result<Exit, CommandError> {
     let unexpected = |error: std::io::Error| CommandError::new(Exit::Unexpected, error);
     let mut ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
     let mut reload = signal(SignalKind::hangup()).map_err(unexpected)?;
@@ -46,7 +52,7 @@ async fn serve(args: &Args, intent: Intent, ledger: SqliteLedger, server: Server
     let seed = u64::from(std::process::id());
     let fleet = (intent.fleet.name.clone(), intent.fleet.controller.clone());
     let workers = intent.workers.len();
-    let controller = Controller::start(intent, ledger, clock.clone(), seed, cloud)?;
+    let controller = Controller::start_with(kept, intent, ledger, clock.clone(), seed, cloud)?;
     let (stop, stopped) = watch::channel(false);
     let tcp = server.tcp_address().map(|address| address.to_string());
     let mut serving = tokio::spawn(server.run(controller.clone(), fleet, stopped));

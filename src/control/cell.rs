@@ -43,8 +43,27 @@ const LISTING_LIMIT: Duration = Duration::from_mins(1);
 
 enum Done {
     Called(Outcome),
-    Listed(Result<Inventory, CloudError>),
+    Listed(Result<Listed, CloudError>),
     Surveyed(Survey),
+}
+
+/// A listing, and the account that it is of where that was asked.
+struct Listed {
+    inventory: Inventory,
+    account: Option<String>,
+}
+
+/// Whose account a cell must be.
+#[derive(Debug, Clone)]
+enum Whose {
+    /// The configuration names it.
+    Named(String),
+    /// The owner's credentials acted in it before.
+    Learnt(String),
+    /// Whichever the owner's credentials lead to.
+    Any,
+    /// The configuration does not know the owner.
+    Nobodys,
 }
 
 /// After a loop panicked, the next one begins this much later.
@@ -421,17 +440,26 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             self.next_listing = at;
             return;
         }
-        let account = intent.owners.get(&self.cell.owner).map(|owner| owner.account.clone());
+        let whose = self.whose(intent);
         let (cloud, clock, check) = (Arc::clone(&self.cloud), self.clock.clone(), !self.account_known);
         let also = plan::known_instances(&self.cell, fleet);
         self.listing = true;
         self.calls.push(Box::pin(async move {
-            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), account, check, now, &also)).await;
+            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), whose, check, now, &also)).await;
             Done::Listed(looked.unwrap_or_else(|| {
                 let message = format!("no complete listing within {} s", LISTING_LIMIT.as_secs());
                 Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
             }))
         }));
+    }
+
+    fn whose(&self, intent: &Intent) -> Whose {
+        let owner = &self.cell.owner;
+        match intent.owners.get(owner).map(|owner| owner.account.clone()) {
+            None => Whose::Nobodys,
+            Some(Some(account)) => Whose::Named(account),
+            Some(None) => self.shared.account(owner).map_or(Whose::Any, Whose::Learnt),
+        }
     }
 
     /// An account that cannot be listed is not swept either, and one that nobody has checked never.
@@ -452,11 +480,15 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         (!self.listing).then_some(self.next_listing)
     }
 
-    fn conclude_listing(&mut self, now: DateTime<Utc>, result: Result<Inventory, CloudError>) {
+    fn conclude_listing(&mut self, now: DateTime<Utc>, result: Result<Listed, CloudError>) {
         self.listing = false;
         match result {
-            Ok(inventory) => {
+            Ok(Listed { inventory, account }) => {
                 let intent = self.shared.intent();
+                let learns = matches!(self.whose(&intent), Whose::Any);
+                if let Some(account) = account.filter(|_| learns) {
+                    self.shared.learn(&self.cell.owner, &account);
+                }
                 self.watch.update(&self.cell, &intent, self.shared.book().fleet(), &inventory);
                 self.account_known = true;
                 self.listing_refusals = 0;
@@ -488,23 +520,32 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 /// The account is checked before anything else is believed or done in it.
 async fn look<C: Cloud>(
     cloud: &C,
-    account: Option<String>,
+    whose: Whose,
     check: bool,
     now: DateTime<Utc>,
     also: &[InstanceId],
-) -> Result<Inventory, CloudError> {
+) -> Result<Listed, CloudError> {
+    let mut account = None;
     if check {
         let found = cloud.account().await?;
-        if account.as_deref() != Some(found.as_str()) {
-            let configured = account.unwrap_or_else(|| "none".to_owned());
+        let other = match &whose {
+            Whose::Named(named) if *named != found => format!("the configuration says {named}"),
+            Whose::Learnt(first) if *first != found => {
+                format!("and those before them in {first}, where instances of the owner live")
+            }
+            Whose::Nobodys => "the configuration says none".to_owned(),
+            Whose::Named(_) | Whose::Learnt(_) | Whose::Any => String::new(),
+        };
+        if !other.is_empty() {
             return Err(CloudError {
                 kind: FailureKind::Credentials,
                 code: "AccountMismatch".to_owned(),
-                message: format!("the credentials act in account {found}, the configuration says {configured}"),
+                message: format!("the credentials act in account {found}, {other}"),
             });
         }
+        account = Some(found);
     }
-    cloud.inventory(now, also).await
+    Ok(Listed { inventory: cloud.inventory(now, also).await?, account })
 }
 
 fn backoff(refusals: u32, random: &mut fastrand::Rng) -> TimeDelta {

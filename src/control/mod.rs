@@ -3,6 +3,8 @@
 mod book;
 mod cell;
 mod checkup;
+mod declare;
+mod desk;
 mod driver;
 mod pace;
 mod perform;
@@ -19,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Declarations, Ledger, LedgerError};
 use crate::model::{
     Actor, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RequestId, WorkerName, WorkerState,
     tag_keys,
@@ -29,9 +31,11 @@ use crate::plan::{self, Report};
 use crate::policy::{Intent, Owner};
 
 use book::Book;
+use desk::Desk;
 use shared::Shared;
 
 pub use checkup::check_up;
+pub use desk::Declared;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
@@ -59,6 +63,25 @@ pub enum ControlError {
         /// The worker.
         worker: WorkerName,
     },
+    /// Another master uses the worker.
+    #[error(
+        "worker {worker} is used by master {master} ({state}); it can be asked for when that master has let it go, \
+         or has been silent for longer than master_silence and runs no build on it"
+    )]
+    Elsewhere {
+        /// The worker.
+        worker: WorkerName,
+        /// The master.
+        master: MasterId,
+        /// The worker's state.
+        state: &'static str,
+    },
+    /// A declaration has mistakes.
+    #[error("{problem}")]
+    Declaration {
+        /// Each with its place and its cure; no secret is in it.
+        problem: String,
+    },
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -70,7 +93,37 @@ pub struct Controller<L> {
     shared: Arc<Shared<L>>,
     clock: Clock,
     running: Arc<Mutex<BTreeMap<Cell, Running>>>,
+    starter: Arc<Mutex<Starter<L>>>,
     loops: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+/// How a cell's loop is started, whatever its cloud.
+struct Starter<L> {
+    seed: u64,
+    start: Box<StartLoop<L>>,
+}
+
+type StartLoop<L> =
+    dyn Fn(&Cell, &Intent, Arc<Shared<L>>, Clock, u64, watch::Receiver<bool>) -> JoinHandle<()> + Send + Sync;
+
+impl<L: Ledger + 'static> Starter<L> {
+    fn new<C, F>(seed: u64, connect: F) -> Self
+    where
+        C: Cloud + 'static,
+        F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
+    {
+        let start = move |cell: &Cell, intent: &Intent, shared, clock, seed, stopped| {
+            let cloud = Arc::new(connect(cell, intent));
+            tokio::spawn(cell::supervise(cell.clone(), cloud, shared, clock, seed, stopped))
+        };
+        Self { seed, start: Box::new(start) }
+    }
+}
+
+impl<L> std::fmt::Debug for Starter<L> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Starter").field("seed", &self.seed).finish_non_exhaustive()
+    }
 }
 
 /// A loop that runs: whose account it acts in, and how it is ended.
@@ -86,6 +139,7 @@ impl<L> Clone for Controller<L> {
             shared: Arc::clone(&self.shared),
             clock: self.clock.clone(),
             running: Arc::clone(&self.running),
+            starter: Arc::clone(&self.starter),
             loops: Arc::clone(&self.loops),
         }
     }
@@ -100,7 +154,27 @@ impl<L: Ledger + 'static> Controller<L> {
     pub fn start<C, F>(intent: Intent, ledger: L, clock: Clock, seed: u64, connect: F) -> Result<Self, LedgerError>
     where
         C: Cloud + 'static,
-        F: Fn(&Cell, &Intent) -> C,
+        F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
+    {
+        Self::start_with(Declarations::default(), intent, ledger, clock, seed, connect)
+    }
+
+    /// The same with what masters declared to an earlier life of the controller, and with the place where it
+    /// is kept; without one, what they declare ends with the process.
+    ///
+    /// # Errors
+    /// [`LedgerError`] if the ledger cannot be read or written.
+    pub fn start_with<C, F>(
+        kept: Declarations,
+        intent: Intent,
+        ledger: L,
+        clock: Clock,
+        seed: u64,
+        connect: F,
+    ) -> Result<Self, LedgerError>
+    where
+        C: Cloud + 'static,
+        F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
     {
         let now = clock.now();
         let book = Book::open(ledger)?;
@@ -108,15 +182,17 @@ impl<L: Ledger + 'static> Controller<L> {
         if let Some(last) = book.fleet().last_at.filter(|last| *last > now + CLOCK_BEHIND) {
             tracing::warn!(%last, %now, "this machine's clock is behind the ledger's last entry; time limits may end late, nothing ends early");
         }
-        let shared = Arc::new(Shared::new(book, intent, now));
+        let shared = Arc::new(Shared::new(book, Desk::new(intent, kept), now));
+        shared.take_declared();
+        shared.forget_accounts(|owner| declare::lives(shared.book().fleet(), owner));
         shared.append(now, &Actor::Controller, vec![Body::ControllerStarted { version: crate::VERSION.to_owned() }])?;
-        let controller = Self { shared, clock, running: Arc::default(), loops: Arc::default() };
-        controller.answer_unconfigured()?;
-        controller.start_loops(seed, &connect);
+        let starter = Arc::new(Mutex::new(Starter::new(seed, connect)));
+        let controller = Self { shared, clock, running: Arc::default(), starter, loops: Arc::default() };
+        controller.apply_intent()?;
         Ok(controller)
     }
 
-    /// Takes a new configuration: it holds for the next decision, running builds are not disturbed.
+    /// Takes a new configuration, and reads again what masters declared over it: it holds for the next decision, running builds are not disturbed.
     /// Where an owner's account or credentials changed, its loops begin anew with them.
     ///
     /// # Errors
@@ -125,14 +201,13 @@ impl<L: Ledger + 'static> Controller<L> {
     pub fn reconfigure<C, F>(&self, intent: Intent, seed: u64, connect: F) -> Result<(), LedgerError>
     where
         C: Cloud + 'static,
-        F: Fn(&Cell, &Intent) -> C,
+        F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
     {
         same_fleet(self.shared.book().fleet(), &intent)?;
-        self.shared.set_intent(intent);
-        self.answer_unconfigured()?;
-        self.start_loops(seed, &connect);
-        self.shared.wake_all();
-        Ok(())
+        *self.starter.lock().unwrap_or_else(PoisonError::into_inner) = Starter::new(seed, connect);
+        self.shared.desk().reconfigure(intent);
+        self.shared.take_declared();
+        self.apply_intent()
     }
 
     /// No loop speaks for a worker that is neither configured nor has an instance: its request is
@@ -153,14 +228,11 @@ impl<L: Ledger + 'static> Controller<L> {
         self.shared.append_from(self.clock.now(), &Actor::Controller, answers).map(drop)
     }
 
-    fn start_loops<C, F>(&self, seed: u64, connect: &F)
-    where
-        C: Cloud + 'static,
-        F: Fn(&Cell, &Intent) -> C,
-    {
+    fn start_loops(&self) {
         let intent = self.shared.intent();
         let cells = cells_of(&intent, self.shared.book().fleet());
         let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let starter = self.starter.lock().unwrap_or_else(PoisonError::into_inner);
         for (number, cell) in (0..).zip(cells) {
             let Some(owner) = intent.owners.get(&cell.owner) else {
                 tracing::error!(%cell, "the ledger knows instances of an owner that is no longer configured; put the owner back until they are gone");
@@ -172,10 +244,9 @@ impl<L: Ledger + 'static> Controller<L> {
                 None => {}
             }
             let (stop, stopped) = watch::channel(false);
-            let (cloud, shared) = (Arc::new(connect(&cell, &intent)), Arc::clone(&self.shared));
-            let supervised =
-                cell::supervise(cell.clone(), cloud, shared, self.clock.clone(), seed.wrapping_add(number), stopped);
-            self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(tokio::spawn(supervised));
+            let (shared, seed) = (Arc::clone(&self.shared), starter.seed.wrapping_add(number));
+            let task = (starter.start)(&cell, &intent, shared, self.clock.clone(), seed, stopped);
+            self.loops.lock().unwrap_or_else(PoisonError::into_inner).push(task);
             running.insert(cell, Running { owner: owner.clone(), stop });
         }
     }
@@ -189,19 +260,27 @@ impl<L: Ledger + 'static> Controller<L> {
     /// worker's state. Repeating a request that still stands changes nothing.
     ///
     /// # Errors
-    /// [`ControlError::UnknownWorker`], or the ledger's.
+    /// [`ControlError::UnknownWorker`], [`ControlError::Elsewhere`], or the ledger's.
     pub fn request(&self, actor: &Actor, worker: &WorkerName, request: &RequestId) -> Result<(), ControlError> {
         self.known(worker)?;
         let now = self.clock.now();
-        if matches!(actor, Actor::Master(_)) {
-            self.shared.hear(worker, now);
-        }
+        let mut refused = None;
         self.write(now, actor, |fleet| {
+            if let Actor::Master(master) = actor {
+                let other = self.with_standing(|standing| standing.elsewhere(fleet, worker, master));
+                if let Some((master, recorded)) = other.zip(fleet.workers.get(worker)) {
+                    let state = recorded.state.name();
+                    refused = Some(ControlError::Elsewhere { worker: worker.clone(), master, state });
+                    return None;
+                }
+                self.shared.hear(worker, now);
+            }
             let repeated = fleet.workers.get(worker).is_some_and(|w| {
                 w.last_request.as_ref() == Some(request) && w.failure.is_none() && w.released.is_none()
             });
             (!repeated).then(|| Body::Requested { worker: worker.clone(), request: request.clone() })
-        })
+        })?;
+        refused.map_or(Ok(()), Err)
     }
 
     /// Writes what a caller said, if it says something new, and wakes the loops that it concerns.
@@ -233,7 +312,12 @@ impl<L: Ledger + 'static> Controller<L> {
         self.write(self.clock.now(), actor, |fleet| {
             let last = fleet.workers.get(worker).and_then(|w| w.last_request.as_ref());
             let stands = request.is_none_or(|request| last == Some(request));
-            stands.then(|| Body::Released { worker: worker.clone(), cause })
+            // A master that does not have the worker has let go of it already.
+            let elsewhere = match actor {
+                Actor::Master(master) => self.with_standing(|standing| standing.elsewhere(fleet, worker, master)),
+                _ => None,
+            };
+            (stands && elsewhere.is_none()).then(|| Body::Released { worker: worker.clone(), cause })
         })
     }
 
@@ -250,16 +334,13 @@ impl<L: Ledger + 'static> Controller<L> {
         })
     }
 
-    /// Takes in what a master says of its workers, whole. Names that are not configured are ignored.
+    /// Takes in what a master says of its workers, whole. Names that are not configured are ignored, and so
+    /// are workers that another master uses.
     ///
     /// # Errors
     /// The ledger's.
     pub fn report(&self, master: &MasterId, report: &Report) -> Result<(), ControlError> {
-        let now = self.clock.now();
-        for name in report.workers.keys() {
-            self.shared.hear(name, now);
-        }
-        self.write(now, &Actor::Master(master.clone()), |fleet| plan::changes(fleet, report))
+        self.write(self.clock.now(), &Actor::Master(master.clone()), |fleet| self.changes(fleet, master, report))
     }
 
     /// Keeps the worker's instance until a time, whatever else would take it away but its end of life.

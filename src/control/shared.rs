@@ -8,8 +8,10 @@ use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, watch};
 
 use super::book::Book;
+use super::declare::lives;
+use super::desk::Desk;
 use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, Subject, WorkerName};
+use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, OwnerName, Subject, WorkerName};
 use crate::plan::sweep::SweepPlan;
 use crate::policy::Intent;
 
@@ -45,6 +47,10 @@ pub(super) struct CellStatus {
 pub(super) struct Shared<L> {
     book: Mutex<Book<L>>,
     intent: Mutex<Arc<Intent>>,
+    /// What the files say and what masters declare. Whoever needs the book as well takes this first.
+    desk: Mutex<Desk>,
+    /// The account numbers that were learnt, of owners of whom no file names one.
+    accounts: Mutex<BTreeMap<OwnerName, String>>,
     heard: Mutex<Heard>,
     cells: Mutex<BTreeMap<Cell, CellStatus>>,
     wakes: Mutex<BTreeMap<Cell, Arc<Notify>>>,
@@ -58,11 +64,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl<L: Ledger> Shared<L> {
-    pub(super) fn new(book: Book<L>, intent: Intent, now: DateTime<Utc>) -> Self {
+    pub(super) fn new(book: Book<L>, desk: Desk, now: DateTime<Utc>) -> Self {
         let seq = book.fleet().seq;
         Self {
             book: Mutex::new(book),
-            intent: Mutex::new(Arc::new(intent)),
+            accounts: Mutex::new(desk.accounts().clone()),
+            intent: Mutex::new(Arc::new(desk.files().clone())),
+            desk: Mutex::new(desk),
             heard: Mutex::new(Heard { since: now, workers: BTreeMap::new() }),
             cells: Mutex::default(),
             wakes: Mutex::default(),
@@ -73,6 +81,43 @@ impl<L: Ledger> Shared<L> {
 
     pub(super) fn book(&self) -> MutexGuard<'_, Book<L>> {
         lock(&self.book)
+    }
+
+    pub(super) fn desk(&self) -> MutexGuard<'_, Desk> {
+        lock(&self.desk)
+    }
+
+    /// The loops go by what the desk holds from now on.
+    pub(super) fn take_declared(&self) {
+        let mut desk = self.desk();
+        desk.prune(&|owner| lives(self.book().fleet(), owner));
+        self.set_intent(desk.intent());
+    }
+
+    /// The account that an owner's credentials acted in at first, where no file names one.
+    pub(super) fn account(&self, owner: &OwnerName) -> Option<String> {
+        lock(&self.accounts).get(owner).cloned()
+    }
+
+    /// Remembers the account in which an owner's credentials act.
+    pub(super) fn learn(&self, owner: &OwnerName, account: &str) {
+        let all = {
+            let mut accounts = lock(&self.accounts);
+            if accounts.get(owner).is_some_and(|known| known == account) {
+                return;
+            }
+            accounts.insert(owner.clone(), account.to_owned());
+            accounts.clone()
+        };
+        tracing::info!(%owner, account, "an owner's account was learnt");
+        if let Err(error) = self.desk().keep_accounts(all) {
+            tracing::warn!(%error, "the account is learnt again after a restart");
+        }
+    }
+
+    /// Forgets what was learnt of owners of whom nothing lives, so that other credentials may lead elsewhere.
+    pub(super) fn forget_accounts(&self, lives: impl Fn(&OwnerName) -> bool) {
+        lock(&self.accounts).retain(|owner, _| lives(owner));
     }
 
     pub(super) fn intent(&self) -> Arc<Intent> {

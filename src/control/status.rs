@@ -28,6 +28,10 @@ pub struct WorkerView {
     pub image: String,
     /// The AMI: of the instance if there is one, else of the next launch.
     pub ami: Option<String>,
+    /// The master that last asked for it or saw it connected.
+    pub master: Option<String>,
+    /// The master that declared it; absent if it is in latent.toml.
+    pub declared_by: Option<String>,
     /// Its state.
     pub state: String,
     /// Since when it is in that state; absent if nothing ever happened to it.
@@ -123,6 +127,8 @@ pub struct CellView {
     pub owner: String,
     /// Where.
     pub region: String,
+    /// The account's number: of the configuration, or learnt where a master declares the owner.
+    pub account: Option<String>,
     /// When it was last listed completely.
     pub listed_at: Option<DateTime<Utc>>,
     /// Instances of the fleet in that listing, ended ones not counted.
@@ -202,6 +208,8 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
             .map(|s| text(&s.ami))
             .or_else(|| seen?.ami.as_ref().map(text))
             .or_else(|| image.map(|i| text(&i.ami))),
+        master: worker.master.as_ref().map(text),
+        declared_by: configured.and_then(|c| c.declared_by.as_ref()).map(text),
         state: worker.state.name().to_owned(),
         since: (worker.since > DateTime::UNIX_EPOCH).then_some(worker.since),
         instance: bound.map(text),
@@ -292,6 +300,7 @@ fn place_text(place: &Place) -> Option<String> {
 }
 
 pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
+    let intent = shared.intent();
     let cells = shared.cells();
     let views = cells.iter().map(|(cell, status)| {
         let instances =
@@ -303,6 +312,11 @@ pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
         CellView {
             owner: cell.owner.to_string(),
             region: cell.region.to_string(),
+            account: intent
+                .owners
+                .get(&cell.owner)
+                .and_then(|owner| owner.account.clone())
+                .or_else(|| shared.account(&cell.owner)),
             listed_at: status.inventory.as_ref().map(|i| i.observed_at),
             instances,
             failure: status.failure.as_ref().map(FailureView::from),

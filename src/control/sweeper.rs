@@ -126,7 +126,7 @@ impl Sweeper {
             now,
             policy,
             caps,
-            account: intent.owners.get(&cell.owner).map_or("", |owner| owner.account.as_str()),
+            account: intent.owners.get(&cell.owner).and_then(|owner| owner.account.as_deref()).unwrap_or_default(),
             fleet: Some(&intent.fleet.name),
             me: Some(&intent.fleet.controller),
             surveys: &surveys,

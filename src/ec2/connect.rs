@@ -1,16 +1,19 @@
 //! Clients for one owner's account in one region.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
+use aws_credential_types::provider::{ProvideCredentials, Result as Provided, future};
 use aws_sdk_ec2::config::SharedCredentialsProvider;
 use aws_sdk_ec2::config::retry::RetryConfig;
 
 use crate::model::Cell;
-use crate::policy::{Credentials, Owner};
+use crate::policy::{Credentials, Owner, read_key_file};
 
 /// Clients that differ in who repeats a call: the SDK repeats reads, the control loop repeats the rest.
 #[derive(Debug, Clone)]
@@ -18,6 +21,29 @@ pub(super) struct Clients {
     pub(super) reads: aws_sdk_ec2::Client,
     pub(super) writes: aws_sdk_ec2::Client,
     pub(super) sts: aws_sdk_sts::Client,
+}
+
+/// A key in a file of two lines. The SDK asks again after a quarter of an hour, so that a key that is
+/// changed in its place is used without a restart.
+#[derive(Debug)]
+struct KeyFile {
+    path: PathBuf,
+}
+
+impl KeyFile {
+    fn read(&self) -> Provided {
+        let (id, secret) = read_key_file(&self.path).map_err(CredentialsError::invalid_configuration)?;
+        Ok(aws_credential_types::Credentials::new(id, secret.reveal(), None, None, "key_file"))
+    }
+}
+
+impl ProvideCredentials for KeyFile {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::ready(self.read())
+    }
 }
 
 /// The most characters of a session's name.
@@ -59,12 +85,15 @@ pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> 
     let profile = match &owner.credentials {
         Credentials::Profile(name) => Some(name),
         Credentials::AssumeRole { profile, .. } => profile.as_ref(),
-        Credentials::Environment => None,
+        Credentials::Environment | Credentials::KeyFile(_) => None,
     };
     if let Some(profile) = profile {
         // Named outright: the default chain would prefer keys that happen to stand in the environment.
         let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
         loader = loader.profile_name(profile).credentials_provider(provider);
+    }
+    if let Credentials::KeyFile(file) = &owner.credentials {
+        loader = loader.credentials_provider(KeyFile { path: PathBuf::from(file) });
     }
     let base = loader.load().await;
     let Credentials::AssumeRole { arn, external_id, .. } = &owner.credentials else { return base };
@@ -79,6 +108,29 @@ pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_file_gives_its_two_lines_and_its_error_neither() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key");
+        let of = |text: &str| {
+            std::fs::write(&path, text).expect("a file");
+            KeyFile { path: path.clone() }.read()
+        };
+        for text in ["AKIA1\nhush\n", "AKIA1\r\nhush", "\n  AKIA1 \nhush\n\n"] {
+            let found = of(text).expect("a key");
+            assert_eq!((found.access_key_id(), found.secret_access_key()), ("AKIA1", "hush"));
+        }
+        for text in ["", "AKIA1\n", "AKIA1\nhush\nmore\n", "AKIA1\nhu sh\n"] {
+            let told = format!("{:?}", of(text).expect_err("no key"));
+            assert!(
+                told.contains("does not hold two lines") && !told.contains("hu") && !told.contains("AKIA"),
+                "{told}"
+            );
+        }
+        let none = KeyFile { path: folder.path().join("none") }.read();
+        assert!(format!("{none:?}").contains("cannot be read: entity not found"), "{none:?}");
+    }
 
     #[test]
     fn the_name_of_a_session_says_which_subcommand_and_which_controller() {

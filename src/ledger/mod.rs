@@ -1,10 +1,12 @@
 //! Floor 2: the durable record of every intent and outcome.
 
+mod declared;
 mod memory;
 mod sqlite;
 
 use std::path::PathBuf;
 
+pub use declared::{Declarations, DeclaredSet, KeptKey};
 pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 
@@ -49,6 +51,14 @@ pub enum LedgerError {
         path: PathBuf,
         /// What was tried.
         doing: &'static str,
+        /// Why it failed.
+        why: String,
+    },
+    /// What masters declare cannot be kept beside it.
+    #[error("what masters declare cannot be kept in {}: {why}; check the folder's owner, its mode and the free space", path.display())]
+    Declared {
+        /// The file.
+        path: PathBuf,
         /// Why it failed.
         why: String,
     },

@@ -84,6 +84,14 @@ impl Client {
         self.call(Method::POST, url, Some(body)).await
     }
 
+    /// Puts something in its place.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn put<B: Serialize, T: DeserializeOwned>(&self, url: &str, body: &B) -> Result<T, ClientError> {
+        self.call(Method::PUT, url, Some(body)).await
+    }
+
     /// Takes something back.
     ///
     /// # Errors

@@ -59,6 +59,79 @@ pub struct WorkerReportBody {
     pub build: Option<BuildId>,
 }
 
+/// All the workers that a master declares.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeclareBody {
+    /// By worker.
+    #[schemars(with = "BTreeMap<String, DeclarationBody>")]
+    pub workers: BTreeMap<String, serde_json::Value>,
+}
+
+/// What a master says of one worker: all that latent.toml, `amis/` and `policies/` would say of it, but for
+/// its password. It is read by the rules of those files, and each mistake is told with its key.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the form of what policy::Declaration reads; secrets are not kept in it")]
+pub struct DeclarationBody {
+    /// Who pays. An owner of latent.toml, or any name, with `credentials`.
+    owner: String,
+    /// How to act in the owner's account; absent for an owner of latent.toml.
+    #[serde(default)]
+    credentials: Option<CredentialsBody>,
+    /// Another address of the EC2 and STS API, for a local EC2.
+    #[serde(default)]
+    endpoint: Option<String>,
+    /// The keys of `amis/NAME.toml`, but for `owner` and `user_data`.
+    #[serde(default)]
+    image: serde_json::Map<String, serde_json::Value>,
+    /// The user data, sent as it is; the lease watch beside it where `image.lease_watch` says so.
+    #[serde(default)]
+    user_data: Option<String>,
+    /// The keys of `policies/NAME.toml`.
+    #[serde(default)]
+    policy: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Exactly one way to act.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the form of what policy::Declaration reads; secrets are not kept in it")]
+pub(super) struct CredentialsBody {
+    /// `true`: what the controller's environment offers.
+    #[serde(default)]
+    environment: Option<bool>,
+    /// A profile of the shared AWS configuration.
+    #[serde(default)]
+    profile: Option<String>,
+    /// The absolute path of a file of two lines: access key id, secret key.
+    #[serde(default)]
+    key_file: Option<String>,
+    /// The key itself; the controller keeps it in a file that nobody else may read.
+    #[serde(default)]
+    access_key: Option<AccessKeyBody>,
+}
+
+/// An access key.
+#[derive(JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "the form of what policy::Declaration reads; secrets are not kept in it")]
+pub(super) struct AccessKeyBody {
+    /// Its id.
+    id: String,
+    /// The secret key.
+    secret: String,
+}
+
+/// What became of the declarations.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeclareAnswer {
+    /// The workers that hold as they were declared.
+    pub accepted: Vec<String>,
+    /// What is wrong with the others, and what to do, by name. Such a one keeps its earlier declaration.
+    pub refused: BTreeMap<String, String>,
+}
+
 /// The answer to a report: what the controller knows of the workers that were named.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reported {
@@ -66,6 +139,10 @@ pub struct Reported {
     pub workers: BTreeMap<String, WorkerView>,
     /// Names that the controller does not know.
     pub unknown: Vec<String>,
+    /// Workers that another master uses, and which one. They are not among `workers`: nothing of them is this
+    /// master's, and what it says of them has no influence.
+    #[serde(default)]
+    pub elsewhere: BTreeMap<String, String>,
     /// The place of the ledger's last entry: ask for news after it.
     pub seq: u64,
 }

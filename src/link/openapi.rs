@@ -5,8 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::messages::{
-    ClaimsAnswer, DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
-    StartRequest, StatusAnswer, VersionAnswer,
+    ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest,
+    ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer,
 };
 use crate::control::WorkerView;
 
@@ -26,7 +26,8 @@ pub fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
-    for route in routes(&mut schemas) {
+    let routes = routes(&mut schemas).into_iter().chain(routes_of_masters(&mut schemas));
+    for route in routes.collect::<Vec<_>>() {
         let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
         entry[route.method] = operation(&route);
     }
@@ -94,20 +95,41 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
         ),
         route("delete", "/v1/workers/{worker}/hold", "Keep it no longer.", &[], None, worker),
         route(
-            "post",
-            "/v1/masters/{master}/report",
-            "Say everything a master knows of its workers.",
-            &[],
-            Some(of::<ReportBody>(schemas)),
-            of::<Reported>(schemas),
-        ),
-        route(
             "get",
             "/v1/events",
             "Entries of the ledger, oldest first, at most 1,000.",
             &[("after", "Those after this place."), ("wait", "Wait up to so many seconds for one.")],
             None,
             of::<Events>(schemas),
+        ),
+    ]
+}
+
+/// What a master says of its workers.
+fn routes_of_masters(schemas: &mut SchemaGenerator) -> Vec<Route> {
+    let route = |method, path, doc, body, answer| Route { method, path, doc, query: &[], body, answer };
+    vec![
+        route(
+            "post",
+            "/v1/masters/{master}/report",
+            "Say everything a master knows of its workers.",
+            Some(of::<ReportBody>(schemas)),
+            of::<Reported>(schemas),
+        ),
+        route(
+            "put",
+            "/v1/masters/{master}/workers",
+            "Declare all workers of a master that no file has; those not named any more are forgotten. Durable \
+             when it returns.",
+            Some(of::<DeclareBody>(schemas)),
+            of::<DeclareAnswer>(schemas),
+        ),
+        route(
+            "put",
+            "/v1/masters/{master}/workers/{worker}",
+            "Declare one worker beside the others. Durable when it returns.",
+            Some(of::<DeclarationBody>(schemas)),
+            of::<DeclareAnswer>(schemas),
         ),
     ]
 }

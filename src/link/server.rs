@@ -8,19 +8,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Path as UrlPath, Query, Request, State};
+use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::messages::{
-    ClaimsAnswer, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
-    ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer, release_cause,
+    ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer,
+    HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
 use super::openapi;
 use crate::control::{ControlError, Controller, WorkerView};
@@ -34,6 +34,11 @@ pub(super) const INTERFACE: u32 = 1;
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest hold: a forgotten one ends with the working week.
 const HOLD_SECONDS_MAX: u32 = 7 * 24 * 3600;
+/// The longest declaration of one worker, in bytes. EC2 takes 16 KiB of user data, and what is longer is to
+/// be told so, not cut off.
+const DECLARATION_BYTES_MAX: usize = 4 << 20;
+/// The longest declaration of all of a master's workers, in bytes.
+const DECLARATIONS_BYTES_MAX: usize = 64 << 20;
 /// The longest Unix socket path that every system takes, in bytes.
 const SOCKET_PATH_BYTES_MAX: usize = 103;
 
@@ -100,7 +105,10 @@ impl From<ControlError> for Failed {
     fn from(error: ControlError) -> Self {
         let (status, code) = match &error {
             ControlError::UnknownWorker { .. } => (StatusCode::NOT_FOUND, FailureCode::UnknownWorker),
-            ControlError::NothingToHold { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
+            ControlError::NothingToHold { .. } | ControlError::Elsewhere { .. } => {
+                (StatusCode::CONFLICT, FailureCode::Conflict)
+            }
+            ControlError::Declaration { .. } => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
             ControlError::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, FailureCode::Ledger),
         };
         Failed(status, ErrorBody { code, message: error.to_string() })
@@ -226,6 +234,11 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
         .route("/v1/workers/{worker}/drain", post(drain::<L>))
         .route("/v1/workers/{worker}/hold", post(hold::<L>).delete(unhold::<L>))
         .route("/v1/masters/{master}/report", post(report::<L>))
+        .route("/v1/masters/{master}/workers", put(declare::<L>).layer(DefaultBodyLimit::max(DECLARATIONS_BYTES_MAX)))
+        .route(
+            "/v1/masters/{master}/workers/{worker}",
+            put(declare_one::<L>).layer(DefaultBodyLimit::max(DECLARATION_BYTES_MAX)),
+        )
         .route("/v1/events", get(events::<L>))
         .with_state(app)
 }
@@ -265,6 +278,7 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
             jump.num_seconds()
         ));
     }
+    warnings.extend(app.controller.declaration_warnings());
     let cells = app.controller.cells();
     for cell in &cells {
         if let Some(failure) = &cell.failure {
@@ -389,22 +403,63 @@ async fn report<L: Ledger + 'static>(
     UrlPath(master): UrlPath<String>,
     body: Result<Json<ReportBody>, JsonRejection>,
 ) -> Answer<Reported> {
-    let master: MasterId = master.parse().map_err(|error: crate::model::IdError| bad(&error))?;
-    let Json(body) = body?;
+    let (master, Json(body)) = (master_id(&master)?, body?);
     let names: Vec<WorkerName> = body.workers.keys().cloned().collect();
     app.controller.report(&master, &body.into())?;
+    let elsewhere = app.controller.elsewhere(&master, &names);
     let mut answer = Reported {
         workers: std::collections::BTreeMap::new(),
         unknown: Vec::new(),
+        elsewhere: elsewhere.iter().map(|(name, other)| (name.to_string(), other.to_string())).collect(),
         seq: *app.controller.changed().borrow(),
     };
-    for name in names {
-        match app.controller.worker(&name) {
+    for name in names.iter().filter(|name| !elsewhere.contains_key(*name)) {
+        match app.controller.worker(name) {
             Some(view) => drop(answer.workers.insert(name.to_string(), view)),
             None => answer.unknown.push(name.to_string()),
         }
     }
     Ok(Json(answer))
+}
+
+fn master_id(text: &str) -> Result<MasterId, Failed> {
+    text.parse().map_err(|error: crate::model::IdError| bad(&error))
+}
+
+/// A body that is too long is told by how much it may be; of what it holds nothing is told.
+fn declared<T>(body: Result<Json<T>, JsonRejection>, limit: usize) -> Result<T, Failed> {
+    match body {
+        Ok(Json(body)) => Ok(body),
+        Err(error) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+            Err(bad(&format!("a declaration of more than {} MiB; declare less", limit >> 20)))
+        }
+        Err(JsonRejection::JsonDataError(_)) => {
+            Err(bad(&"the body is not of the form {\"workers\": {NAME: DECLARATION}}"))
+        }
+        Err(JsonRejection::JsonSyntaxError(_)) => Err(bad(&"the body is not JSON")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn declare<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(master): UrlPath<String>,
+    body: Result<Json<DeclareBody>, JsonRejection>,
+) -> Answer<DeclareAnswer> {
+    let (master, body) = (master_id(&master)?, declared(body, DECLARATIONS_BYTES_MAX)?);
+    let declared = app.controller.declare_all(&master, &body.workers)?;
+    let accepted = declared.accepted.iter().map(ToString::to_string).collect();
+    Ok(Json(DeclareAnswer { accepted, refused: declared.refused }))
+}
+
+async fn declare_one<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath((master, worker)): UrlPath<(String, String)>,
+    body: Result<Json<serde_json::Value>, JsonRejection>,
+) -> Answer<DeclareAnswer> {
+    let (master, body) = (master_id(&master)?, declared(body, DECLARATION_BYTES_MAX)?);
+    app.controller.declare_one(&master, &worker, body)?;
+    Ok(Json(DeclareAnswer { accepted: vec![worker], refused: std::collections::BTreeMap::new() }))
 }
 
 /// Which entries.

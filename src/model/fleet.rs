@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AttemptId, Body, BuildId, Cause, Cell, Entry, Failure, FailureKind, IllegalEvent, ImageName, InstanceId,
-    LaunchSpec, Offering, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
+    Actor, AttemptId, Body, BuildId, Cause, Cell, Entry, Failure, FailureKind, IllegalEvent, ImageName, InstanceId,
+    LaunchSpec, MasterId, Offering, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
 };
 
 /// A request of a master that is not answered yet.
@@ -52,6 +52,8 @@ pub struct Worker {
     pub request: Option<Request>,
     /// The last request's id, answered or not.
     pub last_request: Option<RequestId>,
+    /// The master that last asked for it, or that saw it connected; none if an operator asked.
+    pub master: Option<MasterId>,
     /// The answer to the last request, if it was a failure.
     pub failure: Option<Failure>,
     /// Set when the master let go and the instance has yet to be taken away.
@@ -152,6 +154,7 @@ impl Worker {
             since: at,
             request: None,
             last_request: None,
+            master: None,
             failure: None,
             released: None,
             attempt: None,
@@ -173,8 +176,35 @@ impl Worker {
         self.request.is_some()
     }
 
+    /// Whether an instance serves it, or may: from the launch until the instance is let go of, stopped or lost.
+    pub fn in_service(&self) -> bool {
+        match self.state {
+            WorkerState::Launching { .. }
+            | WorkerState::Registering { .. }
+            | WorkerState::Ready { .. }
+            | WorkerState::Busy { .. }
+            | WorkerState::Draining { .. } => true,
+            WorkerState::Requested
+            | WorkerState::Terminating { .. }
+            | WorkerState::Stopped { .. }
+            | WorkerState::Gone { .. } => false,
+        }
+    }
+
     fn next_state(&self, at: DateTime<Utc>, body: &Body) -> Result<WorkerState, IllegalEvent> {
         event_of(at, body).map_or_else(|| Ok(self.state.clone()), |event| self.state.apply(&event))
+    }
+
+    /// Whose it is from this entry on. An operator's request for what nothing serves is nobody's, until a
+    /// master sees the worker connected.
+    fn note_master(&mut self, actor: &Actor, body: &Body) {
+        match (body, actor) {
+            (Body::Requested { .. } | Body::Attached { .. } | Body::BuildStarted { .. }, Actor::Master(master)) => {
+                self.master = Some(master.clone());
+            }
+            (Body::Requested { .. }, _) if !self.in_service() && self.request.is_none() => self.master = None,
+            _ => {}
+        }
     }
 
     fn fold(&mut self, at: DateTime<Utc>, body: &Body, next: WorkerState) {
@@ -361,6 +391,7 @@ impl Fleet {
         let next = self.check(entry)?;
         if let (Some(name), Some(next)) = (entry.body.worker(), next) {
             let worker = self.workers.entry(name.clone()).or_insert_with(|| Worker::unknown(entry.at));
+            worker.note_master(&entry.actor, &entry.body);
             worker.fold(entry.at, &entry.body, next);
         }
         self.fold_instances(entry);

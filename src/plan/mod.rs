@@ -30,7 +30,7 @@ use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
 pub use bound::{Bound, Layer, bound};
 pub use observe::facts;
-pub use report::{Report, WorkerReport, changes, order_of};
+pub use report::{Report, Standing, WorkerReport, changes, order_of};
 pub use spec::{drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
 

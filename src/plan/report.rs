@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Body, BuildId, Cause, Fleet, RequestId, Worker, WorkerName, WorkerState};
+use crate::model::{Body, BuildId, Cause, Fleet, MasterId, RequestId, Worker, WorkerName, WorkerState};
 
 /// Everything a master knows of its latent workers at one moment. Said whole each time, so that a
 /// lost report costs one period and nothing else.
@@ -25,18 +25,58 @@ pub struct WorkerReport {
     pub build: Option<BuildId>,
 }
 
+/// Whose workers are: one master uses a worker at a time, and what another says of it has no influence.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "it holds functions")]
+pub struct Standing<'a> {
+    /// Whose a worker is by its declaration, where the record does not say.
+    pub declared_by: &'a dyn Fn(&WorkerName) -> Option<MasterId>,
+    /// Whether the master that a worker was last of has been silent for longer than `master_silence`.
+    pub silent: &'a dyn Fn(&WorkerName) -> bool,
+}
+
+impl Standing<'_> {
+    /// The master that uses a worker: it has asked for it or has an instance of it, and has not been silent
+    /// for long, unless it is known to run a build there.
+    pub fn user(&self, fleet: &Fleet, name: &WorkerName) -> Option<MasterId> {
+        let worker = fleet.workers.get(name)?;
+        let used = worker.wanted() || worker.in_service();
+        (used && (worker.build.is_some() || !(self.silent)(name))).then(|| self.last(name, worker)).flatten()
+    }
+
+    /// The other master that uses a worker, if one does.
+    pub fn elsewhere(&self, fleet: &Fleet, name: &WorkerName, master: &MasterId) -> Option<MasterId> {
+        self.user(fleet, name).filter(|user| user != master)
+    }
+
+    /// Whether what a master says of a worker has influence. Of one that another master uses it has none, and
+    /// of one that another has left behind, a connection alone has: that makes it the speaker's.
+    pub fn counts(&self, fleet: &Fleet, name: &WorkerName, master: &MasterId, said: &WorkerReport) -> bool {
+        let Some(worker) = fleet.workers.get(name) else { return true };
+        let left_behind = self.last(name, worker).is_some_and(|last| last != *master);
+        !left_behind || (said.attached && self.elsewhere(fleet, name, master).is_none())
+    }
+
+    /// The master that a worker was last of, using it or not.
+    fn last(&self, name: &WorkerName, worker: &Worker) -> Option<MasterId> {
+        worker.master.clone().or_else(|| (self.declared_by)(name))
+    }
+}
+
 /// What changed, by this report.
-pub fn changes(fleet: &Fleet, report: &Report) -> Vec<Body> {
+pub fn changes(fleet: &Fleet, master: &MasterId, report: &Report, standing: &Standing<'_>) -> Vec<Body> {
     let mut all = Vec::new();
     for (name, said) in &report.workers {
-        if let Some(worker) = fleet.workers.get(name) {
-            all.extend(of_worker(name, worker, said));
+        let Some(worker) = fleet.workers.get(name) else { continue };
+        if standing.counts(fleet, name, master, said) {
+            let taken_over = worker.master.as_ref().is_some_and(|last| last != master);
+            all.extend(of_worker(name, worker, said, taken_over));
         }
     }
     all
 }
 
-fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport) -> Vec<Body> {
+fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport, taken_over: bool) -> Vec<Body> {
     let mut all = Vec::new();
     let in_service = match worker.state {
         WorkerState::Registering { .. }
@@ -50,7 +90,7 @@ fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport) -> Vec<Bod
         | WorkerState::Gone { .. } => false,
     };
     if in_service && !worker.stop_intended {
-        if said.attached && !worker.attached {
+        if said.attached && (taken_over || !worker.attached) {
             all.push(Body::Attached { worker: name.clone() });
         }
         match (&said.build, &worker.build) {

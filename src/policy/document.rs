@@ -13,6 +13,8 @@ pub(super) struct Document<'a> {
     pub(super) file: &'a str,
     pub(super) text: &'a str,
     pub(super) root: Spanned<DeTable<'a>>,
+    /// Whether a master declared it: then nobody knows its lines, and an unknown key may hold a secret.
+    pub(super) declared: bool,
 }
 
 impl<'a> Document<'a> {
@@ -35,10 +37,18 @@ impl<'a> Document<'a> {
                 cure: cure.to_owned(),
             });
         }
-        Self { file, text, root }
+        Self { file, text, root, declared: false }
+    }
+
+    /// Parses what a master declared; `place` names the master and the worker.
+    pub(super) fn declared(place: &'a str, text: &'a str, problems: &mut Problems) -> Self {
+        Self { declared: true, ..Self::parse(place, text, problems) }
     }
 
     pub(super) fn origin(&self, span: &Range<usize>) -> Origin {
+        if self.declared {
+            return Origin { file: self.file.to_owned(), line: 0, column: 0 };
+        }
         place(self.file, self.text, span)
     }
 

@@ -61,13 +61,15 @@ pub enum Credentials {
     Profile(String),
     /// What the environment offers.
     Environment,
+    /// A file of two lines, the access key id and the secret key.
+    KeyFile(String),
 }
 
 /// `[owner.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
-    /// The account number.
-    pub account: String,
+    /// The account number; of an owner that a master declares it is learnt at the first contact.
+    pub account: Option<String>,
     /// How to act in it.
     pub credentials: Credentials,
     /// Whom to tell.
@@ -205,6 +207,25 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     }
     let contact = reader.text("contact");
     let disk_gib_max = reader.count("disk_gib_max");
+    let endpoint = endpoint(reader);
+    let credentials = credentials_of(reader);
+    Some(Owner {
+        account: Some(account?.value),
+        credentials: credentials?,
+        contact: contact.map(|text| text.value),
+        disk_gib_max: disk_gib_max.map(|count| count.value),
+        endpoint: endpoint.map(|text| text.value),
+    })
+}
+
+/// An owner of whom a master declares how to act for him, and no account number.
+pub(super) fn declared_owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
+    let endpoint = endpoint(reader).map(|text| text.value);
+    let credentials = credentials_of(reader)?;
+    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint })
+}
+
+fn endpoint(reader: &mut Reader<'_, '_>) -> Option<Located<String>> {
     let endpoint = reader.text("endpoint");
     if let Some(endpoint) = &endpoint
         && !(endpoint.value.starts_with("http://") || endpoint.value.starts_with("https://"))
@@ -217,25 +238,22 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
             "write http://host:port or https://host",
         );
     }
-    let credentials = reader.table("credentials").and_then(|layer| {
-        let mut below = reader.below(layer, CREDENTIALS_KEYS, "credentials");
-        let result = credentials(&mut below);
-        let shown = below.finish();
-        reader.shown.extend(shown);
-        result
-    });
-    Some(Owner {
-        account: account?.value,
-        credentials: credentials?,
-        contact: contact.map(|text| text.value),
-        disk_gib_max: disk_gib_max.map(|count| count.value),
-        endpoint: endpoint.map(|text| text.value),
-    })
+    endpoint
+}
+
+fn credentials_of(reader: &mut Reader<'_, '_>) -> Option<Credentials> {
+    let layer = reader.table("credentials")?;
+    let mut below = reader.below(layer, CREDENTIALS_KEYS, "credentials");
+    let result = credentials(&mut below);
+    let shown = below.finish();
+    reader.shown.extend(shown);
+    result
 }
 
 fn credentials(reader: &mut Reader<'_, '_>) -> Option<Credentials> {
     let (role, external_id) = (reader.text("assume_role"), reader.text("external_id"));
     let (profile, environment) = (reader.text("profile"), reader.flag("environment"));
+    let key_file = reader.text("key_file");
     if let Some(role) = &role
         && !(role.value.starts_with("arn:") && role.value.contains(":role/"))
     {
@@ -259,14 +277,15 @@ fn credentials(reader: &mut Reader<'_, '_>) -> Option<Credentials> {
         return None;
     }
     let environment = environment.is_some_and(|flag| flag.value);
-    match (role, profile, environment) {
-        (Some(role), profile, false) => Some(Credentials::AssumeRole {
+    match (role, profile, environment, key_file) {
+        (Some(role), profile, false, None) => Some(Credentials::AssumeRole {
             arn: role.value,
             external_id: external_id.map(|id| id.value),
             profile: profile.map(|p| p.value),
         }),
-        (None, Some(profile), false) => Some(Credentials::Profile(profile.value)),
-        (None, None, true) => Some(Credentials::Environment),
+        (None, Some(profile), false, None) => Some(Credentials::Profile(profile.value)),
+        (None, None, true, None) => Some(Credentials::Environment),
+        (None, None, false, Some(file)) => Some(Credentials::KeyFile(file.value)),
         _ => {
             let at = reader.table_origin();
             reader.report(
@@ -274,7 +293,7 @@ fn credentials(reader: &mut Reader<'_, '_>) -> Option<Credentials> {
                 "assume_role",
                 None,
                 "exactly one way to act must be given",
-                "write assume_role (with external_id), profile, or environment = true",
+                "write assume_role (with external_id), profile, key_file, or environment = true",
             );
             None
         }

@@ -1,11 +1,12 @@
 //! Everything people want, with every reference followed and checked.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use toml::de::DeTable;
 
 use super::document::Document;
-use super::fleet::{self, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
+use super::fleet::{self, Credentials, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
 use super::image::{Identity, Image};
 use super::key::{OWNER_KEYS, WORKER_KEYS};
 use super::lease_watch::{self, LeaseWatch};
@@ -17,7 +18,7 @@ use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
 use super::sweep::SweepPolicy;
 use super::user_data::{self, Names, UserData};
-use crate::model::{Cell, ImageName, OwnerName, PolicyName, WorkerName};
+use crate::model::{Cell, ImageName, MasterId, OwnerName, PolicyName, WorkerName};
 
 /// A worker with its references followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct WorkerIntent {
     pub user_data: Option<UserData>,
     /// Every value that holds for it.
     pub shown: Vec<Shown>,
+    /// The master that declared it; none if it is in latent.toml.
+    pub declared_by: Option<MasterId>,
 }
 
 /// Everything people want.
@@ -57,9 +60,11 @@ pub struct Intent {
     pub workers: BTreeMap<WorkerName, WorkerIntent>,
     /// The limits for what is in the ledger or the cloud but in no file any more.
     pub base_policy: Lifecycle,
+    /// The name and text of latent.toml: declared workers are read over it.
+    pub(super) main: Arc<(String, String)>,
 }
 
-type Known<T> = (T, Vec<Shown>);
+pub(super) type Known<T> = (T, Vec<Shown>);
 
 impl Intent {
     /// Parses and cross-checks everything; every problem of every file is reported.
@@ -109,9 +114,10 @@ impl Intent {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let owners = owners.into_iter().map(|(name, (owner, _))| (name, owner)).collect();
+        let owners = owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect();
         let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
-        Ok(Self { fleet, link, polling, sweep, requirements, owners, images, workers, base_policy })
+        let main = Arc::new(sources.main.clone());
+        Ok(Self { fleet, link, polling, sweep, requirements, owners, images, workers, base_policy, main })
     }
 
     /// Reads the secrets that the user data needs and renders it, the lease watch with it. `resolve` gets
@@ -185,10 +191,20 @@ fn user_data(
         })?;
         own = Some(text);
     }
+    merged(image, &worker.policy, own)
+}
+
+/// The user data of an image whose own text this is, the lease watch with it where it comes that way; else
+/// what is wrong, and what to do.
+pub(super) fn merged(
+    image: &Image,
+    policy: &Lifecycle,
+    own: Option<String>,
+) -> Result<Option<UserData>, (String, String)> {
     let own_bytes = own.as_ref().map_or(0, String::len);
     let text = match image.lease_watch {
         LeaseWatch::UserData => {
-            let merged = lease_watch::with_watch(image.platform, worker.policy.max_lifetime, own.as_deref());
+            let merged = lease_watch::with_watch(image.platform, policy.max_lifetime, own.as_deref());
             Some(merged.map_err(|refusal| (refusal.why.to_owned(), refusal.cure()))?)
         }
         LeaseWatch::Baked | LeaseWatch::None => own,
@@ -199,6 +215,15 @@ fn user_data(
                     (lease_watch = \"baked\") takes no room";
         (why, cure.to_owned())
     })
+}
+
+/// The owner with the file of his key, if there is one, found from the folder of latent.toml.
+fn placed(owner: Owner, sources: &Sources) -> Owner {
+    let credentials = match owner.credentials {
+        Credentials::KeyFile(file) => Credentials::KeyFile(sources.path(&file).display().to_string()),
+        other => other,
+    };
+    Owner { credentials, ..owner }
 }
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
@@ -230,7 +255,7 @@ fn documents<'a>(files: &'a [(String, String, String)], problems: &mut Problems)
 
 /// The layers `[name]` of `main` and the built-in default. Where `main` has none, an empty one stands
 /// for it, so that what is missing is told of the file that should have it.
-fn layers<'a>(
+pub(super) fn layers<'a>(
     main: &'a Document<'a>,
     built_in: &'a Document<'a>,
     empty: &'a DeTable<'a>,
@@ -244,7 +269,7 @@ fn layers<'a>(
     [Some(of(main).unwrap_or(absent)), of(built_in)].into_iter().flatten().collect()
 }
 
-fn owners(main: &Document<'_>, problems: &mut Problems) -> BTreeMap<OwnerName, Known<Owner>> {
+pub(super) fn owners(main: &Document<'_>, problems: &mut Problems) -> BTreeMap<OwnerName, Known<Owner>> {
     let mut owners = BTreeMap::new();
     for (key, layer) in named(main, "owner", problems) {
         let path = format!("owner.{}", key.get_ref());
@@ -351,19 +376,19 @@ fn policies<'a>(
 }
 
 /// Follows the references of one worker.
-struct Linker<'a> {
-    sources: &'a Sources,
-    defaults: &'a Defaults,
-    owners: &'a BTreeMap<OwnerName, Known<Owner>>,
-    owner_sections: &'a BTreeSet<String>,
-    images: &'a BTreeMap<ImageName, Known<Image>>,
-    policies: &'a BTreeMap<PolicyName, Known<Lifecycle>>,
-    base: Option<&'a Known<Lifecycle>>,
-    problems: &'a mut Problems,
+pub(super) struct Linker<'a> {
+    pub(super) sources: &'a Sources,
+    pub(super) defaults: &'a Defaults,
+    pub(super) owners: &'a BTreeMap<OwnerName, Known<Owner>>,
+    pub(super) owner_sections: &'a BTreeSet<String>,
+    pub(super) images: &'a BTreeMap<ImageName, Known<Image>>,
+    pub(super) policies: &'a BTreeMap<PolicyName, Known<Lifecycle>>,
+    pub(super) base: Option<&'a Known<Lifecycle>>,
+    pub(super) problems: &'a mut Problems,
 }
 
 impl Linker<'_> {
-    fn link(
+    pub(super) fn link(
         mut self,
         name: &WorkerName,
         at: &Origin,
@@ -395,6 +420,7 @@ impl Linker<'_> {
             password: settings.password,
             user_data: None,
             shown,
+            declared_by: None,
         })
     }
 

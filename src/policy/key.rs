@@ -105,6 +105,7 @@ pub(super) const CREDENTIALS_KEYS: &[Key] = &[
     may("external_id", Kind::Text, "The external id that the role's trust policy demands."),
     may("profile", Kind::Text, "A profile of the shared AWS configuration."),
     may("environment", Kind::Bool, "Take what the environment offers: variables, container or instance role."),
+    may("key_file", Kind::Text, "A file of two lines, access key id and secret key; the lesser way than assume_role."),
 ];
 
 /// `[owner.NAME]` of `latent.toml`.
@@ -113,6 +114,12 @@ pub(super) const OWNER_KEYS: &[Key] = &[
     must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account; never a key itself."),
     may("contact", Kind::Text, "Whom to tell when something needs the owner."),
     may("disk_gib_max", Kind::Count { min: 1, max: 65_536 }, "The largest disk that `latent iam` allows, in GiB."),
+    may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
+];
+
+/// An owner that a master declares: its account is learnt at the first contact.
+pub(super) const DECLARED_OWNER_KEYS: &[Key] = &[
+    must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account."),
     may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
 ];
 

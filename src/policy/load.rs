@@ -76,6 +76,20 @@ impl Sources {
     }
 }
 
+/// Reads a file of two lines, an access key id and its secret key. The error never holds either.
+pub fn read_key_file(path: &Path) -> Result<(String, Secret), String> {
+    let place = format!("key file {}", path.display());
+    let text = read(path).map_err(|error| format!("{place} cannot be read: {}", error.source.kind()))?;
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let plain = |text: &str| text.len() <= 256 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    match (lines.next(), lines.next(), lines.next()) {
+        (Some(id), Some(secret), None) if plain(id) && plain(secret) => {
+            Ok((id.to_owned(), Secret::new(secret.to_owned())))
+        }
+        _ => Err(format!("{place} does not hold two lines, the access key id and the secret key")),
+    }
+}
+
 fn read(path: &Path) -> Result<String, LoadError> {
     let error = |source| LoadError { path: path.to_path_buf(), source };
     let size = std::fs::metadata(path).map_err(error)?.len();

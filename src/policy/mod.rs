@@ -3,6 +3,7 @@
 //! `latent.toml` names the fleet, its owners and workers; `amis/*.toml` are image manifests and
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
+mod declared;
 mod document;
 mod fleet;
 pub mod iam;
@@ -19,20 +20,23 @@ mod schema;
 mod secret;
 mod sweep;
 mod user_data;
+mod written;
 
+pub use declared::{Declaration, DeclaredCredentials, DeclaredOwner, DeclaredWorker, place};
 pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings};
 pub use image::{Architecture, Identity, Image, Platform};
 pub use intent::{Intent, WorkerIntent};
 pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, SWEEP_KEYS, all_sections};
 pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
-pub use load::{Sources, load};
+pub use load::{Sources, load, read_key_file};
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use requirements::{Port, Protocol, Requirements};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
 pub use sweep::SweepPolicy;
 pub use user_data::UserData;
+pub use written::{FRAGMENT, Written, written};
 
 /// The commented default: the documentation of every key, and the lowest layer of every policy.
 pub const DEFAULT_TOML: &str = include_str!("default.toml");

@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-/// A place in a file.
+/// A place in a file, or in what a master declared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Origin {
-    /// The file, as it was named.
+    /// The file, as it was named; or the master and the worker.
     pub file: String,
-    /// Its line, from 1.
+    /// Its line, from 1; 0 where there are no lines.
     pub line: usize,
     /// Its column in characters, from 1.
     pub column: usize,
@@ -15,6 +15,9 @@ pub struct Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.line == 0 {
+            return f.write_str(&self.file);
+        }
         write!(f, "{}:{}:{}", self.file, self.line, self.column)
     }
 }
@@ -78,6 +81,12 @@ impl Problems {
             same
         });
         self.0
+    }
+
+    /// Takes in others, whose keys stand in a table of this name.
+    pub(super) fn extend_below(&mut self, table: &str, others: Problems) {
+        self.0
+            .extend(others.0.into_iter().map(|problem| Problem { key: format!("{table}.{}", problem.key), ..problem }));
     }
 
     /// Whether there are none.

@@ -351,7 +351,8 @@ fn unknown_key(reader: &mut Reader<'_, '_>, layer: Layer<'_>, name: &str, span: 
         Some((_, known)) => format!("did you mean {known}?"),
         None => format!("known keys: {}", reader.keys.iter().map(|k| k.name).collect::<Vec<_>>().join(", ")),
     };
-    let value = layer.table.get(name).map(|value| layer.document.excerpt(&value.span()));
+    let value = layer.table.get(name).filter(|_| !layer.document.declared);
+    let value = value.map(|value| layer.document.excerpt(&value.span()));
     reader.report(layer.document.origin(span), name, value, "is not a known key", cure);
 }
 

@@ -54,6 +54,25 @@ pub(super) fn render(template: &str, names: &Names<'_>) -> Result<String, String
     })
 }
 
+/// A template that renders to just this text: whatever would be the template language's is written as a value.
+pub(super) fn as_template(text: &str) -> String {
+    let mut template = String::with_capacity(text.len() + 1);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        match rest.peek() {
+            Some('{' | '%' | '#') if c == '{' => template.push_str("{{ \"{\" }}"),
+            _ => template.push(c),
+        }
+    }
+    // The last line break of a template is not part of what it says.
+    match text.chars().last() {
+        Some('\n') => template.push('\n'),
+        Some('\r') => template.push_str("{{ \"\" }}"),
+        _ => {}
+    }
+    template
+}
+
 impl UserData {
     /// Takes a text; `own` is how much of it is the owner's, in bytes. Fails if EC2 would not take it.
     pub(super) fn of(text: String, own: usize) -> Result<Self, String> {
@@ -93,6 +112,16 @@ mod tests {
         let data = rendered("P={{ password | sh }} H={{ master_host }}", "a'b $(c)").expect("renders");
         assert_eq!(shlex::split(data.text.reveal()).expect("a shell line"), ["P=a'b $(c)", "H=host"]);
         assert!(!format!("{data:?}").contains("$(c)"));
+    }
+
+    #[test]
+    fn a_text_as_a_template_renders_to_itself() {
+        let texts = ["", "{", "{{", "{{{", "{{{{ x }}", "a {% if %} {# b #} {{ \"c\" }} }}", "line\n", "two\n\n"];
+        let more = ["dos\r\n", "mac\r", "\r\n\n", "{", "{\n", "{{\r\n", "{%- raw -%}{% endraw %}\n", "{{\u{1f600}{#\n"];
+        for text in texts.into_iter().chain(more).filter(|text| !text.is_empty()) {
+            let data = rendered(&as_template(text), "").expect("renders");
+            assert_eq!(data.text.reveal(), text, "{:?}", as_template(text));
+        }
     }
 
     #[test]

@@ -83,8 +83,8 @@ fn an_account_is_twelve_digits_in_quotes() {
     assert_snapshot!(problems(&with(short)), @r#"latent.toml:5:11: owner.o.account = "12345": is not an account number; write its 12 digits in quotes, leading zeros included"#);
     let keys = sources("", &[], &[]).main.1.replace("profile = \"p\"", "access_key = \"AKIA\"");
     assert_snapshot!(problems(&with(keys)), @r#"
-    latent.toml:6:15: owner.o.credentials.assume_role: exactly one way to act must be given; write assume_role (with external_id), profile, or environment = true
-    latent.toml:6:17: owner.o.credentials.access_key = "AKIA": is not a known key; known keys: assume_role, external_id, profile, environment
+    latent.toml:6:15: owner.o.credentials.assume_role: exactly one way to act must be given; write assume_role (with external_id), profile, key_file, or environment = true
+    latent.toml:6:17: owner.o.credentials.access_key = "AKIA": is not a known key; known keys: assume_role, external_id, profile, environment, key_file
     "#);
     let both = sources("", &[], &[]).main.1.replace("profile = \"p\"", "external_id = \"x\"");
     assert_snapshot!(problems(&with(both)), @"latent.toml:6:31: owner.o.credentials.external_id: is of no use without assume_role; add assume_role, or remove it");

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller, WorkerView};
-use latent::ledger::{Ledger, LedgerError, MemoryLedger};
+use latent::ledger::{Declarations, Ledger, LedgerError, MemoryLedger};
 use latent::model::{
     Actor, Body, Cause, Cell, Entry, Fleet, InstanceId, InstanceState, MasterId, RequestId, TagSet, WorkerName,
     tag_keys,
@@ -103,6 +103,8 @@ pub(crate) struct Lab {
     pub(crate) ledger: TestLedger,
     pub(crate) setup: Setup,
     pub(crate) master: Master,
+    /// Where what masters declare is kept, if it outlives the controller.
+    pub(crate) state: Option<std::path::PathBuf>,
     world: Arc<Mutex<World>>,
     /// EC2's clock; the controller's may be set to another time.
     real: Clock,
@@ -138,6 +140,7 @@ impl Lab {
             ledger: TestLedger::default(),
             setup,
             master,
+            state: None,
             world: Arc::new(Mutex::new(World::steady())),
             real: Clock::starting_at(at),
             controller: None,
@@ -154,7 +157,9 @@ impl Lab {
 
     pub(crate) fn try_start(&mut self) -> Result<(), LedgerError> {
         let connect = self.doors();
-        let started = Controller::start(self.setup.intent(), self.ledger.clone(), self.clock.clone(), 1, connect);
+        let kept = self.state.as_deref().map(Declarations::open).unwrap_or_default();
+        let (intent, ledger) = (self.setup.intent(), self.ledger.clone());
+        let started = Controller::start_with(kept, intent, ledger, self.clock.clone(), 1, connect);
         self.controller = Some(started?);
         Ok(())
     }

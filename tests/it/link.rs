@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use latent::control::{Clock, Controller, WorkerView};
-use latent::ledger::MemoryLedger;
+use latent::ledger::{Declarations, MemoryLedger};
 use latent::link::{Client, ClientError, ErrorBody, FailureCode, ServeError, Server, StartRequest, VersionAnswer};
 use latent::policy::Secret;
 use latent::sim::{SimCloud, SiteId, World};
@@ -27,16 +27,28 @@ pub(crate) struct Served {
 
 /// Serves `setup`, with a token on TCP, over a ledger that may hold entries already.
 pub(crate) async fn serve(setup: &Setup, ledger: MemoryLedger, world: World, clock: Clock) -> Served {
+    serve_with(Declarations::default(), setup, ledger, world, clock).await
+}
+
+/// The same with what masters declared before.
+pub(crate) async fn serve_with(
+    kept: Declarations,
+    setup: &Setup,
+    ledger: MemoryLedger,
+    world: World,
+    clock: Clock,
+) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("latent.sock");
     let token = Secret::new("right".to_owned());
     let listen = "127.0.0.1:0".parse().expect("an address");
     let server = Server::bind(&socket, Some((listen, token))).await.expect("binds");
     let tcp = server.tcp_address();
-    let world = Arc::new(Mutex::new(world));
-    let connect =
-        |_: &_, _: &_| SimCloud::new(Arc::clone(&world), SiteId::new("111111111111", "us-west-2"), None, clock.clone());
-    let controller = Controller::start(setup.intent(), ledger, clock.clone(), 1, connect).expect("starts");
+    let (world, time) = (Arc::new(Mutex::new(world)), clock.clone());
+    let connect = move |_: &_, _: &_| {
+        SimCloud::new(Arc::clone(&world), SiteId::new("111111111111", "us-west-2"), None, time.clone())
+    };
+    let controller = Controller::start_with(kept, setup.intent(), ledger, clock.clone(), 1, connect).expect("starts");
     let (stop, stopped) = watch::channel(false);
     let names = ("test".to_owned(), "ctl".to_owned());
     tokio::spawn(server.run(controller, names, stopped));

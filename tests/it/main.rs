@@ -9,6 +9,8 @@ mod config;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod declare;
+#[cfg(test)]
 mod doctor;
 #[cfg(all(test, feature = "ec2"))]
 mod doctor_wire;

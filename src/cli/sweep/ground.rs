@@ -131,7 +131,7 @@ fn whose(args: &Args, options: &SweepOptions, earlier: Option<&SweepPlan>) -> Re
 }
 
 fn configured(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError> {
-    let (sources, intent) = connect::intent(args).map_err(CommandError::of_a_sweep)?;
+    let (sources, intent) = connect::whole_intent(args).map_err(CommandError::of_a_sweep)?;
     let found = options.owner.as_ref().and_then(|name| Some((name, intent.owners.get(name)?)));
     let Some((name, owner)) = found else {
         let known: Vec<String> = intent.owners.keys().map(ToString::to_string).collect();
@@ -162,7 +162,7 @@ fn bare(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError> {
         (None, Some(profile)) => Credentials::Profile(profile.clone()),
         (None, None) => Credentials::Environment,
     };
-    let account = access.account.clone().unwrap_or_default();
+    let account = access.account.clone();
     Ok(Whose {
         owner: Owner { account, credentials, contact: None, disk_gib_max: None, endpoint: None },
         fleet: None,
@@ -182,7 +182,7 @@ fn check_account(
 ) -> Result<(), CommandError> {
     let wanted = [
         (options.access.account.as_deref(), "--account"),
-        (Some(whose.owner.account.as_str()), "the configuration"),
+        (whose.owner.account.as_deref(), "the configuration"),
         (earlier.map(|plan| plan.account.as_str()), "the plan"),
     ];
     for (number, who) in wanted {

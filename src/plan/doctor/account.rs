@@ -43,7 +43,10 @@ fn credentials(sheet: &mut Sheet, intent: &Intent, cell: &Cell, facts: &CellFact
         Err(why) => return sheet.unseen("credentials", "sts:GetCallerIdentity", why),
     };
     sheet.ok("credentials", &identity.arn);
-    let configured = intent.owners.get(&cell.owner).map_or("", |owner| owner.account.as_str());
+    let configured = intent.owners.get(&cell.owner).and_then(|owner| owner.account.as_deref());
+    let Some(configured) = configured else {
+        return sheet.ok("account", format!("{}, learnt: a master declares this owner", identity.account));
+    };
     if identity.account == configured {
         sheet.ok("account", configured);
     } else {

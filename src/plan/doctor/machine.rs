@@ -67,7 +67,7 @@ fn age(sheet: &mut Sheet, now: DateTime<Utc>, image: &Image, ami: &AmiFacts, req
 
 /// A baked image holds a password.
 fn shared(sheet: &mut Sheet, intent: &Intent, image: &Image, ami: &AmiFacts) {
-    let own = intent.owners.get(&image.owner).is_some_and(|owner| owner.account == ami.account);
+    let own = intent.owners.get(&image.owner).is_some_and(|owner| owner.account.as_ref() == Some(&ami.account));
     match (ami.public, image.identity) {
         (true, Identity::Baked) => sheet.problem(
             "AMI owner",

@@ -172,8 +172,9 @@ pub fn grants(
     let Credentials::AssumeRole { arn, external_id: Some(external_id), .. } = &configured.credentials else {
         return Err(IamError::key(key("external_id"), "is missing", "name a role and an external id"));
     };
-    let (path, name) = role_name(arn, &configured.account).ok_or_else(|| {
-        let message = format!("{arn:?} is not a role of account {}", configured.account);
+    let account = values::account_of(owner, configured)?;
+    let (path, name) = role_name(arn, account).ok_or_else(|| {
+        let message = format!("{arn:?} is not a role of account {account}");
         IamError::key(key("assume_role"), message, "name a role of the owner's account")
     })?;
     let values = Values::of(intent, owner, configured, principal, external_id)?;
@@ -187,7 +188,7 @@ pub fn grants(
     Ok(Grants {
         fleet: intent.fleet.name.clone(),
         owner: owner.clone(),
-        account: configured.account.clone(),
+        account: account.to_owned(),
         roles: roles.collect::<Result<_, _>>()?,
         open: values.open,
     })

@@ -45,17 +45,18 @@ impl Values {
             return Err(IamError::key(format!("owner.{owner}"), "has no image manifest", cure));
         };
         let partition = partition(&first.region);
+        let account = account_of(owner, configured)?;
         let mut lists: Lists = EMPTY.into_iter().map(|name| (name, BTreeSet::new())).collect();
         let mut open = Vec::new();
         for (name, image) in &images {
-            let place = Where { partition, region: &image.region, account: &configured.account };
+            let place = Where { partition, region: &image.region, account };
             image_lists(name, image, &place, &mut lists)?;
             open.extend(left_open(name, image));
         }
         lists.entry("volume_type").or_default().extend(GENERAL_PURPOSE.map(ToOwned::to_owned));
         let disk = disk_limit(owner, configured, &images)?;
         let ones = BTreeMap::from([
-            ("account", configured.account.clone()),
+            ("account", account.to_owned()),
             ("disk_gib_max", disk.to_string()),
             ("external_id", safe(&format!("owner.{owner}.credentials.external_id"), external_id)?),
             ("fleet", intent.fleet.name.clone()),
@@ -216,6 +217,12 @@ fn disk_limit(owner: &OwnerName, configured: &Owner, images: &[(&ImageName, &Ima
 }
 
 /// The part of AWS that a region belongs to, as ARNs name it.
+/// The owner's account, which the files always name.
+pub(super) fn account_of<'a>(owner: &OwnerName, configured: &'a Owner) -> Result<&'a str, IamError> {
+    let missing = || IamError::key(format!("owner.{owner}.account"), "is missing", "write its 12 digits in quotes");
+    configured.account.as_deref().ok_or_else(missing)
+}
+
 fn partition(region: &Region) -> &'static str {
     if region.as_str().starts_with("cn-") {
         "aws-cn"

@@ -57,7 +57,7 @@ impl Play {
 
     fn site_of(&self, worker: &WorkerName) -> Option<SiteId> {
         let cell = &self.intent.workers.get(worker)?.cell;
-        let account = &self.intent.owners.get(&cell.owner)?.account;
+        let account = self.intent.owners.get(&cell.owner)?.account.as_deref()?;
         Some(SiteId::new(account, cell.region.as_str()))
     }
 

@@ -49,7 +49,7 @@ impl Play {
         let (world, clock, sabotage) = (Arc::clone(&self.world), self.clock.clone(), self.settings.sabotage);
         let (memory, line, tokens) = (Arc::clone(&self.memory), Arc::clone(&self.line), Arc::clone(&self.tokens));
         move |cell, intent| {
-            let account = intent.owners.get(&cell.owner).map(|owner| owner.account.clone()).unwrap_or_default();
+            let account = intent.owners.get(&cell.owner).and_then(|owner| owner.account.clone()).unwrap_or_default();
             let site = SiteId::new(&account, cell.region.as_str());
             let inner = SimCloud::new(Arc::clone(&world), site, Some(FLEET), clock.clone()).of(Arc::clone(&life));
             let (memory, line, tokens) = (Arc::clone(&memory), Arc::clone(&line), Arc::clone(&tokens));

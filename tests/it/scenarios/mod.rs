@@ -3,11 +3,13 @@
 mod cells;
 mod controllers;
 mod crash;
+mod declared;
 mod doubt;
 mod ending;
 mod launch;
 mod lease;
 mod life;
+mod masters;
 mod pool;
 mod storage;
 mod sweeper;
