@@ -11,8 +11,8 @@ use crate::model::{Body, Fleet, MasterId, OwnerName, WorkerName, WorkerState};
 use crate::plan::{self, Report, Standing};
 
 impl<L: Ledger + 'static> Controller<L> {
-    /// Takes in all the workers that a master declares, by name: what it declared before and does not any
-    /// more is forgotten, and what runs of it is drained. A running build is never disturbed. When it
+    /// Takes in all the workers that a master declares, by name: what it declared before and does not name any
+    /// more is forgotten, and what runs of it is drained; null leaves it as it is. A running build is never disturbed. When it
     /// returns, it survives a crash.
     ///
     /// # Errors

@@ -150,7 +150,9 @@ impl Desk {
                 round.refuse(name, format!("{}: workers: are more than {WORKERS_MAX}", at(master, name)));
                 continue;
             }
-            if let Err(why) = self.take_in(&mut round, name, value, record) {
+            if value.is_null() {
+                round.keep(name);
+            } else if let Err(why) = self.take_in(&mut round, name, value, record) {
                 round.refuse(name, why);
             }
         }
@@ -320,10 +322,15 @@ impl<'a> Round<'a> {
 
     fn refuse(&mut self, name: &str, why: String) {
         self.answer.refused.insert(name.to_owned(), why);
-        let Ok(name) = name.parse::<WorkerName>() else { return };
-        self.answer.accepted.retain(|accepted| *accepted != name);
-        if let Some(earlier) = self.before.workers.get(&name) {
-            self.after.workers.insert(name, earlier.clone());
+        self.answer.accepted.retain(|accepted| accepted.as_str() != name);
+        self.keep(name);
+    }
+
+    /// What was declared of a worker before stays, if anything was.
+    fn keep(&mut self, name: &str) {
+        let earlier = name.parse().ok().and_then(|name: WorkerName| self.before.workers.get_key_value(&name));
+        if let Some((name, earlier)) = earlier {
+            self.after.workers.insert(name.clone(), earlier.clone());
         }
     }
 

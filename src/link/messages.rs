@@ -63,8 +63,9 @@ pub struct WorkerReportBody {
 #[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeclareBody {
-    /// By worker.
-    #[schemars(with = "BTreeMap<String, DeclarationBody>")]
+    /// By worker. Null leaves what it declared of the worker before: a master that does not know yet what
+    /// its next build wants, say.
+    #[schemars(with = "BTreeMap<String, Option<DeclarationBody>>")]
     pub workers: BTreeMap<String, serde_json::Value>,
 }
 

@@ -97,6 +97,17 @@ async fn what_is_right_is_taken_and_the_rest_is_told_with_its_place_its_key_and_
 }
 
 #[tokio::test]
+async fn who_is_named_without_a_word_stays_as_it_is() {
+    let (_state, served) = served().await;
+    put_all(&served, "m1", &json!({ "d1": declaration("ami-1"), "d2": declaration("ami-2") })).await.expect("answers");
+    let answer = put_all(&served, "m1", &json!({ "d1": null, "d3": null })).await.expect("answers");
+    assert_eq!((answer.accepted.len(), answer.refused.len()), (0, 0));
+    let amis: Vec<_> = status(&served).await.workers.into_iter().map(|view| (view.worker, view.ami)).collect();
+    assert_eq!(amis[0], ("d1".to_owned(), Some("ami-1".to_owned())));
+    assert!(amis.iter().all(|(name, _)| name != "d2" && name != "d3"), "{amis:?}");
+}
+
+#[tokio::test]
 async fn each_mistake_of_a_declaration_has_its_words() {
     let (_state, served) = served().await;
     let with = |edit: fn(&mut Value)| {
