@@ -409,6 +409,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     }
 
     fn list_if_due(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) {
+        if self.shared.take_early(&self.cell) {
+            self.next_listing = self.next_listing.min(now);
+        }
         let fast = plan::in_transition(fleet, &self.cell);
         if fast && let Some(inventory) = &self.inventory {
             self.next_listing = self.next_listing.min(inventory.observed_at + intent.polling.fast);
@@ -455,7 +458,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     fn conclude_listing(&mut self, now: DateTime<Utc>, result: Result<Inventory, CloudError>) {
         self.listing = false;
         match result {
-            Ok(inventory) => {
+            Ok(mut inventory) => {
+                inventory.keep_addresses(self.inventory.as_deref());
                 let intent = self.shared.intent();
                 self.watch.update(&self.cell, &intent, self.shared.book().fleet(), &inventory);
                 self.account_known = true;

@@ -7,8 +7,9 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use messages::{
-    ClaimsAnswer, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
-    ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
+    AdmitAnswer, AdmitInfo, AdmitRequest, ClaimsAnswer, DrainAnswer, ErrorBody, EventView, Events, FailureCode,
+    HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer,
+    WorkerReportBody,
 };
 pub use openapi::document as openapi;
 pub use server::{ServeError, Server};

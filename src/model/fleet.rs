@@ -243,7 +243,8 @@ impl Worker {
             | Body::CallRefused { .. }
             | Body::RemoveIntended { .. }
             | Body::Removed { .. }
-            | Body::RemoveRefused { .. } => {}
+            | Body::RemoveRefused { .. }
+            | Body::TurnedAway { .. } => {}
         }
         self.settle(at);
     }
@@ -341,6 +342,7 @@ fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         | Body::RemoveIntended { .. }
         | Body::Removed { .. }
         | Body::RemoveRefused { .. }
+        | Body::TurnedAway { .. }
         | Body::HoldSet { .. }
         | Body::HoldReleased { .. } => return None,
     })
