@@ -214,8 +214,8 @@ fn user_data(
     let own_bytes = own.as_ref().map_or(0, String::len);
     let joins = own.as_ref().map_or(0, |text| text.matches(join::PLACE).count());
     let template = image.user_data.as_ref().and_then(|file| sources.templates.get(file));
-    if joins == 0 && template.is_some_and(|text| user_data::names_it(text, "join_secret")) {
-        let why = "{{ join_secret }} is changed before it is written".to_owned();
+    if joins == 0 && template.is_some_and(|text| text.contains("join_secret")) {
+        let why = "speaks of join_secret, and it does not come out as it is".to_owned();
         return Err((why, "write it as it is, or as {{ join_secret | sh }}".to_owned()));
     }
     let text = match image.lease_watch {

@@ -57,12 +57,6 @@ pub(super) fn render(template: &str, names: &Names<'_>) -> Result<String, String
     })
 }
 
-/// Whether a template uses this name.
-pub(super) fn names_it(template: &str, name: &str) -> bool {
-    let environment = Environment::new();
-    environment.template_from_str(template).is_ok_and(|parsed| parsed.undeclared_variables(false).contains(name))
-}
-
 impl UserData {
     /// The text that the instance of one attempt gets: with its own join secret, where the template has one.
     #[must_use]

@@ -3,6 +3,7 @@
 mod cells;
 mod controllers;
 mod crash;
+mod door;
 mod doubt;
 mod ending;
 mod launch;
