@@ -63,7 +63,7 @@ impl TurnedAway {
         }
         let why = admission.why.clone().unwrap_or_default();
         let view = TurnedAwayView { instance, peer: peer.map(ToOwned::to_owned), why, since: now, at: now, times: 0 };
-        let guest = self.guests.entry(key).or_insert(Guest { view: view.clone(), written: None });
+        let guest = self.guests.entry(key).or_insert_with(|| Guest { view: view.clone(), written: None });
         guest.view = TurnedAwayView { since: guest.view.since, times: guest.view.times + 1, ..view };
         let due = guest.written.is_none_or(|written| now >= written + WRITTEN_AGAIN);
         if due {

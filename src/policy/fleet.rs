@@ -143,12 +143,11 @@ pub(super) fn fleet(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<F
 fn proxies(reader: &mut Reader<'_, '_>) -> Vec<IpAddr> {
     let mut all = Vec::new();
     for text in reader.texts("proxies").unwrap_or_default() {
-        match text.value.parse::<IpAddr>() {
-            Ok(address) => all.push(address.to_canonical()),
-            Err(_) => {
-                let value = Some(format!("{:?}", text.value));
-                reader.report(text.at, "proxies", value, "is not an IP address", "write it as \"10.0.0.5\"");
-            }
+        if let Ok(address) = text.value.parse::<IpAddr>() {
+            all.push(address.to_canonical());
+        } else {
+            let value = Some(format!("{:?}", text.value));
+            reader.report(text.at, "proxies", value, "is not an IP address", "write it as \"10.0.0.5\"");
         }
     }
     all

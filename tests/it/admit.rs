@@ -49,7 +49,8 @@ impl Case {
         let lines = format!("proxies = [\"{PROXY}\"]\nidentity_certificates = \"certificates\"");
         let image = "user_data = \"join.sh\"";
         let setup = Setup::new().fleet(&lines).policy(&format!("proof = \"{proof}\""));
-        let mut sources = setup.image("debian", "alice", "us-west-2", image).sources();
+        let setup = setup.image("debian", "alice", "us-west-2", image).image("fedora", "alice", "us-west-2", image);
+        let mut sources = setup.worker("w2", "fedora").sources();
         sources.templates.insert("join.sh".to_owned(), "#!/bin/sh\n: {{ join_secret }}\n".to_owned());
         let mut intent = Intent::parse(&sources).unwrap_or_else(|problems| panic!("{problems}"));
         intent.join_key = Some(JoinKey::new([3; 32]));
@@ -125,21 +126,21 @@ impl Case {
         let key = self.intent.join_key.as_ref().expect("a key");
         Info { join_secret: Some(key.secret(&worker("w1"), &attempt_id(attempt))), ..Info::default() }
     }
+}
 
-    /// The document of an instance, with one field changed.
-    fn document(&self, change: (&str, &str)) -> Info {
-        let mut document = serde_json::json!({
-            "accountId": "111111111111", "region": "us-west-2", "imageId": "ami-debian", "instanceId": "i-1",
-            "pendingTime": (morning() + seconds(3)).to_rfc3339(), "version": "2017-09-30", "kernelId": null,
-        });
-        document[change.0] = change.1.into();
-        let text = serde_json::to_string_pretty(&document).expect("JSON");
-        let key = RsaKeyPair::from_pkcs8(SIGNING_KEY).expect("a key");
-        let mut signature = vec![0; key.public_modulus_len()];
-        key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).expect("signs");
-        let signature = Some(STANDARD.encode(signature));
-        Info { identity_document: Some(text), identity_signature: signature, ..Info::default() }
-    }
+/// The document of i-1, signed, with one field changed.
+fn document(change: (&str, &str)) -> Info {
+    let mut document = serde_json::json!({
+        "accountId": "111111111111", "region": "us-west-2", "imageId": "ami-debian", "instanceId": "i-1",
+        "pendingTime": (morning() + seconds(3)).to_rfc3339(), "version": "2017-09-30", "kernelId": null,
+    });
+    document[change.0] = change.1.into();
+    let text = serde_json::to_string_pretty(&document).expect("JSON");
+    let key = RsaKeyPair::from_pkcs8(SIGNING_KEY).expect("a key");
+    let mut signature = vec![0; key.public_modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text.as_bytes(), &mut signature).expect("signs");
+    let signature = Some(STANDARD.encode(signature));
+    Info { identity_document: Some(text), identity_signature: signature, ..Info::default() }
 }
 
 fn says(instance: &str) -> Info {
@@ -181,6 +182,24 @@ fn the_address_of_another_instance_is_refused_and_the_twin_named() {
     let gone = off.inventory.as_mut().and_then(|inventory| inventory.instances.get_mut(&id("i-9"))).expect("listed");
     gone.state = InstanceState::Terminated;
     taken(&off.knock(Some(OTHERS[0]), &Info::default()), "not proved: it comes from 172.31.0.9");
+}
+
+#[test]
+fn another_workers_instance_is_no_twin_to_be_ended() {
+    let mut case = Case::of("address");
+    case.write(Body::Requested { worker: worker("w2"), request: "r2".parse().expect("an id") });
+    let attempt = case.attempt("2-1");
+    case.write(Body::LaunchIntended { worker: worker("w2"), attempt: Box::new(attempt) });
+    case.write(Body::Launched { worker: worker("w2"), instance: id("i-9") });
+    for admission in [case.knock(Some(OTHERS[0]), &Info::default()), case.knock(Some(OWN[0]), &says("i-9"))] {
+        refused(&admission, "i-9");
+        assert_eq!((admission.instance, admission.twin), (Some(id("i-9")), None));
+    }
+    let why = case.knock(Some(OTHERS[0]), &Info::default()).why.expect("refused");
+    assert_eq!(
+        why,
+        "it comes from 172.31.0.9, the address of i-9 of worker w2, and not from i-1, the instance of attempt 1-1"
+    );
 }
 
 #[test]
@@ -279,7 +298,7 @@ fn the_join_secret_is_that_of_the_attempt() {
 #[test]
 fn an_identity_document_is_that_of_the_instance_signed_by_ec2() {
     let case = Case::of("identity-document");
-    let right = case.document(("version", "2017-09-30"));
+    let right = document(("version", "2017-09-30"));
     taken(&case.knock(Some(PROXY), &right), "it has the identity document of i-1, signed by EC2");
     for (field, value, why) in [
         ("instanceId", "i-9", "the instance is \"i-9\""),
@@ -294,7 +313,7 @@ fn an_identity_document_is_that_of_the_instance_signed_by_ec2() {
         ("pendingTime", "2026-03-02T09:00:00Z", "the pending time is"),
     ] {
         for proof in ["address", "instance-id", "join-secret", "identity-document"] {
-            refused(&Case::of(proof).knock(Some(OWN[0]), &case.document((field, value))), why);
+            refused(&Case::of(proof).knock(Some(OWN[0]), &document((field, value))), why);
         }
     }
     let mut forged = right.clone();
@@ -393,7 +412,7 @@ proptest! {
     ) {
         let case = situation("address", state, stage, old);
         let peer = [None, Some("127.0.0.1"), Some(PROXY), Some(OWN[0]), Some(OWN[1]), Some("::ffff:54.1.2.3")][peer];
-        let mut info = if told & 1 > 0 { case.document(("version", "1")) } else { Info::default() };
+        let mut info = if told & 1 > 0 { document(("version", "1")) } else { Info::default() };
         info.instance_id = (told & 2 > 0).then(|| "i-1".to_owned());
         info.join_secret = (told & 4 > 0).then(|| case.secret_of("1-1").join_secret).flatten();
         let admission = case.knock(peer, &info);
@@ -407,7 +426,7 @@ proptest! {
     ) {
         let proof = ["address", "instance-id", "join-secret", "identity-document"][proof];
         let case = situation(proof, state, stage, old);
-        let mut info = case.document(("instanceId", if wrong & 1 > 0 { "i-9" } else { "i-1" }));
+        let mut info = document(("instanceId", if wrong & 1 > 0 { "i-9" } else { "i-1" }));
         info.instance_id = Some(if wrong & 2 > 0 { "i-9" } else { "i-1" }.to_owned());
         info.join_secret = case.secret_of(if wrong & 4 > 0 { "1-0" } else { "1-1" }).join_secret;
         let peer = if wrong & 8 > 0 { OTHERS[usize::from(old)] } else { OWN[0] };

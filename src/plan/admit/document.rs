@@ -81,14 +81,10 @@ fn compared(present: &Present<'_>, document: &Document) -> Finding {
             return Finding { evidence: Evidence::Contradicted(why, other), look: false };
         }
     }
-    match id {
-        Some(id) => Finding::proved(format!("it has the identity document of {id}, signed by EC2")),
-        None => {
-            let why = format!(
-                "its identity document is of {}, and the launch is not answered yet",
-                quoted(&document.instance_id)
-            );
-            Finding { evidence: Evidence::Unknown(why), look: true }
-        }
+    if let Some(id) = id {
+        return Finding::proved(format!("it has the identity document of {id}, signed by EC2"));
     }
+    let of = quoted(&document.instance_id);
+    let why = format!("its identity document is of {of}, and the launch is not answered yet");
+    Finding { evidence: Evidence::Unknown(why), look: true }
 }
