@@ -41,9 +41,10 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
 fn addresses(sdk: &types::Instance) -> Vec<String> {
     let main = [sdk.private_ip_address(), sdk.public_ip_address(), sdk.ipv6_address()].into_iter().flatten();
     let interfaces = sdk.network_interfaces();
-    let private = interfaces.iter().flat_map(|interface| interface.private_ip_addresses());
+    let private = interfaces.iter().flat_map(types::InstanceNetworkInterface::private_ip_addresses);
     let both = private.flat_map(|a| [a.private_ip_address(), a.association().and_then(|with| with.public_ip())]);
-    let six = interfaces.iter().flat_map(|interface| interface.ipv6_addresses()).filter_map(|a| a.ipv6_address());
+    let six = interfaces.iter().flat_map(types::InstanceNetworkInterface::ipv6_addresses);
+    let six = six.filter_map(types::InstanceIpv6Address::ipv6_address);
     let mut all: Vec<String> = Vec::new();
     for address in main.chain(both.flatten()).chain(six) {
         if !all.iter().any(|known| known == address) {
