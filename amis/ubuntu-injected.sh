@@ -14,6 +14,8 @@ python3 -m venv /home/buildbot/venv
 /home/buildbot/venv/bin/pip install --quiet buildbot-worker
 /home/buildbot/venv/bin/buildbot-worker create-worker --keepalive=60 \
     /home/buildbot/worker "$WORKER_MASTER" "$WORKER_NAME" "$WORKER_PASSWORD"
+# The worker sends it when it connects: only this instance was told.
+(umask 077 && printf %s {{ join_secret | sh }} > /home/buildbot/worker/info/latent-join-secret)
 chown -R buildbot:buildbot /home/buildbot
 cat > /etc/systemd/system/buildbot-worker.service <<'UNIT'
 [Unit]

@@ -11,6 +11,7 @@ use crate::policy::{Credentials, read_key_file};
 
 pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (sources, mut intent) = connect::intent(args)?;
+    intent.read_certificates(&sources).map_err(|problems| CommandError::new(Exit::Configuration, problems))?;
     if secrets {
         let rendered = intent.render_user_data(&sources, |secret| sources.resolve(secret));
         rendered.map_err(|problems| CommandError::new(Exit::Configuration, problems))?;

@@ -44,6 +44,14 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
     if let Some(held) = &worker.held {
         sentences.push(format!("Nothing is done now: {held}."));
     }
+    if let Some(guest) = worker.turned_away.first() {
+        let who = guest.instance.as_deref().or(guest.peer.as_deref()).unwrap_or("somebody");
+        sentences.push(format!(
+            "{who} knocked with its password and was turned away at {}: {}.",
+            at(guest.at),
+            guest.why
+        ));
+    }
     if let Some(failure) = &worker.failure {
         sentences.push(format!(
             "The last request failed in the {} phase: {}: {}; {}.",

@@ -98,6 +98,10 @@ async fn next(signal: &mut std::io::Result<Signal>) {
 /// The configuration with its user data rendered.
 fn ready_intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
     let (sources, mut intent) = connect::intent(args)?;
+    let configuration = |problems| CommandError::new(Exit::Configuration, problems);
+    intent.read_certificates(&sources).map_err(configuration)?;
+    let key = sources.join_key(&intent.fleet.ledger, intent.uses_join_secrets(&sources));
+    intent.join_key = key.map_err(|why| CommandError::new(Exit::Configuration, anyhow::anyhow!(why)))?;
     intent
         .render_user_data(&sources, |secret| sources.resolve(secret))
         .map_err(|problems| CommandError::new(Exit::Configuration, problems))?;

@@ -428,6 +428,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     }
 
     fn list_if_due(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) {
+        if self.shared.take_early(&self.cell) {
+            self.next_listing = self.next_listing.min(now);
+        }
         let fast = plan::in_transition(fleet, &self.cell);
         if fast && let Some(inventory) = &self.inventory {
             self.next_listing = self.next_listing.min(inventory.observed_at + intent.polling.fast);
@@ -483,7 +486,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     fn conclude_listing(&mut self, now: DateTime<Utc>, result: Result<Listed, CloudError>) {
         self.listing = false;
         match result {
-            Ok(Listed { inventory, account }) => {
+            Ok(Listed { mut inventory, account }) => {
+                inventory.keep_addresses(self.inventory.as_deref());
                 let intent = self.shared.intent();
                 let learns = matches!(self.whose(&intent), Whose::Any);
                 if let Some(account) = account.filter(|_| learns) {

@@ -5,6 +5,7 @@ mod cell;
 mod checkup;
 mod declare;
 mod desk;
+mod door;
 mod driver;
 mod pace;
 mod perform;
@@ -36,6 +37,7 @@ use shared::Shared;
 
 pub use checkup::check_up;
 pub use desk::Declared;
+pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
@@ -388,12 +390,12 @@ impl<L: Ledger + 'static> Controller<L> {
 
     /// Every worker, of the configuration or with something left.
     pub fn workers(&self) -> Vec<WorkerView> {
-        status::all(&self.shared)
+        status::all(&self.shared, self.clock.now())
     }
 
     /// One worker.
     pub fn worker(&self, name: &WorkerName) -> Option<WorkerView> {
-        status::one(&self.shared, name)
+        status::one(&self.shared, name, self.clock.now())
     }
 
     /// Every cell, with how its last look went.

@@ -9,8 +9,8 @@ use super::pace::ApiAction;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Action, Actor, Attempt, Body, Cell, ClientToken, Failure, FailureKind, InstanceId, LaunchSpec, Phase, ResourceId,
-    Subject, WorkerName, tag_keys,
+    Action, Actor, Attempt, AttemptId, Body, Cell, ClientToken, Failure, FailureKind, InstanceId, LaunchSpec, Phase,
+    ResourceId, Subject, WorkerName, tag_keys,
 };
 use crate::plan::sweep::Act;
 use crate::policy::{Intent, Secret};
@@ -169,22 +169,24 @@ fn one<L: Ledger>(
     intent: &Intent,
     action: Action,
 ) -> (Option<Body>, Option<Call>) {
-    let user_data =
-        |worker: &WorkerName| intent.workers.get(worker).and_then(|w| w.user_data.as_ref()).map(|d| d.text.clone());
+    let user_data = |worker: &WorkerName, attempt: &AttemptId| {
+        let data = intent.workers.get(worker).and_then(|w| w.user_data.as_ref());
+        data.map(|data| data.of_attempt(intent.join_key.as_ref(), worker, attempt).text)
+    };
     match action {
         Action::Launch { worker, spec } => match new_attempt(now, cell, intent, &worker, &spec) {
             Some(attempt) => {
-                let (token, user_data) = (spec.token(), user_data(&worker));
+                let (token, user_data) = (spec.token(), user_data(&worker, &attempt.id));
                 let body = Body::LaunchIntended { worker: worker.clone(), attempt: Box::new(attempt) };
                 (Some(body), Some(Call::Launch { worker, spec, token, user_data, again: false }))
             }
             None => (None, None),
         },
         Action::Relaunch { worker } => {
-            let spec = book.fleet().workers.get(&worker).and_then(|w| w.attempt.as_ref()).and_then(|a| a.spec.clone());
-            let call = spec.map(|spec| Call::Launch {
+            let attempt = book.fleet().workers.get(&worker).and_then(|w| w.attempt.as_ref());
+            let call = attempt.and_then(|a| Some((&a.id, a.spec.clone()?))).map(|(attempt, spec)| Call::Launch {
                 token: spec.token(),
-                user_data: user_data(&worker),
+                user_data: user_data(&worker, attempt),
                 worker,
                 spec,
                 again: true,

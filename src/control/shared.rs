@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::book::Book;
 use super::declare::lives;
 use super::desk::Desk;
+use super::door::TurnedAway;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, OwnerName, Subject, WorkerName};
 use crate::plan::sweep::SweepPlan;
@@ -55,6 +56,11 @@ pub(super) struct Shared<L> {
     cells: Mutex<BTreeMap<Cell, CellStatus>>,
     wakes: Mutex<BTreeMap<Cell, Arc<Notify>>>,
     changed: watch::Sender<u64>,
+    /// Cells that somebody wants listed before it is due.
+    early: Mutex<BTreeSet<Cell>>,
+    /// How often a loop has published what it saw.
+    looks: watch::Sender<u64>,
+    turned_away: Mutex<TurnedAway>,
     /// How many instances lived when the record was last looked at.
     live: AtomicU32,
 }
@@ -75,6 +81,9 @@ impl<L: Ledger> Shared<L> {
             cells: Mutex::default(),
             wakes: Mutex::default(),
             changed: watch::Sender::new(seq),
+            early: Mutex::default(),
+            looks: watch::Sender::new(0),
+            turned_away: Mutex::default(),
             live: AtomicU32::new(0),
         }
     }
@@ -150,6 +159,27 @@ impl<L: Ledger> Shared<L> {
     ) {
         let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
         self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept });
+        self.looks.send_modify(|looks| *looks += 1);
+    }
+
+    /// Told whenever a loop has looked at its cell.
+    pub(super) fn looks(&self) -> watch::Receiver<u64> {
+        self.looks.subscribe()
+    }
+
+    /// Has a cell listed as soon as its pace allows.
+    pub(super) fn ask_for_listing(&self, cell: &Cell) {
+        lock(&self.early).insert(cell.clone());
+        self.wake(&BTreeSet::from([cell.clone()]));
+    }
+
+    /// Whether a listing was asked for; it is not any more then.
+    pub(super) fn take_early(&self, cell: &Cell) -> bool {
+        lock(&self.early).remove(cell)
+    }
+
+    pub(super) fn turned_away(&self) -> MutexGuard<'_, TurnedAway> {
+        lock(&self.turned_away)
     }
 
     pub(super) fn wake_of(&self, cell: &Cell) -> Arc<Notify> {

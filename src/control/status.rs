@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::door::TurnedAwayView;
 use super::shared::{CellStatus, Shared};
 use crate::ledger::Ledger;
 use crate::model::{
@@ -79,6 +80,9 @@ pub struct WorkerView {
     pub hold_until: Option<DateTime<Utc>>,
     /// Instances of this worker that are on their way out.
     pub departing: Vec<String>,
+    /// Who was turned away at a master's door with its name and password in the last minutes, the last first.
+    #[serde(default)]
+    pub turned_away: Vec<TurnedAwayView>,
     /// How long it may be idle, in seconds; absent means never taken away for being idle.
     pub idle_timeout_s: Option<i64>,
     /// How long the master may be silent, in seconds.
@@ -158,7 +162,7 @@ impl From<&Failure> for FailureView {
     }
 }
 
-pub(super) fn all<L: Ledger>(shared: &Shared<L>) -> Vec<WorkerView> {
+pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<WorkerView> {
     let intent = shared.intent();
     let mut names: Vec<WorkerName> = intent.workers.keys().cloned().collect();
     {
@@ -169,10 +173,10 @@ pub(super) fn all<L: Ledger>(shared: &Shared<L>) -> Vec<WorkerView> {
         names.extend(left.map(|(name, _)| name.clone()));
     }
     names.sort();
-    names.iter().filter_map(|name| one(shared, name)).collect()
+    names.iter().filter_map(|name| one(shared, name, now)).collect()
 }
 
-pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName) -> Option<WorkerView> {
+pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName, now: DateTime<Utc>) -> Option<WorkerView> {
     let intent = shared.intent();
     let book = shared.book();
     let fresh = Worker::unknown(DateTime::UNIX_EPOCH);
@@ -185,7 +189,8 @@ pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName) -> Option<Wo
     let configured = intent.workers.get(name).map(|w| &w.cell);
     let bound = worker.attempt.as_ref().filter(|_| worker.state.instance().is_some()).map(|attempt| &attempt.cell);
     let cell = bound.or(configured).and_then(|cell| cells.get(cell));
-    Some(view(&intent, book.fleet(), name, worker, cell))
+    let turned_away = shared.turned_away().of(name, now);
+    Some(WorkerView { turned_away, ..view(&intent, book.fleet(), name, worker, cell) })
 }
 
 fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell: Option<&CellStatus>) -> WorkerView {
@@ -243,6 +248,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
             .filter(|(_, d)| d.worker.as_ref() == Some(name))
             .map(|(id, _)| text(id))
             .collect(),
+        turned_away: Vec::new(),
         idle_timeout_s: match policy.idle_timeout {
             IdleTimeout::After(span) => Some(span.num_seconds()),
             IdleTimeout::Never => None,

@@ -16,7 +16,6 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
         message: format!("the listing holds an instance whose id cannot be read: {error}"),
     })?;
     let state = state(sdk.state().and_then(types::InstanceState::name));
-    let addresses = [sdk.private_ip_address(), sdk.public_ip_address(), sdk.ipv6_address()];
     Ok(Instance {
         id,
         stopped_at: sdk.state_transition_reason().filter(|_| state == InstanceState::Stopped).and_then(transition_time),
@@ -29,13 +28,30 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
         attached_at: attached_at(sdk),
         parts: parts(sdk),
         platform_details: sdk.platform_details().map(ToOwned::to_owned),
-        addresses: addresses.into_iter().flatten().map(ToOwned::to_owned).collect(),
+        addresses: addresses(sdk),
         state_reason: sdk.state_reason().map(|reason| {
             let parts = [reason.code(), reason.message()];
             parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
         }),
         tags: tags(sdk.tags()),
     })
+}
+
+/// All of its addresses, the private one first: a connection may come from any interface.
+fn addresses(sdk: &types::Instance) -> Vec<String> {
+    let main = [sdk.private_ip_address(), sdk.public_ip_address(), sdk.ipv6_address()].into_iter().flatten();
+    let interfaces = sdk.network_interfaces();
+    let private = interfaces.iter().flat_map(types::InstanceNetworkInterface::private_ip_addresses);
+    let both = private.flat_map(|a| [a.private_ip_address(), a.association().and_then(|with| with.public_ip())]);
+    let six = interfaces.iter().flat_map(types::InstanceNetworkInterface::ipv6_addresses);
+    let six = six.filter_map(types::InstanceIpv6Address::ipv6_address);
+    let mut all: Vec<String> = Vec::new();
+    for address in main.chain(both.flatten()).chain(six) {
+        if !all.iter().any(|known| known == address) {
+            all.push(address.to_owned());
+        }
+    }
+    all
 }
 
 fn attached_at(sdk: &types::Instance) -> Option<DateTime<Utc>> {
@@ -158,6 +174,15 @@ mod tests {
         let read = ami(&image("snap-1").build(), DateTime::UNIX_EPOCH).expect("readable");
         assert_eq!((read.snapshots.len(), read.state), (1, AmiState::Unknown("odd".to_owned())));
         assert_eq!(ami(&image("?").build(), read.created).expect_err("it would be left").code, "UnreadableSnapshot");
+        let public = types::InstanceNetworkInterfaceAssociation::builder().public_ip("54.1.2.3").build();
+        let private = |address: &str| types::InstancePrivateIpAddress::builder().private_ip_address(address);
+        let interface = types::InstanceNetworkInterface::builder()
+            .private_ip_addresses(private("10.0.0.4").build())
+            .private_ip_addresses(private("10.0.0.5").association(public).build())
+            .ipv6_addresses(types::InstanceIpv6Address::builder().ipv6_address("2600::7").build());
+        let many = types::Instance::builder().instance_id("i-3").private_ip_address("10.0.0.4");
+        let read = instance(&many.network_interfaces(interface.build()).build()).expect("readable");
+        assert_eq!(read.addresses, ["10.0.0.4", "10.0.0.5", "54.1.2.3", "2600::7"]);
         let bare = types::Instance::builder().instance_id("i-2").tags(types::Tag::builder().build()).build();
         assert_eq!(instance(&bare).expect("readable").tags.iter().count(), 1);
     }

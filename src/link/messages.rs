@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::control::{CellView, WorkerView};
-use crate::model::{BuildId, Cause, Entry, MasterId, RequestId, WorkerName};
+use crate::model::{BuildId, Cause, Entry, InstanceId, MasterId, RequestId, WorkerName};
 use crate::plan::sweep::Claims;
-use crate::plan::{Report, WorkerReport};
+use crate::plan::{Admission, Info, Report, WorkerReport};
+use crate::policy::Secret;
 
 /// A master (or an operator) wants a worker.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -33,6 +34,51 @@ pub struct ReleaseRequest {
     /// Which master; an operator if absent.
     #[serde(default)]
     pub master: Option<MasterId>,
+}
+
+/// Somebody with a worker's name and password wants to connect.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdmitRequest {
+    /// The master at whose door it is.
+    pub master: MasterId,
+    /// The address that the connection comes from, without its port; absent if it is not known.
+    #[serde(default)]
+    pub peer: Option<String>,
+    /// What it says of itself.
+    #[serde(default)]
+    pub info: AdmitInfo,
+}
+
+/// What a worker's `info/` says of where it is.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdmitInfo {
+    /// The instance's id.
+    #[serde(default)]
+    pub instance_id: Option<String>,
+    /// The secret that the user data told it.
+    #[serde(default)]
+    pub join_secret: Option<String>,
+    /// The identity document of the metadata service, to the byte.
+    #[serde(default)]
+    pub identity_document: Option<String>,
+    /// Its signature in base64.
+    #[serde(default)]
+    pub identity_signature: Option<String>,
+}
+
+/// Whether its connection is to be taken.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AdmitAnswer {
+    /// Take it.
+    pub admit: bool,
+    /// What was proved, in words.
+    pub proof: String,
+    /// Why it is not to be taken, and what to do, in words.
+    pub why: Option<String>,
+    /// An earlier instance of ours that it is on, which the controller ends.
+    pub twin: Option<InstanceId>,
 }
 
 /// Everything a master knows of its latent workers, said whole each time.
@@ -275,6 +321,30 @@ impl From<ReportBody> for Report {
             (name, said)
         });
         Report { workers: workers.collect() }
+    }
+}
+
+impl std::fmt::Debug for AdmitRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdmitRequest").field("master", &self.master).field("peer", &self.peer).finish_non_exhaustive()
+    }
+}
+
+impl From<AdmitInfo> for Info {
+    fn from(said: AdmitInfo) -> Self {
+        Self {
+            instance_id: said.instance_id,
+            join_secret: said.join_secret.map(Secret::new),
+            identity_document: said.identity_document,
+            identity_signature: said.identity_signature,
+        }
+    }
+}
+
+impl From<Admission> for AdmitAnswer {
+    fn from(admission: Admission) -> Self {
+        let Admission { admit, proof, why, twin, .. } = admission;
+        Self { admit, proof, why, twin }
     }
 }
 

@@ -5,8 +5,8 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::messages::{
-    ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest,
-    ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer,
+    AdmitAnswer, AdmitRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody,
+    Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer,
 };
 use crate::control::WorkerView;
 
@@ -76,6 +76,14 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             &[],
             Some(of::<ReleaseRequest>(schemas)),
             worker.clone(),
+        ),
+        route(
+            "post",
+            "/v1/workers/{worker}/admit",
+            "Somebody connects as this worker: whether it is on the instance of the present attempt. Answers within 6 s.",
+            &[],
+            Some(of::<AdmitRequest>(schemas)),
+            of::<AdmitAnswer>(schemas),
         ),
         route(
             "post",

@@ -19,8 +19,9 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::messages::{
-    ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer,
-    HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer, release_cause,
+    AdmitAnswer, AdmitRequest, ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody, EventView, Events,
+    FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer,
+    VersionAnswer, release_cause,
 };
 use super::openapi;
 use crate::control::{ControlError, Controller, WorkerView};
@@ -231,6 +232,7 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
         .route("/v1/workers/{worker}", get(worker::<L>))
         .route("/v1/workers/{worker}/start", post(start::<L>))
         .route("/v1/workers/{worker}/release", post(release::<L>))
+        .route("/v1/workers/{worker}/admit", post(admit::<L>))
         .route("/v1/workers/{worker}/drain", post(drain::<L>))
         .route("/v1/workers/{worker}/hold", post(hold::<L>).delete(unhold::<L>))
         .route("/v1/masters/{master}/report", post(report::<L>))
@@ -279,7 +281,8 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
         ));
     }
     warnings.extend(app.controller.declaration_warnings());
-    let cells = app.controller.cells();
+    let (cells, workers) = (app.controller.cells(), app.controller.workers());
+    warnings.extend(workers.iter().flat_map(turned_away));
     for cell in &cells {
         if let Some(failure) = &cell.failure {
             warnings.push(format!(
@@ -302,9 +305,20 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
         now: app.controller.now(),
         fleet: app.fleet.0.clone(),
         controller: app.fleet.1.clone(),
-        workers: app.controller.workers(),
+        workers,
         cells,
         warnings,
+    })
+}
+
+/// Who was turned away at a master's door, each in a line.
+fn turned_away(worker: &WorkerView) -> impl Iterator<Item = String> {
+    worker.turned_away.iter().map(|guest| {
+        let who = [guest.instance.clone(), guest.peer.as_ref().map(|peer| format!("from {peer}"))];
+        let who: Vec<String> = who.into_iter().flatten().collect();
+        let who = if who.is_empty() { "somebody".to_owned() } else { who.join(" ") };
+        let last = guest.at.format("%H:%M:%SZ");
+        format!("{}: {who} was turned away {} times, last at {last}: {}", worker.worker, guest.times, guest.why)
     })
 }
 
@@ -371,6 +385,17 @@ async fn release<L: Ledger + 'static>(
     let cause = release_cause(body.master.is_some());
     app.controller.release(&actor(body.master), &worker, cause, body.request.as_ref())?;
     view(&app, &worker).map(Json)
+}
+
+async fn admit<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(worker): UrlPath<String>,
+    body: Result<Json<AdmitRequest>, JsonRejection>,
+) -> Answer<AdmitAnswer> {
+    let (worker, Json(body)) = (name(&worker)?, body?);
+    let (peer, info) = (body.peer.as_deref(), body.info.into());
+    let admission = app.controller.admit(&Actor::Master(body.master), &worker, peer, &info).await?;
+    Ok(Json(admission.into()))
 }
 
 async fn drain<L: Ledger + 'static>(State(app): Shared<L>, UrlPath(worker): UrlPath<String>) -> Answer<DrainAnswer> {

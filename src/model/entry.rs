@@ -9,7 +9,7 @@ use super::{
 };
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
-pub const ENTRY_VERSION: u32 = 2;
+pub const ENTRY_VERSION: u32 = 3;
 
 /// Who caused an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,8 @@ pub enum Body {
     Removed { resource: ResourceId },
     /// It was not taken away; the next sweep sees whether it is still left over.
     RemoveRefused { resource: ResourceId, failure: Failure },
+    /// Somebody with the worker's name and password was turned away at a master's door; said once in a while.
+    TurnedAway { worker: WorkerName, instance: Option<InstanceId>, peer: Option<String>, why: String },
     /// An operator keeps the worker's instance until a time.
     HoldSet { worker: WorkerName, until: DateTime<Utc> },
     /// The operator's hold was lifted, or is over.
@@ -136,7 +138,8 @@ impl Body {
             | Body::Departed { .. }
             | Body::CallRefused { .. }
             | Body::Removed { .. }
-            | Body::RemoveRefused { .. } => false,
+            | Body::RemoveRefused { .. }
+            | Body::TurnedAway { .. } => false,
         }
     }
 
@@ -170,6 +173,7 @@ impl Body {
             | Body::StartIntended { worker, .. }
             | Body::StartRefused { worker, .. }
             | Body::Lost { worker, .. }
+            | Body::TurnedAway { worker, .. }
             | Body::HoldSet { worker, .. }
             | Body::HoldReleased { worker } => Some(worker),
         }
@@ -208,6 +212,13 @@ impl Body {
             Body::Removed { resource } => format!("{resource} is taken away"),
             Body::RemoveRefused { resource, failure } => {
                 format!("{resource} is not taken away: {} ({}): {}", failure.code, failure.kind, failure.message)
+            }
+            Body::TurnedAway { instance, peer, why, .. } => {
+                let who =
+                    [instance.as_ref().map(ToString::to_string), peer.as_ref().map(|peer| format!("from {peer}"))];
+                let who: Vec<String> = who.into_iter().flatten().collect();
+                let who = if who.is_empty() { "somebody".to_owned() } else { who.join(" ") };
+                format!("{who} knocked and was turned away: {why}")
             }
             Body::HoldSet { until, .. } => format!("held by an operator until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
             Body::HoldReleased { .. } => "operator's hold released".to_owned(),

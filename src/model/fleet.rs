@@ -273,7 +273,8 @@ impl Worker {
             | Body::CallRefused { .. }
             | Body::RemoveIntended { .. }
             | Body::Removed { .. }
-            | Body::RemoveRefused { .. } => {}
+            | Body::RemoveRefused { .. }
+            | Body::TurnedAway { .. } => {}
         }
         self.settle(at);
     }
@@ -371,6 +372,7 @@ fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         | Body::RemoveIntended { .. }
         | Body::Removed { .. }
         | Body::RemoveRefused { .. }
+        | Body::TurnedAway { .. }
         | Body::HoldSet { .. }
         | Body::HoldReleased { .. } => return None,
     })

@@ -116,3 +116,17 @@ pub struct Inventory {
     /// The instances, ended ones included while the cloud still shows them.
     pub instances: BTreeMap<InstanceId, Instance>,
 }
+
+impl Inventory {
+    /// What is on its way out has its addresses until it is gone, and EC2 may no longer show them: they are
+    /// taken from the listing before this one.
+    pub fn keep_addresses(&mut self, before: Option<&Inventory>) {
+        let Some(before) = before else { return };
+        let leaving = |state: &InstanceState| matches!(state, InstanceState::Stopping | InstanceState::ShuttingDown);
+        for instance in self.instances.values_mut().filter(|instance| leaving(&instance.state)) {
+            let known = before.instances.get(&instance.id).into_iter().flat_map(|instance| &instance.addresses);
+            let lost: Vec<String> = known.filter(|address| !instance.addresses.contains(address)).cloned().collect();
+            instance.addresses.extend(lost);
+        }
+    }
+}

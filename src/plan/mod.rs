@@ -4,6 +4,7 @@
 //! what is left alone. Every worker of the cell and every instance of its listing stands in exactly
 //! one action or one held reason.
 
+mod admit;
 mod bound;
 mod capacity;
 pub mod doctor;
@@ -28,6 +29,7 @@ use crate::model::{
 };
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
+pub use admit::{Admission, Info, Knock, admit};
 pub use bound::{Bound, Layer, bound};
 pub use observe::facts;
 pub use report::{Report, Standing, WorkerReport, changes, order_of};

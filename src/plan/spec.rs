@@ -42,7 +42,10 @@ pub fn launch_spec(
         block_devices: image.block_devices.clone(),
         shutdown: shutdown_of(Role::Worker, policy.on_idle),
         tags,
-        user_data_digest: configured.user_data.as_ref().map(|data| data.digest.clone()),
+        user_data_digest: configured
+            .user_data
+            .as_ref()
+            .map(|data| data.of_attempt(intent.join_key.as_ref(), name, attempt).digest),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `latent.toml`: the fleet, its owners, its workers.
 
+use std::net::IpAddr;
+
 use chrono::TimeDelta;
 
 use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
@@ -21,6 +23,10 @@ pub struct FleetSettings {
     pub master: Option<String>,
     /// The most live instances.
     pub instances_max: u32,
+    /// Addresses from which the connections of several workers come.
+    pub proxies: Vec<IpAddr>,
+    /// The folder of the certificates for identity documents.
+    pub identity_certificates: Option<String>,
     /// The ARN of who assumes the owners' roles.
     pub principal: Option<String>,
 }
@@ -114,6 +120,8 @@ pub(super) fn fleet(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<F
         );
     }
     let instances_max = reader.count("instances_max");
+    let proxies = proxies(&mut reader);
+    let identity_certificates = reader.text("identity_certificates");
     let principal = reader.text("principal");
     if let Some(principal) = &principal
         && !is_principal(&principal.value)
@@ -128,8 +136,23 @@ pub(super) fn fleet(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<F
         ledger: ledger?.value,
         master: master.map(|text| text.value),
         instances_max: instances_max?.value,
+        proxies,
+        identity_certificates: identity_certificates.map(|text| text.value),
         principal: principal.map(|text| text.value),
     })
+}
+
+fn proxies(reader: &mut Reader<'_, '_>) -> Vec<IpAddr> {
+    let mut all = Vec::new();
+    for text in reader.texts("proxies").unwrap_or_default() {
+        if let Ok(address) = text.value.parse::<IpAddr>() {
+            all.push(address.to_canonical());
+        } else {
+            let value = Some(format!("{:?}", text.value));
+            reader.report(text.at, "proxies", value, "is not an IP address", "write it as \"10.0.0.5\"");
+        }
+    }
+    all
 }
 
 /// How the ARN of a principal is written.

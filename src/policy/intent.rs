@@ -5,20 +5,23 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::certificate::IdentityKey;
 use super::document::Document;
 use super::fleet::{self, Credentials, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
 use super::image::{Identity, Image};
+use super::join::{self, JoinKey};
 use super::key::{OWNER_KEYS, WORKER_KEYS};
 use super::lease_watch::{self, LeaseWatch};
 use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::problem::{Origin, Problem, Problems, Shown};
+use super::proof;
 use super::reader::{Layer, Located, Reader, named, top};
 use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
 use super::sweep::SweepPolicy;
 use super::user_data::{self, Names, UserData};
-use crate::model::{Cell, ImageName, MasterId, OwnerName, PolicyName, WorkerName};
+use crate::model::{Cell, ImageName, MasterId, OwnerName, PolicyName, Region, WorkerName};
 
 /// A worker with its references followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +65,10 @@ pub struct Intent {
     pub base_policy: Lifecycle,
     /// The name and text of latent.toml: declared workers are read over it.
     pub(super) main: Arc<(String, String)>,
+    /// From which the join secrets are derived, where there are any.
+    pub join_key: Option<JoinKey>,
+    /// With which identity documents are checked; see [`Intent::read_certificates`].
+    pub identity_keys: BTreeMap<Region, IdentityKey>,
 }
 
 pub(super) type Known<T> = (T, Vec<Shown>);
@@ -106,6 +113,10 @@ impl Intent {
             workers.extend(linked.map(|worker| (name, worker)));
         }
         one_worker_per_baked_image(&workers, &images, &mut problems);
+        if let Some(fleet) = &fleet {
+            let image_of = |name: &ImageName| images.get(name).map(|(image, _)| image);
+            proof::can_be_given(&workers, image_of, fleet, sources, &mut problems);
+        }
         let found = (fleet, link, polling, sweep, required, base_policy);
         let (Some(fleet), Some(link), Some(polling), Some(sweep), Some(requirements), Some((base_policy, _))) = found
         else {
@@ -117,7 +128,21 @@ impl Intent {
         let owners = owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect();
         let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
         let main = Arc::new(sources.main.clone());
-        Ok(Self { fleet, link, polling, sweep, requirements, owners, images, workers, base_policy, main })
+        let (join_key, identity_keys) = (None, BTreeMap::new());
+        Ok(Self {
+            fleet,
+            link,
+            polling,
+            sweep,
+            requirements,
+            owners,
+            images,
+            workers,
+            base_policy,
+            main,
+            join_key,
+            identity_keys,
+        })
     }
 
     /// Reads the secrets that the user data needs and renders it, the lease watch with it. `resolve` gets
@@ -183,12 +208,18 @@ fn user_data(
             image: &worker.image,
             master: fleet.master.as_deref(),
             password: password.as_ref(),
+            join_secret: join::PLACE,
         };
         let template = sources.templates.get(file).map_or("", String::as_str);
         let text = user_data::render(template, &names).map_err(|why| {
-            let known = "fleet, owner, worker, image, master, master_host, master_port, password; filter: sh";
+            let known =
+                "fleet, owner, worker, image, master, master_host, master_port, password, join_secret; filter: sh";
             (format!("cannot be rendered: {why}"), format!("known names: {known}"))
         })?;
+        if template.contains("join_secret") && !text.contains(join::PLACE) {
+            let why = "speaks of join_secret, and it does not come out as it is".to_owned();
+            return Err((why, "write it as it is, or as {{ join_secret | sh }}".to_owned()));
+        }
         own = Some(text);
     }
     merged(image, &worker.policy, own)
@@ -202,6 +233,7 @@ pub(super) fn merged(
     own: Option<String>,
 ) -> Result<Option<UserData>, (String, String)> {
     let own_bytes = own.as_ref().map_or(0, String::len);
+    let joins = own.as_ref().map_or(0, |text| text.matches(join::PLACE).count());
     let text = match image.lease_watch {
         LeaseWatch::UserData => {
             let merged = lease_watch::with_watch(image.platform, policy.max_lifetime, own.as_deref());
@@ -209,6 +241,10 @@ pub(super) fn merged(
         }
         LeaseWatch::Baked | LeaseWatch::None => own,
     };
+    if text.as_ref().is_some_and(|text| text.matches(join::PLACE).count() != joins) {
+        let why = "{{ join_secret }} stands in a text that is not plain ASCII, which is encoded whole".to_owned();
+        return Err((why, "write the template in ASCII, with the line ends of Unix".to_owned()));
+    }
     let data = text.map(|text| UserData::of(text, own_bytes)).transpose();
     data.map_err(|why| {
         let cure = "shorten the template, or let it fetch the longer part; a lease watch that is baked into the AMI \

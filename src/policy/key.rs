@@ -1,6 +1,8 @@
 //! Every key of the configuration: the one list behind reading, `latent config schema`, and the
 //! test that each key is documented in `default.toml`.
 
+use super::proof::Proof;
+
 /// What a value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -62,6 +64,12 @@ pub(super) const FLEET_KEYS: &[Key] = &[
     may("ledger", Kind::Text, "The ledger's file, relative to latent.toml."),
     may("master", Kind::Text, "host:port where workers find the master; user data templates use it."),
     may("instances_max", Kind::Count { min: 1, max: 100_000 }, "The most instances that may live at once."),
+    may("proxies", Kind::Texts, "Addresses from which the connections of several workers come: proxies, NAT."),
+    may(
+        "identity_certificates",
+        Kind::Text,
+        "The folder of AWS's certificates, REGION.pem each, relative to latent.toml.",
+    ),
     may("principal", Kind::Text, "The ARN of the role or user that assumes the owners' roles; `latent iam` names it."),
 ];
 
@@ -188,6 +196,7 @@ pub const POLICY_KEYS: &[Key] = &[
     may("offering_memory", SPAN, "How long an offering without capacity is not asked again; it doubles."),
     may("offering_memory_max", SPAN, "The longest such time."),
     may("absence_grace", SPAN, "How long complete listings must miss an instance before it counts as gone."),
+    may("proof", Kind::Choice(Proof::WORDS), "What a worker must prove before its connection is taken."),
     may("orphan_grace", SPAN, "Time between the two looks at an instance that no record explains."),
 ];
 

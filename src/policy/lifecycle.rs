@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 
 use super::key::POLICY_KEYS;
 use super::problem::{Problems, Shown};
+use super::proof::Proof;
 use super::reader::{Layer, Located, Reader, Span};
 
 /// How long a worker may have nothing to do.
@@ -43,6 +44,7 @@ pub struct Lifecycle {
     pub offering_memory_max: TimeDelta,
     pub absence_grace: TimeDelta,
     pub orphan_grace: TimeDelta,
+    pub proof: Proof,
 }
 
 impl Lifecycle {
@@ -51,6 +53,7 @@ impl Lifecycle {
         let mut reader = Reader::new(layers, POLICY_KEYS, name, problems);
         let idle = reader.span_or_never("idle_timeout");
         let on_idle = reader.choice("on_idle");
+        let proof = reader.choice("proof");
         let mut span = |key| reader.span(key);
         let launch_deadline = span("launch_deadline");
         let connect_deadline = span("connect_deadline");
@@ -93,6 +96,7 @@ impl Lifecycle {
             offering_memory_max: offering_memory_max?.value,
             absence_grace: absence_grace?.value,
             orphan_grace: orphan_grace?.value,
+            proof: Proof::of(&proof?.value),
         };
         Some((policy, shown))
     }

@@ -1,9 +1,11 @@
 //! Reads the files. The one place of this floor that touches a disk.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use super::join::{JoinKey, KEY_BYTES};
 use super::secret::{Secret, SecretRef};
 
 /// The largest file that is read, in bytes: no configuration is longer.
@@ -64,6 +66,41 @@ impl Sources {
         self.folder.join(name)
     }
 
+    /// The text of a file of the configuration, if there is one.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words.
+    pub(super) fn text_if_there(&self, name: &str) -> Result<Option<String>, String> {
+        match read(&self.path(name)) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error.source.to_string()),
+        }
+    }
+
+    /// The key of the join secrets, in the file `join.key` beside the ledger. Where there is none it is
+    /// made if `make` says so, mode 0600: instances that were launched with another one cannot prove
+    /// themselves by their secrets any more.
+    ///
+    /// # Errors
+    /// What is wrong with the file and what to do, in words; nothing of the key.
+    pub fn join_key(&self, ledger: &str, make: bool) -> Result<Option<JoinKey>, String> {
+        let path = self.path(ledger).with_file_name("join.key");
+        if make {
+            make_key(&path).map_err(|error| format!("{} cannot be made: {error}", path.display()))?;
+        }
+        match std::fs::read_to_string(&path) {
+            Ok(text) => JoinKey::read(&text).map(Some).ok_or_else(|| {
+                format!(
+                    "{} holds no key of {KEY_BYTES} bytes in hexadecimal; put the right one back, or remove it for a new one",
+                    path.display()
+                )
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
+        }
+    }
+
     /// Reads a secret. The error never holds it.
     pub fn resolve(&self, secret: &SecretRef) -> Result<Secret, String> {
         let text = match secret {
@@ -87,6 +124,29 @@ pub fn read_key_file(path: &Path) -> Result<(String, Secret), String> {
             Ok((id.to_owned(), Secret::new(secret.to_owned())))
         }
         _ => Err(format!("{place} does not hold two lines, the access key id and the secret key")),
+    }
+}
+
+/// Writes a new key, whole or not at all; a key that is there stays.
+fn make_key(path: &Path) -> io::Result<()> {
+    if path.try_exists()? {
+        return Ok(());
+    }
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut bytes = [0; KEY_BYTES];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let aside = path.with_extension(format!("new-{}", std::process::id()));
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+    file.write_all(JoinKey::new(bytes).text().reveal().as_bytes())?;
+    file.sync_all()?;
+    // A link does not replace what another process may have made meanwhile.
+    let linked = std::fs::hard_link(&aside, path);
+    std::fs::remove_file(&aside)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
     }
 }
 

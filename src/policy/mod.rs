@@ -3,17 +3,20 @@
 //! `latent.toml` names the fleet, its owners and workers; `amis/*.toml` are image manifests and
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
+mod certificate;
 mod declared;
 mod document;
 mod fleet;
 pub mod iam;
 mod image;
 mod intent;
+mod join;
 mod key;
 mod lease_watch;
 mod lifecycle;
 mod load;
 mod problem;
+mod proof;
 mod reader;
 mod requirements;
 mod schema;
@@ -22,15 +25,18 @@ mod sweep;
 mod user_data;
 mod written;
 
+pub use certificate::IdentityKey;
 pub use declared::{Declaration, DeclaredCredentials, DeclaredOwner, DeclaredWorker, place};
 pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings};
 pub use image::{Architecture, Identity, Image, Platform};
 pub use intent::{Intent, WorkerIntent};
+pub use join::JoinKey;
 pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, SWEEP_KEYS, all_sections};
 pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load, read_key_file};
 pub use problem::{Origin, Problem, Problems, Shown};
+pub use proof::Proof;
 pub use requirements::{Port, Protocol, Requirements};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};

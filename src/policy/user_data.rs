@@ -3,8 +3,9 @@
 use minijinja::{Environment, UndefinedBehavior, context};
 use sha2::{Digest, Sha256};
 
+use super::join::{self, JoinKey};
 use super::secret::Secret;
-use crate::model::{ImageName, OwnerName, WorkerName};
+use crate::model::{AttemptId, ImageName, OwnerName, WorkerName};
 
 /// EC2's limit before base64, in bytes.
 const USER_DATA_BYTES_MAX: usize = 16 * 1024;
@@ -26,6 +27,7 @@ pub(super) struct Names<'a> {
     pub(super) image: &'a ImageName,
     pub(super) master: Option<&'a str>,
     pub(super) password: Option<&'a Secret>,
+    pub(super) join_secret: &'a str,
 }
 
 /// Renders a template. The error names the line, never a value.
@@ -47,6 +49,7 @@ pub(super) fn render(template: &str, names: &Names<'_>) -> Result<String, String
         master_host => host,
         master_port => port,
         password => names.password.map(Secret::reveal),
+        join_secret => names.join_secret,
     };
     environment.render_str(template, values).map_err(|error| match error.line() {
         Some(line) => format!("line {line}: {}", error.kind()),
@@ -74,6 +77,18 @@ pub(super) fn as_template(text: &str) -> String {
 }
 
 impl UserData {
+    /// The text that the instance of one attempt gets: with its own join secret, where the template has one.
+    #[must_use]
+    pub fn of_attempt(&self, key: Option<&JoinKey>, worker: &WorkerName, attempt: &AttemptId) -> Self {
+        let Some(key) = key.filter(|_| self.text.reveal().contains(join::PLACE)) else { return self.clone() };
+        Self::digested(self.text.reveal().replace(join::PLACE, key.secret(worker, attempt).reveal()))
+    }
+
+    fn digested(text: String) -> Self {
+        let digest = crate::model::digest_hex(&Sha256::digest(text.as_bytes()));
+        Self { text: Secret::new(text), digest }
+    }
+
     /// Takes a text; `own` is how much of it is the owner's, in bytes. Fails if EC2 would not take it.
     pub(super) fn of(text: String, own: usize) -> Result<Self, String> {
         if text.len() > USER_DATA_BYTES_MAX {
@@ -83,8 +98,7 @@ impl UserData {
             };
             return Err(format!("{} bytes{watch}, and EC2 takes {USER_DATA_BYTES_MAX}", text.len()));
         }
-        let digest = crate::model::digest_hex(&Sha256::digest(text.as_bytes()));
-        Ok(Self { text: Secret::new(text), digest })
+        Ok(Self::digested(text))
     }
 }
 
@@ -101,6 +115,7 @@ mod tests {
             image: &"i".parse().expect("valid"),
             master: Some("host:9989"),
             password: Some(&secret),
+            join_secret: join::PLACE,
         };
         let text = render(template, &names)?;
         let own = text.len();

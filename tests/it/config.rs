@@ -6,7 +6,7 @@ use std::path::Path;
 use chrono::TimeDelta;
 use insta::assert_snapshot;
 use latent::model::WorkerName;
-use latent::policy::{IdleTimeout, Intent, SecretRef, Sources, load};
+use latent::policy::{IdleTimeout, Intent, JoinKey, SecretRef, Sources, load};
 use proptest::prelude::*;
 
 const FLEET: &str = "[fleet]\nname = \"f\"\ncontroller = \"c\"\n";
@@ -302,4 +302,99 @@ fn a_port_without_its_protocol_and_a_machine_without_cpus_are_mistakes() {
     latent.toml:8:13: requirements.outbound = "443": is not a protocol and a port; write it as "tcp/443" or "udp/123"
     latent.toml:9:13: requirements.min_vcpus = 0: is out of range; write a number from 1 to 1024
     "#);
+}
+
+#[test]
+fn a_proxy_is_an_address() {
+    assert_snapshot!(of_fleet("proxies = [\"10.0.0.5\", \"balancer\"]"), @r#"latent.toml:4:24: fleet.proxies = "balancer": is not an IP address; write it as "10.0.0.5""#);
+    assert_eq!(of_fleet("proxies = [\"10.0.0.5\", \"fd00::5\"]"), "none");
+}
+
+/// What is wrong with more lines of `[fleet]`.
+fn of_fleet(lines: &str) -> String {
+    let main = ("latent.toml".to_owned(), format!("{FLEET}{lines}\n{OWNER}"));
+    problems(&Sources { main, ..Sources::default() })
+}
+
+/// A worker whose policy asks for a proof, and its manifest's and template's lines.
+fn that_proves(proof: &str, image: &str, template: &str) -> Sources {
+    let more = format!("[worker.w]\nimage = \"i\"\n[policy]\nproof = \"{proof}\"\n");
+    let mut all = sources(&more, &[("i", &format!("{IMAGE}{image}\n"))], &[]);
+    all.templates.insert("x".to_owned(), template.to_owned());
+    all
+}
+
+#[test]
+fn a_proof_that_no_worker_could_give_is_refused() {
+    assert_snapshot!(problems(&that_proves("password", "", "")), @r#"latent.toml:10:9: policy.proof = "password": is not a known word; write one of "none", "address", "instance-id", "join-secret", "identity-document""#);
+    assert_snapshot!(problems(&that_proves("join-secret", "user_data = \"x\"", "#!/bin/sh\n")), @r#"latent.toml:10:9: policy.proof = "join-secret": the user data of image i does not tell {{ join_secret }} to worker w; write it into the worker's info/latent-join-secret there, or ask for another proof"#);
+    assert_snapshot!(problems(&that_proves("join-secret", "", "{{ join_secret }}")), @r#"latent.toml:10:9: policy.proof = "join-secret": the user data of image i does not tell {{ join_secret }} to worker w; write it into the worker's info/latent-join-secret there, or ask for another proof"#);
+    assert_snapshot!(problems(&that_proves("identity-document", "", "")), @r#"latent.toml:10:9: policy.proof = "identity-document": there is no certificate to check the document of worker w with; set fleet.identity_certificates to the folder of AWS's certificates, or ask for another proof"#);
+    assert_eq!(
+        problems(&that_proves("join-secret", "user_data = \"x\"", "#!/bin/sh\n: {{ join_secret | sh }}\n")),
+        "none"
+    );
+    assert_eq!(problems(&that_proves("instance-id", "", "")), "none");
+}
+
+#[test]
+fn a_certificate_must_be_there_where_its_proof_is_demanded() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = folder.path().join("certificates");
+    std::fs::create_dir(&certificates).expect("a folder");
+    let told = |proof: &str| {
+        let mut all = that_proves(proof, "", "");
+        all.main.1 = all.main.1.replacen("[owner", "identity_certificates = \"certificates\"\n[owner", 1);
+        all.folder = folder.path().to_path_buf();
+        let mut intent = Intent::parse(&all).unwrap_or_else(|problems| panic!("{problems}"));
+        let read = intent.read_certificates(&all);
+        (intent.identity_keys.len(), read.map_or_else(|problems| problems.to_string(), |()| "none".to_owned()))
+    };
+    assert_eq!(told("address"), (0, "none".to_owned()), "nobody asks for it");
+    assert_snapshot!(told("identity-document").1, @r#"latent.toml:11:9: fleet.identity_certificates = "certificates": certificates/us-west-2.pem is not there, and policy.proof = "identity-document" holds in us-west-2; put AWS's RSA certificate of the region there: "AWS public certificates" in the EC2 User Guide"#);
+    std::fs::write(certificates.join("us-west-2.pem"), "no certificate").expect("a file");
+    assert_snapshot!(told("address").1, @r#"latent.toml:1:1: fleet.identity_certificates = "certificates": certificates/us-west-2.pem holds no certificate in PEM form (-----BEGIN CERTIFICATE-----); put AWS's RSA certificate of the region there: "AWS public certificates" in the EC2 User Guide"#);
+    std::fs::write(certificates.join("us-west-2.pem"), include_str!("../../src/sim/wire/identity.pem"))
+        .expect("a file");
+    assert_eq!(told("identity-document"), (1, "none".to_owned()));
+}
+
+#[test]
+fn each_attempt_has_user_data_of_its_own_with_its_join_secret() {
+    let all = that_proves("join-secret", "user_data = \"x\"", "#!/bin/sh\nS={{ join_secret | sh }}\n");
+    let mut intent = Intent::parse(&all).expect("is right");
+    intent.render_user_data(&all, |secret| Err(format!("{secret}"))).expect("renders");
+    let worker: WorkerName = "w".parse().expect("a name");
+    let data = intent.workers[&worker].user_data.clone().expect("is rendered");
+    let key = JoinKey::new([1; 32]);
+    let of = |attempt: &str| data.of_attempt(Some(&key), &worker, &attempt.parse().expect("an id"));
+    let secret = key.secret(&worker, &"1-1".parse().expect("an id"));
+    assert!(of("1-1").text.reveal().contains(&format!("S={}\n", secret.reveal())), "beside the lease watch");
+    assert_eq!(of("1-1"), of("1-1"), "it is sent again as it was");
+    assert_ne!(of("1-1").digest, of("1-2").digest);
+    assert_eq!(of("1-1").text.reveal().len(), data.text.reveal().len(), "so its length was judged already");
+    assert!(!format!("{:?}", of("1-1")).contains(secret.reveal()));
+    assert_snapshot!(of_user_data("", "#!/bin/sh\n{{ join_secret[:8] }}"), @r#"amis/i.toml:5:13: user_data of worker w = "x": speaks of join_secret, and it does not come out as it is; write it as it is, or as {{ join_secret | sh }}"#);
+    assert_snapshot!(of_user_data("", "#!/bin/sh\n# é\n{{ join_secret }}"), @r#"amis/i.toml:5:13: user_data of worker w = "x": {{ join_secret }} stands in a text that is not plain ASCII, which is encoded whole; write the template in ASCII, with the line ends of Unix"#);
+}
+
+#[test]
+fn the_key_of_the_join_secrets_is_made_once_and_read_by_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().expect("a folder");
+    let sources = Sources { folder: folder.path().to_path_buf(), ..Sources::default() };
+    assert_eq!(sources.join_key("state/ledger.sqlite", false), Ok(None), "not before it is needed");
+    let key = sources.join_key("state/ledger.sqlite", true).expect("is made").expect("a key");
+    assert_eq!(sources.join_key("state/ledger.sqlite", true), Ok(Some(key.clone())));
+    assert_eq!(sources.join_key("state/ledger.sqlite", false), Ok(Some(key)));
+    let path = folder.path().join("state/join.key");
+    assert_eq!(std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        std::fs::read_dir(folder.path().join("state")).expect("a folder").count(),
+        1,
+        "nothing is left beside it"
+    );
+    std::fs::write(&path, "half").expect("writes");
+    let error = sources.join_key("state/ledger.sqlite", true).expect_err("damaged");
+    assert!(error.contains("join.key holds no key of 32 bytes") && error.contains("remove it"), "{error}");
 }

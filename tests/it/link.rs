@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use latent::control::{Clock, Controller, WorkerView};
 use latent::ledger::{Declarations, MemoryLedger};
-use latent::link::{Client, ClientError, ErrorBody, FailureCode, ServeError, Server, StartRequest, VersionAnswer};
+use latent::link::{
+    AdmitAnswer, Client, ClientError, ErrorBody, Events, FailureCode, ServeError, Server, StartRequest, StatusAnswer,
+    VersionAnswer,
+};
 use latent::policy::Secret;
 use latent::sim::{SimCloud, SiteId, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -170,4 +173,48 @@ async fn the_checked_in_document_is_the_one_that_is_served() {
     let checked_in: serde_json::Value =
         serde_json::from_str(&std::fs::read_to_string(path).expect("docs/openapi.json")).expect("JSON");
     assert_eq!(served, checked_in, "write it anew: cargo run -- openapi > docs/openapi.json");
+}
+
+#[tokio::test]
+async fn a_knock_is_answered_and_a_refusal_is_told() {
+    let served = served().await;
+    let client = Client::new(&served.socket);
+    let knock = serde_json::json!({
+        "master": "m1", "peer": "203.0.113.5", "info": { "instance_id": "i-0abc", "join_secret": "hush-hush" },
+    });
+    for _ in 0..3 {
+        let answer: AdmitAnswer = client.post("/v1/workers/w1/admit", &knock).await.expect("answers");
+        assert!(!answer.admit && answer.twin.is_none(), "{answer:?}");
+        assert_eq!(answer.why.as_deref(), Some("w1 has no instance (never started)"));
+    }
+    let status: StatusAnswer = client.get("/v1/status").await.expect("answers");
+    let told = status.warnings.iter().find(|text| text.starts_with("w1: from 203.0.113.5 was turned away 3 times"));
+    assert!(told.is_some_and(|text| text.ends_with("w1 has no instance (never started)")), "{:?}", status.warnings);
+    let events: Events = client.get("/v1/events").await.expect("answers");
+    let written: Vec<&str> =
+        events.events.iter().filter(|e| e.kind == "turned_away").map(|e| e.text.as_str()).collect();
+    assert_eq!(written, ["from 203.0.113.5 knocked and was turned away: w1 has no instance (never started)"]);
+    assert!(!serde_json::to_string(&events).expect("JSON").contains("hush-hush"));
+}
+
+#[tokio::test]
+async fn a_knock_that_is_misspelt_or_of_nobody_is_refused() {
+    let served = served().await;
+    let client = Client::new(&served.socket);
+    for (path, body, code, says) in [
+        ("/v1/workers/nobody/admit", serde_json::json!({ "master": "m1" }), FailureCode::UnknownWorker, "known: w1"),
+        ("/v1/workers/w1/admit", serde_json::json!({}), FailureCode::BadRequest, "master"),
+        ("/v1/workers/w1/admit", serde_json::json!({ "master": "m1", "peeer": "x" }), FailureCode::BadRequest, "peeer"),
+        (
+            "/v1/workers/w1/admit",
+            serde_json::json!({ "master": "m1", "info": { "id": "x" } }),
+            FailureCode::BadRequest,
+            "id",
+        ),
+    ] {
+        let asked: Result<AdmitAnswer, ClientError> = client.post(path, &body).await;
+        let Err(ClientError::Refused { body, .. }) = asked else { panic!("not refused: {path}") };
+        assert_eq!(body.code, code);
+        assert!(body.message.contains(says), "{}", body.message);
+    }
 }

@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod account;
+#[cfg(test)]
+mod admit;
 mod cli;
 #[cfg(test)]
 mod config;

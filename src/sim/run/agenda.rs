@@ -33,6 +33,8 @@ pub(super) enum Happening {
     Report,
     /// A guest's worker tries to connect.
     Connect(GuestId),
+    /// It has waited at the door for a newer listing, and is answered now.
+    Answered(GuestId),
     /// A guest's connection breaks.
     LoseConnection(GuestId),
     /// A guest's worker stops for ever.

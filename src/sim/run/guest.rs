@@ -1,20 +1,26 @@
 //! The guests: systems that boot in instances, connect to the master, watch their lease, and fail.
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::agenda::{GuestId, Happening};
 use super::life::lock;
+use super::master::Visitor;
 use super::play::Play;
 use super::sabotage::Sabotage;
+use super::scene::{PROXY, Scene};
 use crate::model::{InstanceId, InstanceState, WorkerName, tag_keys};
+use crate::plan::Info;
 use crate::sim::{Effect, Fault, Latency, Platform, SiteId};
 
 /// After the end of its lease a guest waits so long before it powers itself off.
 const LEASE_GRACE: TimeDelta = TimeDelta::minutes(1);
 /// For so long after a boot a guest does not hold an old lease against its instance.
 const BOOT_GRACE: TimeDelta = TimeDelta::minutes(5);
+/// How long the door may keep somebody waiting for a listing.
+const ANSWER: TimeDelta = TimeDelta::seconds(5);
 /// How often a guest looks at a lease that it could not read.
 const LEASE_PERIOD: TimeDelta = TimeDelta::minutes(10);
 
@@ -42,6 +48,7 @@ impl Play {
         *boot += 1;
         let guest = GuestId { site: site.clone(), id: id.clone(), boot: *boot };
         self.hung.remove(id);
+        self.addresses.insert(id.clone(), self.address_of(&guest).unwrap_or_default());
         let platform = if self.scene.is_windows(worker.as_str()) { Platform::Windows } else { Platform::Server };
         let mut boot = Latency::Boot(platform).draw(false, &mut self.random);
         if self.settings.sabotage == Some(Sabotage::UnseededChance) {
@@ -74,6 +81,28 @@ impl Play {
                 self.agenda.add(deadline.max(at), Happening::Deadline(guest));
             }
         }
+    }
+
+    /// Where the master sees a guest's connections come from: what EC2 gave its instance for this run.
+    fn address_of(&self, guest: &GuestId) -> Option<String> {
+        if self.worker_of(&guest.id).is_some_and(|worker| Scene::is_proxied(worker.as_str())) {
+            return Some(PROXY.to_owned());
+        }
+        let mut world = lock(&self.world);
+        let instance = world.site(&guest.site).instance(&guest.id)?;
+        Some(instance.facts().public_ip.clone().unwrap_or_else(|| instance.private_ip.clone()))
+    }
+
+    /// What a guest's user data told it of its attempt, where it did.
+    fn info_of(&self, guest: &GuestId, worker: &WorkerName) -> Info {
+        let mut world = lock(&self.world);
+        let params = world.site(&guest.site).instance(&guest.id).map(|instance| Arc::clone(&instance.params));
+        drop(world);
+        let attempt =
+            params.and_then(|params| params.tags.values().find_map(|tags| tags.get(tag_keys::ATTEMPT).cloned()));
+        let attempt = attempt.filter(|_| Scene::is_proxied(worker.as_str())).and_then(|text| text.parse().ok());
+        let join_secret = attempt.map(|attempt| Scene::join_key().secret(worker, &attempt));
+        Info { join_secret, ..Info::default() }
     }
 
     /// The instance goes, and its worker's connection with it.
@@ -110,6 +139,7 @@ impl Play {
     /// What a guest does by itself.
     pub(super) fn guest(&mut self, happening: Happening) {
         let (Happening::Connect(guest)
+        | Happening::Answered(guest)
         | Happening::LoseConnection(guest)
         | Happening::Hang(guest)
         | Happening::PowerOff(guest)
@@ -122,7 +152,8 @@ impl Play {
             return;
         }
         match happening {
-            Happening::Connect(guest) => self.connects(&guest),
+            Happening::Connect(guest) => self.connects(&guest, false),
+            Happening::Answered(guest) => self.connects(&guest, true),
             Happening::LoseConnection(guest) => {
                 self.loses_connection(&guest);
                 let wait = TimeDelta::seconds(self.random.i64(1..90));
@@ -144,7 +175,9 @@ impl Play {
         world.site(&guest.site).instance(&guest.id).map(|instance| instance.state().clone())
     }
 
-    fn connects(&mut self, guest: &GuestId) {
+    /// A guest's worker knocks. Where a newer listing could tell more the answer comes later, and is the
+    /// last one then.
+    fn connects(&mut self, guest: &GuestId, waited: bool) {
         let (now, id) = (self.now(), &guest.id);
         let state = self.state(guest);
         let over =
@@ -154,7 +187,11 @@ impl Play {
         }
         let Some(worker) = self.identity(guest) else { return };
         let controller = self.controller();
-        let taken = self.master.connects(&worker, id, now, controller.as_ref());
+        let peer = self.addresses.get(id).cloned().unwrap_or_default();
+        let knock = Visitor { instance: id, peer: &peer, info: &self.info_of(guest, &worker), waited };
+        let Some(taken) = self.master.connects(&worker, knock, now, controller.as_ref()) else {
+            return self.agenda.add(now + ANSWER, Happening::Answered(guest.clone()));
+        };
         lock(&self.truth).tell(now, || format!("{worker} on {id} knocks, taken: {taken}"));
         // A master that cannot ask takes back whom it knows, and begins no build on it.
         let asked = self.master.reachable && controller.is_some();
@@ -171,7 +208,7 @@ impl Play {
     fn identity(&self, guest: &GuestId) -> Option<WorkerName> {
         let (site, id) = (&guest.site, &guest.id);
         let mut world = lock(&self.world);
-        let params = world.site(site).instance(id).map(|instance| std::sync::Arc::clone(&instance.params))?;
+        let params = world.site(site).instance(id).map(|instance| Arc::clone(&instance.params))?;
         let name = params.tags.values().find_map(|tags| tags.get(tag_keys::WORKER).cloned());
         drop(world);
         name.and_then(|name| name.parse().ok()).or_else(|| self.worker_of(id))

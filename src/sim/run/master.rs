@@ -1,8 +1,8 @@
 //! A Buildbot-like master: it wants workers for builds, takes their connections, reports what it knows.
 //!
 //! It follows the contract of the plugin: a report says everything each time; a build begins on a worker
-//! only when the controller has just taken in that it is busy; a connection is taken only from the
-//! instance that the controller names.
+//! only when the controller has just taken in that it is busy; a connection is taken only when the
+//! controller, asked with its address and what it says of itself, lets it in.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use super::sabotage::Sabotage;
 use crate::control::{Controller, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, Cause, InstanceId, MasterId, RequestId, WorkerName};
-use crate::plan::{Report, WorkerReport};
+use crate::plan::{Info, Report, WorkerReport};
 
 /// How often the master says what it knows.
 pub(super) const REPORT_PERIOD: TimeDelta = TimeDelta::seconds(60);
@@ -35,6 +35,17 @@ pub(super) enum Session {
     },
     /// It was connected, from this instance.
     Open(InstanceId),
+}
+
+/// Somebody at the door.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visitor<'a> {
+    /// By which this connection is told from others; the controller is not told.
+    pub(super) instance: &'a InstanceId,
+    pub(super) peer: &'a str,
+    pub(super) info: &'a Info,
+    /// Whether it has waited for a newer listing already.
+    pub(super) waited: bool,
 }
 
 /// What the master knows of one worker.
@@ -298,37 +309,39 @@ impl Master {
         self.next.push(Next::Left(worker.clone()));
     }
 
-    /// A worker connects from an instance. Says whether it is taken.
+    /// A worker connects. Says whether it is taken, or nothing while the controller looks again.
     pub(super) fn connects<L: Ledger + 'static>(
         &mut self,
         worker: &WorkerName,
-        instance: &InstanceId,
+        visitor: Visitor<'_>,
         now: DateTime<Utc>,
         controller: Option<&Controller<L>>,
-    ) -> bool {
+    ) -> Option<bool> {
+        let Visitor { instance, peer, info, waited } = visitor;
         if !self.up {
-            return false;
+            return Some(false);
         }
-        let Some(desk) = self.desks.get(worker) else { return false };
+        let Some(desk) = self.desks.get(worker) else { return Some(false) };
         let returns = desk.session == Session::Open(instance.clone());
-        let Some(view) = controller.filter(|_| self.reachable).and_then(|controller| controller.worker(worker)) else {
+        let asked = controller.filter(|_| self.reachable).and_then(|controller| {
+            Some((controller.worker(worker)?, controller.admit_now(worker, Some(peer), info).ok()?))
+        });
+        let Some((view, admission)) = asked else {
             // Nobody can be asked; it has been taken before.
-            return returns && self.attach(worker, instance, now, controller);
+            return Some(returns && self.attach(worker, instance, now, controller));
         };
-        let in_service = match view.state.as_str() {
-            "registering" | "ready" | "busy" => true,
-            // It may be stopping; only a worker that is not to be waited for comes back to it.
-            "draining" => returns,
-            _ => false,
-        };
-        let current = in_service && view.instance.as_deref() == Some(instance.as_str());
-        if !current && self.sabotage != Some(Sabotage::StaleTwinAccepted) {
-            return false;
+        if self.sabotage != Some(Sabotage::StaleTwinAccepted) {
+            if admission.look && !waited {
+                return None;
+            }
+            if !admission.admit {
+                return Some(false);
+            }
         }
         if returns {
-            return self.attach(worker, instance, now, controller);
+            return Some(self.attach(worker, instance, now, controller));
         }
-        match &desk.session {
+        Some(match &desk.session {
             Session::Waiting { .. } => self.attach(worker, instance, now, controller),
             Session::None if adoptable(&view) => {
                 let request = view.request.as_ref().and_then(|text| text.parse().ok());
@@ -339,7 +352,7 @@ impl Master {
                 self.attach(worker, instance, now, controller)
             }
             Session::None | Session::Open(_) => false,
-        }
+        })
     }
 
     fn attach<L: Ledger + 'static>(

@@ -75,6 +75,8 @@ pub(super) struct Play {
     pub(super) hung: BTreeSet<InstanceId>,
     /// How often each instance has booted.
     pub(super) boots: BTreeMap<InstanceId, u32>,
+    /// The address from which each instance connects.
+    pub(super) addresses: BTreeMap<InstanceId, String>,
     pub(super) faults: u64,
     pub(super) calm: bool,
     pub(super) intent: Intent,
@@ -122,6 +124,7 @@ impl Play {
             agenda: Agenda::default(),
             hung: BTreeSet::new(),
             boots: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             controller: None,
             life: Arc::new(life),
             steps,
@@ -359,6 +362,7 @@ impl Play {
                 }
             }
             Happening::Connect(_)
+            | Happening::Answered(_)
             | Happening::LoseConnection(_)
             | Happening::Hang(_)
             | Happening::PowerOff(_)

@@ -1,12 +1,17 @@
 //! The fleet of a seed: owners, images and workers of every sort, as the configuration files would say it.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::policy::{Intent, Sources};
+use crate::policy::{Intent, JoinKey, Sources};
 use crate::sim::SiteId;
 
 /// The fleet's name in every run.
 pub(super) const FLEET: &str = "sim";
+/// From which the address says nothing: what stands before the master of some workers.
+pub(super) const PROXY: &str = "192.0.2.7";
+/// One of so many workers is behind it, and proves itself by its join secret.
+const PROXIED: usize = 3;
 /// The controller's name in every run.
 pub(super) const CONTROLLER: &str = "sim-main";
 
@@ -74,8 +79,18 @@ impl Scene {
         self.find(worker).is_some_and(|worker| worker.windows)
     }
 
+    /// Whether its connections come through the proxy.
+    pub(super) fn is_proxied(worker: &str) -> bool {
+        number_of(worker).is_some_and(|number| number % PROXIED == 0)
+    }
+
+    /// From which the join secrets of a run are derived.
+    pub(super) fn join_key() -> JoinKey {
+        JoinKey::new([7; 32])
+    }
+
     fn find(&self, worker: &str) -> Option<&Worker> {
-        worker.strip_prefix('w').and_then(|number| number.parse::<usize>().ok()).and_then(|n| self.workers.get(n))
+        number_of(worker).and_then(|number| self.workers.get(number))
     }
 
     pub(super) fn account(owner: usize) -> String {
@@ -106,7 +121,7 @@ impl Scene {
     }
 
     pub(super) fn intent(&self) -> Option<Intent> {
-        let mut main = format!("[fleet]\nname = \"{FLEET}\"\ncontroller = \"{CONTROLLER}\"\n");
+        let mut main = format!("[fleet]\nname = \"{FLEET}\"\ncontroller = \"{CONTROLLER}\"\nproxies = [\"{PROXY}\"]\n");
         let _ = writeln!(main, "[polling]\nfast = \"4s\"\nslow = \"4m\"");
         for owner in 0..self.owners {
             let account = Self::account(owner);
@@ -114,28 +129,50 @@ impl Scene {
         }
         let mut images = Vec::new();
         for (name, worker) in self.worker_names().zip(&self.workers) {
-            let policy = if worker.stops { "stops" } else { "ends" };
+            let proxied = Self::is_proxied(&name);
+            let policy = match (worker.stops, proxied) {
+                (true, true) => "stops-proves",
+                (true, false) => "stops",
+                (false, true) => "ends-proves",
+                (false, false) => "ends",
+            };
             let _ = writeln!(main, "[worker.{name}]\nimage = \"{name}\"\npolicy = \"{policy}\"");
-            images.push((name.clone(), format!("amis/{name}.toml"), worker.manifest()));
+            images.push((name.clone(), format!("amis/{name}.toml"), worker.manifest(proxied)));
         }
-        let policy = |name: &str, on_idle: &str| {
-            let text = format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\n");
+        let policy = |name: &str, on_idle: &str, proof: &str| {
+            let text =
+                format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\nproof = \"{proof}\"\n");
             (name.to_owned(), format!("policies/{name}.toml"), text)
         };
-        let policies = vec![policy("stops", "stop"), policy("ends", "terminate")];
-        let sources = Sources { main: ("latent.toml".to_owned(), main), images, policies, ..Sources::default() };
-        Intent::parse(&sources).ok()
+        let policies = vec![
+            policy("stops", "stop", "address"),
+            policy("ends", "terminate", "address"),
+            policy("stops-proves", "stop", "join-secret"),
+            policy("ends-proves", "terminate", "join-secret"),
+        ];
+        let templates = BTreeMap::from([("join.sh".to_owned(), "#!/bin/sh\n: {{ join_secret }}\n".to_owned())]);
+        let main = ("latent.toml".to_owned(), main);
+        let mut intent = Intent::parse(&Sources { main, images, policies, templates, ..Sources::default() }).ok()?;
+        intent.join_key = Some(Self::join_key());
+        Some(intent)
     }
 }
 
+fn number_of(worker: &str) -> Option<usize> {
+    worker.strip_prefix('w').and_then(|number| number.parse().ok())
+}
+
 impl Worker {
-    fn manifest(&self) -> String {
+    fn manifest(&self, proxied: bool) -> String {
         let mut text = format!(
             "owner = \"o{}\"\nregion = \"{}\"\nami = \"ami-{:08x}\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n",
             self.owner, self.region, self.ami
         );
         if self.zones {
             let _ = writeln!(text, "zones = [\"{0}a\", \"{0}b\", \"{0}c\"]", self.region);
+        }
+        if proxied {
+            text.push_str("user_data = \"join.sh\"\n");
         }
         // A one-time spot instance cannot be stopped.
         if self.spot && !self.stops {

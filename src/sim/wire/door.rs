@@ -19,7 +19,7 @@ use super::auth::{self, Caller, Sessions};
 use super::call::{self, Call};
 use super::query::{Node, missing};
 use super::xml::{self, Xml};
-use super::{catalog, control, imds, permissions, quotas, sts};
+use super::{catalog, control, identity, imds, permissions, quotas, sts};
 use crate::control::Clock;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
@@ -191,6 +191,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/_sim/imds/") {
         return Ok(imds::answer(&shared, &parts.method, path, &parts.headers));
+    }
+    if path == "/_sim/certificate.pem" {
+        return Ok(plain(StatusCode::OK, identity::CERTIFICATE));
     }
     if let Some(path) = path.strip_prefix("/_sim/") {
         return Ok(control::answer(&shared, &parts.method, path, parts.uri.query().unwrap_or_default(), &body));

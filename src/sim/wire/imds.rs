@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::control::place_of;
 use super::door::{Answer, Model, Shared, plain};
+use super::identity;
 use super::instances::{private_name, public_name};
 use super::places::zone_id;
 use crate::model::{InstanceId, InstanceState};
@@ -73,7 +74,10 @@ fn answer_at(model: &mut Model, now: DateTime<Utc>, method: &Method, path: &str,
         None if rest.is_empty() => Some("dynamic\nmeta-data\nuser-data".to_owned()),
         None if rest == "meta-data" => metadata(site, instance, ""),
         Some(("meta-data", rest)) => metadata(site, instance, rest),
-        Some(("dynamic", "instance-identity/document")) => Some(identity(site, instance)),
+        None if rest == "dynamic" => Some("instance-identity/".to_owned()),
+        Some(("dynamic", "instance-identity")) => Some("document\nsignature".to_owned()),
+        Some(("dynamic", "instance-identity/document")) => Some(identity::document(site, instance)),
+        Some(("dynamic", "instance-identity/signature")) => identity::signature(&identity::document(site, instance)),
         _ => None,
     };
     text.map_or_else(not_found, |text| plain(StatusCode::OK, text))
@@ -202,26 +206,4 @@ fn action(instance: &Instance) -> &str {
 
 fn seconds(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
-}
-
-fn identity(site: &Site, instance: &Instance) -> String {
-    let architecture = site.images.get(&instance.params.image).map_or("x86_64", |image| image.architecture.as_str());
-    let document = json!({
-        "accountId": &*site.account,
-        "architecture": architecture,
-        "availabilityZone": instance.zone,
-        "billingProducts": null,
-        "devpayProductCodes": null,
-        "marketplaceProductCodes": null,
-        "imageId": instance.params.image,
-        "instanceId": instance.id,
-        "instanceType": instance.facts().instance_type,
-        "kernelId": null,
-        "pendingTime": seconds(instance.facts().launch_time),
-        "privateIp": instance.private_ip,
-        "ramdiskId": null,
-        "region": &*site.region,
-        "version": "2017-09-30",
-    });
-    serde_json::to_string_pretty(&document).unwrap_or_default()
 }

@@ -14,6 +14,7 @@ mod door;
 mod filter;
 mod fleet;
 mod groups;
+mod identity;
 mod images;
 mod imds;
 mod instances;

@@ -4,6 +4,7 @@ mod cells;
 mod controllers;
 mod crash;
 mod declared;
+mod door;
 mod doubt;
 mod ending;
 mod launch;
