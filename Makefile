@@ -11,7 +11,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-iam test-kill localstack fmt clean
+.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-versions test-iam test-kill bench-plugin localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,7 @@ check: $(VENV)/ready ## formatting, lints, types
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	$(VENV)/bin/ruff check python localstack tests tools
 	$(VENV)/bin/ruff format --check python localstack tests tools
+	$(VENV)/bin/mypy --config-file python/pyproject.toml python/buildbot_latent
 
 build:
 	cargo build --locked
@@ -61,6 +62,12 @@ endif
 
 test-python: build $(VENV)/ready tests/iam/node_modules/.ready
 	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/buildbot
+
+test-versions: $(VENV)/ready ## the plugin on each Python from 3.9 to 3.13 that is here
+	$(PY) tests/plugin_versions/versions.py
+
+bench-plugin: $(VENV)/ready ## what 200 latent workers cost a master: memory, start-up, latency
+	$(PY) tests/bench/master_load.py
 
 # The policies of `latent iam` before independent tools; part of test-python.
 test-iam: build $(VENV)/ready tests/iam/node_modules/.ready

@@ -45,7 +45,7 @@ class Controller:
         self._socket = socket
         self._binary = binary
         self._autostart = autostart
-        self._process: Optional[subprocess.Popen] = None
+        self._process: Optional[subprocess.Popen[bytes]] = None
         self._client: Optional[SocketClient] = None
         self._starting = defer.DeferredLock()
 
@@ -139,8 +139,8 @@ class Controller:
             ) from e
         log.msg(f"latent: started the controller, process {self._process.pid}, log {log_path}")
 
-    def _pause(self, seconds: float) -> defer.Deferred:
-        paused: defer.Deferred = defer.Deferred()
+    def _pause(self, seconds: float) -> defer.Deferred[None]:
+        paused: defer.Deferred[None] = defer.Deferred()
         self._reactor.callLater(seconds, paused.callback, None)
         return paused
 

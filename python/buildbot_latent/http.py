@@ -46,7 +46,7 @@ class SocketClient:
         self._agent = Agent.usingEndpointFactory(reactor, _SocketFactory(reactor, path))
 
     @defer.inlineCallbacks
-    def request(self, method: str, url: str, body: Optional[dict] = None, limit: float = 40) -> Any:
+    def request(self, method: str, url: str, body: Optional[dict[str, Any]] = None, limit: float = 40) -> Any:
         """The decoded answer. Raises LinkError; the code is ``unreachable`` if nobody answered."""
         headers = Headers({"content-type": ["application/json"]})
         producer = FileBodyProducer(io.BytesIO(json.dumps(body).encode())) if body is not None else None

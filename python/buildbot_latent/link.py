@@ -47,7 +47,7 @@ class Link:
     # Calls.
 
     @defer.inlineCallbacks
-    def call(self, method: str, url: str, body: Optional[dict] = None, limit: float = 40) -> Any:
+    def call(self, method: str, url: str, body: Optional[dict[str, Any]] = None, limit: float = 40) -> Any:
         """One call; a controller that does not answer is started, if allowed, and asked again."""
         client = yield self._controller.client()
         if self._greeted:
@@ -62,13 +62,13 @@ class Link:
         self._greeted = True
         return (yield client.request(method, url, body, limit))
 
-    def start(self, name: str, request: str) -> defer.Deferred:
+    def start(self, name: str, request: str) -> defer.Deferred[Any]:
         return self.call("POST", f"/v1/workers/{name}/start", {"request": request, "master": self.master_id})
 
-    def release(self, name: str, request: Optional[str]) -> defer.Deferred:
+    def release(self, name: str, request: Optional[str]) -> defer.Deferred[Any]:
         return self.call("POST", f"/v1/workers/{name}/release", {"request": request, "master": self.master_id})
 
-    def worker(self, name: str, wait: int = 0) -> defer.Deferred:
+    def worker(self, name: str, wait: int = 0) -> defer.Deferred[Any]:
         return self.call("GET", f"/v1/workers/{name}?wait={wait}", limit=wait + 15)
 
     # Reports.
@@ -105,7 +105,10 @@ class Link:
             self._again = True
             return
         self._reporting = True
-        self._report_once().addErrback(log.err, "latent: a report failed unexpectedly").addBoth(self._reported)
+        done = self._report_once().addErrback(  # type: ignore[call-overload]
+            log.err, "latent: a report failed unexpectedly"
+        )
+        done.addBoth(self._reported)
 
     def _reported(self, _: Any) -> None:
         self._reporting = False
@@ -128,7 +131,7 @@ class Link:
         self._seen = answer["seq"]
         if not self._listening:
             self._listening = True
-            self._listen().addErrback(log.err, "latent: the listening loop ended")
+            self._listen().addErrback(log.err, "latent: the listening loop ended")  # type: ignore[call-overload]
         for name in answer["unknown"]:
             self._complain(f"worker {name} is not in the controller's configuration")
         for name, view in answer["workers"].items():
@@ -166,13 +169,13 @@ class Link:
                 self.report_soon()
         self._listening = False
 
-    def _pause(self, seconds: float) -> defer.Deferred:
-        paused: defer.Deferred = defer.Deferred()
+    def _pause(self, seconds: float) -> defer.Deferred[None]:
+        paused: defer.Deferred[None] = defer.Deferred()
         self._reactor.callLater(seconds, paused.callback, None)
         return paused
 
 
-_links: weakref.WeakKeyDictionary[Any, dict[tuple, Link]] = weakref.WeakKeyDictionary()
+_links: weakref.WeakKeyDictionary[Any, dict[tuple[Any, ...], Link]] = weakref.WeakKeyDictionary()
 
 
 def link_of(master: Any, config: str, sock: Optional[str], binary: Optional[str], autostart: bool) -> Link:

@@ -40,7 +40,9 @@ class LatentEC2Worker(AbstractLatentWorker):
     leaves the controller to a service manager. Everything else stands in latent.toml.
     """
 
-    _link: Optional[Link] = None
+    name: str
+    # Set by the first reconfigService, which Buildbot awaits before anything else.
+    _link: Link = None  # type: ignore[assignment]
     _view: Optional[dict[str, Any]] = None
     _request: Optional[str] = None
     _instance: Optional[str] = None
@@ -48,7 +50,7 @@ class LatentEC2Worker(AbstractLatentWorker):
     # Whether one that knocked is being let in.
     _greeting = False
     # While a start waits for its answer: fires when it need not wait any more.
-    _enough: Optional[defer.Deferred] = None
+    _enough: Optional[defer.Deferred[None]] = None
     _policy_idle = True
 
     def checkConfig(  # type: ignore[override]
@@ -125,7 +127,7 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     def _build_name(self) -> Optional[str]:
         for wfb in self.building:
-            builder = getattr(wfb, "builder", None)
+            builder: Any = getattr(wfb, "builder", None)
             for build in getattr(builder, "building", None) or ():
                 if build.workerforbuilder is wfb and build.number is not None:
                     return f"{quote(builder.name, safe='')}/{build.number}"[-128:]
@@ -253,7 +255,7 @@ class LatentEC2Worker(AbstractLatentWorker):
             # nothing is begun on it while the last report is half as old as that.
             if self._view.get("order") or not self._link.fresh_within(self._view["master_silence_s"] / 2):
                 return False
-        return super().canStartBuild()
+        return super().canStartBuild()  # type: ignore[no-any-return]
 
     @defer.inlineCallbacks
     def attached(self, conn: Any) -> Any:
@@ -311,7 +313,7 @@ class LatentEC2Worker(AbstractLatentWorker):
     @defer.inlineCallbacks
     def _view_now(self) -> Any:
         """The controller's word on a worker that knocks; None if there is none in time."""
-        enough: defer.Deferred = defer.Deferred()
+        enough: defer.Deferred[None] = defer.Deferred()
         timer = self.master.reactor.callLater(ADOPT_LIMIT_S, enough.callback, None)
         try:
             view = yield _either(self._link.worker(self.name), enough)
@@ -339,9 +341,9 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._link.report_soon()
 
 
-def _either(asked: defer.Deferred, enough: defer.Deferred) -> defer.Deferred:
+def _either(asked: defer.Deferred[Any], enough: defer.Deferred[None]) -> defer.Deferred[Any]:
     """The answer to a question, or None once `enough` fires: what comes of the question is dropped then."""
-    first: defer.Deferred = defer.Deferred()
+    first: defer.Deferred[Any] = defer.Deferred()
 
     def settle(result: Any) -> None:
         if not first.called:
@@ -380,5 +382,5 @@ def _failure_text(failure: dict[str, Any]) -> str:
 
 
 def _cannot_or_failed(name: str, text: str, fatal: bool) -> Exception:
-    kind = LatentWorkerCannotSubstantiate if fatal else LatentWorkerFailedToSubstantiate
+    kind: type[Exception] = LatentWorkerCannotSubstantiate if fatal else LatentWorkerFailedToSubstantiate
     return kind(name, text)
