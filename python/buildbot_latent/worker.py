@@ -53,7 +53,7 @@ class LatentEC2Worker(AbstractLatentWorker):
     _enough: Optional[defer.Deferred[None]] = None
     _policy_idle = True
 
-    def checkConfig(  # type: ignore[override]
+    def checkConfig(
         self,
         name: str,
         password: Any,
@@ -70,7 +70,7 @@ class LatentEC2Worker(AbstractLatentWorker):
         super().checkConfig(name, password, wait, check_instance_interval, **kwargs)
 
     @defer.inlineCallbacks
-    def reconfigService(  # type: ignore[override]
+    def reconfigService(
         self,
         name: str,
         password: Any,

