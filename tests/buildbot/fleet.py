@@ -228,7 +228,11 @@ class Watch(threading.Thread):
 
     def run(self) -> None:
         while not self._ends.wait(self.PERIOD_S):
-            workers = Counter(instance.worker for instance in self._fleet.truth())
+            try:
+                workers = Counter(instance.worker for instance in self._fleet.truth())
+            except OSError:
+                # The emulator is just being started anew.
+                continue
             self.twins += [f"{name} has {count}" for name, count in workers.items() if count > 1]
 
     def __enter__(self) -> Watch:
