@@ -27,7 +27,7 @@ Of the controller, against the model of EC2 (`tests/it/scenarios`):
     a request that is met after it was given up, spot or not            crash.rs, doubt.rs, launch.rs
     an instance that stopped or ended by itself                         ending.rs, pool.rs
     disks that survive their instance                                   sweeper.rs; ../sweep
-    what is not ours, by name, owner or controller, stays               cells.rs, controllers.rs, sweeper.rs; ../sweep
+    what is not ours, by name, owner or controller, stays               cells.rs, controllers.rs; ../sweep
     a refusal of each kind                                              launch.rs, doubt.rs
     fifty requests at once, paced                                       launch.rs
 """
