@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from case import RETRY, STARTED_S, SUCCESS, PluginCase, buildbot_case
-from guest import RETRY_S, Guest
+from far_end import RETRY_S, Guest
 from twisted.internet import defer
 from twisted.spread import pb
 
