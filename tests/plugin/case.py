@@ -22,7 +22,7 @@ from buildbot_latent import link
 from buildbot_latent.worker import LatentEC2Worker
 from fake_controller import LAUNCH_S, FakeController
 from fake_record import Policy
-from guest import BOOT_S, Guest
+from far_end import BOOT_S, Guest
 from twisted.internet import defer, error
 from twisted.python import log
 from twisted.python.failure import Failure

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from case import RETRY, STARTED_S, SUCCESS, PluginCase, buildbot_case
-from guest import RETRY_S, Guest
+from far_end import RETRY_S, Guest
 from twisted.internet import defer
 from twisted.spread import pb
 
@@ -32,9 +32,16 @@ class WhilePreparing(PluginCase):
         self.logged(CannotMakeFolder)
         assert self.results() == [RETRY]
         assert "can't create dir" in self.preparation()
-        self.pass_until(lambda: self.steps["b1"].running, QUARANTINE_S + 2 * STARTED_S, "the next try")
+        self._runs_in_the_end()
+
+    def _runs_in_the_end(self) -> None:
+        """It may meet the same worker again before the next one."""
+        self.pass_until(lambda: self.steps["b1"].running, 5 * QUARANTINE_S + 2 * STARTED_S, "the next try")
+        self.flushLoggedErrors(CannotMakeFolder)
         self.finish()
-        assert self.results() == [RETRY, SUCCESS]
+        *before, last = self.results()
+        assert set(before) == {RETRY}
+        assert last == SUCCESS
 
     @buildbot_case("failed_sendBuilderList_get_requeued")
     def test_it_refuses_its_builders(self) -> None:
