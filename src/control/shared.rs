@@ -10,6 +10,7 @@ use tokio::sync::{Notify, watch};
 use super::book::Book;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, Subject, WorkerName};
+use crate::plan::AmiListings;
 use crate::plan::sweep::SweepPlan;
 use crate::policy::Intent;
 
@@ -38,6 +39,7 @@ pub(super) struct CellStatus {
     pub(super) inventory: Option<Arc<Inventory>>,
     pub(super) failure: Option<Failure>,
     pub(super) swept: Option<Arc<SweepPlan>>,
+    pub(super) amis: Arc<AmiListings>,
 }
 
 /// What the loops and the callers share. Locks are held for moments, never across an await.
@@ -102,9 +104,10 @@ impl<L: Ledger> Shared<L> {
         inventory: Option<Arc<Inventory>>,
         failure: Option<Failure>,
         swept: Option<Arc<SweepPlan>>,
+        amis: Arc<AmiListings>,
     ) {
         let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
-        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept });
+        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept, amis });
     }
 
     pub(super) fn wake_of(&self, cell: &Cell) -> Arc<Notify> {

@@ -4,9 +4,11 @@
 //! what is left alone. Every worker of the cell and every instance of its listing stands in exactly
 //! one action or one held reason.
 
+mod ami;
 mod bound;
 mod capacity;
 pub mod doctor;
+mod equip;
 mod instances;
 mod lease;
 mod lifecycle;
@@ -28,10 +30,12 @@ use crate::model::{
 };
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
+pub use ami::{AmiListings, choose as choose_ami, wanted_amis};
 pub use bound::{Bound, Layer, bound};
+pub use equip::EquipCalls;
 pub use observe::facts;
 pub use report::{Report, WorkerReport, changes, order_of};
-pub use spec::{drifted, launch_spec, shutdown_of};
+pub use spec::{Chosen, drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// Everything a decision about one cell may depend on.
@@ -52,6 +56,10 @@ pub struct View<'a> {
     pub listing_failure: Option<&'a Failure>,
     /// What several listings showed together.
     pub watch: &'a Watch,
+    /// The listings that AMIs are chosen from.
+    pub amis: &'a AmiListings,
+    /// The calls that give instances what their manifests say.
+    pub equip_calls: &'a EquipCalls,
     /// Subjects with a call that is not answered.
     pub in_flight: &'a BTreeSet<Subject>,
     /// Subjects that wait after a call, and why.
@@ -123,6 +131,7 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     }
     instances::all(view, &mut plan);
+    plan.actions.extend(equip::actions(view));
     plan.actions.extend(lease::renewals(view));
     plan
 }

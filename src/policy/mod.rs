@@ -3,6 +3,8 @@
 //! `latent.toml` names the fleet, its owners and workers; `amis/*.toml` are image manifests and
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
+mod choice;
+mod disk;
 mod document;
 mod fleet;
 pub mod iam;
@@ -20,6 +22,7 @@ mod secret;
 mod sweep;
 mod user_data;
 
+pub use choice::AmiChoice;
 pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings};
 pub use image::{Architecture, Identity, Image, Platform};
 pub use intent::{Intent, WorkerIntent};

@@ -10,7 +10,7 @@ use latent::cli::{Args, Exit};
 use latent::control::Clock;
 use latent::ledger::{Ledger as _, MemoryLedger};
 use latent::model::{Actor, Attempt, Body, Cell, Entry, Failure, FailureKind, InstanceId, LaunchSpec, Phase};
-use latent::plan::launch_spec;
+use latent::plan::{Chosen, launch_spec};
 use latent::sim::{SiteId, World, launch_request};
 
 use crate::harness::{morning, worker};
@@ -78,7 +78,8 @@ impl Past {
         let intent = self.setup.intent();
         let (id, configured) = ("1-1".parse().expect("an id"), &intent.workers[&worker(name)]);
         let image = &intent.images[&configured.image];
-        let spec = launch_spec(morning(), &intent, &worker(name), configured, image, &image.offerings[0], &id);
+        let chosen = Chosen { image, ami: image.ami.named().expect("it names one"), offering: &image.offerings[0] };
+        let spec = launch_spec(morning(), &intent, &worker(name), configured, chosen, &id);
         let cell = Cell { owner: image.owner.clone(), region: image.region.clone() };
         let image = configured.image.clone();
         let attempt = Attempt { id, cell, image, created: morning(), spec: Some(Box::new(spec.clone())) };

@@ -10,9 +10,9 @@ use insta::assert_snapshot;
 use latent::cloud::Checkup;
 use latent::control::{Clock, check_up};
 use latent::model::{
-    AmiFacts, AmiId, AmiState, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults,
-    InstanceState, Market, OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, TagSet, Trial, Tried, TypeFacts,
-    Unseen, tag_keys,
+    AmiCandidate, AmiFacts, AmiId, AmiQuery, AmiState, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule,
+    Identity, ImdsDefaults, InstanceState, Market, OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, TagSet,
+    Trial, Tried, TypeFacts, Unseen, tag_keys,
 };
 use latent::plan::doctor::{CellFacts, FleetFacts, Row, SWEPT, Scope, Verdict, questions, rows, trials, worst};
 use latent::policy::Intent;
@@ -473,6 +473,11 @@ impl Checkup for Played {
 
     async fn ami(&self, id: &AmiId) -> Seen<AmiFacts> {
         self.tell(&self.facts.amis[id]).await
+    }
+
+    async fn ami_candidates(&self, query: &AmiQuery) -> Seen<Vec<AmiCandidate>> {
+        let listed = self.facts.choices.get(query).cloned();
+        self.tell(&listed.map_or(Ok(Vec::new()), |listed| listed.map(|(_, found)| found))).await
     }
 
     async fn instance_types(&self, _: &BTreeSet<String>) -> Found<String, TypeFacts> {

@@ -183,6 +183,11 @@ pub(crate) fn spec(ami: &str, attempt: &str, created: DateTime<Utc>) -> LaunchSp
         shutdown: ShutdownBehavior::Stop,
         tags,
         user_data_digest: None,
+        ami_filter: None,
+        security_group_names: Vec::new(),
+        spot_price_max: None,
+        elastic_ip: None,
+        volumes: Vec::new(),
     }
 }
 

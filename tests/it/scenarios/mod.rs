@@ -1,10 +1,12 @@
 //! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
 
+mod amis;
 mod cells;
 mod controllers;
 mod crash;
 mod doubt;
 mod ending;
+mod equip;
 mod launch;
 mod lease;
 mod life;
