@@ -54,7 +54,7 @@ fn with_volume(id: &str) -> Setup {
 }
 
 /// A controller whose image is known only when the world is.
-async fn begin(make: impl FnOnce(&Lab) -> Setup) -> Lab {
+fn begin(make: impl FnOnce(&Lab) -> Setup) -> Lab {
     let mut lab = Lab::without_controller(Setup::new(), crate::harness::morning());
     lab.setup = make(&lab);
     lab.start();
@@ -81,8 +81,7 @@ async fn a_running_instance_is_given_its_address_and_its_volumes_once() {
     let mut lab = begin(|lab| {
         (id, eip) = (volume(lab, "us-west-2a"), address(lab));
         setup(&format!("elastic_ip = \"{}\"\nvolumes = [{{ id = \"{id}\", device = \"/dev/sdf\" }}]", eip.1))
-    })
-    .await;
+    });
     let instance = running(&mut lab, "w1").await;
     assert_eq!(intents(&lab), 0, "not before it runs");
     lab.until(minutes(1), "both", |lab| {
@@ -111,8 +110,7 @@ async fn an_address_may_be_named_by_its_allocation_and_survives_a_stop_and_a_sta
     let mut lab = begin(|lab| {
         eip = address(lab);
         setup(&format!("elastic_ip = \"{}\"", eip.0)).policy("on_idle = \"stop\"")
-    })
-    .await;
+    });
     let instance = lab.make_ready("w1").await;
     lab.until(minutes(1), "its address", |lab| associated(lab, &eip.0).as_ref() == Some(&instance)).await;
     lab.run(minutes(2)).await;
@@ -130,8 +128,7 @@ async fn what_somebody_takes_away_is_given_again() {
     let mut lab = begin(|lab| {
         id = volume(lab, "us-west-2a");
         with_volume(&id)
-    })
-    .await;
+    });
     let instance = lab.make_ready("w1").await;
     lab.until(minutes(1), "its volume", |lab| holder(lab, &id).is_some()).await;
     lab.run(minutes(1)).await;
@@ -145,8 +142,7 @@ async fn a_volume_that_another_has_is_never_taken_and_the_attempt_fails_with_the
     let mut lab = begin(|lab| {
         id = volume(lab, "us-west-2a");
         with_volume(&id).policy("connect_deadline = \"5m\"")
-    })
-    .await;
+    });
     let other = lab.stranger("us-west-2a");
     lab.run(minutes(2)).await;
     let at = lab.now();
@@ -174,8 +170,7 @@ async fn what_a_former_instance_of_ours_still_has_is_waited_for() {
         (id, eip) = (volume(lab, "us-west-2a"), address(lab));
         let lines = format!("elastic_ip = \"{}\"\nvolumes = [{{ id = \"{id}\", device = \"/dev/sdf\" }}]", eip.1);
         setup(&lines)
-    })
-    .await;
+    });
     let first = lab.make_ready("w1").await;
     lab.until(minutes(1), "both", |lab| holder(lab, &id).is_some() && associated(lab, &eip.0).is_some()).await;
     lab.run(minutes(1)).await;
@@ -195,8 +190,7 @@ async fn a_volume_of_another_zone_or_none_at_all_fails_the_attempt_with_ec2s_cod
         let mut lab = begin(|lab| {
             let id = make.map_or_else(|| "vol-0123456789abcdef0".to_owned(), |zone| volume(lab, zone));
             with_volume(&id).policy("connect_deadline = \"3m\"\nretry_pause = \"30m\"")
-        })
-        .await;
+        });
         let instance = running(&mut lab, "w1").await;
         lab.run(minutes(1)).await;
         assert!(
@@ -216,7 +210,7 @@ async fn a_volume_of_another_zone_or_none_at_all_fails_the_attempt_with_ec2s_cod
 
 #[tokio::test(start_paused = true)]
 async fn a_connected_worker_without_its_volume_is_let_finish_and_taken_away() {
-    let mut lab = begin(|_| with_volume("vol-0123456789abcdef0").policy("connect_deadline = \"3m\"")).await;
+    let mut lab = begin(|_| with_volume("vol-0123456789abcdef0").policy("connect_deadline = \"3m\""));
     let instance = lab.make_ready("w1").await;
     lab.build("w1", Some("builder/1"));
     lab.until(minutes(5), "an order", |lab| lab.view("w1").order.is_some()).await;
@@ -229,7 +223,7 @@ async fn a_connected_worker_without_its_volume_is_let_finish_and_taken_away() {
 
 #[tokio::test(start_paused = true)]
 async fn an_address_that_is_missing_or_anothers_fails_the_attempt() {
-    let mut lab = begin(|_| setup("elastic_ip = \"203.0.113.9\"").policy("connect_deadline = \"2m\"")).await;
+    let mut lab = begin(|_| setup("elastic_ip = \"203.0.113.9\"").policy("connect_deadline = \"2m\""));
     running(&mut lab, "w1").await;
     lab.until(minutes(4), "an answer", |lab| lab.failure("w1").is_some()).await;
     assert_eq!(lab.failure("w1").as_deref(), Some("equip owner must fix InvalidAddress.NotFound"));
@@ -245,8 +239,7 @@ async fn a_lost_answer_or_a_crash_gives_nothing_twice() {
         let mut lab = begin(|lab| {
             id = volume(lab, "us-west-2a");
             with_volume(&id)
-        })
-        .await;
+        });
         lab.inject(ApiCall::Attach, &fault, 1);
         let instance = running(&mut lab, "w1").await;
         lab.until(minutes(1), "a call", |lab| lab.calls(ApiCall::Attach) > 0).await;
@@ -264,8 +257,7 @@ async fn what_is_adopted_by_its_tags_is_given_what_the_manifest_says() {
     let mut lab = begin(|lab| {
         id = volume(lab, "us-west-2a");
         with_volume(&id)
-    })
-    .await;
+    });
     let instance = lab.make_ready("w1").await;
     lab.until(minutes(1), "its volume", |lab| holder(lab, &id).is_some()).await;
     lab.crash().await;
