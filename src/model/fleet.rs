@@ -91,6 +91,8 @@ pub struct Equipping {
     pub given: BTreeMap<Equipment, (DateTime<Utc>, Option<String>)>,
     /// What it was refused last, and why.
     pub refused: BTreeMap<Equipment, Failure>,
+    /// Since when it is tried to give it what it has not.
+    pub trying: BTreeMap<Equipment, DateTime<Utc>>,
 }
 
 /// An instance whose end was intended and has not been seen yet.
@@ -275,8 +277,12 @@ impl Worker {
             Body::LaunchIntended { .. } => *own = Equipping::default(),
             Body::Adopted { .. } => *own = Equipping { since: Some(at), ..Equipping::default() },
             Body::Launched { .. } | Body::StartIntended { .. } => own.since = Some(at),
+            Body::EquipIntended { what, .. } => {
+                own.trying.entry(what.clone()).or_insert(at);
+            }
             Body::Equipped { what, ip, .. } => {
                 own.refused.remove(what);
+                own.trying.remove(what);
                 own.given.insert(what.clone(), (at, ip.clone()));
             }
             Body::EquipRefused { what, failure, .. } => {

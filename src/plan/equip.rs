@@ -150,19 +150,28 @@ pub(super) fn waiting(view: &View<'_>, name: &WorkerName, worker: &Worker, until
     Some(HeldReason::Equipping { what, why, until })
 }
 
-/// When an instance must have all that its manifest says.
-pub(super) fn deadline(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<DateTime<Utc>> {
-    Some(worker.equipping.since? + view.policy(name).connect_deadline)
+/// Whether the time is over in which an instance must have this: from its launch or start, or from when it was
+/// first tried to give it once more what it had.
+fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker, what: &Equipment) -> bool {
+    let own = &worker.equipping;
+    let since = if own.given.contains_key(what) { own.trying.get(what).copied() } else { own.since };
+    since.is_some_and(|since| view.now >= since + view.policy(name).connect_deadline)
+}
+
+/// Whether a worker that is in use may lack something yet, so that its cell is looked at often.
+pub(super) fn is_being_equipped(worker: &Worker) -> bool {
+    let spec = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref());
+    let own = &worker.equipping;
+    spec.is_some_and(|spec| {
+        spec.equipment().iter().any(|what| !own.given.contains_key(what) && !own.refused.contains_key(what))
+    })
 }
 
 /// What an instance lacks although its time for that is over: the text names the call's phase, EC2's code
 /// and the cure.
 pub(super) fn failure(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<Failure> {
-    if view.now < deadline(view, name, worker)? {
-        return None;
-    }
     let id = in_use(worker)?;
-    let what = missing(view, name, worker, id).into_iter().next()?;
+    let what = missing(view, name, worker, id).into_iter().find(|what| overdue(view, name, worker, what))?;
     let limit = humantime::format_duration(view.policy(name).connect_deadline.to_std().unwrap_or_default());
     if let Some(other) = held_by(view, worker, id, &what) {
         let code = match &what {

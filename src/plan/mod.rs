@@ -157,11 +157,8 @@ pub fn in_transition(fleet: &Fleet, cell: &Cell) -> bool {
                     true
                 }
                 WorkerState::Draining { .. } => worker.stop_intended,
-                WorkerState::Requested
-                | WorkerState::Ready { .. }
-                | WorkerState::Busy { .. }
-                | WorkerState::Stopped { .. }
-                | WorkerState::Gone { .. } => false,
+                WorkerState::Ready { .. } | WorkerState::Busy { .. } => equip::is_being_equipped(worker),
+                WorkerState::Requested | WorkerState::Stopped { .. } | WorkerState::Gone { .. } => false,
             }
         })
 }

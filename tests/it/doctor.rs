@@ -435,6 +435,39 @@ fn a_master_and_a_controller_that_do_not_answer_are_told() {
     "#);
 }
 
+/// The manifest that names no AMI, with a listing to choose from.
+fn filtered(listed: Seen<Vec<AmiCandidate>>) -> String {
+    let lines =
+        "ami_owners = [\"self\"]\nami_location = '[0-9]+/worker-([0-9]+)'\nsecurity_group_names = [\"workers\"]";
+    let intent = setup().image_by("debian", "alice", "us-west-2", lines).intent();
+    let query = AmiQuery { owners: vec!["self".to_owned()], architecture: "x86_64".to_owned() };
+    let mut facts = sound(&intent);
+    facts.choices = BTreeMap::from([(query, listed.map(|found| (morning(), found)))]);
+    facts.tried = tried(&intent, &facts, right);
+    let all = judged(&intent, &sound_fleet(), facts);
+    let told = all.iter().filter(|row| matches!(row.check.as_str(), "AMI" | "launch" | "security group"));
+    told.map(|row| format!("{:?} {}: {}\n", row.verdict, row.check, row.seen)).collect()
+}
+
+#[test]
+fn an_ami_that_is_chosen_is_looked_at_like_one_that_is_named() {
+    let candidate = |location: &str| AmiCandidate {
+        id: ami(),
+        location: location.to_owned(),
+        state: AmiState::Available,
+        architecture: "x86_64".to_owned(),
+        created: Some(morning()),
+        deprecated: None,
+    };
+    assert_snapshot!(filtered(Ok(vec![candidate("111111111111/worker-7")])), @"");
+    assert_snapshot!(filtered(Ok(vec![candidate("111111111111/other-7")])), @"");
+    assert_snapshot!(filtered(Err(Unseen::from(latent::cloud::CloudError {
+        kind: FailureKind::Credentials,
+        code: "UnauthorizedOperation".to_owned(),
+        message: "not allowed".to_owned(),
+    }))), @"");
+}
+
 /// An account that answers soundly, never, or with a refusal.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {

@@ -134,6 +134,24 @@ async fn what_somebody_takes_away_is_given_again() {
     lab.run(minutes(1)).await;
     lab.world(|site| site.detach_volume(&id).map(drop).expect("it was attached"));
     lab.until(minutes(3), "it again", |lab| holder(lab, &id).as_deref() == Some(instance.as_str())).await;
+    lab.build("w1", Some("builder/1"));
+    lab.run(minutes(60)).await;
+    lab.world(|site| site.detach_volume(&id).map(drop).expect("it was attached"));
+    lab.until(minutes(3), "long after", |lab| holder(lab, &id).as_deref() == Some(instance.as_str())).await;
+    assert_eq!((lab.state("w1").as_str(), lab.failure("w1")), ("busy", None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_connects_before_its_instance_is_seen_running_is_equipped_soon() {
+    let mut id = String::new();
+    let mut lab = begin(|lab| {
+        id = volume(lab, "us-west-2a");
+        with_volume(&id)
+    });
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    lab.connect("w1");
+    lab.until(seconds(20), "its volume", |lab| holder(lab, &id).is_some()).await;
 }
 
 #[tokio::test(start_paused = true)]
