@@ -25,7 +25,7 @@ const ON_DEMAND: &str = "L-1216C47A";
 const SPOT: &str = "L-34B43A08";
 
 /// Two types, two subnets, both markets, a key pair, and a worker that is stopped when idle.
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     let lines = "subnets = [{ id = \"subnet-a\", zone = \"us-west-2a\" }, { id = \"subnet-b\", zone = \"us-west-2b\" }]\n\
                  security_groups = [\"sg-work\"]\nmarket = [\"spot\", \"on-demand\"]\nkey_pair = \"alice\"";
     Setup::new().fleet("master = \"192.0.2.7:9989\"").policy("on_idle = \"stop\"").image_of(
@@ -42,7 +42,7 @@ fn cell() -> Cell {
     Cell { owner: "alice".parse().expect("a name"), region: "us-west-2".parse().expect("a region") }
 }
 
-fn ami() -> AmiId {
+pub(crate) fn ami() -> AmiId {
     AMI.parse().expect("an id")
 }
 
@@ -98,7 +98,7 @@ fn kind(vcpus: u32) -> TypeFacts {
 }
 
 /// An account in which everything is as it should be, with an instance of the fleet and another one.
-fn sound(intent: &Intent) -> CellFacts {
+pub(crate) fn sound(intent: &Intent) -> CellFacts {
     let identity = Identity {
         account: "111111111111".to_owned(),
         arn: "arn:aws:sts::111111111111:assumed-role/latent/latent-doctor".to_owned(),
@@ -136,7 +136,7 @@ fn sound(intent: &Intent) -> CellFacts {
 }
 
 /// What a role of the right size answers.
-fn right(trial: &Trial) -> Tried {
+pub(crate) fn right(trial: &Trial) -> Tried {
     match trial {
         Trial::Launch(_)
         | Trial::Terminate(_)
@@ -148,17 +148,17 @@ fn right(trial: &Trial) -> Tried {
     }
 }
 
-fn tried(intent: &Intent, facts: &CellFacts, answer: impl Fn(&Trial) -> Tried) -> Vec<(Trial, Tried)> {
+pub(crate) fn tried(intent: &Intent, facts: &CellFacts, answer: impl Fn(&Trial) -> Tried) -> Vec<(Trial, Tried)> {
     let asked = questions(intent, &Scope::default(), &cell());
     trials(morning(), intent, &asked, facts).into_iter().map(|trial| (trial.clone(), answer(&trial))).collect()
 }
 
-fn sound_fleet() -> FleetFacts {
+pub(crate) fn sound_fleet() -> FleetFacts {
     let address: IpAddr = "192.0.2.7".parse().expect("an address");
     FleetFacts { master: Some(Ok(())), addresses: vec![address], controller: Ok(Vec::new()) }
 }
 
-fn judged(intent: &Intent, fleet: &FleetFacts, facts: CellFacts) -> Vec<Row> {
+pub(crate) fn judged(intent: &Intent, fleet: &FleetFacts, facts: CellFacts) -> Vec<Row> {
     rows(morning(), intent, &Scope::default(), fleet, &BTreeMap::from([(cell(), facts)]))
 }
 
@@ -433,39 +433,6 @@ fn a_master_and_a_controller_that_do_not_answer_are_told() {
     unknown  master: latent.toml does not say where it is
         -> write [fleet] master = "host:port"; the way out of each security group is checked against it too
     "#);
-}
-
-/// The manifest that names no AMI, with a listing to choose from.
-fn filtered(listed: Seen<Vec<AmiCandidate>>) -> String {
-    let lines =
-        "ami_owners = [\"self\"]\nami_location = '[0-9]+/worker-([0-9]+)'\nsecurity_group_names = [\"workers\"]";
-    let intent = setup().image_by("debian", "alice", "us-west-2", lines).intent();
-    let query = AmiQuery { owners: vec!["self".to_owned()], architecture: "x86_64".to_owned() };
-    let mut facts = sound(&intent);
-    facts.choices = BTreeMap::from([(query, listed.map(|found| (morning(), found)))]);
-    facts.tried = tried(&intent, &facts, right);
-    let all = judged(&intent, &sound_fleet(), facts);
-    let told = all.iter().filter(|row| matches!(row.check.as_str(), "AMI" | "launch" | "security group"));
-    told.map(|row| format!("{:?} {}: {}\n", row.verdict, row.check, row.seen)).collect()
-}
-
-#[test]
-fn an_ami_that_is_chosen_is_looked_at_like_one_that_is_named() {
-    let candidate = |location: &str| AmiCandidate {
-        id: ami(),
-        location: location.to_owned(),
-        state: AmiState::Available,
-        architecture: "x86_64".to_owned(),
-        created: Some(morning()),
-        deprecated: None,
-    };
-    assert_snapshot!(filtered(Ok(vec![candidate("111111111111/worker-7")])), @"");
-    assert_snapshot!(filtered(Ok(vec![candidate("111111111111/other-7")])), @"");
-    assert_snapshot!(filtered(Err(Unseen::from(latent::cloud::CloudError {
-        kind: FailureKind::Credentials,
-        code: "UnauthorizedOperation".to_owned(),
-        message: "not allowed".to_owned(),
-    }))), @"");
 }
 
 /// An account that answers soundly, never, or with a refusal.

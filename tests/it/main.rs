@@ -10,6 +10,7 @@ mod config;
 mod conformance;
 #[cfg(test)]
 mod doctor;
+mod doctor_choice;
 #[cfg(all(test, feature = "ec2"))]
 mod doctor_wire;
 // Not marked as a test: the example is linted as the example that it is.
