@@ -7,7 +7,7 @@ use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::iam;
-use crate::policy::{Credentials, read_key_file};
+use crate::policy::{Credentials, Intent, read_key_file};
 
 pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (sources, mut intent) = connect::intent(args)?;
@@ -36,8 +36,22 @@ pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exi
         intent.images.len(),
         intent.workers.len()
     )?;
-    for note in iam::notes(&intent) {
+    for note in iam::notes(&intent).into_iter().chain(kept_disks(&intent)) {
         writeln!(out, "{}: {note}", args.config.display())?;
     }
     Ok(Exit::Done)
+}
+
+/// The disks that stay, and cost, after their instance.
+fn kept_disks(intent: &Intent) -> impl Iterator<Item = String> {
+    intent.images.iter().flat_map(|(name, image)| {
+        let stays = image.block_devices.iter().filter(|device| !device.delete_on_termination);
+        stays.map(move |device| {
+            format!(
+                "amis/{name}.toml: block_devices: {} outlives its instance (delete_on_termination = false): each launch \
+                 leaves a volume that is paid for until you delete it; latent sweep lists it as kept",
+                device.device
+            )
+        })
+    })
 }

@@ -36,7 +36,8 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
         let kind = worker.instance_type.as_deref().unwrap_or("unknown type");
         let market = worker.market.as_deref().map(|market| format!(", {market}")).unwrap_or_default();
         let seen = worker.instance_state.as_deref().unwrap_or("not listed yet");
-        sentences.push(format!("Its instance is {instance} ({kind}{market}), which EC2 shows as {seen}."));
+        let ami = worker.ami.as_deref().map(|ami| format!(", from {ami}")).unwrap_or_default();
+        sentences.push(format!("Its instance is {instance} ({kind}{market}{ami}), which EC2 shows as {seen}."));
     }
     if let Some(build) = &worker.build {
         sentences.push(format!("It runs build {build}."));

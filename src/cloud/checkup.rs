@@ -5,8 +5,8 @@ use std::future::Future;
 
 use super::CloudError;
 use crate::model::{
-    AmiFacts, AmiId, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, ResourceId, ResourceKind, Seen,
-    SubnetFacts, Trial, Tried, TypeFacts, Unseen,
+    AmiCandidate, AmiFacts, AmiId, AmiQuery, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, ResourceId,
+    ResourceKind, Seen, SubnetFacts, Trial, Tried, TypeFacts, Unseen,
 };
 
 /// The reads of EC2, and of Service Quotas, that a check-up makes for itself, beside what the controller may.
@@ -32,6 +32,9 @@ pub trait Checkup: Send + Sync {
 
     /// One AMI.
     fn ami(&self, id: &AmiId) -> impl Future<Output = Seen<AmiFacts>> + Send;
+
+    /// The AMIs that a manifest may choose from.
+    fn ami_candidates(&self, query: &AmiQuery) -> impl Future<Output = Seen<Vec<AmiCandidate>>> + Send;
 
     /// These instance types; one that the region does not have is absent.
     fn instance_types(&self, names: &BTreeSet<String>) -> impl Future<Output = Found<String, TypeFacts>> + Send;

@@ -2,6 +2,7 @@
 
 mod checkup;
 mod codes;
+mod equip;
 mod images;
 mod transition;
 
@@ -11,13 +12,14 @@ use std::future::Future;
 use chrono::{DateTime, Utc};
 
 use crate::model::{
-    Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Region, Resource, ResourceId,
-    ResourceKind, TagSet,
+    Ami, AmiCandidate, AmiId, AmiQuery, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
+    LaunchSpec, Region, Resource, ResourceId, ResourceKind, TagSet,
 };
 use crate::policy::Secret;
 
 pub use checkup::{CHECKUP_READS, Checkup};
 pub use codes::kind_of;
+pub use equip::{already_associated, for_equipment, no_such_address};
 pub use images::{ImageApi, Which, create as create_image_once, of_a_snapshot, retire as retire_image_whole};
 pub use transition::transition_time;
 
@@ -88,6 +90,35 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// Any kind.
     fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// The AMIs that a manifest may choose from: available ones of these owners (whatever the account can see
+    /// if none is named) and this architecture, without those that EC2 hides as deprecated.
+    ///
+    /// # Errors
+    /// Any kind; a listing is whole or an error, never silently short.
+    fn ami_candidates(&self, query: &AmiQuery) -> impl Future<Output = Result<Vec<AmiCandidate>, CloudError>> + Send;
+
+    /// Gives an instance an elastic IP address, and tells which one that is. `Ok` if it has it already; it is
+    /// never taken from something else.
+    ///
+    /// # Errors
+    /// [`FailureKind::Owner`] if something else has it or there is none such; any other kind.
+    fn associate_address(
+        &self,
+        address: &ElasticIp,
+        to: &InstanceId,
+    ) -> impl Future<Output = Result<String, CloudError>> + Send;
+
+    /// Attaches a volume to an instance; it does not end with it. It is never taken from something else.
+    ///
+    /// # Errors
+    /// [`FailureKind::Owner`] if something has it (this instance too), it lies in another zone, or there is
+    /// none such; any other kind.
+    fn attach_volume(
+        &self,
+        volume: &DataVolume,
+        to: &InstanceId,
+    ) -> impl Future<Output = Result<(), CloudError>> + Send;
 
     /// Begins an AMI of the instance's disks, with these tags on it and on its snapshots from birth. At
     /// most one per `name`, however often it is called: an AMI of ours that has the name is the answer.

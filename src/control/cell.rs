@@ -13,6 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::amis::Amis;
 use super::book::Book;
 use super::driver::Clock;
 use super::pace::{ApiAction, Pace};
@@ -24,7 +25,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject, Survey,
 };
-use crate::plan::{self, View, Watch};
+use crate::plan::{self, EquipCalls, View, Watch};
 use crate::policy::Intent;
 
 /// Decisions that need no call may lead to further ones; this many in a row, then the loop turns.
@@ -45,6 +46,7 @@ enum Done {
     Called(Outcome),
     Listed(Result<Listed, CloudError>),
     Surveyed(Survey),
+    Amis(super::amis::Looked),
 }
 
 /// A listing, and the account that it is of where that was asked.
@@ -89,7 +91,7 @@ pub(super) async fn supervise<C: Cloud + 'static, L: Ledger + 'static>(
                 tracing::error!(%cell, %error, "the loop panicked and begins anew; please report this");
                 let message = "the loop of this cell panicked; it begins anew".to_owned();
                 let failure = Failure::new(Phase::Launch, FailureKind::Bug, "Panicked", &message);
-                shared.publish(&cell, Vec::new(), None, Some(failure), None);
+                shared.publish(&cell, Vec::new(), None, Some(failure), None, Arc::default());
                 clock.sleep_until(clock.now() + RESTART_PAUSE).await;
             }
             Some(Ok(()) | Err(_)) | None => return,
@@ -118,6 +120,8 @@ struct CellLoop<C, L> {
     listing_refusals: u32,
     pace: Pace,
     sweeper: Sweeper,
+    amis: Amis,
+    equip_calls: EquipCalls,
     random: fastrand::Rng,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
 }
@@ -146,6 +150,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             refusals: BTreeMap::new(),
             listing_refusals: 0,
             pace: Pace::new(now),
+            amis: Amis::default(),
+            equip_calls: EquipCalls::default(),
             random,
             calls: FuturesUnordered::new(),
         }
@@ -231,11 +237,13 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let mut actions = std::mem::take(&mut plan.actions);
         actions.extend(self.sweeper.decide(now, &self.cell, intent, book.fleet()));
         self.survey_if_due(now);
+        let listings = self.list_amis(now, intent, book.fleet());
         let waits = self.perform(now, book, intent, actions)?;
         let (inventory, failure) = (self.inventory.clone(), self.listing_failure.clone());
-        self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last());
+        let amis = self.amis.shared();
+        self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last(), amis);
         let sweep = self.sweeper.due().filter(|_| self.may_survey());
-        let looks = [next, renewal, waits, self.listing_due(), sweep];
+        let looks = [next, renewal, waits, self.listing_due(), sweep, listings, self.equip_calls.next(now)];
         Ok(looks.into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
@@ -260,6 +268,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 .as_ref()
                 .filter(|failure| !failure.kind.needs_a_person() || self.listing_refusals >= LOOKS_TO_BELIEVE),
             watch: &self.watch,
+            amis: self.amis.listings(),
+            equip_calls: &self.equip_calls,
             in_flight: &self.in_flight,
             not_before: &self.not_before,
             heard: &|name| heard.of(name),
@@ -301,7 +311,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Action::Terminate { .. } | Action::Stop { .. } => 0,
             Action::Renew { .. } => 1,
             Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } | Action::Record { .. } => 2,
-            Action::Remove { .. } => 3,
+            Action::Equip { .. } => 3,
+            Action::Remove { .. } => 4,
         });
         for action in actions {
             let api = match &action {
@@ -309,6 +320,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 Action::Terminate { .. } | Action::Stop { .. } | Action::Remove { .. } => ApiAction::End,
                 Action::Renew { .. } if self.renewing => continue,
                 Action::Renew { .. } => ApiAction::Tag,
+                Action::Equip { .. } => ApiAction::Equip,
                 Action::Record { .. } => continue,
             };
             let ready = match &action {
@@ -323,6 +335,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         for call in perform::intend(book, now, &self.cell, intent, allowed)? {
             self.in_flight.extend(call.subjects());
             self.renewing |= matches!(call, Call::Renew { .. });
+            if let Call::Equip { instance, what, .. } = &call {
+                self.equip_calls.sent(instance, what);
+            }
             let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
             self.calls.push(Box::pin(async move { Done::Called(call.send(cloud.as_ref(), &clock).await) }));
         }
@@ -335,6 +350,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Done::Listed(result) => self.conclude_listing(now, result),
             Done::Surveyed(survey) => {
                 self.sweeper.looked(survey, self.shared.intent().sweep.period, &mut self.random);
+            }
+            Done::Amis(looked) => {
+                if self.amis.looked(now, looked, &mut self.random) {
+                    self.pace.refused(ApiAction::Describe, now);
+                }
             }
             Done::Called(outcome) => self.conclude_call(now, &outcome),
         }
@@ -368,7 +388,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 let settle = match &outcome.call {
                     Call::Stop { .. } => Some(SETTLE),
                     Call::Start { .. } => Some(self.shared.intent().base_policy.absence_grace),
-                    Call::Launch { .. } | Call::Terminate { .. } | Call::Renew { .. } | Call::Remove { .. } => None,
+                    Call::Launch { .. }
+                    | Call::Terminate { .. }
+                    | Call::Equip { .. }
+                    | Call::Renew { .. }
+                    | Call::Remove { .. } => None,
                 };
                 for subject in subjects {
                     self.refusals.remove(&subject);
@@ -376,6 +400,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                         Some(settle) => self.not_before.insert(subject, HeldReason::Settling { until: now + settle }),
                         None => self.not_before.remove(&subject),
                     };
+                }
+                if let Call::Equip { instance, what, .. } = &outcome.call {
+                    self.equip_calls.done(instance, what, now);
                 }
                 // What was just changed is worth a look soon.
                 self.next_listing = self.next_listing.min(now + self.shared.intent().polling.fast);
@@ -409,8 +436,15 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         {
             self.sweeper.refused(resource, now);
         }
+        if let (Call::Launch { .. }, true) = (call, error.code.starts_with("InvalidAMIID")) {
+            self.amis.forget();
+        }
         if call.is_refused_by(error) {
             return;
+        }
+        if let Call::Equip { instance, what, .. } = call {
+            let refusals = self.equip_calls.refused(instance, what);
+            self.equip_calls.wait(instance, what, now + backoff(refusals, &mut self.random));
         }
         if let Call::Renew { instances, .. } = call {
             if !error.kind.leaves_outcome_open() {
@@ -465,6 +499,26 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
     }
 
+    /// Asks for the AMIs that launches wait for. Gives the time from which the rest may follow.
+    fn list_amis(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) -> Option<DateTime<Utc>> {
+        // An account that nobody has checked yet may be another one's.
+        if !self.account_known {
+            return None;
+        }
+        let wanted = self.with_view(now, intent, fleet, plan::wanted_amis);
+        for query in wanted {
+            if self.amis.is_asked(&query) {
+                continue;
+            }
+            if let Err(at) = self.pace.take(ApiAction::Describe, now) {
+                return Some(at);
+            }
+            let look = self.amis.ask(query, now, &self.cloud, &self.clock);
+            self.calls.push(Box::pin(async move { Done::Amis(look.await) }));
+        }
+        None
+    }
+
     /// An account that cannot be listed is not swept either, and one that nobody has checked never.
     fn may_survey(&self) -> bool {
         self.account_known && self.listing_failure.is_none()
@@ -504,6 +558,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     Subject::Worker(_) => true,
                     Subject::Instance(id) => inventory.instances.contains_key(id),
                 });
+                self.equip_calls.keep(|id| inventory.instances.contains_key(id));
                 self.inventory = Some(Arc::new(inventory));
             }
             Err(error) => {
@@ -552,7 +607,7 @@ async fn look<C: Cloud>(
     Ok(Listed { inventory: cloud.inventory(now, also).await?, account })
 }
 
-fn backoff(refusals: u32, random: &mut fastrand::Rng) -> TimeDelta {
+pub(super) fn backoff(refusals: u32, random: &mut fastrand::Rng) -> TimeDelta {
     let factor = 1_i32 << refusals.saturating_sub(1).min(10);
     let pause = (BACKOFF * factor).min(BACKOFF_MAX);
     // Jitter keeps cells that were refused together from coming back together.

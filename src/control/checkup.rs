@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 
 use super::Clock;
 use crate::cloud::Checkup;
-use crate::model::{Cell, Greeting, Seen, Tried, Unseen};
+use crate::model::{AmiId, AmiQuery, Cell, Greeting, Seen, Tried, Unseen};
 use crate::plan::doctor::{CellFacts, Questions, SWEPT, trials};
 use crate::policy::Intent;
 
@@ -35,7 +35,7 @@ pub async fn check_up<C: Checkup>(
     if facts.open(intent, cell).is_err() {
         return facts;
     }
-    read(clock, cloud, asked, &mut facts).await;
+    read(clock, cloud, intent, asked, &mut facts).await;
     if facts.dry_runs == Ok(true) {
         for trial in trials(clock.now(), intent, asked, &facts) {
             if let Some((_, Tried::Otherwise(why))) = facts.tried.last()
@@ -64,8 +64,15 @@ async fn limited<T>(clock: &Clock, call: impl Future<Output = Seen<T>>) -> Seen<
 }
 
 /// All reads at once; then the instance types, which depend on what runs.
-async fn read<C: Checkup>(clock: &Clock, cloud: &C, asked: &Questions, facts: &mut CellFacts) {
-    let amis = join_all(asked.amis.iter().map(async |id| (id.clone(), limited(clock, cloud.ami(id)).await)));
+async fn read<C: Checkup>(clock: &Clock, cloud: &C, intent: &Intent, asked: &Questions, facts: &mut CellFacts) {
+    let listed = async |query: &AmiQuery| {
+        let found = limited(clock, cloud.ami_candidates(query)).await;
+        (query.clone(), found.map(|found| (clock.now(), found)))
+    };
+    facts.choices = join_all(asked.choices.iter().map(listed)).await.into_iter().collect();
+    let chosen = asked.images.keys().filter_map(|name| facts.ami_of(intent.images.get(name)?));
+    let amis: BTreeSet<AmiId> = asked.amis.iter().cloned().chain(chosen).collect();
+    let amis = join_all(amis.iter().map(async |id| (id.clone(), limited(clock, cloud.ami(id)).await)));
     let quotas = join_all(asked.quotas.iter().map(async |code| (*code, limited(clock, cloud.quota(code)).await)));
     let ours = join_all(SWEPT.map(async |(kind, _)| (kind, limited(clock, cloud.one_of_ours(kind)).await)));
     let (dry_runs, groups, subnets, key_pairs, instances, imds, amis, quotas, ours) = tokio::join!(

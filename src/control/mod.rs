@@ -1,5 +1,6 @@
 //! Floor 3: the loops, and the controller that masters talk to.
 
+mod amis;
 mod book;
 mod cell;
 mod checkup;

@@ -2,7 +2,7 @@
 //!
 //! EC2 throttles per account, region and action (Amazon EC2 API throttling: `RunInstances` 5 at once
 //! and 2 per second; `TerminateInstances` 100 and 5; `DescribeInstances` with pagination 100 and 20;
-//! `CreateTags` 100 and 10). The published sizes are taken as the floor; a share is left to the
+//! `CreateTags` 100 and 10; other changes 50 and 5). The published sizes are taken as the floor; a share is left to the
 //! owner's other tools, and a refusal empties the bucket and slows its refill for a while.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -27,6 +27,8 @@ pub enum ApiAction {
     Describe,
     /// `CreateTags`.
     Tag,
+    /// `AssociateAddress` and `AttachVolume`.
+    Equip,
 }
 
 /// One bucket.
@@ -47,6 +49,7 @@ pub struct Pace {
     end: Bucket,
     describe: Bucket,
     tag: Bucket,
+    equip: Bucket,
 }
 
 impl Bucket {
@@ -98,6 +101,7 @@ impl Pace {
             end: Bucket::new(100.0, 5.0, now),
             describe: Bucket::new(100.0, 20.0, now),
             tag: Bucket::new(100.0, 10.0, now),
+            equip: Bucket::new(50.0, 5.0, now),
         }
     }
 
@@ -107,6 +111,7 @@ impl Pace {
             ApiAction::End => &mut self.end,
             ApiAction::Describe => &mut self.describe,
             ApiAction::Tag => &mut self.tag,
+            ApiAction::Equip => &mut self.equip,
         }
     }
 

@@ -9,8 +9,8 @@ use super::pace::ApiAction;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
-    Action, Actor, Attempt, AttemptId, Body, Cell, ClientToken, Failure, FailureKind, InstanceId, LaunchSpec, Phase,
-    ResourceId, Subject, WorkerName, tag_keys,
+    Action, Actor, Attempt, AttemptId, Body, Cell, ClientToken, Equipment, Failure, FailureKind, InstanceId,
+    LaunchSpec, Phase, ResourceId, Subject, WorkerName, tag_keys,
 };
 use crate::plan::sweep::Act;
 use crate::policy::{Intent, Secret};
@@ -41,6 +41,11 @@ pub(super) enum Call {
         instance: InstanceId,
         worker: WorkerName,
     },
+    Equip {
+        worker: WorkerName,
+        instance: InstanceId,
+        what: Equipment,
+    },
     Renew {
         instances: Vec<InstanceId>,
         until: DateTime<Utc>,
@@ -50,11 +55,22 @@ pub(super) enum Call {
     },
 }
 
+/// What a call gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Given {
+    /// An instance.
+    Instance(InstanceId),
+    /// An elastic IP address, which the instance has now.
+    Address(String),
+    /// Nothing that need be said.
+    Nothing,
+}
+
 /// What a call came to.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) call: Call,
-    pub(super) result: Result<Option<InstanceId>, CloudError>,
+    pub(super) result: Result<Given, CloudError>,
 }
 
 impl Call {
@@ -63,6 +79,7 @@ impl Call {
             Call::Launch { .. } | Call::Start { .. } => ApiAction::Launch,
             Call::Terminate { .. } | Call::Stop { .. } | Call::Remove { .. } => ApiAction::End,
             Call::Renew { .. } => ApiAction::Tag,
+            Call::Equip { .. } => ApiAction::Equip,
         }
     }
 
@@ -71,7 +88,11 @@ impl Call {
         match self {
             Call::Launch { .. } => !error.kind.leaves_outcome_open(),
             Call::Start { .. } => error.kind == FailureKind::Elsewhere || error.kind.is_answer(),
-            Call::Terminate { .. } | Call::Stop { .. } | Call::Renew { .. } | Call::Remove { .. } => false,
+            Call::Terminate { .. }
+            | Call::Stop { .. }
+            | Call::Equip { .. }
+            | Call::Renew { .. }
+            | Call::Remove { .. } => false,
         }
     }
 
@@ -87,7 +108,7 @@ impl Call {
             Call::Stop { instance, worker } | Call::Start { instance, worker } => {
                 vec![Subject::Instance(instance.clone()), Subject::Worker(worker.clone())]
             }
-            Call::Renew { .. } | Call::Remove { .. } => Vec::new(),
+            Call::Equip { .. } | Call::Renew { .. } | Call::Remove { .. } => Vec::new(),
         }
     }
 
@@ -96,13 +117,19 @@ impl Call {
         let sent = async {
             match &self {
                 Call::Launch { spec, token, user_data, .. } => {
-                    cloud.launch(spec, user_data.as_ref(), token).await.map(Some)
+                    cloud.launch(spec, user_data.as_ref(), token).await.map(Given::Instance)
                 }
-                Call::Terminate { instance, .. } => cloud.terminate(instance).await.map(|()| None),
-                Call::Stop { instance, .. } => cloud.stop(instance).await.map(|()| None),
-                Call::Start { instance, .. } => cloud.start(instance).await.map(|()| None),
-                Call::Renew { instances, until } => cloud.renew(instances, *until).await.map(|()| None),
-                Call::Remove { resource } => end(cloud, resource, Act::Terminate).await.map(|()| None),
+                Call::Terminate { instance, .. } => cloud.terminate(instance).await.map(|()| Given::Nothing),
+                Call::Stop { instance, .. } => cloud.stop(instance).await.map(|()| Given::Nothing),
+                Call::Start { instance, .. } => cloud.start(instance).await.map(|()| Given::Nothing),
+                Call::Equip { instance, what: Equipment::Address(address), .. } => {
+                    cloud.associate_address(address, instance).await.map(Given::Address)
+                }
+                Call::Equip { instance, what: Equipment::Volume(volume), .. } => {
+                    cloud.attach_volume(volume, instance).await.map(|()| Given::Nothing)
+                }
+                Call::Renew { instances, until } => cloud.renew(instances, *until).await.map(|()| Given::Nothing),
+                Call::Remove { resource } => end(cloud, resource, Act::Terminate).await.map(|()| Given::Nothing),
             }
         };
         let result = clock.within(CALL_LIMIT, sent).await.unwrap_or_else(|| Err(no_answer()));
@@ -210,6 +237,11 @@ fn one<L: Ledger>(
             let body = Body::StartIntended { worker: worker.clone(), instance: instance.clone() };
             (Some(body), Some(Call::Start { instance, worker }))
         }
+        Action::Equip { worker, instance, what } => {
+            let (name, id, own) = (worker.clone(), instance.clone(), what.clone());
+            let body = Body::EquipIntended { worker: name, instance: id, what: own };
+            (Some(body), Some(Call::Equip { worker, instance, what }))
+        }
         Action::Record { body, .. } => (Some(*body), None),
         Action::Renew { instances, until } => (None, Some(Call::Renew { instances, until })),
         Action::Remove { resource, kind } => {
@@ -236,7 +268,7 @@ fn new_attempt(
 pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
     let failure = |phase, error: &CloudError| Failure::new(phase, error.kind, &error.code, &error.message);
     match (&outcome.call, &outcome.result) {
-        (Call::Launch { worker, .. }, Ok(Some(instance))) => {
+        (Call::Launch { worker, .. }, Ok(Given::Instance(instance))) => {
             vec![Body::Launched { worker: worker.clone(), instance: instance.clone() }]
         }
         (Call::Launch { worker, .. }, Err(error)) if !open => {
@@ -246,6 +278,7 @@ pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
             let failure = failure(Phase::Launch, error);
             vec![Body::StartRefused { worker: worker.clone(), instance: instance.clone(), failure }]
         }
+        (Call::Equip { worker, instance, what }, result) => vec![equipped(worker, instance, what, result)],
         (Call::Remove { resource }, Ok(_)) => vec![Body::Removed { resource: resource.clone() }],
         (Call::Remove { resource }, Err(error)) if error.kind == FailureKind::NotFound => {
             vec![Body::Removed { resource: resource.clone() }]
@@ -261,11 +294,23 @@ pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
     }
 }
 
+fn equipped(worker: &WorkerName, instance: &InstanceId, what: &Equipment, result: &Result<Given, CloudError>) -> Body {
+    let (worker, instance, what) = (worker.clone(), instance.clone(), what.clone());
+    match result {
+        Ok(Given::Address(ip)) => Body::Equipped { worker, instance, what, ip: Some(ip.clone()) },
+        Ok(_) => Body::Equipped { worker, instance, what, ip: None },
+        Err(error) => {
+            let failure = Failure::new(Phase::Equip, error.kind, &error.code, &error.message);
+            Body::EquipRefused { worker, instance, what, failure }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::MemoryLedger;
-    use crate::plan::launch_spec;
+    use crate::plan::{Chosen, launch_spec};
     use crate::policy::Sources;
 
     const MAIN: &str = "[fleet]\nname = \"f\"\ncontroller = \"c\"\n[worker.w]\nimage = \"i\"\n\
@@ -284,7 +329,9 @@ mod tests {
         let worker: WorkerName = "w".parse().expect("a name");
         let (configured, attempt) = (&intent.workers[&worker], "1-1".parse().expect("an id"));
         let image = &intent.images[&configured.image];
-        let spec = launch_spec(now, &intent, &worker, configured, image, &image.offerings[0], &attempt);
+        let ami = image.ami.named().expect("it names one");
+        let chosen = Chosen { image, ami, offering: &image.offerings[0] };
+        let spec = launch_spec(now, &intent, &worker, configured, chosen, &attempt);
         let launch = || Action::Launch { worker: worker.clone(), spec: Box::new(spec.clone()) };
         let mut book = Book::open(MemoryLedger::default()).expect("opens");
         let calls = intend(&mut book, now, &configured.cell, &intent, vec![launch()]).expect("can be written");

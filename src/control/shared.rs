@@ -13,6 +13,7 @@ use super::desk::Desk;
 use super::door::TurnedAway;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, OwnerName, Subject, WorkerName};
+use crate::plan::AmiListings;
 use crate::plan::sweep::SweepPlan;
 use crate::policy::Intent;
 
@@ -41,6 +42,7 @@ pub(super) struct CellStatus {
     pub(super) inventory: Option<Arc<Inventory>>,
     pub(super) failure: Option<Failure>,
     pub(super) swept: Option<Arc<SweepPlan>>,
+    pub(super) amis: Arc<AmiListings>,
 }
 
 /// What the loops and the callers share. Locks are held for moments, never across an await.
@@ -156,9 +158,10 @@ impl<L: Ledger> Shared<L> {
         inventory: Option<Arc<Inventory>>,
         failure: Option<Failure>,
         swept: Option<Arc<SweepPlan>>,
+        amis: Arc<AmiListings>,
     ) {
         let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
-        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept });
+        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept, amis });
         self.looks.send_modify(|looks| *looks += 1);
     }
 

@@ -212,7 +212,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         ami: own_spec
             .map(|s| text(&s.ami))
             .or_else(|| seen?.ami.as_ref().map(text))
-            .or_else(|| image.map(|i| text(&i.ami))),
+            .or_else(|| image.and_then(|i| next_ami(i, cell))),
         master: worker.master.as_ref().map(text),
         declared_by: configured.and_then(|c| c.declared_by.as_ref()).map(text),
         state: worker.state.name().to_owned(),
@@ -257,6 +257,12 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         connect_deadline_s: policy.connect_deadline.num_seconds(),
         launch_deadline_s: policy.launch_deadline.num_seconds(),
     }
+}
+
+/// The AMI of the next launch, where it is known which that would be.
+fn next_ami(image: &Image, cell: Option<&CellStatus>) -> Option<String> {
+    let chosen = || cell?.amis.last_choice(image);
+    image.ami.named().cloned().or_else(chosen).map(|id| text(&id))
 }
 
 /// By the tags of the instance, which say what it was launched with; by the manifest where there is none.

@@ -14,6 +14,7 @@ use super::perform;
 use crate::cloud::{Cloud, CloudError};
 use crate::model::{
     Failure, FailureKind, Gap, InstanceState, LeftoverKind, Phase, Region, Resource, ResourceId, ResourceKind, Survey,
+    tag_keys,
 };
 use crate::plan::sweep::{Act, Finding, mark_text};
 
@@ -333,6 +334,14 @@ impl Expected {
     }
 }
 
+/// Whether a volume carries a fleet's tag, and its manifest does not say that it outlives its instance.
+fn is_launched_with(before: &Survey, volume: &str) -> bool {
+    let known = volume.parse::<ResourceId>().ok().and_then(|id| before.resources.get(&id));
+    known.is_some_and(|known| {
+        known.tags().get(tag_keys::FLEET).is_some() && known.tags().get(tag_keys::OUTLIVES).is_none()
+    })
+}
+
 /// What is to be so after these acts, the parts of terminated instances included.
 fn expectations<'a>(findings: impl Iterator<Item = &'a Finding>, before: &Survey) -> BTreeMap<ResourceId, Expected> {
     let mut expected = BTreeMap::new();
@@ -341,7 +350,9 @@ fn expectations<'a>(findings: impl Iterator<Item = &'a Finding>, before: &Survey
         let stops = finding.act == Act::Stop;
         if let (false, Some(instance)) = (stops, id.instance().and_then(|id| before.instance(&id))) {
             let parts = &instance.parts;
-            let all = parts.volumes.iter().chain(&parts.interfaces).chain(&parts.spot_request);
+            // What was launched with it and stays is told; what its owner attached or keeps is none of it.
+            let stays = parts.lasting.iter().filter(|id| is_launched_with(before, id));
+            let all = parts.volumes.iter().chain(stays).chain(&parts.interfaces).chain(&parts.spot_request);
             let with = all.filter_map(|part| part.parse::<ResourceId>().ok());
             expected.extend(with.map(|part| (part, Expected::GoneWith(id.to_string()))));
         }

@@ -11,7 +11,7 @@ use super::{Clock, pace::Pace};
 use crate::cloud::Cloud;
 use crate::control::pace::ApiAction;
 use crate::model::{Action, Cell, Fleet, Region, ResourceId, ResourceKind, Survey};
-use crate::plan::sweep::{Act, Caps, ControllerKey, Finding, SweepPlan, SweepView, claims, sweep};
+use crate::plan::sweep::{Act, Caps, ControllerKey, Finding, Stated, SweepPlan, SweepView, claims, sweep};
 use crate::policy::Intent;
 
 /// The first sweep of a life follows its start by so much, and up to twice that.
@@ -131,7 +131,8 @@ impl Sweeper {
             me: Some(&intent.fleet.controller),
             surveys: &surveys,
             claims: &known,
-            own_amis: &images.map(|image| image.ami.clone()).collect(),
+            own_amis: &images.clone().filter_map(|image| image.ami.named().cloned()).collect(),
+            stated: &Stated::of(images),
             named: &BTreeSet::new(),
             first_seen: &self.first_seen,
         })

@@ -7,11 +7,12 @@ use tokio::sync::OnceCell;
 
 use super::guard::{LastDate, ReadOnly};
 use super::trial::{tried, try_out};
-use super::{FILTER_VALUES, connect, convert, error};
+use super::{FILTER_VALUES, connect, convert, equip, error};
 use crate::cloud::{Checkup, CloudError};
 use crate::model::{
-    AmiFacts, AmiId, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, Market,
-    OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, Trial, Tried, TypeFacts, Unseen, tag_keys,
+    AmiCandidate, AmiFacts, AmiId, AmiQuery, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule, Identity,
+    ImdsDefaults, Market, OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, Trial, Tried, TypeFacts, Unseen,
+    tag_keys,
 };
 use crate::policy::{Intent, Owner};
 
@@ -108,6 +109,10 @@ impl Checkup for Ec2Checkup {
             message: format!("{id} is not listed"),
         };
         answer.images().first().map(ami).ok_or_else(absent)
+    }
+
+    async fn ami_candidates(&self, query: &AmiQuery) -> Seen<Vec<AmiCandidate>> {
+        Ok(equip::ami_candidates(&self.clients().await?.ec2, query).await?)
     }
 
     async fn instance_types(&self, names: &BTreeSet<String>) -> Found<String, TypeFacts> {

@@ -5,7 +5,8 @@ use chrono::{DateTime, Utc};
 
 use crate::cloud::{CloudError, transition_time};
 use crate::model::{
-    Ami, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, Parts, SnapshotId, TagSet,
+    Ami, AmiCandidate, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, Parts, SnapshotId,
+    TagSet,
 };
 
 /// One instance.
@@ -61,10 +62,14 @@ fn attached_at(sdk: &types::Instance) -> Option<DateTime<Utc>> {
 }
 
 fn parts(sdk: &types::Instance) -> Parts {
-    let volumes = sdk.block_device_mappings().iter().filter_map(|mapping| mapping.ebs()?.volume_id());
+    let disks = || sdk.block_device_mappings().iter().filter_map(types::InstanceBlockDeviceMapping::ebs);
+    // Of one of which EC2 does not say it, nobody shall think that it goes by itself.
+    let ends = |disk: &&types::EbsInstanceBlockDevice| disk.delete_on_termination() == Some(true);
+    let ids = |disk: &types::EbsInstanceBlockDevice| disk.volume_id().map(ToOwned::to_owned);
     let interfaces = sdk.network_interfaces().iter().filter_map(types::InstanceNetworkInterface::network_interface_id);
     Parts {
-        volumes: volumes.map(ToOwned::to_owned).collect(),
+        volumes: disks().filter(ends).filter_map(ids).collect(),
+        lasting: disks().filter(|disk| !ends(disk)).filter_map(ids).collect(),
         interfaces: interfaces.map(ToOwned::to_owned).collect(),
         spot_request: sdk.spot_instance_request_id().filter(|id| !id.is_empty()).map(ToOwned::to_owned),
     }
@@ -99,6 +104,23 @@ pub(super) fn ami(sdk: &types::Image, unknown_age: DateTime<Utc>) -> Result<Ami,
         snapshots,
         created: sdk.creation_date().and_then(|text| text.parse().ok()).unwrap_or(unknown_age),
         tags: tags(sdk.tags()),
+    })
+}
+
+/// An AMI to choose from.
+pub(super) fn candidate(sdk: &types::Image) -> Result<AmiCandidate, CloudError> {
+    let id = sdk.image_id().unwrap_or_default().parse().map_err(|error| CloudError {
+        kind: FailureKind::Bug,
+        code: "UnreadableImage".to_owned(),
+        message: format!("the listing holds an AMI whose id cannot be read: {error}"),
+    })?;
+    Ok(AmiCandidate {
+        id,
+        location: sdk.image_location().unwrap_or_default().to_owned(),
+        state: ami_state(sdk.state()),
+        architecture: sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default(),
+        created: sdk.creation_date().and_then(|text| text.parse().ok()),
+        deprecated: sdk.deprecation_time().and_then(|text| text.parse().ok()),
     })
 }
 
@@ -137,11 +159,14 @@ pub(super) fn tags(sdk: &[types::Tag]) -> TagSet {
 pub(super) fn lasting_devices(image: &types::Image) -> Vec<BlockDevice> {
     let lasting = image.block_device_mappings().iter().filter_map(|mapping| {
         let ebs = mapping.ebs().filter(|ebs| ebs.delete_on_termination() != Some(true))?;
+        let volume_type = ebs.volume_type().map(|kind| kind.as_str().to_owned());
+        // With the type, what EC2 asks for with it.
+        let iops = ebs.iops().filter(|_| matches!(volume_type.as_deref(), Some("io1" | "io2")));
         Some(BlockDevice {
-            device: mapping.device_name()?.to_owned(),
             size_gib: ebs.volume_size().and_then(|size| u32::try_from(size).ok()),
-            volume_type: ebs.volume_type().map(|kind| kind.as_str().to_owned()),
-            encrypted: None,
+            volume_type,
+            iops: iops.and_then(|iops| u32::try_from(iops).ok()),
+            ..BlockDevice::named(mapping.device_name()?)
         })
     });
     lasting.collect()

@@ -29,6 +29,7 @@ pub(super) fn fill(
         .image_id(spec.ami.as_str())
         .instance_type(InstanceType::from(spec.offering.instance_type.as_str()))
         .set_security_group_ids((!spec.security_groups.is_empty()).then(|| spec.security_groups.clone()))
+        .set_security_groups((!spec.security_group_names.is_empty()).then(|| spec.security_group_names.clone()))
         .set_key_name(spec.key_pair.clone())
         .set_block_device_mappings(mappings(spec, lasting))
         .set_tag_specifications(Some(tag_specifications(spec)))
@@ -46,7 +47,7 @@ pub(super) fn fill(
         Place::Subnet(id) => call.subnet_id(id),
     };
     if spec.offering.market == Market::Spot {
-        call = call.instance_market_options(one_time_spot());
+        call = call.instance_market_options(one_time_spot(spec.spot_price_max.clone()));
     }
     match user_data {
         Some(text) => call.user_data(aws_smithy_types::base64::encode(text.reveal())),
@@ -64,10 +65,11 @@ fn metadata_options() -> InstanceMetadataOptionsRequest {
 }
 
 /// Never persistent: EC2 would launch it again after we ended it.
-fn one_time_spot() -> InstanceMarketOptionsRequest {
+fn one_time_spot(price_max: Option<String>) -> InstanceMarketOptionsRequest {
     let options = SpotMarketOptions::builder()
         .spot_instance_type(SpotInstanceType::OneTime)
         .instance_interruption_behavior(InstanceInterruptionBehavior::Terminate)
+        .set_max_price(price_max)
         .build();
     InstanceMarketOptionsRequest::builder().market_type(MarketType::Spot).spot_options(options).build()
 }
@@ -90,11 +92,23 @@ fn mappings(spec: &LaunchSpec, lasting: &[BlockDevice]) -> Option<Vec<BlockDevic
 }
 
 fn mapping(device: &BlockDevice) -> BlockDeviceMapping {
+    let mapping = BlockDeviceMapping::builder().device_name(&device.device);
+    if device.no_device {
+        return mapping.no_device("").build();
+    }
+    if let Some(name) = &device.virtual_name {
+        return mapping.virtual_name(name).build();
+    }
+    let number = |count: Option<u32>| count.and_then(|count| i32::try_from(count).ok());
     let ebs = EbsBlockDevice::builder()
-        .delete_on_termination(true)
-        .set_volume_size(device.size_gib.and_then(|size| i32::try_from(size).ok()))
+        .delete_on_termination(device.delete_on_termination)
+        .set_volume_size(number(device.size_gib))
         .set_volume_type(device.volume_type.as_deref().map(VolumeType::from))
         .set_encrypted(device.encrypted)
+        .set_snapshot_id(device.snapshot.as_ref().map(ToString::to_string))
+        .set_iops(number(device.iops))
+        .set_throughput(number(device.throughput))
+        .set_kms_key_id(device.kms_key.clone())
         .build();
-    BlockDeviceMapping::builder().device_name(&device.device).ebs(ebs).build()
+    mapping.ebs(ebs).build()
 }

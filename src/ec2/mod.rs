@@ -3,6 +3,7 @@
 mod checkup;
 mod connect;
 mod convert;
+mod equip;
 mod error;
 mod guard;
 mod image;
@@ -18,8 +19,8 @@ use tokio::sync::{Mutex, OnceCell};
 
 use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, retire_image_whole};
 use crate::model::{
-    Ami, AmiId, BlockDevice, Cell, ClientToken, FailureKind, Instance, InstanceId, Inventory, LaunchSpec, OwnerName,
-    Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
+    Ami, AmiCandidate, AmiId, AmiQuery, BlockDevice, Cell, ClientToken, DataVolume, ElasticIp, FailureKind, Instance,
+    InstanceId, Inventory, LaunchSpec, OwnerName, Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
 };
 use crate::policy::{Intent, Owner, Secret};
 
@@ -175,6 +176,18 @@ impl Cloud for Ec2 {
         let ids = ids.iter().map(ToString::to_string).collect();
         let call = self.clients().await?.writes.create_tags().set_resources(Some(ids)).tags(tag);
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
+    }
+
+    async fn ami_candidates(&self, query: &AmiQuery) -> Result<Vec<AmiCandidate>, CloudError> {
+        equip::ami_candidates(&self.clients().await?.reads, query).await
+    }
+
+    async fn associate_address(&self, address: &ElasticIp, to: &InstanceId) -> Result<String, CloudError> {
+        equip::associate(self.clients().await?, address, to).await
+    }
+
+    async fn attach_volume(&self, volume: &DataVolume, to: &InstanceId) -> Result<(), CloudError> {
+        equip::attach(self.clients().await?, volume, to).await
     }
 
     async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {

@@ -5,7 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Body, Cause, FailureKind, InstanceId, LaunchSpec, LeftoverKind, ResourceId, WorkerName};
+use super::{Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, ResourceId, WorkerName};
 
 /// A worker or an instance that a plan must speak of, exactly once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -64,6 +64,15 @@ pub enum Action {
         /// The decision.
         body: Box<Body>,
     },
+    /// Give a running instance something of its manifest. Upkeep: it speaks for no subject.
+    Equip {
+        /// Its worker.
+        worker: WorkerName,
+        /// The instance.
+        instance: InstanceId,
+        /// What.
+        what: Equipment,
+    },
     /// Renew the lease tag of instances that are in use. Upkeep: it speaks for no subject.
     Renew {
         /// The instances.
@@ -95,7 +104,7 @@ impl Action {
                 all.extend(worker.clone().map(Subject::Worker));
                 all
             }
-            Action::Renew { .. } | Action::Remove { .. } => Vec::new(),
+            Action::Equip { .. } | Action::Renew { .. } | Action::Remove { .. } => Vec::new(),
         }
     }
 }
@@ -127,6 +136,12 @@ pub enum HeldReason {
     Paced { until: DateTime<Utc> },
     /// As many instances as the fleet may have are live.
     FleetFull { limit: u32 },
+    /// No AMI was chosen by this filter yet: it is listed, or will be.
+    NoAmi { filter: String },
+    /// The listing of the AMIs that this filter chooses from was refused.
+    AmiRefused { filter: String, code: String, until: DateTime<Utc> },
+    /// The instance runs and lacks something of its manifest; it has until then.
+    Equipping { what: Equipment, why: String, until: DateTime<Utc> },
     /// The worker has until then to connect.
     Connecting { until: DateTime<Utc> },
     /// Idle, until its time is over; `None` is never.
@@ -196,6 +211,8 @@ impl HeldReason {
             | HeldReason::OpenLaunch { until, .. }
             | HeldReason::Paced { until }
             | HeldReason::Connecting { until }
+            | HeldReason::Equipping { until, .. }
+            | HeldReason::AmiRefused { until, .. }
             | HeldReason::Building { until }
             | HeldReason::MasterUnheard { until }
             | HeldReason::Draining { until }
@@ -209,6 +226,7 @@ impl HeldReason {
             HeldReason::NotWanted
             | HeldReason::NotConfigured
             | HeldReason::NoListing
+            | HeldReason::NoAmi { .. }
             | HeldReason::CallInFlight
             | HeldReason::EarlierInstance(_)
             | HeldReason::OtherController { .. }
@@ -247,6 +265,13 @@ impl fmt::Display for HeldReason {
             }
             HeldReason::Paced { until } => write!(f, "API budget spent until {}", clock(until)),
             HeldReason::FleetFull { limit } => write!(f, "instances_max = {limit} reached"),
+            HeldReason::NoAmi { filter } => write!(f, "choosing an AMI by {filter}"),
+            HeldReason::AmiRefused { filter, code, until } => {
+                write!(f, "AMIs cannot be listed for {filter} ({code}); next try at {}", clock(until))
+            }
+            HeldReason::Equipping { what, why, until } => {
+                write!(f, "waiting for {what}{why}, until {}", clock(until))
+            }
             HeldReason::Connecting { until } => write!(f, "connecting, until {}", clock(until)),
             HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
             HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),

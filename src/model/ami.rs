@@ -1,5 +1,7 @@
 //! An AMI of the account, as the cloud shows it.
 
+use std::fmt;
+
 use chrono::{DateTime, Utc};
 
 use super::{AmiId, SnapshotId, TagSet};
@@ -36,4 +38,105 @@ pub struct Ami {
     pub created: DateTime<Utc>,
     /// Its tags.
     pub tags: TagSet,
+}
+
+/// A pattern for the location of an AMI (EC2's `ImageLocation`: the owner and the name), matched from its
+/// beginning.
+#[derive(Clone)]
+pub struct LocationPattern {
+    text: String,
+    regex: regex_lite::Regex,
+}
+
+impl LocationPattern {
+    /// Reads a regular expression.
+    ///
+    /// # Errors
+    /// Why it is none, in words.
+    pub fn new(text: &str) -> Result<Self, String> {
+        // First as it stands: what is wrong with it shall be told of it, not of what we make of it.
+        regex_lite::Regex::new(text).map_err(|error| error.to_string())?;
+        let regex = regex_lite::Regex::new(&format!("^(?:{text})")).map_err(|error| error.to_string())?;
+        Ok(Self { text: text.to_owned(), regex })
+    }
+
+    /// The pattern as it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// How a location fits, if it does.
+    pub fn fit<'a>(&self, location: &'a str) -> Option<Fit<'a>> {
+        let found = self.regex.captures(location)?;
+        Some(Fit { group: found.get(1).map(|group| group.as_str()) })
+    }
+}
+
+/// How a location fits a pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit<'a> {
+    /// What the pattern's first group holds, if it has one that took part.
+    pub group: Option<&'a str>,
+}
+
+impl fmt::Debug for LocationPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.text.fmt(f)
+    }
+}
+
+impl PartialEq for LocationPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for LocationPattern {}
+
+/// By what an AMI is chosen where the manifest names none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AmiFilter {
+    /// Account numbers, `self`, `amazon`, `aws-marketplace` or `microsoft`; none for whatever can be seen.
+    pub owners: Vec<String>,
+    /// What its location must fit.
+    pub location: Option<LocationPattern>,
+}
+
+impl fmt::Display for AmiFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.owners.is_empty() {
+            write!(f, "ami_owners = {:?}", self.owners)?;
+        }
+        if let Some(location) = &self.location {
+            let comma = if self.owners.is_empty() { "" } else { ", " };
+            write!(f, "{comma}ami_location = {location:?}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One listing of AMIs: what EC2 is asked for, and what several filters may share.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AmiQuery {
+    /// As in [`AmiFilter`].
+    pub owners: Vec<String>,
+    /// EC2's word for the processor, such as `x86_64` or `arm64_mac`.
+    pub architecture: String,
+}
+
+/// An AMI of such a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AmiCandidate {
+    /// Its id.
+    pub id: AmiId,
+    /// Its location: the owner and the name.
+    pub location: String,
+    /// Its state.
+    pub state: AmiState,
+    /// EC2's word for the processor that it is made for.
+    pub architecture: String,
+    /// When it was made, if that can be read.
+    pub created: Option<DateTime<Utc>>,
+    /// From when it shall not be used any more, if its owner said so.
+    pub deprecated: Option<DateTime<Utc>>,
 }

@@ -18,6 +18,8 @@ pub enum Cause {
     Expired,
     /// The worker did not connect within `connect_deadline`.
     NeverConnected,
+    /// It was not given the address or a volume of its manifest within `connect_deadline`.
+    Unequipped,
     /// The launch did not end within `launch_deadline`, or was refused for good.
     LaunchFailed,
     /// An operator asked for it.
@@ -48,6 +50,7 @@ impl fmt::Display for Cause {
             Cause::Idle => "idle too long with the master silent",
             Cause::Expired => "older than max_lifetime",
             Cause::NeverConnected => "never connected",
+            Cause::Unequipped => "not given what its manifest says",
             Cause::LaunchFailed => "launch failed",
             Cause::Operator => "asked by an operator",
             Cause::Lost => "ended from outside",

@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, BuildId, Cause, Cell, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId, RequestId, ResourceId,
-    WorkerName,
+    Attempt, BuildId, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId, RequestId,
+    ResourceId, WorkerName,
 };
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
@@ -63,6 +63,12 @@ pub enum Body {
     Adopted { worker: WorkerName, attempt: Box<Attempt>, instance: InstanceId },
     /// The instance was seen running.
     Running { worker: WorkerName, instance: InstanceId },
+    /// The running instance is about to be given something of its manifest.
+    EquipIntended { worker: WorkerName, instance: InstanceId, what: Equipment },
+    /// It has it; `ip` is the address where that is what it was given.
+    Equipped { worker: WorkerName, instance: InstanceId, what: Equipment, ip: Option<String> },
+    /// It was not given; it is tried again until `connect_deadline`.
+    EquipRefused { worker: WorkerName, instance: InstanceId, what: Equipment, failure: Failure },
     /// The worker connected to its master.
     Attached { worker: WorkerName },
     /// The worker's connection was lost.
@@ -122,12 +128,15 @@ impl Body {
             | Body::StopIntended { .. }
             | Body::StartIntended { .. }
             | Body::StartRefused { .. }
+            | Body::EquipIntended { .. }
             | Body::RemoveIntended { .. }
             | Body::HoldSet { .. }
             | Body::HoldReleased { .. } => true,
             Body::ControllerStarted { .. }
             | Body::ControllerStopped {}
             | Body::Running { .. }
+            | Body::Equipped { .. }
+            | Body::EquipRefused { .. }
             | Body::Attached { .. }
             | Body::Detached { .. }
             | Body::BuildStarted { .. }
@@ -163,6 +172,9 @@ impl Body {
             | Body::LaunchRefused { worker, .. }
             | Body::Adopted { worker, .. }
             | Body::Running { worker, .. }
+            | Body::EquipIntended { worker, .. }
+            | Body::Equipped { worker, .. }
+            | Body::EquipRefused { worker, .. }
             | Body::Attached { worker }
             | Body::Detached { worker }
             | Body::BuildStarted { worker, .. }
@@ -192,6 +204,11 @@ impl Body {
             Body::LaunchRefused { failure, .. } => format!("launch refused: {failure}"),
             Body::Adopted { instance, .. } => format!("adopted {instance} by its tags"),
             Body::Running { instance, .. } => format!("{instance} is running"),
+            Body::EquipIntended { instance, what, .. } => format!("giving {instance} {what}"),
+            Body::Equipped { instance, what, .. } => format!("{instance} has {what}"),
+            Body::EquipRefused { instance, what, failure, .. } => {
+                format!("{instance} is not given {what}: {} ({}): {}", failure.code, failure.kind, failure.message)
+            }
             Body::Attached { .. } => "worker connected".to_owned(),
             Body::Detached { .. } => "worker's connection lost".to_owned(),
             Body::BuildStarted { build, .. } => format!("build {build} started"),

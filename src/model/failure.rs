@@ -116,6 +116,8 @@ pub enum Phase {
     Launch,
     /// The instance was launched, the worker had not connected.
     Connect,
+    /// The instance runs, and was not given what its manifest says.
+    Equip,
 }
 
 impl fmt::Display for Phase {
@@ -123,6 +125,7 @@ impl fmt::Display for Phase {
         f.write_str(match self {
             Phase::Launch => "launch",
             Phase::Connect => "connect",
+            Phase::Equip => "equip",
         })
     }
 }

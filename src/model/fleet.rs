@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Actor, AttemptId, Body, BuildId, Cause, Cell, Entry, Failure, FailureKind, IllegalEvent, ImageName, InstanceId,
-    LaunchSpec, MasterId, Offering, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
+    Actor, AttemptId, Body, BuildId, Cause, Cell, Entry, Equipment, Failure, FailureKind, IllegalEvent, ImageName,
+    InstanceId, LaunchSpec, MasterId, Offering, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
 };
 
 /// A request of a master that is not answered yet.
@@ -66,6 +66,8 @@ pub struct Worker {
     pub build: Option<BuildId>,
     /// Whether the present instance was seen running.
     pub running: bool,
+    /// What became of giving the present instance what its manifest says.
+    pub equipping: Equipping,
     /// When its instance was last started again, if it was.
     pub started: Option<DateTime<Utc>>,
     /// Whether a stop call was intended for the present instance.
@@ -80,6 +82,19 @@ pub struct Worker {
     pub hold: Option<OperatorHold>,
     /// How many attempts were made in all.
     pub attempts: u64,
+}
+
+/// What became of giving an instance what its manifest says.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Equipping {
+    /// Since when the instance is there, or was started again.
+    pub since: Option<DateTime<Utc>>,
+    /// What it was given, when, and which address it has by it.
+    pub given: BTreeMap<Equipment, (DateTime<Utc>, Option<String>)>,
+    /// What it was refused last, and why.
+    pub refused: BTreeMap<Equipment, Failure>,
+    /// Since when it is tried to give it what it has not.
+    pub trying: BTreeMap<Equipment, DateTime<Utc>>,
 }
 
 /// An instance whose end was intended and has not been seen yet.
@@ -161,6 +176,7 @@ impl Worker {
             attached: false,
             build: None,
             running: false,
+            equipping: Equipping::default(),
             started: None,
             stop_intended: false,
             start_refused: None,
@@ -212,6 +228,7 @@ impl Worker {
             self.since = at;
         }
         self.state = next;
+        self.equip(at, body);
         match body {
             Body::Requested { request, .. } => {
                 self.request = Some(Request { id: request.clone(), at });
@@ -224,7 +241,7 @@ impl Worker {
                 self.released = self.holds_something().then(|| cause.clone());
             }
             Body::RequestFailed { failure, .. } => {
-                if failure.phase == Phase::Connect {
+                if failure.phase != Phase::Launch {
                     self.note_refusal(at, failure);
                 }
                 self.request = None;
@@ -254,12 +271,7 @@ impl Worker {
                 }
                 self.stop_intended = true;
             }
-            Body::StartIntended { .. } => {
-                self.started = Some(at);
-                self.running = false;
-                self.stop_intended = false;
-                self.start_refused = None;
-            }
+            Body::StartIntended { .. } => self.restart(at),
             Body::StartRefused { instance, failure, .. } => self.stay_stopped(at, instance, failure),
             Body::StopSeen { .. } | Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
             Body::HoldSet { until, .. } => self.hold = Some(OperatorHold { until: *until }),
@@ -267,6 +279,9 @@ impl Worker {
             Body::ControllerStarted { .. }
             | Body::ControllerStopped {}
             | Body::Launched { .. }
+            | Body::EquipIntended { .. }
+            | Body::Equipped { .. }
+            | Body::EquipRefused { .. }
             | Body::DrainOrdered { .. }
             | Body::TerminateAccepted { .. }
             | Body::Departed { .. }
@@ -277,6 +292,35 @@ impl Worker {
             | Body::TurnedAway { .. } => {}
         }
         self.settle(at);
+    }
+
+    fn restart(&mut self, at: DateTime<Utc>) {
+        self.started = Some(at);
+        self.running = false;
+        self.stop_intended = false;
+        self.start_refused = None;
+    }
+
+    /// What becomes of giving the instance what its manifest says.
+    fn equip(&mut self, at: DateTime<Utc>, body: &Body) {
+        let own = &mut self.equipping;
+        match body {
+            Body::LaunchIntended { .. } => *own = Equipping::default(),
+            Body::Adopted { .. } => *own = Equipping { since: Some(at), ..Equipping::default() },
+            Body::Launched { .. } | Body::StartIntended { .. } => own.since = Some(at),
+            Body::EquipIntended { what, .. } => {
+                own.trying.entry(what.clone()).or_insert(at);
+            }
+            Body::Equipped { what, ip, .. } => {
+                own.refused.remove(what);
+                own.trying.remove(what);
+                own.given.insert(what.clone(), (at, ip.clone()));
+            }
+            Body::EquipRefused { what, failure, .. } => {
+                own.refused.insert(what.clone(), failure.clone());
+            }
+            _ => {}
+        }
     }
 
     /// Brings state and request together: a worker without an instance is requested exactly while a
@@ -366,6 +410,9 @@ fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         Body::ControllerStarted { .. }
         | Body::ControllerStopped {}
         | Body::Running { .. }
+        | Body::EquipIntended { .. }
+        | Body::Equipped { .. }
+        | Body::EquipRefused { .. }
         | Body::TerminateAccepted { .. }
         | Body::Departed { .. }
         | Body::CallRefused { .. }

@@ -120,6 +120,15 @@ text_id!(
     SnapshotId, "a snapshot id", "snap- and letters or digits", |t| resource_like(t, "snap-")
 );
 text_id!(
+    /// The id of an EBS volume, `vol-…`.
+    VolumeId, "a volume id", "vol- and letters or digits", |t| resource_like(t, "vol-")
+);
+text_id!(
+    /// An elastic IP address: itself, or the id of its allocation.
+    ElasticIp, "an elastic IP address", "an IPv4 address such as 203.0.113.9, or its allocation id, eipalloc-…",
+    |t| t.parse::<std::net::Ipv4Addr>().is_ok() || resource_like(t, "eipalloc-")
+);
+text_id!(
     /// One try to launch one instance for one worker; unique per controller, also after a lost ledger.
     AttemptId, "an attempt id", "1 to 64 letters, digits or '-'", name_like
 );

@@ -63,12 +63,21 @@ impl fmt::Display for InstanceState {
 /// What an instance was born with, and what should go with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Parts {
-    /// Its volumes' ids.
+    /// The ids of the volumes that end with it.
     pub volumes: Vec<String>,
+    /// The ids of the volumes that it has and that stay when it ends.
+    pub lasting: Vec<String>,
     /// Its network interfaces' ids.
     pub interfaces: Vec<String>,
     /// The spot request it fulfils.
     pub spot_request: Option<String>,
+}
+
+impl Parts {
+    /// Whether a volume is attached to it.
+    pub fn has_volume(&self, id: &str) -> bool {
+        self.volumes.iter().chain(&self.lasting).any(|own| own == id)
+    }
 }
 
 /// One instance as the cloud shows it.

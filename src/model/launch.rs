@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AmiId, ClientToken, Region, TagSet, Zone};
+use super::{AmiId, ClientToken, ElasticIp, Region, SnapshotId, TagSet, VolumeId, Zone};
 
 /// How capacity is bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -75,6 +75,9 @@ pub enum ShutdownBehavior {
 }
 
 /// A disk of the instance, beside what the AMI says.
+///
+/// What an older version did not know is left out where it says nothing: the tokens of its launches are
+/// made of this text, and must stay what they were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockDevice {
     /// The device name, such as `/dev/sda1`.
@@ -85,10 +88,95 @@ pub struct BlockDevice {
     pub volume_type: Option<String>,
     /// Whether it is encrypted.
     pub encrypted: Option<bool>,
+    /// The snapshot it is made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotId>,
+    /// Its operations per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// Its throughput in MiB per second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub throughput: Option<u32>,
+    /// The KMS key that encrypts it: an id, an alias or an ARN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kms_key: Option<String>,
+    /// Whether it ends with the instance.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub delete_on_termination: bool,
+    /// An instance store volume, such as `ephemeral0`: then it is no EBS volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_name: Option<String>,
+    /// Whether the device that the AMI maps is left away.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub no_device: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_yes(flag: &bool) -> bool {
+    *flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_no(flag: &bool) -> bool {
+    !*flag
+}
+
+impl BlockDevice {
+    /// A disk of this device name of which nothing else is said.
+    pub fn named(device: &str) -> Self {
+        Self {
+            device: device.to_owned(),
+            size_gib: None,
+            volume_type: None,
+            encrypted: None,
+            snapshot: None,
+            iops: None,
+            throughput: None,
+            kms_key: None,
+            delete_on_termination: true,
+            virtual_name: None,
+            no_device: false,
+        }
+    }
+}
+
+/// A volume of the owner's that an instance is given once it runs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DataVolume {
+    /// The volume.
+    pub id: VolumeId,
+    /// The device name that it gets, such as `/dev/sdf`.
+    pub device: String,
+}
+
+/// What an instance is given once it runs. It goes free by itself when the instance ends.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Equipment {
+    /// An elastic IP address.
+    Address(ElasticIp),
+    /// A volume.
+    Volume(DataVolume),
+}
+
+impl fmt::Display for Equipment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Equipment::Address(address) => write!(f, "elastic IP {address}"),
+            Equipment::Volume(volume) => write!(f, "volume {} as {}", volume.id, volume.device),
+        }
+    }
 }
 
 /// Every parameter of a launch but the text of the user data, which may hold a secret and is
 /// therefore kept here by its digest alone.
+///
+/// What an older version did not know is left out where it says nothing: the tokens of its launches are
+/// made of this text, and must stay what they were.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchSpec {
     /// Where the account's API is asked.
@@ -111,6 +199,21 @@ pub struct LaunchSpec {
     pub tags: TagSet,
     /// SHA-256 of the user data, if there is any.
     pub user_data_digest: Option<String>,
+    /// The filter that the AMI was chosen by, if the manifest names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ami_filter: Option<String>,
+    /// Security groups of the default VPC, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub security_group_names: Vec<String>,
+    /// The most that an hour of spot capacity may cost, in dollars.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spot_price_max: Option<String>,
+    /// The elastic IP address that it is given once it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elastic_ip: Option<ElasticIp>,
+    /// The volumes that it is given once it runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<DataVolume>,
 }
 
 impl LaunchSpec {
@@ -118,5 +221,61 @@ impl LaunchSpec {
     pub fn token(&self) -> ClientToken {
         let text = serde_json::to_string(self).unwrap_or_default();
         ClientToken::derive(&["launch", &text])
+    }
+
+    /// What its instance is given once it runs.
+    pub fn equipment(&self) -> Vec<Equipment> {
+        equipment(self.elastic_ip.as_ref(), &self.volumes)
+    }
+}
+
+/// An address and volumes as what an instance is given, the address first: a worker may connect by it.
+pub fn equipment(elastic_ip: Option<&ElasticIp>, volumes: &[DataVolume]) -> Vec<Equipment> {
+    let address = elastic_ip.cloned().map(Equipment::Address);
+    address.into_iter().chain(volumes.iter().cloned().map(Equipment::Volume)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A launch as version 2 of the entry format wrote it.
+    const OLD: &str = r#"{"region":"us-west-2","ami":"ami-1","offering":{"instance_type":"t","place":"anywhere","market":"spot"},"security_groups":["sg-1"],"key_pair":null,"instance_profile":null,"block_devices":[{"device":"/dev/sda1","size_gib":30,"volume_type":"gp3","encrypted":true}],"shutdown":"terminate","tags":{"latent:fleet":"f"},"user_data_digest":null}"#;
+
+    #[test]
+    fn a_launch_that_an_older_version_intended_keeps_its_token() {
+        let spec: LaunchSpec = serde_json::from_str(OLD).expect("reads");
+        assert_eq!(spec.token(), ClientToken::derive(&["launch", OLD]));
+        assert!(spec.block_devices[0].delete_on_termination && spec.equipment().is_empty());
+    }
+
+    #[test]
+    fn the_token_depends_on_everything_that_is_new() {
+        let old: LaunchSpec = serde_json::from_str(OLD).expect("reads");
+        let changes: [fn(&mut LaunchSpec); 12] = [
+            |spec| spec.ami_filter = Some("f".to_owned()),
+            |spec| spec.security_group_names = vec!["default".to_owned()],
+            |spec| spec.spot_price_max = Some("1.6".to_owned()),
+            |spec| spec.elastic_ip = "203.0.113.9".parse().ok(),
+            |spec| {
+                let id = "vol-1".parse().expect("an id");
+                spec.volumes = vec![DataVolume { id, device: "/dev/sdf".to_owned() }];
+            },
+            |spec| spec.block_devices[0].snapshot = "snap-1".parse().ok(),
+            |spec| spec.block_devices[0].iops = Some(3000),
+            |spec| spec.block_devices[0].throughput = Some(125),
+            |spec| spec.block_devices[0].kms_key = Some("alias/k".to_owned()),
+            |spec| spec.block_devices[0].delete_on_termination = false,
+            |spec| spec.block_devices[0].virtual_name = Some("ephemeral0".to_owned()),
+            |spec| spec.block_devices[0].no_device = true,
+        ];
+        let mut tokens = std::collections::BTreeSet::from([old.token()]);
+        for change in changes {
+            let mut spec = old.clone();
+            change(&mut spec);
+            let text = serde_json::to_string(&spec).expect("writes");
+            assert_eq!(serde_json::from_str::<LaunchSpec>(&text).expect("reads"), spec);
+            assert!(tokens.insert(spec.token()), "{text}");
+        }
     }
 }

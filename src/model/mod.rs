@@ -16,7 +16,7 @@ mod tag;
 mod worker;
 
 pub use action::{Action, Held, HeldReason, Plan, Subject};
-pub use ami::{Ami, AmiState};
+pub use ami::{Ami, AmiCandidate, AmiFilter, AmiQuery, AmiState, Fit, LocationPattern};
 pub use cause::Cause;
 pub use checkup::{
     AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
@@ -24,14 +24,16 @@ pub use checkup::{
 };
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
-pub use fleet::{Attempt, Departing, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
 pub(crate) use id::digest_hex;
 pub use id::{
-    AmiId, AttemptId, BuildId, Cell, ClientToken, IdError, ImageName, InstanceId, MasterId, OwnerName, PolicyName,
-    Region, RequestId, SnapshotId, WorkerName, Zone,
+    AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, IdError, ImageName, InstanceId, MasterId, OwnerName,
+    PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
-pub use launch::{BlockDevice, LaunchSpec, Market, Offering, Place, ShutdownBehavior};
+pub use launch::{
+    BlockDevice, DataVolume, Equipment, LaunchSpec, Market, Offering, Place, ShutdownBehavior, equipment,
+};
 pub use leftover::{LeftoverKind, Response};
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};

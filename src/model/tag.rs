@@ -43,6 +43,8 @@ pub mod keys {
     pub const IMAGE_ORIGIN: &str = "latent:image-origin";
     /// How the lease watch came into it: `user-data`, `baked` or `none`; what it was launched with.
     pub const WATCH: &str = "latent:watch";
+    /// The devices whose volumes outlive their instance, because the manifest says so.
+    pub const OUTLIVES: &str = "latent:outlives";
     /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
     pub const RETIRED: &str = "latent:retired";
     /// What the console shows as its name.

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 
+use super::ami::{NoAmi, ami_of};
 use super::step::{Step, record, refuse};
 use super::{View, spec};
 use crate::model::{
-    Action, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, Instance, InstanceId, InstanceState,
-    Inventory, LaunchSpec, Offering, Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
+    Action, AmiId, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, Instance, InstanceId,
+    InstanceState, Inventory, LaunchSpec, Offering, Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::policy::{Image, WorkerIntent};
 
@@ -24,8 +25,12 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         return refuse(name, failure);
     }
     let waiting = match ready_to_launch(view, name, worker, image, launches, live) {
-        Ok(offering) => return launch(view, name, worker, configured, image, &offering),
-        Err(reason) => reason,
+        Ok((ami, offering)) => {
+            let chosen = spec::Chosen { image, ami: &ami, offering: &offering };
+            return launch(view, name, worker, configured, chosen);
+        }
+        Err(NoAmi::Failed(failure)) => return refuse(name, failure),
+        Err(NoAmi::Held(reason)) => reason,
     };
     let deadline = request.at + configured.policy.launch_deadline;
     if view.now < deadline {
@@ -35,6 +40,7 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
     let (kind, code) = match &waiting {
         HeldReason::NoCapacity { .. } => (FailureKind::Elsewhere, "NoCapacity"),
         HeldReason::NoListing => (FailureKind::Unreachable, "NoListing"),
+        HeldReason::NoAmi { .. } | HeldReason::AmiRefused { .. } => (FailureKind::RetrySame, "NoAmiChosen"),
         HeldReason::FleetFull { .. } => (FailureKind::Quota, "FleetFull"),
         HeldReason::OtherController { controller, instance } => {
             return refuse(name, two_controllers(view, controller, instance));
@@ -68,9 +74,14 @@ fn answer_at_once(
     if *at >= asked {
         return Some(failure.clone());
     }
-    let changed = worker.attempt.as_ref().is_some_and(|attempt| spec::drifted(attempt, Some(image)));
+    let changed = worker.attempt.as_ref().is_some_and(|attempt| has_changed(view, attempt, image));
     (failure.kind.needs_a_person() && !changed && pause_end(view, name, worker, image).is_some())
         .then(|| failure.clone())
+}
+
+/// Whether another launch would be another one: the manifest, or what its filter chooses, has changed.
+pub(super) fn has_changed(view: &View<'_>, attempt: &Attempt, image: &Image) -> bool {
+    spec::drifted(attempt, Some(image), ami_of(view, image).ok().as_ref())
 }
 
 /// The end of the pause after failures in a row, while it lasts.
@@ -79,7 +90,7 @@ fn pause_end(view: &View<'_>, name: &WorkerName, worker: &Worker, image: &Image)
         return None;
     }
     let attempt = worker.attempt.as_ref()?;
-    if spec::drifted(attempt, Some(image)) {
+    if has_changed(view, attempt, image) {
         return None;
     }
     let (at, _) = worker.last_failure.as_ref()?;
@@ -94,7 +105,19 @@ fn ready_to_launch(
     image: &Image,
     launches: u32,
     live: u32,
-) -> Result<Offering, HeldReason> {
+) -> Result<(AmiId, Offering), NoAmi> {
+    may_launch(view, name, worker, image, live).map_err(NoAmi::Held)?;
+    // Last but for what is bought: while something else stands in the way, no AMI need be known.
+    let ami = ami_of(view, image)?;
+    let offering = open_offering(view, name, image).map_err(NoAmi::Held)?;
+    if launches == 0 {
+        return Err(NoAmi::Held(HeldReason::Paced { until: view.launches_from }));
+    }
+    Ok((ami, offering))
+}
+
+/// Nothing but an AMI and capacity is lacking.
+fn may_launch(view: &View<'_>, name: &WorkerName, worker: &Worker, image: &Image, live: u32) -> Result<(), HeldReason> {
     if let Some(id) = earlier_instance(view, name) {
         return Err(HeldReason::EarlierInstance(id));
     }
@@ -114,11 +137,7 @@ fn ready_to_launch(
     if live >= limit {
         return Err(HeldReason::FleetFull { limit });
     }
-    let offering = open_offering(view, name, image)?;
-    if launches == 0 {
-        return Err(HeldReason::Paced { until: view.launches_from });
-    }
-    Ok(offering)
+    Ok(())
 }
 
 /// An instance of this worker that may still live: its termination is not accepted yet, or it was and
@@ -204,14 +223,13 @@ fn launch(
     name: &WorkerName,
     worker: &Worker,
     configured: &WorkerIntent,
-    image: &Image,
-    offering: &Offering,
+    chosen: spec::Chosen<'_>,
 ) -> Step {
     let text = format!("{}-{}", view.now.timestamp(), worker.attempts + 1);
     let Ok(attempt) = text.parse::<AttemptId>() else {
         return Err(HeldReason::NotWanted);
     };
-    let spec: LaunchSpec = spec::launch_spec(view.now, view.intent, name, configured, image, offering, &attempt);
+    let spec: LaunchSpec = spec::launch_spec(view.now, view.intent, name, configured, chosen, &attempt);
     Ok(Action::Launch { worker: name.clone(), spec: Box::new(spec) })
 }
 

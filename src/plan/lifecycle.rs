@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use super::step::{Step, record, refuse};
-use super::{View, capacity, held_call, instance_subject, spec};
+use super::{View, ami, capacity, equip, held_call, instance_subject};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Subject, Worker,
     WorkerName, WorkerState,
 };
-use crate::policy::{IdleTimeout, Lifecycle, OnIdle};
+use crate::policy::{IdleTimeout, Image, Lifecycle, OnIdle};
 
 pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
     if let Some(answer) = capacity::overdue(view, name, worker) {
@@ -65,6 +65,12 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
         return take_away(policy, name, instance, cause.clone());
     }
     let soft_end = end - policy.drain_deadline;
+    if matches!(worker.state, WorkerState::Ready { .. } | WorkerState::Busy { .. })
+        && let Some(failure) = equip::failure(view, name, worker)
+    {
+        // Connected, and without what its builds need.
+        return if equip::was_told(worker) { drain(name, Cause::Unequipped) } else { refuse(name, failure) };
+    }
     match &worker.state {
         WorkerState::Registering { .. } => registering(view, name, worker, instance),
         WorkerState::Ready { .. } | WorkerState::Busy { .. } if !view.intent.workers.contains_key(name) => {
@@ -95,7 +101,13 @@ fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &I
         return terminate(name, instance, Cause::Twin);
     }
     if view.now < until {
-        return Err(HeldReason::Connecting { until });
+        return Err(equip::waiting(view, name, worker, until).unwrap_or(HeldReason::Connecting { until }));
+    }
+    if let Some(failure) = equip::failure(view, name, worker).filter(|_| worker.wanted()) {
+        return refuse(name, failure);
+    }
+    if equip::was_told(worker) {
+        return terminate(name, instance, Cause::Unequipped);
     }
     if worker.wanted() {
         let waited = humantime::format_duration(policy.connect_deadline.to_std().unwrap_or_default());
@@ -164,8 +176,12 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
         return terminate(name, instance, Cause::Unconfigured);
     };
     let image = view.intent.images.get(&configured.image);
-    if worker.attempt.as_ref().is_some_and(|attempt| spec::drifted(attempt, image)) {
+    let changed = |image| worker.attempt.as_ref().is_some_and(|attempt| capacity::has_changed(view, attempt, image));
+    if image.is_none_or(changed) {
         return terminate(name, instance, Cause::Drifted);
+    }
+    if let Some(reason) = image.and_then(|image| ami_to_come(view, worker, image)) {
+        return Err(reason);
     }
     let seen = view.inventory.filter(|inventory| inventory.observed_at >= worker.since);
     let runs = seen.and_then(|i| i.instances.get(instance)).is_some_and(|i| i.state.is_live());
@@ -201,6 +217,15 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
         return terminate(name, instance, Cause::Lost);
     }
     Err(HeldReason::StoppedPool)
+}
+
+/// Whether the AMI that a filter chooses is still to be asked for: the stopped instance is started only if
+/// that is no newer one. A listing that is refused, or holds nothing, does not keep it from being started.
+fn ami_to_come(view: &View<'_>, worker: &Worker, image: &Image) -> Option<HeldReason> {
+    match ami::ami_of(view, image) {
+        Err(ami::NoAmi::Held(reason @ HeldReason::NoAmi { .. })) if worker.wanted() => Some(reason),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// Starts the stopped instance for the request, unless a start for it was refused for good: without

@@ -5,9 +5,11 @@
 //! one action or one held reason.
 
 mod admit;
+mod ami;
 mod bound;
 mod capacity;
 pub mod doctor;
+mod equip;
 mod instances;
 mod lease;
 mod lifecycle;
@@ -30,10 +32,12 @@ use crate::model::{
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
 pub use admit::{Admission, Info, Knock, admit};
+pub use ami::{AmiListings, choose as choose_ami, wanted_amis};
 pub use bound::{Bound, Layer, bound};
+pub use equip::EquipCalls;
 pub use observe::facts;
 pub use report::{Report, Standing, WorkerReport, changes, order_of};
-pub use spec::{drifted, launch_spec, shutdown_of};
+pub use spec::{Chosen, drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// Everything a decision about one cell may depend on.
@@ -54,6 +58,10 @@ pub struct View<'a> {
     pub listing_failure: Option<&'a Failure>,
     /// What several listings showed together.
     pub watch: &'a Watch,
+    /// The listings that AMIs are chosen from.
+    pub amis: &'a AmiListings,
+    /// The calls that give instances what their manifests say.
+    pub equip_calls: &'a EquipCalls,
     /// Subjects with a call that is not answered.
     pub in_flight: &'a BTreeSet<Subject>,
     /// Subjects that wait after a call, and why.
@@ -125,6 +133,7 @@ pub fn plan(view: &View<'_>) -> Plan {
         }
     }
     instances::all(view, &mut plan);
+    plan.actions.extend(equip::actions(view));
     plan.actions.extend(lease::renewals(view));
     plan
 }
@@ -150,11 +159,8 @@ pub fn in_transition(fleet: &Fleet, cell: &Cell) -> bool {
                     true
                 }
                 WorkerState::Draining { .. } => worker.stop_intended,
-                WorkerState::Requested
-                | WorkerState::Ready { .. }
-                | WorkerState::Busy { .. }
-                | WorkerState::Stopped { .. }
-                | WorkerState::Gone { .. } => false,
+                WorkerState::Ready { .. } | WorkerState::Busy { .. } => equip::is_being_equipped(worker),
+                WorkerState::Requested | WorkerState::Stopped { .. } | WorkerState::Gone { .. } => false,
             }
         })
 }

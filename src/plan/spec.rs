@@ -2,8 +2,25 @@
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-use crate::model::{Attempt, AttemptId, LaunchSpec, Offering, Role, ShutdownBehavior, TagSet, WorkerName, tag_keys};
+use crate::model::{
+    AmiId, Attempt, AttemptId, BlockDevice, LaunchSpec, Market, Offering, Role, ShutdownBehavior, TagSet, WorkerName,
+    tag_keys,
+};
 use crate::policy::{Image, Intent, OnIdle, WorkerIntent};
+
+/// The longest value of a tag.
+const VALUE_MAX: usize = 255;
+
+/// What is launched: of a manifest, the AMI that it means now and one of its offerings.
+#[derive(Debug, Clone, Copy)]
+pub struct Chosen<'a> {
+    /// The manifest.
+    pub image: &'a Image,
+    /// The AMI.
+    pub ami: &'a AmiId,
+    /// What is bought.
+    pub offering: &'a Offering,
+}
 
 /// Every parameter of a launch. The same arguments give the same parameters, and so the same token.
 pub fn launch_spec(
@@ -11,10 +28,10 @@ pub fn launch_spec(
     intent: &Intent,
     name: &WorkerName,
     configured: &WorkerIntent,
-    image: &Image,
-    offering: &Offering,
+    chosen: Chosen<'_>,
     attempt: &AttemptId,
 ) -> LaunchSpec {
+    let Chosen { image, ami, offering } = chosen;
     let created = now.trunc_subsecs(0);
     let policy = &configured.policy;
     let mut tags: TagSet = image.tags.iter().cloned().collect();
@@ -32,9 +49,12 @@ pub fn launch_spec(
     if tags.get(tag_keys::NAME).is_none() {
         tags.set(tag_keys::NAME, format!("latent {name}"));
     }
+    if let Some(devices) = outliving(&image.block_devices) {
+        tags.set(tag_keys::OUTLIVES, devices);
+    }
     LaunchSpec {
         region: image.region.clone(),
-        ami: image.ami.clone(),
+        ami: ami.clone(),
         offering: offering.clone(),
         security_groups: image.security_groups.clone(),
         key_pair: image.key_pair.clone(),
@@ -46,7 +66,23 @@ pub fn launch_spec(
             .user_data
             .as_ref()
             .map(|data| data.of_attempt(intent.join_key.as_ref(), name, attempt).digest),
+        ami_filter: image.ami.filter().map(ToString::to_string),
+        security_group_names: image.security_group_names.clone(),
+        spot_price_max: spot_price_max(image, offering),
+        elastic_ip: image.elastic_ip.clone(),
+        volumes: image.volumes.clone(),
     }
+}
+
+/// The devices whose volumes stay when their instance ends, so that no sweep takes them for left over.
+fn outliving(devices: &[BlockDevice]) -> Option<String> {
+    let stays = devices.iter().filter(|device| !device.delete_on_termination).map(|device| device.device.as_str());
+    let names: Vec<&str> = stays.collect();
+    (!names.is_empty()).then(|| names.join(" ").chars().take(VALUE_MAX).collect())
+}
+
+fn spot_price_max(image: &Image, offering: &Offering) -> Option<String> {
+    image.spot_price_max.clone().filter(|_| offering.market == Market::Spot)
 }
 
 /// What a power-off from inside means: a worker that is to be thrown away is gone, one that is kept for
@@ -58,17 +94,24 @@ pub fn shutdown_of(role: Role, on_idle: OnIdle) -> ShutdownBehavior {
     }
 }
 
-/// Whether the manifest has changed since an attempt was launched from it.
-pub fn drifted(attempt: &Attempt, image: Option<&Image>) -> bool {
+/// Whether the manifest has changed since an attempt was launched from it. `ami` is what its filter chooses
+/// now, where that is known.
+pub fn drifted(attempt: &Attempt, image: Option<&Image>, ami: Option<&AmiId>) -> bool {
     let (Some(spec), Some(image)) = (&attempt.spec, image) else {
         return image.is_none();
     };
-    spec.ami != image.ami
+    let ami = image.ami.named().or(ami);
+    ami.is_some_and(|ami| spec.ami != *ami)
+        || spec.ami_filter != image.ami.filter().map(ToString::to_string)
         || !image.offerings.contains(&spec.offering)
         || spec.security_groups != image.security_groups
         || spec.key_pair != image.key_pair
         || spec.instance_profile != image.instance_profile
         || spec.block_devices != image.block_devices
+        || spec.security_group_names != image.security_group_names
+        || spec.spot_price_max != spot_price_max(image, &spec.offering)
+        || spec.elastic_ip != image.elastic_ip
+        || spec.volumes != image.volumes
 }
 
 #[cfg(test)]

@@ -1,10 +1,15 @@
 //! `amis/NAME.toml`: what an owner supplies, and how to launch it.
 
-use super::key::{BLOCK_DEVICE_KEYS, IMAGE_KEYS, SUBNET_KEYS};
+use super::choice::{self, AmiChoice};
+use super::disk;
+use super::key::{IMAGE_KEYS, SUBNET_KEYS, VOLUME_KEYS};
 use super::lease_watch::LeaseWatch;
 use super::problem::{Origin, Problems, Shown};
 use super::reader::{Layer, Located, Reader};
-use crate::model::{AmiId, BlockDevice, Market, Offering, OwnerName, Place, Region, Zone, tag_keys};
+use crate::model::{
+    AmiQuery, BlockDevice, DataVolume, ElasticIp, Equipment, Market, Offering, OwnerName, Place, Region, VolumeId,
+    Zone, equipment, tag_keys,
+};
 
 /// What runs on an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +67,8 @@ pub struct Image {
     pub owner: OwnerName,
     /// The region of the AMI.
     pub region: Region,
-    /// The AMI.
-    pub ami: AmiId,
+    /// The AMI, or what it is chosen by.
+    pub ami: AmiChoice,
     /// What runs on it.
     pub platform: Platform,
     /// The processor it is made for.
@@ -72,12 +77,20 @@ pub struct Image {
     pub offerings: Vec<Offering>,
     /// Security group ids.
     pub security_groups: Vec<String>,
+    /// Names of security groups of the default VPC.
+    pub security_group_names: Vec<String>,
     /// Key pair name.
     pub key_pair: Option<String>,
     /// Instance profile name.
     pub instance_profile: Option<String>,
     /// Disks.
     pub block_devices: Vec<BlockDevice>,
+    /// The most that an hour of spot capacity may cost, in dollars.
+    pub spot_price_max: Option<String>,
+    /// The elastic IP address that the running instance is given.
+    pub elastic_ip: Option<ElasticIp>,
+    /// The volumes that the running instance is given.
+    pub volumes: Vec<DataVolume>,
     /// Where name and password come from.
     pub identity: Identity,
     /// The template of the user data, relative to `amis/`.
@@ -93,9 +106,22 @@ pub struct Image {
 }
 
 impl Image {
+    /// What an instance of it is given once it runs.
+    pub fn equipment(&self) -> Vec<Equipment> {
+        equipment(self.elastic_ip.as_ref(), &self.volumes)
+    }
+
+    /// The listing that its AMI is chosen from, if it names none.
+    pub fn ami_query(&self) -> Option<AmiQuery> {
+        let filter = self.ami.filter()?;
+        let mac = if self.platform == Platform::Macos { "_mac" } else { "" };
+        Some(AmiQuery { owners: filter.owners.clone(), architecture: format!("{}{mac}", self.architecture.as_str()) })
+    }
+
     pub(super) fn read(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<(Self, Vec<Shown>)> {
         let mut reader = Reader::new(layers, IMAGE_KEYS, "", problems);
-        let (owner, region, ami) = (reader.parsed("owner"), reader.parsed::<Region>("region"), reader.parsed("ami"));
+        let (owner, region) = (reader.parsed("owner"), reader.parsed::<Region>("region"));
+        let ami = choice::read(&mut reader);
         let platform = reader.choice("platform").map(|word| match word.value.as_str() {
             "windows" => Platform::Windows,
             "macos" => Platform::Macos,
@@ -107,8 +133,11 @@ impl Image {
         let places = places(&mut reader, region.as_ref());
         let markets = markets(&mut reader);
         let security_groups = resource_ids(&mut reader, "security_groups", "sg-");
+        let security_group_names = group_names(&mut reader);
+        let spot_price_max = spot_price_max(&mut reader, &markets);
+        let (elastic_ip, volumes) = (reader.parsed::<ElasticIp>("elastic_ip"), volumes(&mut reader));
         let (key_pair, instance_profile) = (reader.text("key_pair"), reader.text("instance_profile"));
-        let block_devices = block_devices(&mut reader);
+        let block_devices = disk::read(&mut reader);
         let injected = reader.choice("identity").map(|word| word.value == "injected");
         let user_data = reader.text("user_data");
         if injected == Some(true) && user_data.is_none() {
@@ -128,11 +157,15 @@ impl Image {
         let image = Image {
             owner: owner.value,
             region: region?.value,
-            ami: ami?.value,
+            ami: ami?,
             platform: platform?,
             architecture: if arm? { Architecture::Arm64 } else { Architecture::X86_64 },
             offerings: offerings(&types, &places, &markets),
             security_groups,
+            security_group_names,
+            spot_price_max,
+            elastic_ip: elastic_ip.map(|address| address.value),
+            volumes,
             key_pair: key_pair.map(|text| text.value),
             instance_profile: instance_profile.map(|text| text.value),
             block_devices,
@@ -258,20 +291,68 @@ fn resource_ids(reader: &mut Reader<'_, '_>, key: &'static str, prefix: &str) ->
     ids
 }
 
-fn block_devices(reader: &mut Reader<'_, '_>) -> Vec<BlockDevice> {
-    let mut devices = Vec::new();
-    for layer in reader.tables("block_devices") {
-        let mut below = reader.below(layer, BLOCK_DEVICE_KEYS, "block_devices");
-        let device = below.text("device");
-        let size_gib = below.count("size_gib").map(|count| count.value);
-        let volume_type = below.choice("type").map(|word| word.value);
-        let encrypted = below.flag("encrypted").map(|flag| flag.value);
-        below.finish();
-        if let Some(device) = device {
-            devices.push(BlockDevice { device: device.value, size_gib, volume_type, encrypted });
+/// Names are looked for in the default VPC alone; a subnet may lie in another one.
+fn group_names(reader: &mut Reader<'_, '_>) -> Vec<String> {
+    if !reader.has("security_group_names") {
+        return Vec::new();
+    }
+    let by_id = "name the groups in one way: by security_groups (ids) or by security_group_names";
+    choice::excludes(reader, "security_group_names", "security_groups", by_id);
+    let default_vpc = "write security_groups with ids: names are those of the default VPC only";
+    choice::excludes(reader, "security_group_names", "subnets", default_vpc);
+    let mut names = Vec::new();
+    for text in reader.texts("security_group_names").unwrap_or_default() {
+        if text.value.starts_with("sg-") || text.value.trim().is_empty() {
+            let cure = "write the group's name; ids belong into security_groups";
+            reader.report(text.at, "security_group_names", Some(format!("{:?}", text.value)), "is not a name", cure);
+        } else {
+            names.push(text.value);
         }
     }
-    devices
+    names
+}
+
+/// A decimal number of dollars, as EC2 takes it.
+fn spot_price_max(reader: &mut Reader<'_, '_>, markets: &[Market]) -> Option<String> {
+    if !reader.has("spot_price_max") {
+        return None;
+    }
+    let text = reader.text("spot_price_max")?;
+    let (whole, part) = text.value.split_once('.').unwrap_or((&text.value, "0"));
+    let digits = |text: &str| (1..=6).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    if !digits(whole) || !digits(part) || text.value.bytes().all(|b| matches!(b, b'0' | b'.')) {
+        let cure = "write dollars per hour, such as \"1.6\"";
+        reader.report(text.at, "spot_price_max", Some(format!("{:?}", text.value)), "is not a price", cure);
+        return None;
+    }
+    if !markets.contains(&Market::Spot) {
+        let message = "is given, and market has no \"spot\"";
+        let cure = "add \"spot\" to market, or remove the price";
+        reader.report(text.at, "spot_price_max", Some(format!("{:?}", text.value)), message, cure);
+        return None;
+    }
+    Some(text.value)
+}
+
+fn volumes(reader: &mut Reader<'_, '_>) -> Vec<DataVolume> {
+    let mut all: Vec<DataVolume> = Vec::new();
+    for layer in reader.tables("volumes") {
+        let mut below = reader.below(layer, VOLUME_KEYS, "volumes");
+        let (id, device) = (below.parsed::<VolumeId>("id"), below.text("device"));
+        if let (Some(id), Some(device)) = (id, device) {
+            for (taken, key, at) in [
+                (all.iter().any(|other| other.id == id.value), "id", &id.at),
+                (all.iter().any(|other| other.device == device.value), "device", &device.at),
+            ] {
+                if taken {
+                    below.report(at.clone(), key, None, "is given twice", "name each volume and each device once");
+                }
+            }
+            all.push(DataVolume { id: id.value, device: device.value });
+        }
+        below.finish();
+    }
+    all
 }
 
 fn tags(reader: &mut Reader<'_, '_>) -> Vec<(String, String)> {

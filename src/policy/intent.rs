@@ -534,7 +534,8 @@ impl Linker<'_> {
     }
 }
 
-/// Two workers on one baked image would share one name and password.
+/// Two workers on one baked image would share one name and password; an address or a volume can be one
+/// instance's only.
 fn one_worker_per_baked_image(
     workers: &BTreeMap<WorkerName, WorkerIntent>,
     images: &BTreeMap<ImageName, Known<Image>>,
@@ -542,10 +543,15 @@ fn one_worker_per_baked_image(
 ) {
     let mut first: BTreeMap<&ImageName, &WorkerName> = BTreeMap::new();
     for (name, worker) in workers {
-        let baked = images.get(&worker.image).is_some_and(|(image, _)| image.identity == Identity::Baked);
-        if !baked {
-            continue;
-        }
+        let Some((image, _)) = images.get(&worker.image) else { continue };
+        let equipment = image.equipment();
+        let (what, cure) = match (image.identity, equipment.first()) {
+            (Identity::Baked, _) => {
+                ("has one baked identity".to_owned(), ", or write identity = \"injected\" in the manifest")
+            }
+            (Identity::Injected, Some(own)) => (format!("gives its instance {own}, which one alone can have"), ""),
+            (Identity::Injected, None) => continue,
+        };
         if let Some(other) = first.insert(&worker.image, name) {
             let key = format!("worker.{name}.image");
             let at = worker.shown.iter().find(|s| s.key == key).map(|s| s.at.clone());
@@ -553,8 +559,8 @@ fn one_worker_per_baked_image(
                 at: at.unwrap_or_else(|| Origin { file: "latent.toml".to_owned(), line: 1, column: 1 }),
                 key,
                 value: Some(format!("\"{}\"", worker.image)),
-                message: format!("the image has one baked identity, and worker {other} uses it"),
-                cure: "give each worker its own image, or write identity = \"injected\" in the manifest".to_owned(),
+                message: format!("the image {what}, and worker {other} uses it"),
+                cure: format!("give each worker its own image{cure}"),
             });
         }
     }

@@ -149,19 +149,47 @@ pub(super) const BLOCK_DEVICE_KEYS: &[Key] = &[
     may("size_gib", Kind::Count { min: 1, max: 65_536 }, "The size in GiB."),
     may("type", Kind::Choice(&["gp2", "gp3", "io1", "io2", "st1", "sc1", "standard"]), "The EBS volume type."),
     may("encrypted", Kind::Bool, "Whether the volume is encrypted."),
+    may("snapshot", Kind::Text, "The snapshot that the volume is made from, snap-…."),
+    may("iops", Kind::Count { min: 100, max: 256_000 }, "Operations per second, for gp3, io1 and io2."),
+    may("throughput", Kind::Count { min: 125, max: 2_000 }, "Throughput in MiB per second, for gp3."),
+    may("kms_key", Kind::Text, "The KMS key that encrypts the volume: an id, an alias or an ARN."),
+    may("delete_on_termination", Kind::Bool, "Whether the volume ends with its instance; true if not given."),
+    may("virtual_name", Kind::Text, "An instance store volume, such as ephemeral0, in the place of an EBS volume."),
+    may("no_device", Kind::Bool, "true leaves a device away that the AMI maps."),
+];
+
+/// One entry of `volumes`.
+pub(super) const VOLUME_KEYS: &[Key] = &[
+    must("id", Kind::Text, "The volume's id, vol-…."),
+    must("device", Kind::Text, "The device name that it gets, such as /dev/sdf."),
 ];
 
 /// `amis/NAME.toml`.
 pub const IMAGE_KEYS: &[Key] = &[
     must("owner", Kind::Text, "Whose account launches it."),
     must("region", Kind::Text, "The region of the AMI."),
-    must("ami", Kind::Text, "The AMI's id."),
+    may("ami", Kind::Text, "The AMI's id; excludes ami_owners and ami_location."),
+    may(
+        "ami_owners",
+        Kind::Texts,
+        "Whose AMIs one is chosen from: quoted account numbers, self, amazon, aws-marketplace, microsoft.",
+    ),
+    may(
+        "ami_location",
+        Kind::Text,
+        "A regular expression that the location of the chosen AMI fits from its beginning.",
+    ),
     may("platform", Kind::Choice(&["linux", "windows", "macos", "freebsd"]), "What runs on it."),
     may("architecture", Kind::Choice(&["x86_64", "arm64"]), "The processor it is made for."),
     must("instance_types", Kind::Texts, "Instance types, the first choice first."),
     may("subnets", Kind::Tables(SUBNET_KEYS), "Subnets, the first choice first; excludes zones."),
     may("zones", Kind::Texts, "Zones of the default VPC, the first choice first; excludes subnets."),
-    may("security_groups", Kind::Texts, "Security group ids."),
+    may("security_groups", Kind::Texts, "Security group ids; excludes security_group_names."),
+    may(
+        "security_group_names",
+        Kind::Texts,
+        "Names of security groups of the default VPC; excludes security_groups and subnets.",
+    ),
     may("key_pair", Kind::Text, "A key pair for the owner to log in with."),
     may("instance_profile", Kind::Text, "An instance profile's name."),
     may("block_devices", Kind::Tables(BLOCK_DEVICE_KEYS), "Disks beyond or instead of what the AMI says."),
@@ -177,6 +205,9 @@ pub const IMAGE_KEYS: &[Key] = &[
         "How the watch that powers an unattended instance off comes into it.",
     ),
     may("market", Kind::Choices(&["on-demand", "spot"]), "How capacity is bought, the first choice first."),
+    may("spot_price_max", Kind::Text, "The most that an hour of spot capacity may cost, in dollars, such as \"1.6\"."),
+    may("elastic_ip", Kind::Text, "An elastic IP address, or eipalloc-…, that the running instance is given."),
+    may("volumes", Kind::Tables(VOLUME_KEYS), "Volumes of the owner's that the running instance is given."),
     may("tags", Kind::Texts, "More tags for everything launched, each as \"key=value\"."),
 ];
 

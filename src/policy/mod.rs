@@ -4,7 +4,9 @@
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
 mod certificate;
+mod choice;
 mod declared;
+mod disk;
 mod document;
 mod fleet;
 pub mod iam;
@@ -26,6 +28,7 @@ mod user_data;
 mod written;
 
 pub use certificate::IdentityKey;
+pub use choice::AmiChoice;
 pub use declared::{Declaration, DeclaredCredentials, DeclaredOwner, DeclaredWorker, place};
 pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings};
 pub use image::{Architecture, Identity, Image, Platform};

@@ -91,6 +91,17 @@ impl<'a, 'p> Reader<'a, 'p> {
         None
     }
 
+    /// Whether some layer has the key, whatever its value.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.layers.iter().any(|layer| layer.table.get(key).is_some())
+    }
+
+    /// The place of a key's value; of the table itself without one.
+    pub(super) fn origin_of(&self, key: &'static str) -> Origin {
+        let found = self.layers.iter().find_map(|layer| Some((layer.document, layer.table.get(key)?)));
+        found.map_or_else(|| self.table_origin(), |(document, value)| document.origin(&value.span()))
+    }
+
     fn wrong_type(&mut self, found: &Found<'_>, key: &str, wanted: &str, cure: impl Display) {
         let (document, value, span) = found;
         let message = format!("is {}, not {wanted}", with_article(value.type_str()));

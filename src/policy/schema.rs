@@ -27,10 +27,20 @@ pub fn json_schema() -> Value {
             "worker": { "type": "object", "additionalProperties": table(WORKER_KEYS) },
         },
         "$defs": {
-            "image": table(IMAGE_KEYS),
+            "image": image(),
             "policy": table(POLICY_KEYS),
         },
     })
+}
+
+/// An AMI is named, or chosen by a filter; not both and not neither.
+fn image() -> Value {
+    let mut image = table(IMAGE_KEYS);
+    let filter = json!([{ "required": ["ami_owners"] }, { "required": ["ami_location"] }]);
+    if let Some(object) = image.as_object_mut() {
+        object.insert("oneOf".to_owned(), json!([{ "required": ["ami"] }, { "anyOf": filter }]));
+    }
+    image
 }
 
 fn table(keys: &[Key]) -> Value {

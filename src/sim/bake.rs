@@ -98,6 +98,8 @@ impl Site {
         let id = self.new_id("ami");
         let image = Image {
             id: id.clone(),
+            owner: None,
+            owner_alias: None,
             name: new.name,
             description: new.description,
             state: ImageState::Pending,
@@ -147,6 +149,7 @@ impl Site {
                 volume_type: volume.volume_type,
                 snapshot: Some(snapshot),
                 encrypted,
+                ..Disk::default()
             });
         }
         let id = self.add_image(new, &architecture, &root, disks, now);

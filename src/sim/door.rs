@@ -10,12 +10,13 @@ use super::instance::{Disk, Facts, Instance, MetadataOptions, RunInstances, Spot
 use super::site::{Site, well_formed};
 use super::world::{Request, Served, SiteId, World};
 use crate::cloud::{
-    Cloud, CloudError, ImageApi, Which, create_image_once, kind_of, retire_image_whole, transition_time,
+    Cloud, CloudError, ImageApi, Which, already_associated, create_image_once, for_equipment, kind_of, no_such_address,
+    retire_image_whole, transition_time,
 };
 use crate::control::Clock;
 use crate::model::{
-    self, Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Market, Parts, Region, Resource,
-    ResourceId, ResourceKind, ShutdownBehavior, TagSet, tag_keys,
+    self, Ami, AmiCandidate, AmiId, AmiQuery, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
+    LaunchSpec, Market, Parts, Region, Resource, ResourceId, ResourceKind, ShutdownBehavior, TagSet, tag_keys,
 };
 use crate::policy::Secret;
 
@@ -152,7 +153,10 @@ impl SimCloud {
             site.describe_instances(None, now)?;
             let replica = site.replica();
             let seen = site.instances().filter_map(|instance| Some((instance, instance.seen_by(replica, now)?)));
-            Ok(seen.filter(|(i, facts)| chosen(i, facts)).map(|(i, facts)| (i.id.clone(), shown(i, facts))).collect())
+            Ok(seen
+                .filter(|(i, facts)| chosen(i, facts))
+                .map(|(i, facts)| (i.id.clone(), shown(site, i, facts)))
+                .collect())
         })
         .await
     }
@@ -172,15 +176,31 @@ fn no_answer() -> CloudError {
     CloudError { kind: FailureKind::Unreachable, code: "NoAnswer".to_owned(), message }
 }
 
-pub(super) fn shown(instance: &Instance, facts: &Facts) -> model::Instance {
+fn parts(site: &Site, instance: &Instance) -> Parts {
+    let here = |id: &String| {
+        let attached = site.volumes.get(id).map(|volume| volume.attachment.as_ref());
+        // One that is gone ended with it; one that is free, or another's, is none of its parts any more.
+        attached.map_or(Some(true), |at| {
+            at.filter(|at| at.instance == instance.id.as_str()).map(|at| at.delete_on_termination)
+        })
+    };
+    let ids = |ends: bool| {
+        let own = instance.volumes.iter().filter(move |(_, id)| here(id) == Some(ends));
+        own.map(|(_, id)| id.clone()).collect::<Vec<_>>()
+    };
+    Parts {
+        volumes: ids(true),
+        lasting: ids(false),
+        interfaces: vec![instance.interface.clone()],
+        spot_request: instance.spot_request.clone(),
+    }
+}
+
+pub(super) fn shown(site: &Site, instance: &Instance, facts: &Facts) -> model::Instance {
     model::Instance {
         attached_at: Some(instance.born),
         stopped_at: transition_time(&facts.transition).filter(|_| facts.state == model::InstanceState::Stopped),
-        parts: Parts {
-            volumes: instance.volumes.iter().map(|(_, id)| id.clone()).collect(),
-            interfaces: vec![instance.interface.clone()],
-            spot_request: instance.spot_request.clone(),
-        },
+        parts: parts(site, instance),
         platform_details: Some("Linux/UNIX".to_owned()),
         id: instance.id.clone(),
         state: facts.state.clone(),
@@ -214,7 +234,7 @@ pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInsta
     let tags: Tags = spec.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let targets = [TagTarget::Instance, TagTarget::Volume, TagTarget::NetworkInterface];
     let spot = (spec.offering.market == Market::Spot).then(|| SpotOptions {
-        max_price: None,
+        max_price: spec.spot_price_max.clone(),
         persistent: false,
         interruption: "terminate".to_owned(),
     });
@@ -226,10 +246,15 @@ pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInsta
         device: device.device.clone(),
         size_gib: device.size_gib.unwrap_or(8),
         volume_type: device.volume_type.clone().unwrap_or_else(|| "gp3".to_owned()),
-        delete_on_termination: true,
-        snapshot: None,
+        delete_on_termination: device.delete_on_termination,
+        snapshot: device.snapshot.as_ref().map(ToString::to_string),
         encrypted: device.encrypted.unwrap_or(false),
+        iops: device.iops,
+        throughput: device.throughput,
+        kms_key: device.kms_key.clone(),
     };
+    let (without, disks): (Vec<_>, Vec<_>) =
+        spec.block_devices.iter().partition(|device| device.no_device || device.virtual_name.is_some());
     RunInstances {
         image: spec.ami.as_str().to_owned(),
         instance_type: spec.offering.instance_type.clone(),
@@ -250,7 +275,9 @@ pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInsta
         key: spec.key_pair.clone(),
         groups: spec.security_groups.clone(),
         profile: spec.instance_profile.clone(),
-        disks: spec.block_devices.iter().map(disk).collect(),
+        disks: disks.into_iter().map(disk).collect(),
+        without: without.into_iter().map(|device| device.device.clone()).collect(),
+        group_names: spec.security_group_names.clone(),
         metadata: MetadataOptions { token_required: true, tags: true, ..MetadataOptions::default() },
         ..RunInstances::default()
     }
@@ -316,6 +343,30 @@ impl Cloud for SimCloud {
         let resources: Vec<String> = ids.iter().map(|id| id.as_str().to_owned()).collect();
         let first = resources.first().cloned().unwrap_or_default();
         self.call("CreateTags", 0, &first, |site, now| site.create_tags(&resources, &lease, now)).await
+    }
+
+    async fn ami_candidates(&self, query: &AmiQuery) -> Result<Vec<AmiCandidate>, CloudError> {
+        self.list_amis(query).await
+    }
+
+    async fn associate_address(&self, address: &ElasticIp, to: &InstanceId) -> Result<String, CloudError> {
+        let named = address.as_str();
+        let known = self.call("DescribeAddresses", 0, named, |site, _| Ok(site.address(named).ok().cloned())).await?;
+        let Some(known) = known else { return Err(no_such_address(address)) };
+        match &known.association {
+            Some((_, other)) if other == to => return Ok(known.ip),
+            Some((_, other)) => return Err(already_associated(address, Some(other))),
+            None => {}
+        }
+        let done =
+            self.call("AssociateAddress", 0, named, |site, now| site.associate_address(&known.id, to, false, now));
+        done.await.map(|_| known.ip.clone()).map_err(for_equipment)
+    }
+
+    async fn attach_volume(&self, volume: &DataVolume, to: &InstanceId) -> Result<(), CloudError> {
+        let (id, device) = (volume.id.as_str(), volume.device.as_str());
+        let done = self.call("AttachVolume", 0, id, |site, now| site.attach_volume(id, to, device, now).map(drop));
+        done.await.map_err(for_equipment)
     }
 
     async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {

@@ -8,7 +8,9 @@ use super::error::ApiError;
 use super::image::{Image, ImageState};
 use super::instance::Tags;
 use crate::cloud::{CloudError, ImageApi, Which};
-use crate::model::{Ami, AmiId, AmiState, FailureKind, InstanceId, SnapshotId, TagSet, tag_keys};
+use crate::model::{
+    Ami, AmiCandidate, AmiId, AmiQuery, AmiState, FailureKind, InstanceId, SnapshotId, TagSet, tag_keys,
+};
 
 pub(super) fn tag_set(tags: &Tags) -> TagSet {
     tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
@@ -39,6 +41,31 @@ pub(super) fn shown(image: &Image) -> Result<Ami, CloudError> {
         created: image.created,
         tags: tag_set(&image.tags),
     })
+}
+
+impl SimCloud {
+    /// The AMIs that a manifest may choose from.
+    pub(super) async fn list_amis(&self, query: &AmiQuery) -> Result<Vec<AmiCandidate>, CloudError> {
+        let owners: Vec<&str> = query.owners.iter().map(String::as_str).collect();
+        let found = self.call("DescribeImages", 0, "", |site, now| {
+            let account = &*site.account;
+            let fits = |image: &&Image| {
+                image.is_of(&owners, account)
+                    && image.state == ImageState::Available
+                    && image.architecture == query.architecture
+                    && !image.is_hidden(account, now)
+            };
+            let one = |image: &Image| (image.location(account), image.clone());
+            Ok::<Vec<(String, Image)>, ApiError>(site.images.values().filter(fits).map(one).collect())
+        });
+        found.await?.into_iter().map(|(location, image)| candidate(location, &image)).collect()
+    }
+}
+
+fn candidate(location: String, image: &Image) -> Result<AmiCandidate, CloudError> {
+    let Ami { id, state, created, .. } = shown(image)?;
+    let architecture = image.architecture.clone();
+    Ok(AmiCandidate { id, location, state, architecture, created: Some(created), deprecated: image.deprecated_at })
 }
 
 fn is(image: &Image, which: Which<'_>) -> bool {

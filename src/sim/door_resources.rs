@@ -45,7 +45,7 @@ fn instances(site: &mut Site, now: DateTime<Utc>) -> Result<Found, ApiError> {
     site.describe_instances(None, now)?;
     let replica = site.replica();
     let seen = site.instances().filter_map(|instance| Some((instance, instance.seen_by(replica, now)?)));
-    Ok(seen.map(|(i, facts)| (i.id.to_string(), Resource::Instance(Box::new(shown(i, facts))))).collect())
+    Ok(seen.map(|(i, facts)| (i.id.to_string(), Resource::Instance(Box::new(shown(site, i, facts))))).collect())
 }
 
 fn images(site: &Site) -> Found {

@@ -31,6 +31,10 @@ pub enum ImageState {
 pub struct Image {
     /// Its id.
     pub id: String,
+    /// The account that owns it, if that is another one.
+    pub owner: Option<String>,
+    /// The word by which EC2 knows that account, such as `amazon`.
+    pub owner_alias: Option<String>,
     /// Its name, unique in the account and region.
     pub name: String,
     /// What it is for.
@@ -59,4 +63,32 @@ pub struct Image {
     pub public: bool,
     /// Its tags.
     pub tags: Tags,
+}
+
+impl Image {
+    /// The account that owns it, seen from this one.
+    pub fn owner_of<'a>(&'a self, account: &'a str) -> &'a str {
+        self.owner.as_deref().unwrap_or(account)
+    }
+
+    /// EC2's `ImageLocation`.
+    pub fn location(&self, account: &str) -> String {
+        format!("{}/{}", self.owner_alias.as_deref().unwrap_or_else(|| self.owner_of(account)), self.name)
+    }
+
+    /// Whether one of these owners has it, as DescribeImages takes them; all have it where none is named.
+    pub fn is_of(&self, owners: &[&str], account: &str) -> bool {
+        let own = self.owner_of(account);
+        owners.is_empty()
+            || owners.iter().any(|owner| match *owner {
+                "self" => own == account,
+                "*" => true,
+                named => own == named || self.owner_alias.as_deref() == Some(named),
+            })
+    }
+
+    /// Whether DescribeImages hides it from this account unless deprecated ones are asked for.
+    pub fn is_hidden(&self, account: &str, now: DateTime<Utc>) -> bool {
+        self.owner_of(account) != account && self.deprecated_at.is_some_and(|at| at <= now)
+    }
 }

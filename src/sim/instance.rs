@@ -27,7 +27,7 @@ pub enum TagTarget {
 }
 
 /// A disk of a launch.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Disk {
     /// The device's name, such as `/dev/sda1`.
     pub device: String,
@@ -41,6 +41,12 @@ pub struct Disk {
     pub snapshot: Option<String>,
     /// Whether it is encrypted.
     pub encrypted: bool,
+    /// Its operations per second, if the launch says.
+    pub iops: Option<u32>,
+    /// Its throughput in MiB per second, if the launch says.
+    pub throughput: Option<u32>,
+    /// The key that encrypts it, if the launch says.
+    pub kms_key: Option<String>,
 }
 
 /// What a launch says of the spot market.
@@ -118,6 +124,10 @@ pub struct RunInstances {
     pub profile: Option<String>,
     /// Disks that differ from the AMI's.
     pub disks: Vec<Disk>,
+    /// Devices that have no EBS volume: left away although the AMI maps them, or an instance store.
+    pub without: Vec<String>,
+    /// Security groups of the default VPC, by name.
+    pub group_names: Vec<String>,
     /// How guests reach the metadata.
     pub metadata: MetadataOptions,
     /// Whether TerminateInstances is refused.

@@ -40,6 +40,8 @@ impl Site {
         now: DateTime<Utc>,
     ) -> Result<Vec<InstanceId>, ApiError> {
         self.check_counts(request, token)?;
+        self.check_disks(request)?;
+        let request = &RunInstances { groups: self.all_groups(request)?, ..request.clone() };
         let image = self.launchable(&request.image)?;
         let places = self.places(request)?;
         let scope = match (&request.zone, &request.subnet) {
@@ -67,6 +69,8 @@ impl Site {
     /// Everything that can be told of a launch before it is tried.
     pub(super) fn check_launch(&self, request: &RunInstances) -> Result<(), ApiError> {
         self.check_counts(request, None)?;
+        self.check_disks(request)?;
+        self.all_groups(request)?;
         self.launchable(&request.image)?;
         self.places(request).map(drop)
     }
@@ -99,6 +103,21 @@ impl Site {
             }
         }
         Ok(())
+    }
+
+    /// The groups by their ids, those that are named among them.
+    fn all_groups(&self, request: &RunInstances) -> Result<Vec<String>, ApiError> {
+        if !request.group_names.is_empty() && request.subnet.is_some() {
+            let message = "The parameter groupName cannot be used with the parameter subnet";
+            return Err(ApiError::client("InvalidParameterCombination", message));
+        }
+        let named = request.group_names.iter().map(|name| {
+            let id = self.network.groups.values().find(|group| group.name == *name).map(|group| group.id.clone());
+            let message =
+                || format!("The security group '{name}' does not exist in default VPC '{}'", self.network.vpc);
+            id.ok_or_else(|| ApiError::client("InvalidGroup.NotFound", message()))
+        });
+        request.groups.iter().cloned().map(Ok).chain(named).collect()
     }
 
     fn launchable(&self, id: &str) -> Result<Option<Image>, ApiError> {
@@ -281,11 +300,11 @@ impl Site {
             size_gib: 8,
             volume_type: "gp3".to_owned(),
             delete_on_termination: true,
-            snapshot: None,
-            encrypted: false,
+            ..Disk::default()
         };
         let own = image.map_or_else(|| vec![root()], |image| image.disks.clone());
         let mut disks: BTreeMap<String, Disk> = own.into_iter().map(|disk| (disk.device.clone(), disk)).collect();
+        disks.retain(|device, _| !params.without.contains(device));
         for disk in &params.disks {
             let inherited = disks.remove(&disk.device).and_then(|old| old.snapshot);
             let snapshot = disk.snapshot.clone().or(inherited);

@@ -8,6 +8,7 @@ mod address;
 mod bake;
 mod bill;
 mod bucket;
+mod disk;
 mod door;
 mod door_images;
 mod door_resources;

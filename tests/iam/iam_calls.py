@@ -30,6 +30,8 @@ class Account:
     zones: dict[str, str] = field(default_factory=dict)
     # The tags of each resource by its id.
     tags: dict[str, dict[str, str]] = field(default_factory=dict)
+    # Elastic IP addresses by their allocations.
+    addresses: dict[str, str] = field(default_factory=dict)
 
     def own(self, kind: str, name: str) -> str:
         """The ARN of what belongs to the account."""
@@ -62,6 +64,12 @@ class Account:
             return self.tag(numbered(form, "ResourceId"), tags_of(form, "Tag"))
         if action in ("StartInstances", "StopInstances", "TerminateInstances"):
             return [self.on(action, name) for name in numbered(form, "InstanceId")]
+        if action == "AssociateAddress":
+            address = {"ec2:PublicIpAddress": self.addresses[form["AllocationId"]]}
+            named = Ask(f"ec2:{action}", self.own("elastic-ip", form["AllocationId"]), address)
+            return [named, self.on(action, form["InstanceId"])]
+        if action == "AttachVolume":
+            return [self.on(action, form["VolumeId"]), self.on(action, form["InstanceId"])]
         raise AssertionError(f"{action} is a call that nobody here knows")
 
     def on(self, action: str, resource_id: str) -> Ask:

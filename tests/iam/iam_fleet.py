@@ -21,6 +21,7 @@ PRINCIPAL = "arn:aws:iam::999999999999:role/latent-master"
 EXTERNAL_ID = "latent-5f2a6c0e9b1d4837a6c0e9b1d4837f2a"
 ACCOUNT = "123456789012"
 KEY_PAIR, PROFILE = "alice", "windows-activation"
+KMS_KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 WAIT_S, LOOK_S = 150.0, 0.1
 
 MAIN = """\
@@ -62,6 +63,7 @@ security_groups = ["{group}"]
 key_pair = "{key_pair}"
 market = "spot"
 block_devices = [{{ device = "/dev/sda1", size_gib = 30, type = "gp3", encrypted = true }}]
+elastic_ip = "{allocation}"
 """
 
 ZONED = """\
@@ -73,6 +75,19 @@ zones = ["{zone}"]
 security_groups = ["{group}"]
 instance_profile = "{profile}"
 tags = ["project=cpython"]
+block_devices = [{{ device = "/dev/sdg", size_gib = 8, type = "gp3", encrypted = true, kms_key = "{kms_key}" }}]
+elastic_ip = "{address}"
+volumes = [{{ id = "{volume}", device = "/dev/sdf" }}]
+"""
+
+# No worker of the day uses it; the role is made for it all the same.
+FILTERED = """\
+owner = "alice"
+region = "{region}"
+ami_owners = ["amazon"]
+instance_types = ["m5.large"]
+zones = ["{zone}"]
+security_groups = ["{group}"]
 """
 
 
@@ -104,22 +119,37 @@ def prepare(folder: Path, ec2: SimServer, endpoint: str) -> Account:
     api.create_key_pair(KeyName=KEY_PAIR)
     first, second = seeded["subnets"][:2]
     common = {"region": REGION, "group": seeded["security_group"]}
+    addresses = [api.allocate_address(Domain="vpc") for _ in range(2)]
+    volume = api.create_volume(AvailabilityZone=second["zone"], Size=8)["VolumeId"]
     texts = {
         "latent.toml": MAIN.format(
             principal=PRINCIPAL, account=ACCOUNT, external_id=EXTERNAL_ID, endpoint=endpoint
         ),
         "amis/spot.toml": SPOT.format(
-            **common, ami=seeded["amis"]["spot"], subnet=first["id"], zone=first["zone"], key_pair=KEY_PAIR
+            **common,
+            ami=seeded["amis"]["spot"],
+            subnet=first["id"],
+            zone=first["zone"],
+            key_pair=KEY_PAIR,
+            allocation=addresses[0]["AllocationId"],
         ),
         "amis/zoned.toml": ZONED.format(
-            **common, ami=seeded["amis"]["zoned"], zone=second["zone"], profile=PROFILE
+            **common,
+            ami=seeded["amis"]["zoned"],
+            zone=second["zone"],
+            profile=PROFILE,
+            kms_key=KMS_KEY,
+            address=addresses[1]["PublicIp"],
+            volume=volume,
         ),
+        "amis/filtered.toml": FILTERED.format(**common, zone=second["zone"]),
         "policies/stopping.toml": 'on_idle = "stop"\n',
     }
     for name, text in texts.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     account = Account(ACCOUNT, REGION)
+    account.addresses = {one["AllocationId"]: one["PublicIp"] for one in addresses}
     account.zones = {one["id"]: one["zone"] for one in seeded["subnets"]}
     account.default_subnets = {one["zone"]: one["id"] for one in seeded["subnets"]}
     for image in api.describe_images(ImageIds=list(seeded["amis"].values()))["Images"]:
@@ -225,6 +255,7 @@ def play(socket: str, gate: Gate) -> None:
     for worker in ("spot", "zoned"):
         master.start(worker)
     master.until("two launches", lambda: made("RunInstances", 2))
+    master.until("both have their addresses", lambda: made("AssociateAddress", 2) and made("AttachVolume"))
     for worker in ("spot", "zoned"):
         master.until(f"{worker} registers", lambda worker=worker: master.state(worker) == "registering")
         master.attach(worker)

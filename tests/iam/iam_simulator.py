@@ -40,7 +40,7 @@ class Simulator:
         return self._decide(
             principal=role.arn,
             policies=[role.policy],
-            trust=None,
+            trust=key_policy(role.account) if ask.action.startswith("kms:") else None,
             action=ask.action,
             resource=ask.resource,
             account=ask.account or role.account,
@@ -100,6 +100,12 @@ class Role:
     def arn(self) -> str:
         """Its ARN."""
         return f"arn:aws:iam::{self.account}:role{self.path}{self.name}"
+
+
+def key_policy(account: str) -> dict[str, Any]:
+    """What KMS gives a key that nobody gave another policy: the account's IAM policies decide."""
+    root = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"}
+    return {"Version": "2012-10-17", "Statement": [{**root, "Resource": "*"}]}
 
 
 def roles(document: dict[str, Any]) -> dict[str, Role]:

@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 from iam_calls import Form, requested
-from iam_fleet import ACCOUNT, EXTERNAL_ID, PRINCIPAL, REGION, Recorded
+from iam_fleet import ACCOUNT, EXTERNAL_ID, KMS_KEY, PRINCIPAL, REGION, Recorded
 from iam_simulator import Ask, Role, Simulator
 
 # What is called in a day of launches, renewals, a stop, a start, an end, and a sweep.
 CALLED = {
+    "AssociateAddress",
+    "AttachVolume",
     "CreateTags",
     "DescribeAddresses",
     "DescribeImages",
@@ -86,6 +88,10 @@ def marked(key: str, of: dict[str, str]) -> dict[str, object]:
     return {**of, **requested({key: "2026-03-02T08:00:00Z"})}
 
 
+# EC2 uses the key of a disk in the name of whoever launches.
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KMS_KEY}"
+VIA = {"kms:ViaService": f"ec2.{REGION}.amazonaws.com"}
+
 # What other subcommands call beside what `serve` does: role, action, resource, keys.
 OTHER_CALLS = [
     ("worker", "ec2:CreateTags", arn("instance", "i-1"), marked("latent:mark", MINE)),
@@ -97,6 +103,8 @@ OTHER_CALLS = [
     ("worker", "ec2:ReleaseAddress", arn("elastic-ip", "eipalloc-1"), MINE),
     ("worker", "ec2:CancelSpotInstanceRequests", arn("spot-instances-request", "sir-1"), MINE),
     ("worker", "ec2:GetConsoleOutput", arn("instance", "i-1"), MINE),
+    ("worker", "kms:GenerateDataKeyWithoutPlaintext", KEY, VIA),
+    ("worker", "kms:CreateGrant", KEY, {**VIA, "kms:GrantIsForAWSResource": "true"}),
     # A builder that a rebake left behind.
     ("worker", "ec2:TerminateInstances", arn("instance", "i-1"), BUILDER),
     ("worker", "ec2:DescribeRegions", "*", {}),

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from iam_calls import Account, Form, requested
-from iam_fleet import ACCOUNT, EXTERNAL_ID, PRINCIPAL, REGION, Recorded
+from iam_fleet import ACCOUNT, EXTERNAL_ID, KMS_KEY, PRINCIPAL, REGION, Recorded
 from iam_simulator import Ask, Role, Simulator
 
 OTHER_ACCOUNT, OTHER_REGION = "222222222222", "us-east-1"
@@ -266,6 +266,8 @@ LEASE = requested({"latent:lease": "2030-01-01T00:00:00Z"})
 FROM_REBAKE = requested({"latent:image-origin": "rebake"})
 AT_IMAGE = {"ec2:CreateAction": "CreateImage"}
 READ_USER_DATA = "ec2:DescribeInstanceAttribute"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KMS_KEY}"
+VIA_EC2 = {"kms:ViaService": f"ec2.{REGION}.amazonaws.com"}
 
 # Role, what it does, action, resource, keys.
 CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
@@ -360,6 +362,20 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
         THEIRS,
     ),
     ("worker", "attach a foreign disk", "ec2:AttachVolume", VOLUME, THEIRS),
+    ("worker", "attach a disk of the manifest to a foreign instance", "ec2:AttachVolume", INSTANCE, THEIRS),
+    ("worker", "give a foreign instance an address", "ec2:AssociateAddress", INSTANCE, THEIRS),
+    (
+        "worker",
+        "take another address of the owner",
+        "ec2:AssociateAddress",
+        own("elastic-ip", "eipalloc-other"),
+        {"ec2:PublicIpAddress": "192.0.2.77"},
+    ),
+    # The key of a disk is for EC2 alone.
+    ("worker", "read with the key of a disk", "kms:Decrypt", KEY, {}),
+    ("worker", "give the key of a disk to somebody", "kms:CreateGrant", KEY, VIA_EC2),
+    ("worker", "give it without EC2", "kms:CreateGrant", KEY, {"kms:GrantIsForAWSResource": "true"}),
+    ("worker", "use another key of the account", "kms:Decrypt", f"{KEY}0", VIA_EC2),
     # Images are rebake's, and the owner's own are nobody's.
     (
         "worker",

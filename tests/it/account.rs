@@ -16,6 +16,9 @@ pub(crate) enum ApiCall {
     Renew,
     Addresses,
     DeleteVolume,
+    Images,
+    Associate,
+    Attach,
 }
 
 impl ApiCall {
@@ -30,6 +33,9 @@ impl ApiCall {
             ApiCall::Renew => "CreateTags",
             ApiCall::Addresses => "DescribeAddresses",
             ApiCall::DeleteVolume => "DeleteVolume",
+            ApiCall::Images => "DescribeImages",
+            ApiCall::Associate => "AssociateAddress",
+            ApiCall::Attach => "AttachVolume",
         }
     }
 }

@@ -15,7 +15,7 @@ use latent::plan::{Admission, Info, Knock, admit, launch_spec};
 use latent::policy::{IdentityKey, Intent, JoinKey};
 use proptest::prelude::*;
 
-use crate::harness::{minutes, morning, seconds, worker};
+use crate::harness::{first_choice, minutes, morning, seconds, worker};
 use crate::setup::Setup;
 
 const OWN: [&str; 2] = ["172.31.0.4", "54.1.2.3"];
@@ -71,8 +71,7 @@ impl Case {
         let (name, attempt) = (worker("w1"), attempt_id(attempt));
         let configured = &self.intent.workers[&name];
         let image = &self.intent.images[&configured.image];
-        let offering = &image.offerings[0];
-        let spec = launch_spec(self.now, &self.intent, &name, configured, image, offering, &attempt);
+        let spec = launch_spec(self.now, &self.intent, &name, configured, first_choice(image), &attempt);
         let cell = configured.cell.clone();
         Attempt { id: attempt, cell, image: configured.image.clone(), created: self.now, spec: Some(Box::new(spec)) }
     }

@@ -78,7 +78,8 @@ impl Past {
         let intent = self.setup.intent();
         let (id, configured) = ("1-1".parse().expect("an id"), &intent.workers[&worker(name)]);
         let image = &intent.images[&configured.image];
-        let spec = launch_spec(morning(), &intent, &worker(name), configured, image, &image.offerings[0], &id);
+        let chosen = crate::harness::first_choice(image);
+        let spec = launch_spec(morning(), &intent, &worker(name), configured, chosen, &id);
         let cell = Cell { owner: image.owner.clone(), region: image.region.clone() };
         let image = configured.image.clone();
         let attempt = Attempt { id, cell, image, created: morning(), spec: Some(Box::new(spec.clone())) };

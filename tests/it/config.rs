@@ -54,7 +54,7 @@ fn of_main(lines: &str) -> String {
 fn a_misspelt_key_is_recognised() {
     assert_snapshot!(of_policy("idle_timout = \"10m\""), @r#"latent.toml:8:1: policy.idle_timout = "10m": is not a known key; did you mean idle_timeout?"#);
     assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep");
-    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, platform, architecture, instance_types, subnets, zones, security_groups, key_pair, instance_profile, block_devices, identity, user_data, lease_watch, market, tags"#);
+    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, ami_owners, ami_location, platform, architecture, instance_types, subnets, zones, security_groups, security_group_names, key_pair, instance_profile, block_devices, identity, user_data, lease_watch, market, spot_price_max, elastic_ip, volumes, tags"#);
 }
 
 #[test]
@@ -397,4 +397,95 @@ fn the_key_of_the_join_secrets_is_made_once_and_read_by_its_owner_alone() {
     std::fs::write(&path, "half").expect("writes");
     let error = sources.join_key("state/ledger.sqlite", true).expect_err("damaged");
     assert!(error.contains("join.key holds no key of 32 bytes") && error.contains("remove it"), "{error}");
+}
+
+/// What is wrong with a manifest that has these lines instead of an AMI.
+fn without_ami(lines: &str) -> String {
+    let image = format!("{}{lines}\n", IMAGE.replace("ami = \"ami-1\"\n", ""));
+    problems(&sources("", &[("i", &image)], &[]))
+}
+
+#[test]
+fn an_ami_is_named_or_chosen_and_not_both() {
+    assert_snapshot!(without_ami(""), @"amis/i.toml:1:1: ami: is missing; add it: the AMI's id; or say with ami_owners and ami_location what it is chosen by");
+    assert_snapshot!(of_image("ami_owners = [\"self\"]"), @"amis/i.toml:3:7: ami: is given beside ami_owners or ami_location; keep one of the two: the AMI's id, or what it is chosen by");
+    for right in [
+        "ami_owners = [\"self\", \"012345678901\"]",
+        "ami_location = 'amazon/a.*-([0-9]+)'",
+        "ami_owners = [\"amazon\"]\nami_location = \"x\"",
+    ] {
+        assert_eq!(without_ami(right), "none", "{right}");
+    }
+    assert_snapshot!(without_ami("ami_owners = [12345678901]"), @r#"amis/i.toml:4:15: ami_owners = 12345678901: is an integer, not a text; write every item in quotes"#);
+    assert_snapshot!(without_ami("ami_owners = [\"12345678901\"]"), @r#"amis/i.toml:4:15: ami_owners = "12345678901": is not an owner of AMIs; write all 12 digits of the account number, leading zeros included: "012345678901""#);
+    assert_snapshot!(without_ami("ami_owners = [\"debian\"]"), @r#"amis/i.toml:4:15: ami_owners = "debian": is not an owner of AMIs; write a quoted account number of 12 digits, or one of: self, amazon, aws-marketplace, microsoft"#);
+    let looks = without_ami("ami_location = \"a(?=b)\"");
+    assert!(looks.contains("is not a regular expression: ") && looks.contains("there is no look-around"), "{looks}");
+}
+
+#[test]
+fn what_else_a_launch_may_say_is_checked() {
+    for (lines, said) in [
+        ("security_group_names = [\"sg-1\"]", "is not a name; write the group's name"),
+        ("security_group_names = [\"a\"]\nsecurity_groups = [\"sg-1\"]", "is given beside security_groups"),
+        (
+            "security_group_names = [\"a\"]\nsubnets = [{ id = \"subnet-1\", zone = \"us-west-2a\" }]",
+            "is given beside subnets; write security_groups with ids",
+        ),
+        ("spot_price_max = \"1.6\"", "market has no \"spot\"; add \"spot\""),
+        ("market = \"spot\"\nspot_price_max = \"cheap\"", "is not a price; write dollars per hour"),
+        ("market = \"spot\"\nspot_price_max = \"0.00\"", "is not a price"),
+        (
+            "market = \"spot\"\nspot_price_max = 1.6",
+            "is a float, not a text; write it in quotes: spot_price_max = \"1.6\"",
+        ),
+        ("elastic_ip = \"2001:db8::1\"", "is not an elastic IP address: an IPv4 address"),
+        (
+            "volumes = [{ id = \"vol-1\", device = \"/dev/sdf\" }, { id = \"vol-1\", device = \"/dev/sdf\" }]",
+            "volumes.device: is given twice",
+        ),
+        ("volumes = [{ id = \"snap-1\", device = \"/dev/sdf\" }]", "is not a volume id"),
+        ("block_devices = [{ device = \"x\", type = \"io2\" }]", "is given without iops; add iops"),
+        ("block_devices = [{ device = \"x\", type = \"gp2\", iops = 3000 }]", "use gp3, io1 or io2"),
+        ("block_devices = [{ device = \"x\", type = \"io1\", iops = 3000, throughput = 200 }]", "use gp3"),
+        ("block_devices = [{ device = \"x\", kms_key = \"alias/k\" }]", "add encrypted = true"),
+        ("block_devices = [{ device = \"x\", no_device = true, size_gib = 8 }]", "is given beside no_device"),
+        (
+            "block_devices = [{ device = \"x\", virtual_name = \"ephemeral0\", delete_on_termination = false }]",
+            "is given beside virtual_name",
+        ),
+        ("block_devices = [{ device = \"x\", virtual_name = \"disk0\" }]", "write \"ephemeral0\""),
+        ("block_devices = [{ device = \"x\", no_device = false }]", "write true, or remove the key"),
+        ("block_devices = [{ device = \"x\" }, { device = \"x\" }]", "is given twice"),
+    ] {
+        let found = of_image(lines);
+        assert!(found.contains(said) && found.starts_with("amis/i.toml:"), "{lines}: {found}");
+    }
+    let all = "market = [\"spot\", \"on-demand\"]\nspot_price_max = \"1.6\"\nelastic_ip = \"eipalloc-0a\"\n\
+        security_group_names = [\"default\"]\nvolumes = [{ id = \"vol-1\", device = \"/dev/sdf\" }]\n\
+        block_devices = [{ device = \"/dev/sda1\", type = \"gp3\", iops = 4000, throughput = 250, encrypted = true, \
+        kms_key = \"alias/k\", snapshot = \"snap-1\", delete_on_termination = false }, { device = \"b\", no_device = true }]";
+    assert_eq!(of_image(all), "none");
+}
+
+#[test]
+fn an_address_or_a_volume_is_for_one_worker() {
+    let image = format!("{IMAGE}identity = \"injected\"\nuser_data = \"u.sh\"\nelastic_ip = \"203.0.113.9\"\n");
+    let workers = "[worker.a]\nimage = \"i\"\npassword = { env = \"A\" }\n[worker.b]\nimage = \"i\"\npassword = { env = \"B\" }\n";
+    let mut sources = sources(workers, &[("i", &image)], &[]);
+    sources.templates.insert("u.sh".to_owned(), "#!/bin/sh".to_owned());
+    let found = problems(&sources);
+    assert!(found.contains("the image gives its instance elastic IP 203.0.113.9, which one alone can have"), "{found}");
+    assert!(
+        found.ends_with("give each worker its own image\n") || found.ends_with("give each worker its own image"),
+        "{found}"
+    );
+}
+
+#[test]
+fn the_schema_asks_for_one_way_to_an_ami() {
+    let image = latent::policy::json_schema()["$defs"]["image"].clone();
+    assert_eq!(image["oneOf"][0]["required"], serde_json::json!(["ami"]));
+    assert_eq!(image["required"], serde_json::json!(["owner", "region", "instance_types"]));
+    assert!(image["properties"]["volumes"]["items"]["properties"]["device"].is_object());
 }

@@ -18,7 +18,7 @@ use latent::sim::World;
 use serde_json::{Value, json};
 
 use crate::cli::run;
-use crate::harness::{morning, worker};
+use crate::harness::{first_choice, morning, worker};
 use crate::link::{Served, serve_with};
 use crate::setup::Setup;
 
@@ -450,8 +450,8 @@ async fn what_import_writes_means_what_the_declarations_mean() {
         assert_eq!((&mine.cell, &mine.policy), (&read.worker.cell, &read.worker.policy));
         let at = morning();
         let attempt = "1-1".parse().expect("an id");
-        let one = launch_spec(at, &written, &name, mine, image, &image.offerings[0], &attempt);
-        let other = launch_spec(at, &files, &name, &read.worker, &read.image, &read.image.offerings[0], &attempt);
+        let one = launch_spec(at, &written, &name, mine, first_choice(image), &attempt);
+        let other = launch_spec(at, &files, &name, &read.worker, first_choice(&read.image), &attempt);
         assert_eq!(image.offerings, read.image.offerings);
         assert_eq!(one, other, "{name}: the very same launch");
     }

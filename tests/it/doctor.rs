@@ -10,9 +10,9 @@ use insta::assert_snapshot;
 use latent::cloud::Checkup;
 use latent::control::{Clock, check_up};
 use latent::model::{
-    AmiFacts, AmiId, AmiState, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults,
-    InstanceState, Market, OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, TagSet, Trial, Tried, TypeFacts,
-    Unseen, tag_keys,
+    AmiCandidate, AmiFacts, AmiId, AmiQuery, AmiState, Cell, FailureKind, Found, Greeting, GroupFacts, GroupRule,
+    Identity, ImdsDefaults, InstanceState, Market, OtherInstance, ResourceId, ResourceKind, Seen, SubnetFacts, TagSet,
+    Trial, Tried, TypeFacts, Unseen, tag_keys,
 };
 use latent::plan::doctor::{CellFacts, FleetFacts, Row, SWEPT, Scope, Verdict, questions, rows, trials, worst};
 use latent::policy::Intent;
@@ -25,7 +25,7 @@ const ON_DEMAND: &str = "L-1216C47A";
 const SPOT: &str = "L-34B43A08";
 
 /// Two types, two subnets, both markets, a key pair, and a worker that is stopped when idle.
-fn setup() -> Setup {
+pub(crate) fn setup() -> Setup {
     let lines = "subnets = [{ id = \"subnet-a\", zone = \"us-west-2a\" }, { id = \"subnet-b\", zone = \"us-west-2b\" }]\n\
                  security_groups = [\"sg-work\"]\nmarket = [\"spot\", \"on-demand\"]\nkey_pair = \"alice\"";
     Setup::new().fleet("master = \"192.0.2.7:9989\"").policy("on_idle = \"stop\"").image_of(
@@ -42,7 +42,7 @@ fn cell() -> Cell {
     Cell { owner: "alice".parse().expect("a name"), region: "us-west-2".parse().expect("a region") }
 }
 
-fn ami() -> AmiId {
+pub(crate) fn ami() -> AmiId {
     AMI.parse().expect("an id")
 }
 
@@ -98,7 +98,7 @@ fn kind(vcpus: u32) -> TypeFacts {
 }
 
 /// An account in which everything is as it should be, with an instance of the fleet and another one.
-fn sound(intent: &Intent) -> CellFacts {
+pub(crate) fn sound(intent: &Intent) -> CellFacts {
     let identity = Identity {
         account: "111111111111".to_owned(),
         arn: "arn:aws:sts::111111111111:assumed-role/latent/latent-doctor".to_owned(),
@@ -136,7 +136,7 @@ fn sound(intent: &Intent) -> CellFacts {
 }
 
 /// What a role of the right size answers.
-fn right(trial: &Trial) -> Tried {
+pub(crate) fn right(trial: &Trial) -> Tried {
     match trial {
         Trial::Launch(_)
         | Trial::Terminate(_)
@@ -148,17 +148,17 @@ fn right(trial: &Trial) -> Tried {
     }
 }
 
-fn tried(intent: &Intent, facts: &CellFacts, answer: impl Fn(&Trial) -> Tried) -> Vec<(Trial, Tried)> {
+pub(crate) fn tried(intent: &Intent, facts: &CellFacts, answer: impl Fn(&Trial) -> Tried) -> Vec<(Trial, Tried)> {
     let asked = questions(intent, &Scope::default(), &cell());
     trials(morning(), intent, &asked, facts).into_iter().map(|trial| (trial.clone(), answer(&trial))).collect()
 }
 
-fn sound_fleet() -> FleetFacts {
+pub(crate) fn sound_fleet() -> FleetFacts {
     let address: IpAddr = "192.0.2.7".parse().expect("an address");
     FleetFacts { master: Some(Ok(())), addresses: vec![address], controller: Ok(Vec::new()) }
 }
 
-fn judged(intent: &Intent, fleet: &FleetFacts, facts: CellFacts) -> Vec<Row> {
+pub(crate) fn judged(intent: &Intent, fleet: &FleetFacts, facts: CellFacts) -> Vec<Row> {
     rows(morning(), intent, &Scope::default(), fleet, &BTreeMap::from([(cell(), facts)]))
 }
 
@@ -473,6 +473,11 @@ impl Checkup for Played {
 
     async fn ami(&self, id: &AmiId) -> Seen<AmiFacts> {
         self.tell(&self.facts.amis[id]).await
+    }
+
+    async fn ami_candidates(&self, query: &AmiQuery) -> Seen<Vec<AmiCandidate>> {
+        let listed = self.facts.choices.get(query).cloned();
+        self.tell(&listed.map_or(Ok(Vec::new()), |listed| listed.map(|(_, found)| found))).await
     }
 
     async fn instance_types(&self, _: &BTreeSet<String>) -> Found<String, TypeFacts> {

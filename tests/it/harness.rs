@@ -429,13 +429,29 @@ impl Lab {
         let configured = &intent.workers[&worker(name)];
         let image = &intent.images[&configured.image];
         let attempt = attempt.parse().expect("an attempt id");
-        let mut spec =
-            latent::plan::launch_spec(now, &intent, &worker(name), configured, image, &image.offerings[0], &attempt);
+        let chosen = first_choice(image);
+        let mut spec = latent::plan::launch_spec(now, &intent, &worker(name), configured, chosen, &attempt);
         edit(&mut spec.tags);
         let request = launch_request(&spec, None);
         let token = spec.token();
         let launched = self.world(|site| site.run_instances(&request, Some(token.as_str()), now)).expect("it launches");
         let id = launched[0].clone();
+        self.planted.insert(id.clone());
+        id
+    }
+
+    /// An instance of somebody else's.
+    pub(crate) fn stranger(&mut self, zone: &str) -> InstanceId {
+        let request = latent::sim::RunInstances {
+            image: "ami-stranger".to_owned(),
+            instance_type: "m7i.large".to_owned(),
+            zone: Some(zone.to_owned()),
+            min: 1,
+            max: 1,
+            ..latent::sim::RunInstances::default()
+        };
+        let now = self.now();
+        let id = self.world(|site| site.run_instances(&request, None, now)).expect("it launches").remove(0);
         self.planted.insert(id.clone());
         id
     }
@@ -494,4 +510,9 @@ fn line(entry: &Entry) -> String {
 
 fn place(setup: &Setup, owner: &str, region: &str) -> SiteId {
     SiteId { account: setup.real_account(owner), region: region.to_owned() }
+}
+
+/// The first offering of a manifest that names its AMI.
+pub(crate) fn first_choice(image: &latent::policy::Image) -> latent::plan::Chosen<'_> {
+    latent::plan::Chosen { image, ami: image.ami.named().expect("it names one"), offering: &image.offerings[0] }
 }

@@ -50,7 +50,7 @@ subnets = [{ id = "subnet-0aaaaaaaaaaaaaaaa", zone = "us-west-2a" }]
 security_groups = ["sg-0aaaaaaaaaaaaaaaa"]
 key_pair = "alice"
 market = ["spot", "on-demand"]
-block_devices = [{ device = "/dev/sda1", size_gib = 300, type = "io2" }]
+block_devices = [{ device = "/dev/sda1", size_gib = 300, type = "io2", iops = 20000 }]
 "#;
 const WINDOWS: &str = r#"owner = "alice"
 region = "eu-west-1"
@@ -60,11 +60,27 @@ zones = ["eu-west-1a", "eu-west-1b"]
 security_groups = ["sg-0bbbbbbbbbbbbbbbb"]
 instance_profile = "windows-activation"
 "#;
+/// What a manifest can say beyond: an AMI by its owner, a group's name, a snapshot and a key, an address, a volume.
+const RICH: &str = r#"owner = "alice"
+region = "us-west-2"
+ami_owners = ["self", "012345678901"]
+ami_location = "[0-9]+/rich-([0-9]+)"
+instance_types = ["m7i.large"]
+zones = ["us-west-2a"]
+security_group_names = ["default"]
+block_devices = [
+    { device = "/dev/sdg", encrypted = true, snapshot = "snap-0aaaaaaaaaaaaaaaa", kms_key = "1234abcd-12ab-34cd-56ef-1234567890ab" },
+]
+elastic_ip = "203.0.113.9"
+volumes = [{ id = "vol-0aaaaaaaaaaaaaaaa", device = "/dev/sdf" }]
+"#;
 /// As little as can be said.
 const SPARSE: &str = "owner = \"bob\"\nregion = \"us-east-1\"\nami = \"ami-1\"\ninstance_types = [\"c7i.large\"]\n";
 
 fn files() -> Vec<(&'static str, String)> {
-    [("debian", DEBIAN), ("windows", WINDOWS), ("sparse", SPARSE)].map(|(name, text)| (name, text.to_owned())).to_vec()
+    [("debian", DEBIAN), ("windows", WINDOWS), ("rich", RICH), ("sparse", SPARSE)]
+        .map(|(name, text)| (name, text.to_owned()))
+        .to_vec()
 }
 
 /// The command on this configuration: how it ended, what it printed.
@@ -279,7 +295,7 @@ fn called(source: &Source) -> Vec<String> {
 fn action(method: &str) -> String {
     let words = method.split('_').map(|word| word[..1].to_ascii_uppercase() + &word[1..]);
     let name = words.collect::<String>();
-    let services = ["ce", "cloudtrail", "ec2", "iam", "pricing", "servicequotas", "ssm", "sts"];
+    let services = ["ce", "cloudtrail", "ec2", "iam", "kms", "pricing", "servicequotas", "ssm", "sts"];
     let known = |service: &&str| {
         let full = format!("{service}:{name}");
         PERMISSIONS.iter().any(|permission| permission.action == full)
@@ -382,6 +398,37 @@ fn the_tags_of_the_templates_are_tags_of_the_code() {
         }
     }
     assert_eq!(found, known.map(ToOwned::to_owned).into_iter().collect::<BTreeSet<String>>());
+}
+
+#[test]
+fn what_a_filter_may_choose_and_what_an_instance_is_given_is_bound() {
+    let worker = |lines: &str| {
+        let text = format!("{}{lines}\n", SPARSE.replace("ami = \"ami-1\"\n", ""));
+        let granted = grants(MAIN, &[("sparse", text)], "bob").expect("grants");
+        (granted.roles[0].policy["Statement"].clone(), granted.open.join("; "))
+    };
+    let of = |policy: &Value, sid: &str| {
+        policy.as_array().expect("statements").iter().find(|statement| statement["Sid"] == sid).cloned()
+    };
+    let (policy, open) = worker("ami_owners = [\"self\", \"amazon\"]\nelastic_ip = \"eipalloc-0a\"");
+    let owners =
+        of(&policy, "RunFilteredImages").expect("it is there")["Condition"]["StringEquals"]["ec2:Owner"].clone();
+    assert_eq!(owners, serde_json::json!(["222222222222", "amazon"]));
+    assert!(open.contains("any AMI of these owners is allowed"), "{open}");
+    assert!(of(&policy, "RunManifestImages").is_none() && of(&policy, "AttachNamed").is_none());
+    let named = of(&policy, "AssociateNamed").expect("it is there")["Resource"].clone();
+    assert_eq!(named, serde_json::json!(["arn:aws:ec2:us-east-1:222222222222:elastic-ip/eipalloc-0a"]));
+    assert!(of(&policy, "AssociateNamedByItself").is_none());
+    for unbound in ["ami_location = \"x\"", "ami_owners = [\"microsoft\"]"] {
+        let (policy, open) = worker(unbound);
+        let images = of(&policy, "RunManifestImages").expect("it is there")["Resource"].clone();
+        assert_eq!(images, serde_json::json!(["arn:aws:ec2:us-east-1::image/*"]));
+        assert!(of(&policy, "RunFilteredImages").is_none() && open.contains("any AMI that can be seen"), "{open}");
+    }
+    let (policy, open) = worker(
+        "ami_owners = [\"self\"]\nblock_devices = [{ device = \"x\", encrypted = true, kms_key = \"alias/k\" }]",
+    );
+    assert!(of(&policy, "UseDiskKeys").is_none() && open.contains("alias/k by an alias"), "{open}");
 }
 
 proptest! {

@@ -14,6 +14,7 @@ mod conformance;
 mod declare;
 #[cfg(test)]
 mod doctor;
+mod doctor_choice;
 #[cfg(all(test, feature = "ec2"))]
 mod doctor_wire;
 // Not marked as a test: the example is linted as the example that it is.

@@ -8,7 +8,7 @@ use latent::model::{
     Action, Actor, Body, Cell, Entry, HeldReason, Instance, InstanceId, InstanceState, Inventory, Parts, Plan, Subject,
     WorkerName, tag_keys,
 };
-use latent::plan::{View, Watch, facts, plan};
+use latent::plan::{AmiListings, EquipCalls, View, Watch, facts, plan};
 use proptest::prelude::*;
 
 use crate::harness::{morning, worker};
@@ -108,6 +108,8 @@ impl Eye {
             inventory: self.inventory.as_ref(),
             listing_failure: None,
             watch: &self.watch,
+            amis: &AmiListings::default(),
+            equip_calls: &EquipCalls::default(),
             in_flight: &self.in_flight,
             not_before: &self.not_before,
             heard: &|_| heard,
@@ -137,6 +139,7 @@ fn intent_of(record: &Record, cell: &Cell, action: &Action) -> Option<Body> {
         }
         Action::Stop { worker, instance, cause } => Body::StopIntended { worker, instance, cause },
         Action::Start { worker, instance } => Body::StartIntended { worker, instance },
+        Action::Equip { worker, instance, what } => Body::EquipIntended { worker, instance, what },
         Action::Record { body, .. } => *body,
         Action::Relaunch { .. } | Action::Renew { .. } => return None,
     })

@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{
     Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, FoldError, InstanceId, Phase, WorkerName,
 };
-use latent::plan::launch_spec;
+use latent::plan::{Chosen, launch_spec};
 use latent::policy::Intent;
 use proptest::prelude::*;
 
@@ -13,11 +13,14 @@ use crate::setup::Setup;
 
 pub(crate) const WORKERS: [&str; 4] = ["w1", "w2", "w3", "forgotten"];
 
+/// What instances of w3 are given.
+const EQUIPMENT: &str = "elastic_ip = \"203.0.113.9\"\nvolumes = [{ id = \"vol-1\", device = \"/dev/sdf\" }]";
+
 pub(crate) fn intent() -> Intent {
     let lines = "zones = [\"us-west-2a\", \"us-west-2b\"]";
     let setup = Setup::new().owner("bob", "222222222222").image("debian", "alice", "us-west-2", lines);
     let setup = setup.image("fedora", "alice", "us-west-2", "").worker("w2", "fedora");
-    setup.image("windows", "bob", "us-west-2", "").worker("w3", "windows").fleet("instances_max = 2").intent()
+    setup.image("windows", "bob", "us-west-2", EQUIPMENT).worker("w3", "windows").fleet("instances_max = 2").intent()
 }
 
 pub(crate) fn cell(owner: &str) -> Cell {
@@ -57,7 +60,9 @@ impl Record {
         let configured = self.intent.workers.get(name).unwrap_or_else(|| &self.intent.workers[&worker("w1")]);
         let manifest = &self.intent.images[&image];
         let id = format!("{}-{}", self.now.timestamp(), self.fleet.seq).parse().expect("an attempt id");
-        let spec = launch_spec(self.now, &self.intent, name, configured, manifest, &manifest.offerings[0], &id);
+        let ami = manifest.ami.named().expect("it names one");
+        let chosen = Chosen { image: manifest, ami, offering: &manifest.offerings[0] };
+        let spec = launch_spec(self.now, &self.intent, name, configured, chosen, &id);
         let cell = configured.cell.clone();
         Attempt { id, cell, image, created: self.now, spec: (!adopted).then(|| Box::new(spec)) }
     }
@@ -107,6 +112,20 @@ impl Record {
                 Body::StartRefused { worker, instance: bound?, failure: failure(Phase::Launch, kind) }
             }
             25 => Body::HoldSet { worker, until: self.now + TimeDelta::minutes(20) },
+            26 => {
+                let attempt = self.fleet.workers.get(&worker)?.attempt.as_ref()?;
+                let what = attempt.spec.as_ref()?.equipment().into_iter().nth(usize::from(step.variant))?;
+                let instance = bound?;
+                match step.seconds % 3 {
+                    0 => Body::EquipIntended { worker, instance, what },
+                    1 => Body::Equipped { worker, instance, what, ip: Some("203.0.113.9".to_owned()) },
+                    _ => {
+                        let failure = failure(Phase::Equip, FailureKind::Owner);
+                        Body::EquipRefused { worker, instance, what, failure }
+                    }
+                }
+            }
+            27 => Body::RequestFailed { worker, failure: failure(Phase::Equip, FailureKind::Owner) },
             _ => Body::HoldReleased { worker },
         })
     }
@@ -122,7 +141,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..27_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
+    let step = (0..29_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
     let step = step.prop_map(|(kind, worker, variant, seconds)| Step { kind, worker, variant, seconds });
     proptest::collection::vec(step, 0..120)
 }

@@ -93,6 +93,13 @@ impl Setup {
         self
     }
 
+    /// An image whose lines say what its AMI is chosen by.
+    pub(crate) fn image_by(mut self, name: &str, owner: &str, region: &str, lines: &str) -> Self {
+        let text = format!("owner = \"{owner}\"\nregion = \"{region}\"\ninstance_types = [\"m7i.large\"]\n{lines}\n");
+        self.images.insert(name.to_owned(), text);
+        self
+    }
+
     pub(crate) fn worker(mut self, name: &str, image: &str) -> Self {
         self.workers.insert(name.to_owned(), image.to_owned());
         self

@@ -139,6 +139,8 @@ fn only_perform_changes_a_cloud() {
         ".renew(",
         ".create_image(",
         ".retire_image(",
+        ".associate_address(",
+        ".attach_volume(",
         ".mark_leftovers(",
         "cloud.remove(",
     ];

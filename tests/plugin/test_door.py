@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from case import STARTED_S, SUCCESS, PluginCase
-from guest import BOOT_S
+from far_end import BOOT_S
 
 REFUSED = {"admit": False, "proof": "", "why": "10.0.0.9 is the address of i-9", "twin": None}
 

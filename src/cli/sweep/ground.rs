@@ -14,7 +14,7 @@ use crate::control::{Clock, SweepDoor};
 use crate::ec2::Ec2;
 use crate::link::Client;
 use crate::model::{AmiId, Region};
-use crate::plan::sweep::{Caps, PlanFile, SweepPlan};
+use crate::plan::sweep::{Caps, PlanFile, Stated, SweepPlan};
 use crate::policy::{Credentials, Owner, SweepPolicy};
 
 /// The region whose API is asked which regions there are.
@@ -26,6 +26,7 @@ struct Whose {
     fleet: Option<String>,
     regions: Vec<Region>,
     amis: BTreeSet<AmiId>,
+    stated: Stated,
     policy: SweepPolicy,
     controller: Option<Client>,
 }
@@ -64,6 +65,7 @@ pub(in crate::cli) async fn run(
         caps: caps(&whose.policy, options),
         policy: whose.policy.clone(),
         amis: whose.amis.clone(),
+        stated: whose.stated.clone(),
         ids,
         controller: whose.controller.clone(),
         clock,
@@ -145,7 +147,8 @@ fn configured(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError
         owner: owner.clone(),
         fleet: Some(intent.fleet.name.clone()),
         regions: images.clone().map(|image| image.region.clone()).collect(),
-        amis: images.map(|image| image.ami.clone()).collect(),
+        amis: images.clone().filter_map(|image| image.ami.named().cloned()).collect(),
+        stated: Stated::of(images),
         policy: intent.sweep.clone(),
         controller: Some(Client::new(&socket)),
     })
@@ -168,6 +171,7 @@ fn bare(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError> {
         fleet: None,
         regions: Vec::new(),
         amis: BTreeSet::new(),
+        stated: Stated::default(),
         policy: SweepPolicy::built_in().map_err(|problems| CommandError::new(Exit::Unexpected, problems))?,
         controller: args.socket.as_ref().map(|socket| Client::new(socket)),
     })

@@ -14,7 +14,7 @@ use crate::control::{Clock, SweepDoor, sweep_act, sweep_look, sweep_look_again};
 use crate::link::{ClaimsAnswer, Client};
 use crate::model::{AmiId, Region, ResourceId, Survey};
 use crate::plan::sweep::{
-    Act, Caps, Claims, ControllerKey, Finding, Guard, PlanFile, SweepPlan, SweepView, confirm, narrowed, sweep,
+    Act, Caps, Claims, ControllerKey, Finding, Guard, PlanFile, Stated, SweepPlan, SweepView, confirm, narrowed, sweep,
 };
 use crate::policy::SweepPolicy;
 
@@ -39,6 +39,7 @@ pub(super) struct Ground<C> {
     pub(super) fleet: Option<String>,
     pub(super) policy: SweepPolicy,
     pub(super) amis: BTreeSet<AmiId>,
+    pub(super) stated: Stated,
     pub(super) ids: BTreeSet<ResourceId>,
     pub(super) caps: Caps,
     /// The controller that may be asked.
@@ -71,6 +72,7 @@ impl<C: Cloud> Ground<C> {
             surveys: &seen.surveys,
             claims: &seen.claims,
             own_amis: &self.amis,
+            stated: &self.stated,
             named: &self.ids,
             first_seen: &BTreeMap::new(),
         })

@@ -7,10 +7,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::facts::CellFacts;
 use super::quota::Group;
 use crate::model::{
-    AmiId, AttemptId, Cell, ImageName, LaunchSpec, Market, Offering, OtherInstance, OwnerName, Place, ResourceKind,
-    Trial, WorkerName, tag_keys,
+    AmiId, AmiQuery, AttemptId, Cell, ImageName, LaunchSpec, Market, Offering, OtherInstance, OwnerName, Place,
+    ResourceKind, Trial, WorkerName, tag_keys,
 };
-use crate::plan::launch_spec;
+use crate::plan::{Chosen, launch_spec};
 use crate::policy::{Image, Intent, OnIdle};
 
 /// Of which owners and workers a check-up is.
@@ -51,8 +51,10 @@ const HARMLESS_LEASE: TimeDelta = TimeDelta::hours(1);
 pub struct Questions {
     /// The manifests, each with the workers on it.
     pub images: BTreeMap<ImageName, Vec<WorkerName>>,
-    /// Their AMIs.
+    /// The AMIs that they name.
     pub amis: BTreeSet<AmiId>,
+    /// The listings that the others are chosen from.
+    pub choices: BTreeSet<AmiQuery>,
     /// Their instance types, and those that the role is tried with.
     pub types: BTreeSet<String>,
     /// The codes of the quotas that they count against.
@@ -88,7 +90,8 @@ pub fn questions(intent: &Intent, scope: &Scope, cell: &Cell) -> Questions {
         asked.images.entry(worker.image.clone()).or_default().push(name.clone());
     }
     for image in asked.images.keys().filter_map(|name| intent.images.get(name)) {
-        asked.amis.insert(image.ami.clone());
+        asked.amis.extend(image.ami.named().cloned());
+        asked.choices.extend(image.ami_query());
         for offering in &image.offerings {
             asked.types.insert(offering.instance_type.clone());
             asked.quotas.extend(Group::of(&offering.instance_type).map(|group| group.code(offering.market)));
@@ -121,7 +124,7 @@ pub fn trials(now: DateTime<Utc>, intent: &Intent, asked: &Questions, facts: &Ce
     for (name, workers) in &asked.images {
         let (Some(image), Some(worker)) = (intent.images.get(name), workers.first()) else { continue };
         for offering in telling(&image.offerings) {
-            if let Some(spec) = spec(now, intent, worker, image, offering) {
+            if let Some(spec) = spec(now, intent, worker, image, offering, facts) {
                 first.get_or_insert_with(|| (spec.clone(), image));
                 trials.push(Trial::Launch(Box::new(spec)));
             }
@@ -137,8 +140,8 @@ pub fn trials(now: DateTime<Utc>, intent: &Intent, asked: &Questions, facts: &Ce
             let offering = Offering { instance_type: foreign.to_owned(), ..spec.offering.clone() };
             trials.push(Trial::LaunchForeignType(Box::new(LaunchSpec { offering, ..spec.clone() })));
         }
-        if facts.amis.get(&image.ami).is_some_and(Result::is_ok) {
-            trials.push(Trial::Deregister(image.ami.clone()));
+        if let Some(ami) = facts.ami_of(image).filter(|ami| facts.amis.get(ami).is_some_and(Result::is_ok)) {
+            trials.push(Trial::Deregister(ami));
         }
         if let Some(group) = group(image, facts) {
             trials.extend([Trial::OpenGroup(group.to_owned()), Trial::Claim(group.to_owned())]);
@@ -152,7 +155,8 @@ pub fn trials(now: DateTime<Utc>, intent: &Intent, asked: &Questions, facts: &Ce
 fn group<'a>(image: &Image, facts: &'a CellFacts) -> Option<&'a str> {
     let known = facts.groups.as_ref().ok()?;
     let own = image.security_groups.iter().find_map(|id| known.get_key_value(id));
-    own.or_else(|| known.iter().next()).map(|(id, _)| id.as_str())
+    let named = || known.iter().find(|(_, group)| image.security_group_names.contains(&group.name));
+    own.or_else(named).or_else(|| known.iter().next()).map(|(id, _)| id.as_str())
 }
 
 fn spec(
@@ -161,10 +165,12 @@ fn spec(
     worker: &WorkerName,
     image: &Image,
     offering: &Offering,
+    facts: &CellFacts,
 ) -> Option<LaunchSpec> {
     let configured = intent.workers.get(worker)?;
+    let ami = facts.ami_of(image)?;
     let attempt: AttemptId = "0-0".parse().ok()?;
-    Some(launch_spec(now, intent, worker, configured, image, offering, &attempt))
+    Some(launch_spec(now, intent, worker, configured, Chosen { image, ami: &ami, offering }, &attempt))
 }
 
 /// The instances that are there and not about to go.

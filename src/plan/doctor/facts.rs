@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{
-    AmiFacts, AmiId, Cell, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance, ResourceId, ResourceKind, Seen,
-    SubnetFacts, Trial, Tried, TypeFacts, Unseen,
+    AmiCandidate, AmiFacts, AmiId, AmiQuery, Cell, Found, Greeting, GroupFacts, ImdsDefaults, OtherInstance,
+    ResourceId, ResourceKind, Seen, SubnetFacts, Trial, Tried, TypeFacts, Unseen,
 };
-use crate::policy::Intent;
+use crate::plan::choose_ami;
+use crate::policy::{Image, Intent};
 
 /// What is seen from the machine that asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +23,9 @@ pub struct FleetFacts {
     pub controller: Seen<Vec<String>>,
 }
 
+/// AMIs to choose from, and when they were listed.
+pub type AmiListing = (DateTime<Utc>, Vec<AmiCandidate>);
+
 /// What is seen of an account in a region.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CellFacts {
@@ -33,6 +37,8 @@ pub struct CellFacts {
     pub dry_runs: Seen<bool>,
     /// The AMIs that were asked for.
     pub amis: BTreeMap<AmiId, Seen<AmiFacts>>,
+    /// The listings that AMIs are chosen from, and when they were made.
+    pub choices: BTreeMap<AmiQuery, Seen<AmiListing>>,
     /// Instance types, of manifests and of instances.
     pub types: Found<String, TypeFacts>,
     /// All security groups.
@@ -64,6 +70,7 @@ impl CellFacts {
             skew,
             dry_runs: not_asked(),
             amis: BTreeMap::new(),
+            choices: BTreeMap::new(),
             types: not_asked(),
             groups: not_asked(),
             subnets: not_asked(),
@@ -86,6 +93,15 @@ impl CellFacts {
             Some(owner) if owner.account.as_ref().is_none_or(|account| *account == identity.account) => Ok(()),
             _ => Err(format!("account {} is another one's", identity.account)),
         }
+    }
+
+    /// The AMI of an image: the one it names, or the one that its filter chooses.
+    pub fn ami_of(&self, image: &Image) -> Option<AmiId> {
+        let chosen = || {
+            let (at, candidates) = self.choices.get(&image.ami_query()?)?.as_ref().ok()?;
+            choose_ami(*at, image.ami.filter()?, candidates)
+        };
+        image.ami.named().cloned().or_else(chosen)
     }
 
     /// What came of a trial that fits.

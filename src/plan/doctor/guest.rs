@@ -10,7 +10,8 @@ pub(super) fn examine(sheet: &mut Sheet, image: &Image, facts: &CellFacts) {
 }
 
 fn imds(sheet: &mut Sheet, image: &Image, facts: &CellFacts) {
-    let by_itself = match facts.amis.get(&image.ami) {
+    let ami = facts.ami_of(image);
+    let by_itself = match ami.and_then(|ami| facts.amis.get(&ami)) {
         Some(Ok(ami)) if ami.imds_v2 => "; the AMI asks for IMDSv2 too",
         Some(Ok(_)) => "; the AMI by itself does not ask for it",
         _ => "",

@@ -4,14 +4,15 @@ use chrono::{DateTime, Utc};
 
 use super::facts::CellFacts;
 use super::row::Sheet;
-use crate::model::{AmiFacts, AmiState, TypeFacts};
+use crate::model::{AmiFacts, AmiId, AmiState, TypeFacts};
 use crate::policy::{Identity, Image, Intent, Platform, Requirements};
 
 pub(super) fn examine(sheet: &mut Sheet, now: DateTime<Utc>, intent: &Intent, image: &Image, facts: &CellFacts) {
-    let ami = known_ami(sheet, image, facts);
-    if let Some(ami) = ami {
-        state(sheet, image, ami);
-        age(sheet, now, image, ami, &intent.requirements);
+    let id = the_ami(sheet, image, facts);
+    let ami = id.as_ref().and_then(|id| known_ami(sheet, id, image, facts));
+    if let (Some(id), Some(ami)) = (&id, ami) {
+        state(sheet, id, image, ami);
+        age(sheet, now, id, ami, &intent.requirements);
         shared(sheet, intent, image, ami);
         matches_manifest(sheet, image, ami);
     }
@@ -19,11 +20,26 @@ pub(super) fn examine(sheet: &mut Sheet, now: DateTime<Utc>, intent: &Intent, im
     root(sheet, image, ami, &intent.requirements);
 }
 
-fn known_ami<'a>(sheet: &mut Sheet, image: &Image, facts: &'a CellFacts) -> Option<&'a AmiFacts> {
-    match facts.amis.get(&image.ami)? {
+/// The AMI that the manifest means.
+fn the_ami(sheet: &mut Sheet, image: &Image, facts: &CellFacts) -> Option<AmiId> {
+    let listed = image.ami_query().and_then(|query| facts.choices.get(&query));
+    if let (Some(filter), Some(Err(why))) = (image.ami.filter(), listed) {
+        sheet.unseen("AMI", &format!("ec2:DescribeImages ({filter})"), why);
+        return None;
+    }
+    let id = facts.ami_of(image);
+    if let (None, Some(filter)) = (&id, image.ami.filter()) {
+        let seen = format!("no AMI in {} fits {filter}", image.region);
+        sheet.problem("AMI", seen, "correct the filter, or share the AMI with the account");
+    }
+    id
+}
+
+fn known_ami<'a>(sheet: &mut Sheet, id: &AmiId, image: &Image, facts: &'a CellFacts) -> Option<&'a AmiFacts> {
+    match facts.amis.get(id)? {
         Ok(ami) => Some(ami),
         Err(why) if why.is_absent() => {
-            let seen = format!("{} does not exist in {}, or is not shared with the account", image.ami, image.region);
+            let seen = format!("{id} does not exist in {}, or is not shared with the account", image.region);
             sheet.problem("AMI", seen, "correct ami or region in the manifest, or share the AMI with the account");
             None
         }
@@ -34,22 +50,23 @@ fn known_ami<'a>(sheet: &mut Sheet, image: &Image, facts: &'a CellFacts) -> Opti
     }
 }
 
-fn state(sheet: &mut Sheet, image: &Image, ami: &AmiFacts) {
+fn state(sheet: &mut Sheet, id: &AmiId, image: &Image, ami: &AmiFacts) {
+    let chosen = image.ami.filter().map(|filter| format!(", chosen by {filter}")).unwrap_or_default();
     let word = match &ami.state {
-        AmiState::Available => return sheet.ok("AMI", format!("{} ({}) is available", image.ami, ami.name)),
+        AmiState::Available => return sheet.ok("AMI", format!("{id} ({}) is available{chosen}", ami.name)),
         AmiState::Pending => "it is not finished yet",
         AmiState::Failed => "it failed while it was made",
         AmiState::Deregistered => "it was deregistered",
         AmiState::Disabled => "it is disabled",
         AmiState::Unknown(word) => word,
     };
-    let seen = format!("{} ({}) cannot be launched: {word}", image.ami, ami.name);
+    let seen = format!("{id} ({}) cannot be launched: {word}", ami.name);
     sheet.problem("AMI", seen, "name an AMI in the manifest that is available");
 }
 
-fn age(sheet: &mut Sheet, now: DateTime<Utc>, image: &Image, ami: &AmiFacts, required: &Requirements) {
+fn age(sheet: &mut Sheet, now: DateTime<Utc>, id: &AmiId, ami: &AmiFacts, required: &Requirements) {
     if let Some(since) = ami.deprecated.filter(|at| *at <= now) {
-        let seen = format!("{} is deprecated since {}", image.ami, since.format("%Y-%m-%d"));
+        let seen = format!("{id} is deprecated since {}", since.format("%Y-%m-%d"));
         sheet.warning("AMI age", seen, "make a newer one, and name it in the manifest");
     }
     let Some(created) = ami.created else {

@@ -13,7 +13,7 @@ mod quota;
 mod row;
 
 pub use ask::{Questions, SWEPT, Scope, questions, trials};
-pub use facts::{CellFacts, FleetFacts};
+pub use facts::{AmiListing, CellFacts, FleetFacts};
 pub use row::{Row, Subject, Verdict, worst};
 
 use std::collections::BTreeMap;

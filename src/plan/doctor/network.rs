@@ -56,6 +56,9 @@ fn one_place(sheet: &mut Sheet, place: &Place, subnets: &BTreeMap<String, Subnet
 /// The groups that instances of this image get. Nothing when one is missing: what the rest lets out would mislead.
 fn groups<'a>(sheet: &mut Sheet, image: &Image, facts: &'a CellFacts) -> Option<Vec<(&'a str, &'a GroupFacts)>> {
     let all = sheet.look("security group", "ec2:DescribeSecurityGroups", &facts.groups)?;
+    if !image.security_group_names.is_empty() {
+        return named_groups(sheet, image, facts, all);
+    }
     if image.security_groups.is_empty() {
         let vpc = default_vpc(image, facts);
         let found = all.iter().find(|(_, group)| group.name == "default" && Some(group.vpc.as_str()) == vpc);
@@ -77,6 +80,30 @@ fn groups<'a>(sheet: &mut Sheet, image: &Image, facts: &'a CellFacts) -> Option<
         }
     }
     (found.len() == image.security_groups.len()).then_some(found)
+}
+
+/// The groups of the default VPC that the manifest names.
+fn named_groups<'a>(
+    sheet: &mut Sheet,
+    image: &Image,
+    facts: &CellFacts,
+    all: &'a BTreeMap<String, GroupFacts>,
+) -> Option<Vec<(&'a str, &'a GroupFacts)>> {
+    let Some(vpc) = default_vpc(image, facts) else {
+        let seen = "there is no default VPC to look for security_group_names in";
+        sheet.problem("security group", seen, "name security_groups, by ids, and subnets in the manifest");
+        return None;
+    };
+    let mut found = Vec::new();
+    for name in &image.security_group_names {
+        if let Some((id, group)) = all.iter().find(|(_, group)| group.name == *name && group.vpc == vpc) {
+            found.push((id.as_str(), group));
+        } else {
+            let seen = format!("{name} does not exist in the default VPC {vpc}");
+            sheet.problem("security group", seen, "correct security_group_names in the manifest");
+        }
+    }
+    (found.len() == image.security_group_names.len()).then_some(found)
 }
 
 /// The VPC of the first place.

@@ -9,6 +9,7 @@ mod instance;
 mod judge;
 mod other;
 mod plan;
+mod stated;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +24,7 @@ pub use confirm::{Skipped, confirm};
 pub use guard::{Caps, Guard};
 pub use judge::mark_text;
 pub use plan::{Act, Confidence, Finding, GapLine, Kept, PlanError, PlanFile, Seen, SweepPlan};
+pub use stated::Stated;
 
 /// What a controller that answers says of one instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -117,6 +119,8 @@ pub struct SweepView<'a> {
     pub claims: &'a BTreeMap<ControllerKey, Claims>,
     /// AMIs that the configuration names.
     pub own_amis: &'a BTreeSet<AmiId>,
+    /// What else it claims.
+    pub stated: &'a Stated,
     /// What the owner names, to be acted on although the policy only reports it.
     pub named: &'a BTreeSet<ResourceId>,
     /// First looks that are remembered elsewhere than in a mark tag.

@@ -17,10 +17,10 @@ pub(super) fn verdict(view: &SweepView<'_>, survey: &Survey, id: &ResourceId, re
         return Verdict::NotOurs;
     }
     let found = match resource {
-        Resource::Volume(_, volume) => available_volume(view, volume),
+        Resource::Volume(tags, volume) => available_volume(view, id, tags, volume),
         Resource::Snapshot(tags, snapshot) => lone_snapshot(view, survey, id, tags, snapshot),
         Resource::Interface(_, free) => free_interface(*free),
-        Resource::Address(_, address) => idle_address(survey, address),
+        Resource::Address(_, address) => idle_address(view, survey, id, address),
         Resource::SpotRequest(_, request) if !request.live => return Verdict::NotOurs,
         Resource::SpotRequest(_, request) => open_request(view, survey, request),
         Resource::Ami(ami) if ami.state == AmiState::Deregistered => return Verdict::NotOurs,
@@ -47,12 +47,18 @@ fn too_young(view: &SweepView<'_>, since: Option<DateTime<Utc>>) -> Result<(), S
     }
 }
 
-fn available_volume(view: &SweepView<'_>, volume: &Volume) -> Found {
+fn available_volume(view: &SweepView<'_>, id: &ResourceId, tags: &TagSet, volume: &Volume) -> Found {
     if !volume.available {
         return Err(volume
             .instance
             .as_ref()
             .map_or_else(|| "it is not available".to_owned(), |id| format!("{id} has it")));
+    }
+    if view.stated.names_volume(id) {
+        return Err("the configuration names it".to_owned());
+    }
+    if let Some(devices) = tags.get(tag_keys::OUTLIVES) {
+        return Err(format!("its manifest said delete_on_termination = false ({devices}): its owner keeps it"));
     }
     too_young(view, volume.created)?;
     let reason = format!("{} GiB of {} are attached to nothing", volume.size_gib, volume.volume_type);
@@ -71,7 +77,10 @@ fn free_interface(free: bool) -> Found {
     Ok(found)
 }
 
-fn idle_address(survey: &Survey, address: &Address) -> Found {
+fn idle_address(view: &SweepView<'_>, survey: &Survey, id: &ResourceId, address: &Address) -> Found {
+    if view.stated.names_address(id, &address.ip) {
+        return Err("the configuration names it".to_owned());
+    }
     let (reason, only_told) = match &address.instance {
         None if address.associated => return Err("it is in use".to_owned()),
         None => (format!("{} is associated with nothing", address.ip), None),
@@ -162,7 +171,7 @@ fn old_ami(view: &SweepView<'_>, survey: &Survey, ami: &Ami) -> Found {
     if let Some(reason) = stuck {
         too_young(view, Some(ami.created))?;
         let found = draft(LeftoverKind::AmiStuck, Some(ami.created), "its creation", reason);
-        let configured = view.own_amis.contains(&ami.id).then(|| "the configuration names it".to_owned());
+        let configured = is_configured(view, survey, ami).then(|| "the configuration names it".to_owned());
         let only_told = configured.or_else(|| (!baked).then(|| "no rebake made it: it is its owner's".to_owned()));
         return Ok(Draft { only_told, ..found });
     }
@@ -179,7 +188,7 @@ fn old_ami(view: &SweepView<'_>, survey: &Survey, ami: &Ami) -> Found {
     if let Some(instance) = used {
         return Err(format!("{} runs it, or can be started with it", instance.id));
     }
-    if view.own_amis.contains(&ami.id) {
+    if is_configured(view, survey, ami) {
         return Err("the configuration names it".to_owned());
     }
     if let Some(other) = survey.amis().find(|other| other.id != ami.id && shares_a_snapshot(other, ami)) {
@@ -191,6 +200,10 @@ fn old_ami(view: &SweepView<'_>, survey: &Survey, ami: &Ami) -> Found {
     }
     let reason = format!("{newer} newer AMIs of its image have replaced it, and nothing uses it");
     Ok(draft(LeftoverKind::AmiSuperseded, Some(ami.created), "its creation", reason))
+}
+
+fn is_configured(view: &SweepView<'_>, survey: &Survey, ami: &Ami) -> bool {
+    view.own_amis.contains(&ami.id) || view.stated.chooses(view.account, survey, &ami.id)
 }
 
 fn shares_a_snapshot(one: &Ami, other: &Ami) -> bool {

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::IamError;
-use crate::model::{ImageName, Market, OwnerName, Place, Region};
-use crate::policy::{Image, Intent, Owner};
+use crate::model::{AmiFilter, Equipment, ImageName, Market, OwnerName, Place, Region};
+use crate::policy::{AmiChoice, Image, Intent, Owner};
 
 /// The largest disk if nothing says another, in GiB.
 const DISK_GIB_MAX: u32 = 200;
+/// The most operations per second of a disk if no manifest names more.
+const DISK_IOPS_MAX: u32 = 16_000;
 /// Types that every AMI may have its disks on, beside those that the manifests name.
 const GENERAL_PURPOSE: [&str; 2] = ["gp2", "gp3"];
 
@@ -51,6 +53,9 @@ impl Values {
         for (name, image) in &images {
             let place = Where { partition, region: &image.region, account };
             image_lists(name, image, &place, &mut lists)?;
+            ami_lists(image, &place, &mut lists);
+            disk_lists(name, image, &place, &mut lists)?;
+            equipment_lists(image, &place, &mut lists);
             open.extend(left_open(name, image));
         }
         lists.entry("volume_type").or_default().extend(GENERAL_PURPOSE.map(ToOwned::to_owned));
@@ -58,6 +63,7 @@ impl Values {
         let ones = BTreeMap::from([
             ("account", account.to_owned()),
             ("disk_gib_max", disk.to_string()),
+            ("disk_iops_max", disk_iops(&images).to_string()),
             ("external_id", safe(&format!("owner.{owner}.credentials.external_id"), external_id)?),
             ("fleet", intent.fleet.name.clone()),
             ("owner", owner.to_string()),
@@ -73,7 +79,10 @@ impl Values {
 }
 
 /// Every list, so that one without items is known too.
-const EMPTY: [&str; 21] = [
+const EMPTY: [&str; 33] = [
+    "address_by_ip",
+    "addressed",
+    "ami_owner",
     "any_address",
     "any_image",
     "any_instance",
@@ -81,18 +90,27 @@ const EMPTY: [&str; 21] = [
     "any_snapshot",
     "any_spot_request",
     "any_volume",
+    "filter_image",
     "instance_profile",
     "instance_role",
     "instance_type",
     "key_pair",
+    "kms_key",
+    "kms_via",
     "manifest_image",
+    "named_address",
+    "named_snapshot",
+    "named_volume",
+    "open_image",
     "own_spot_request",
     "profile_instance",
+    "public_ip",
     "region",
     "security_group",
     "shell_document",
     "subnet",
     "volume_type",
+    "volumed_instance",
     "zone",
     "zone_subnet",
 ];
@@ -120,6 +138,11 @@ impl Where<'_> {
         format!("arn:{}:ssm:{}::document/{name}", self.partition, self.region)
     }
 
+    /// A resource of KMS in the account and region.
+    fn kms(&self, resource: &str) -> String {
+        format!("arn:{}:kms:{}:{}:{resource}", self.partition, self.region, self.account)
+    }
+
     /// A resource of IAM: they have no region.
     fn iam(&self, resource: &str) -> String {
         format!("arn:{}:iam::{}:{resource}", self.partition, self.account)
@@ -130,7 +153,6 @@ fn image_lists(name: &ImageName, image: &Image, place: &Where<'_>, lists: &mut L
     let mut add = |list: &'static str, item: String| lists.entry(list).or_default().insert(item);
     let key = |key: &str| format!("amis/{name}.toml: {key}");
     add("region", image.region.to_string());
-    add("manifest_image", place.shared(&format!("image/{}", image.ami)));
     add("any_image", place.shared("image/*"));
     add("any_snapshot", place.shared("snapshot/*"));
     for (list, kind) in [
@@ -171,10 +193,77 @@ fn image_lists(name: &ImageName, image: &Image, place: &Where<'_>, lists: &mut L
         add("instance_profile", place.iam(&format!("instance-profile/{profile}")));
         add("instance_role", place.iam(&format!("role/{profile}")));
     }
-    for kind in image.block_devices.iter().filter_map(|device| device.volume_type.clone()) {
-        add("volume_type", kind);
+    Ok(())
+}
+
+/// The AMI that the manifest names, or those that its filter may choose.
+fn ami_lists(image: &Image, place: &Where<'_>, lists: &mut Lists) {
+    let mut add = |list: &'static str, item: String| lists.entry(list).or_default().insert(item);
+    let filter = match &image.ami {
+        AmiChoice::Named(ami) => {
+            add("manifest_image", place.shared(&format!("image/{ami}")));
+            return;
+        }
+        AmiChoice::Filter(filter) => filter,
+    };
+    if is_open(filter) {
+        add("open_image", place.shared("image/*"));
+        return;
+    }
+    add("filter_image", place.shared("image/*"));
+    for owner in &filter.owners {
+        add("ami_owner", if owner == "self" { place.account.to_owned() } else { owner.clone() });
+    }
+}
+
+/// Whether no policy can bind what a filter may choose: it names nobody, or one whom IAM has no word for.
+fn is_open(filter: &AmiFilter) -> bool {
+    filter.owners.is_empty() || filter.owners.iter().any(|owner| owner == "microsoft")
+}
+
+fn disk_lists(name: &ImageName, image: &Image, place: &Where<'_>, lists: &mut Lists) -> Result<(), IamError> {
+    let mut add = |list: &'static str, item: String| lists.entry(list).or_default().insert(item);
+    for device in &image.block_devices {
+        if let Some(kind) = &device.volume_type {
+            add("volume_type", kind.clone());
+        }
+        if let Some(snapshot) = &device.snapshot {
+            add("named_snapshot", place.shared(&format!("snapshot/{snapshot}")));
+        }
+        if let Some(key) = device.kms_key.as_ref().filter(|key| !is_alias(key)) {
+            let key = safe(&format!("amis/{name}.toml: kms_key"), key)?;
+            add("kms_key", if key.starts_with("arn:") { key } else { place.kms(&format!("key/{key}")) });
+            add("kms_via", format!("ec2.{}.amazonaws.com", place.region));
+        }
     }
     Ok(())
+}
+
+/// An alias is no resource of a policy: the key behind it is.
+fn is_alias(key: &str) -> bool {
+    key.starts_with("alias/") || key.contains(":alias/")
+}
+
+fn equipment_lists(image: &Image, place: &Where<'_>, lists: &mut Lists) {
+    let mut add = |list: &'static str, item: String| lists.entry(list).or_default().insert(item);
+    for what in image.equipment() {
+        match what {
+            Equipment::Address(address) => {
+                add("addressed", place.own("instance/*"));
+                add("addressed", place.own("network-interface/*"));
+                if address.as_str().starts_with("eipalloc-") {
+                    add("named_address", place.own(&format!("elastic-ip/{address}")));
+                } else {
+                    add("address_by_ip", place.own("elastic-ip/*"));
+                    add("public_ip", address.to_string());
+                }
+            }
+            Equipment::Volume(volume) => {
+                add("volumed_instance", place.own("instance/*"));
+                add("named_volume", place.own(&format!("volume/{}", volume.id)));
+            }
+        }
+    }
 }
 
 /// What a manifest leaves to EC2, and what would close it.
@@ -189,8 +278,25 @@ fn left_open(name: &ImageName, image: &Image) -> Vec<String> {
     } else if places.iter().any(|place| matches!(place, Place::Zone(_))) {
         open.push(format!("amis/{name}.toml names zones: any subnet in them is allowed, where subnets would be exact"));
     }
-    if image.security_groups.is_empty() {
+    if !image.security_group_names.is_empty() {
+        open.push(format!(
+            "amis/{name}.toml names security_group_names: any group of {} is allowed, where ids would be exact",
+            image.region
+        ));
+    } else if image.security_groups.is_empty() {
         open.push(format!("amis/{name}.toml names no security_groups: any group of {} is allowed", image.region));
+    }
+    if let Some(filter) = image.ami.filter() {
+        open.push(if is_open(filter) {
+            format!("amis/{name}.toml chooses an AMI by {filter}: any AMI that can be seen is allowed")
+        } else {
+            format!("amis/{name}.toml chooses an AMI by {filter}: any AMI of these owners is allowed")
+        });
+    }
+    for key in image.block_devices.iter().filter_map(|device| device.kms_key.as_ref()).filter(|key| is_alias(key)) {
+        open.push(format!(
+            "amis/{name}.toml names KMS key {key} by an alias: its use is not allowed by this, name the key's id or ARN"
+        ));
     }
     if let Some(profile) = &image.instance_profile {
         open.push(format!(
@@ -214,6 +320,12 @@ fn disk_limit(owner: &OwnerName, configured: &Owner, images: &[(&ImageName, &Ima
             Err(IamError::key(format!("owner.{owner}.disk_gib_max"), message, "raise it, or make the disk smaller"))
         }
     }
+}
+
+/// The most operations per second of any disk.
+fn disk_iops(images: &[(&ImageName, &Image)]) -> u32 {
+    let named = images.iter().flat_map(|(_, image)| &image.block_devices).filter_map(|device| device.iops);
+    named.fold(DISK_IOPS_MAX, u32::max)
 }
 
 /// The part of AWS that a region belongs to, as ARNs name it.

@@ -12,8 +12,8 @@ use super::life::lock;
 use crate::cloud::{Cloud, CloudError};
 use crate::control::Clock;
 use crate::model::{
-    Ami, AmiId, ClientToken, FailureKind, InstanceId, Inventory, LaunchSpec, Region, Resource, ResourceId,
-    ResourceKind, TagSet, tag_keys,
+    Ami, AmiCandidate, AmiId, AmiQuery, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
+    LaunchSpec, Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
 };
 use crate::policy::Secret;
 use crate::sim::{SimCloud, SiteId, UnknownName};
@@ -271,6 +271,18 @@ impl Cloud for Door {
     async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
         let renewed = self.inner.renew(ids, until).await;
         if self.makes(Sabotage::LeaseNotRenewed) { Ok(()) } else { renewed }
+    }
+
+    async fn ami_candidates(&self, query: &AmiQuery) -> Result<Vec<AmiCandidate>, CloudError> {
+        self.inner.ami_candidates(query).await
+    }
+
+    async fn associate_address(&self, address: &ElasticIp, to: &InstanceId) -> Result<String, CloudError> {
+        self.inner.associate_address(address, to).await
+    }
+
+    async fn attach_volume(&self, volume: &DataVolume, to: &InstanceId) -> Result<(), CloudError> {
+        self.inner.attach_volume(volume, to).await
     }
 
     async fn create_image(&self, of: &InstanceId, name: &str, tags: &TagSet) -> Result<AmiId, CloudError> {

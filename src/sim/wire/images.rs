@@ -69,12 +69,13 @@ pub(super) fn describe(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError
         }
     }
     let owners = query.texts("Owner");
-    let ours =
-        owners.is_empty() || owners.iter().any(|owner| matches!(*owner, "self" | "*") || *owner == &*site.account);
     let disabled = query.flag("IncludeDisabled")?.unwrap_or(true);
+    let deprecated = query.flag("IncludeDeprecated")?.unwrap_or(false);
     let images: Vec<&Image> = site.images.values().collect();
     let fitting = images.into_iter().filter(|image| {
-        ours && (ids.is_empty() || ids.contains(&image.id.as_str()))
+        image.is_of(&owners, &site.account)
+            && (deprecated || !image.is_hidden(&site.account, call.now))
+            && (ids.is_empty() || ids.contains(&image.id.as_str()))
             && (disabled || image.state != ImageState::Disabled)
             && passes(&filters, site, image)
     });
@@ -93,11 +94,12 @@ fn passes(filters: &Filters, site: &Site, image: &Image) -> bool {
         "description" => (&image.description).into(),
         "architecture" => (&image.architecture).into(),
         "state" => state(image.state).into(),
-        "owner-id" => (*site.account).into(),
+        "owner-id" => image.owner_of(&site.account).into(),
+        "owner-alias" => image.owner_alias.as_deref().into(),
         "is-public" => image.public.into(),
         "image-type" => "machine".into(),
         "creation-date" => image.created.into(),
-        "manifest-location" => location(site, image).into(),
+        "manifest-location" => image.location(&site.account).into(),
         "root-device-name" => (&image.root_device).into(),
         "root-device-type" => "ebs".into(),
         "virtualization-type" => "hvm".into(),
@@ -122,13 +124,12 @@ fn state(state: ImageState) -> &'static str {
     }
 }
 
-fn location(site: &Site, image: &Image) -> String {
-    format!("{}/{}", site.account, image.name)
-}
-
 fn item(xml: &mut Xml, site: &Site, image: &Image) {
-    xml.text("imageId", &image.id).text("imageLocation", location(site, image)).text("imageState", state(image.state));
-    xml.text("imageOwnerId", &*site.account)
+    xml.text("imageId", &image.id)
+        .text("imageLocation", image.location(&site.account))
+        .text("imageState", state(image.state));
+    xml.opt("imageOwnerAlias", image.owner_alias.as_deref());
+    xml.text("imageOwnerId", image.owner_of(&site.account))
         .text("creationDate", image.created.to_rfc3339_opts(SecondsFormat::Millis, true));
     xml.flag("isPublic", image.public).text("architecture", &image.architecture).text("imageType", "machine");
     let windows = image.platform == Platform::Windows;

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::call::Call;
+use super::images;
 use super::instances::instance_item;
 use super::query::{Node, combination};
 use super::templates;
 use super::xml::Xml;
-use super::{groups, images};
 use crate::model::InstanceId;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
@@ -76,10 +76,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         public_address = interface.flag("AssociatePublicIpAddress")?;
         keeps_interface = interface.flag("DeleteOnTermination")? == Some(false);
     }
-    let mut groups: Vec<String> = groups.into_iter().map(ToOwned::to_owned).collect();
-    for name in part.texts("SecurityGroup") {
-        groups.push(groups::named(site, name)?.id.clone());
-    }
+    let groups: Vec<String> = groups.into_iter().map(ToOwned::to_owned).collect();
     let shutdown = part.filled("InstanceInitiatedShutdownBehavior");
     let profile = part.part("IamInstanceProfile");
     let image = site.images.get(images::checked(part.required("ImageId")?)?);
@@ -93,8 +90,10 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         user_data: part.filled("UserData").map(user_data).transpose()?,
         key: part.filled("KeyName").map(ToOwned::to_owned),
         groups,
+        group_names: part.texts("SecurityGroup").into_iter().map(ToOwned::to_owned).collect(),
         profile: profile.filled("Arn").or_else(|| profile.filled("Name")).map(ToOwned::to_owned),
         disks: disks(part, image.map(|image| image.root_device.as_str()), image)?,
+        without: without(part)?,
         metadata: metadata(part.part("MetadataOptions"), site)?,
         termination_protected: part.flag("DisableApiTermination")?.unwrap_or(false),
         stop_protected: part.flag("DisableApiStop")?.unwrap_or(false),
@@ -165,6 +164,23 @@ pub(super) fn disks(part: &Node, root: Option<&str>, image: Option<&Image>) -> R
     wanted.map(|mapping| disk(mapping, root, image)).collect()
 }
 
+/// The devices that an instance store has, or nothing at all.
+fn without(part: &Node) -> Result<Vec<String>, ApiError> {
+    let mut all = Vec::new();
+    for mapping in part.list("BlockDeviceMapping") {
+        let elsewhere = mapping.text("NoDevice").is_some() || mapping.filled("VirtualName").is_some();
+        if elsewhere && !mapping.part("Ebs").is_empty() {
+            let message =
+                "A block device mapping is of an EBS volume, of an instance store, or suppressed; not two of these.";
+            return Err(ApiError::client("InvalidBlockDeviceMapping", message));
+        }
+        if elsewhere {
+            all.push(mapping.required("DeviceName")?.to_owned());
+        }
+    }
+    Ok(all)
+}
+
 fn disk(mapping: &Node, root: Option<&str>, image: Option<&Image>) -> Result<Disk, ApiError> {
     let ebs = mapping.part("Ebs");
     let device = mapping.required("DeviceName")?;
@@ -190,6 +206,9 @@ fn disk(mapping: &Node, root: Option<&str>, image: Option<&Image>) -> Result<Dis
             .unwrap_or_else(|| root == Some(device)),
         snapshot: said("SnapshotId", inherited.and_then(|disk| disk.snapshot.clone())),
         encrypted: ebs.flag("Encrypted")?.or_else(|| inherited.map(|disk| disk.encrypted)).unwrap_or(false),
+        iops: ebs.count("Iops")?,
+        throughput: ebs.count("Throughput")?,
+        kms_key: said("KmsKeyId", None),
     })
 }
 

@@ -4,6 +4,7 @@
 
 mod checks;
 mod departures;
+mod equip;
 mod images;
 mod leftovers;
 mod simulated;
@@ -104,6 +105,16 @@ list! {
     an_unknown_key_pair_is_the_owners_to_mend,
     too_much_user_data_is_the_owners_to_mend,
     what_is_refused_launches_nothing;
+    equip:
+    amis_are_found_by_owner_and_processor,
+    a_group_of_the_default_vpc_is_known_by_its_name,
+    an_unknown_group_name_is_the_owners_to_mend,
+    a_disk_that_stays_is_told,
+    a_volume_is_attached_once_and_goes_free,
+    a_volume_of_another_zone_is_the_owners_to_mend,
+    an_unknown_volume_is_the_owners_to_mend,
+    an_address_is_associated_once_and_goes_free,
+    an_unknown_address_is_the_owners_to_mend;
     images:
     an_image_and_its_snapshots_have_their_tags_from_birth,
     one_name_gives_one_image,
@@ -183,6 +194,11 @@ pub(crate) fn spec(ami: &str, attempt: &str, created: DateTime<Utc>) -> LaunchSp
         shutdown: ShutdownBehavior::Stop,
         tags,
         user_data_digest: None,
+        ami_filter: None,
+        security_group_names: Vec::new(),
+        spot_price_max: None,
+        elastic_ip: None,
+        volumes: Vec::new(),
     }
 }
 

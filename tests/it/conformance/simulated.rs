@@ -132,9 +132,12 @@ fn image() -> Image {
         delete_on_termination: true,
         snapshot: None,
         encrypted: false,
+        ..Disk::default()
     };
     Image {
         id: AMI.to_owned(),
+        owner: None,
+        owner_alias: None,
         name: "worker".to_owned(),
         description: String::new(),
         state: ImageState::Available,

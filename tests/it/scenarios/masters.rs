@@ -191,8 +191,14 @@ impl Game {
         let configured = &intent.workers[&game.name];
         let image = &intent.images[&configured.image];
         let id = "1-1".parse().expect("an id");
-        let spec =
-            latent::plan::launch_spec(game.now, &intent, &game.name, configured, image, &image.offerings[0], &id);
+        let spec = latent::plan::launch_spec(
+            game.now,
+            &intent,
+            &game.name,
+            configured,
+            crate::harness::first_choice(image),
+            &id,
+        );
         let attempt = latent::model::Attempt {
             id,
             cell: configured.cell.clone(),

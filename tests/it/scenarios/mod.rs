@@ -1,5 +1,6 @@
 //! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
 
+mod amis;
 mod cells;
 mod controllers;
 mod crash;
@@ -7,6 +8,7 @@ mod declared;
 mod door;
 mod doubt;
 mod ending;
+mod equip;
 mod launch;
 mod lease;
 mod life;

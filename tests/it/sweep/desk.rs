@@ -8,7 +8,7 @@ use latent::model::{
     Phase, Region, Resource, ResourceId, ResourceKind, Response, Snapshot, SpotRequest, Survey, TagSet, Volume,
     tag_keys,
 };
-use latent::plan::sweep::{Act, Caps, Claim, Claims, ControllerKey, Finding, SweepPlan, SweepView, sweep};
+use latent::plan::sweep::{Act, Caps, Claim, Claims, ControllerKey, Finding, Stated, SweepPlan, SweepView, sweep};
 use latent::policy::SweepPolicy;
 
 use crate::harness::{morning, worker};
@@ -150,6 +150,7 @@ pub(super) struct Desk {
     pub(super) surveys: BTreeMap<Region, Survey>,
     pub(super) claims: BTreeMap<ControllerKey, Claims>,
     pub(super) own_amis: BTreeSet<AmiId>,
+    pub(super) stated: Stated,
     pub(super) named: BTreeSet<ResourceId>,
     pub(super) first_seen: BTreeMap<ResourceId, DateTime<Utc>>,
 }
@@ -169,6 +170,7 @@ impl Desk {
             surveys: BTreeMap::new(),
             claims: BTreeMap::new(),
             own_amis: BTreeSet::new(),
+            stated: Stated::default(),
             named: BTreeSet::new(),
             first_seen: BTreeMap::new(),
         };
@@ -233,6 +235,7 @@ impl Desk {
             surveys: &self.surveys,
             claims: &self.claims,
             own_amis: &self.own_amis,
+            stated: &self.stated,
             named: &self.named,
             first_seen: &self.first_seen,
         })

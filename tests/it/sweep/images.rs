@@ -35,6 +35,21 @@ fn an_ami_that_two_newer_ones_have_replaced_is_told() {
 }
 
 #[test]
+fn an_ami_that_a_filter_would_choose_is_kept() {
+    let stated = |lines: &str| {
+        let setup = crate::setup::Setup::new().image_by("debian", "alice", "us-west-2", lines);
+        generations(|desk, old| {
+            old.name = "worker-99".to_owned();
+            desk.stated = latent::plan::sweep::Stated::of(setup.intent().images.values());
+        })
+    };
+    let chosen = stated("ami_owners = [\"self\"]\nami_location = '[0-9]+/worker-([0-9]+)'");
+    assert_eq!(chosen.kept(OLD), "the configuration names it");
+    assert_eq!(stated("ami_owners = [\"self\"]").act(OLD), Act::Report, "the newest is chosen, not this one");
+    assert_eq!(stated("ami_owners = [\"amazon\"]\nami_location = '.*worker'").act(OLD), Act::Report, "others' AMIs");
+}
+
+#[test]
 fn an_ami_is_kept_for_its_time_and_its_number() {
     let young = generations(|desk, old| {
         old.created = super::desk::ago(days(30) - TimeDelta::seconds(1));

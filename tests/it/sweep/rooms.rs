@@ -87,6 +87,7 @@ pub(super) fn lasting_disk() -> Disk {
         delete_on_termination: false,
         snapshot: None,
         encrypted: false,
+        ..Disk::default()
     }
 }
 
@@ -197,6 +198,7 @@ impl Rooms {
             surveys,
             claims: &self.claims,
             own_amis: &BTreeSet::new(),
+            stated: &latent::plan::sweep::Stated::default(),
             named: &self.named,
             first_seen: &BTreeMap::new(),
         })

@@ -128,3 +128,25 @@ fn an_interface_that_is_attached_to_nothing_is_left_over_and_only_two_looks_give
     desk.survey(&home()).resources.clear();
     desk.put("eni-3", Resource::Interface(without(&fleet_tags(), tag_keys::FLEET), true)).silent("eni-3");
 }
+
+// --- what manifests claim ---------------------------------------------------------------------------
+
+fn manifest(lines: &str) -> latent::policy::Intent {
+    crate::setup::Setup::new().image_by("debian", "alice", "us-west-2", lines).intent()
+}
+
+#[test]
+fn what_a_manifest_names_or_keeps_is_no_leftover() {
+    let mut desk = with_volume(|_| ());
+    let lines = "ami_owners = [\"self\"]\nvolumes = [{ id = \"vol-1\", device = \"/dev/sdf\" }]";
+    desk.stated = latent::plan::sweep::Stated::of(manifest(lines).images.values());
+    assert_eq!(desk.kept("vol-1"), "the configuration names it");
+    let mut other = volume();
+    other.size_gib = 8;
+    desk.put("vol-2", Resource::Volume(fleet_tags(), other));
+    assert_eq!(desk.act("vol-2"), Act::Mark, "another one is left over all the same");
+    let mut tags = fleet_tags();
+    tags.set(tag_keys::OUTLIVES, "/dev/sdg");
+    desk.put("vol-3", Resource::Volume(tags, volume()));
+    assert!(desk.kept("vol-3").contains("delete_on_termination = false (/dev/sdg)"), "{}", desk.kept("vol-3"));
+}
