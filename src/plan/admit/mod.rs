@@ -15,8 +15,8 @@ use crate::model::{
 };
 use crate::policy::{Intent, Proof, Secret};
 
-/// EC2's clock and ours may be so far apart.
-const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
+/// EC2's clock and ours may be so far apart: from a clock that is further off it takes no calls.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 /// The most of what somebody says that is said again, in characters.
 const QUOTED_MAX: usize = 60;
 
