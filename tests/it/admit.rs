@@ -112,7 +112,6 @@ impl Case {
     fn knock(&self, peer: Option<&str>, info: &Info) -> Admission {
         let name: WorkerName = worker("w1");
         admit(&Knock {
-            now: self.now,
             worker: &name,
             peer,
             info,

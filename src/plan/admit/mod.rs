@@ -7,7 +7,7 @@
 mod address;
 mod document;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 
 use crate::model::{
     Attempt, AttemptId, Fleet, Instance, InstanceId, InstanceState, Inventory, Ownership, Worker, WorkerName,
@@ -36,8 +36,6 @@ pub struct Info {
 /// Somebody with a worker's name and password at a master's door, and everything that is known of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Knock<'a> {
-    /// The time.
-    pub now: DateTime<Utc>,
     /// The worker that it says it is.
     pub worker: &'a WorkerName,
     /// The address that the connection comes from, as the master has it.
