@@ -140,15 +140,7 @@ impl<L: Ledger + 'static> Controller<L> {
         }
         let cell = cell_of(&self.shared, book.fleet(), worker);
         let inventory = cell.as_ref().and_then(|cell| self.shared.cells().get(cell)?.inventory.clone());
-        let knock = Knock {
-            now: self.clock.now(),
-            worker,
-            peer,
-            info,
-            intent: &intent,
-            fleet: book.fleet(),
-            inventory: inventory.as_deref(),
-        };
+        let knock = Knock { worker, peer, info, intent: &intent, fleet: book.fleet(), inventory: inventory.as_deref() };
         Ok((plan::admit(&knock), cell))
     }
 

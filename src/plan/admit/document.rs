@@ -50,8 +50,8 @@ fn compared(present: &Present<'_>, document: &Document) -> Finding {
     let ami = attempt.spec.as_ref().map(|spec| &spec.ami).or_else(|| present.listed()?.ami.as_ref());
     let began = document.pending_time.to_rfc3339();
     let created = attempt.created.to_rfc3339();
-    let in_time = document.pending_time >= attempt.created - CLOCKS_APART
-        && document.pending_time <= present.knock.now + CLOCKS_APART;
+    // A later time is that of a start after a stop; an earlier one is of something else.
+    let in_time = document.pending_time >= attempt.created - CLOCKS_APART;
     let id = present.instance.as_ref().map(InstanceId::as_str);
     for (what, fits, found, wanted) in [
         ("instance", id.is_none_or(|id| id == document.instance_id), &document.instance_id, id.unwrap_or_default()),

@@ -7,7 +7,7 @@
 mod address;
 mod document;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, TimeDelta};
 
 use crate::model::{
     Attempt, AttemptId, Fleet, Instance, InstanceId, InstanceState, Inventory, Ownership, Worker, WorkerName,
@@ -15,8 +15,8 @@ use crate::model::{
 };
 use crate::policy::{Intent, Proof, Secret};
 
-/// EC2's clock and ours may be so far apart.
-const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
+/// EC2's clock and ours may be so far apart: from a clock that is further off it takes no calls.
+const CLOCKS_APART: TimeDelta = TimeDelta::minutes(5);
 /// The most of what somebody says that is said again, in characters.
 const QUOTED_MAX: usize = 60;
 
@@ -36,8 +36,6 @@ pub struct Info {
 /// Somebody with a worker's name and password at a master's door, and everything that is known of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Knock<'a> {
-    /// The time.
-    pub now: DateTime<Utc>,
     /// The worker that it says it is.
     pub worker: &'a WorkerName,
     /// The address that the connection comes from, as the master has it.
