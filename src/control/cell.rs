@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use super::book::Book;
 use super::driver::Clock;
+use super::notice::{self, Noticed, Notices};
 use super::pace::{ApiAction, Pace};
 use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
@@ -24,7 +25,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject, Survey,
 };
-use crate::plan::{self, View, Watch};
+use crate::plan::{self, Console, View, Watch};
 use crate::policy::Intent;
 
 /// Decisions that need no call may lead to further ones; this many in a row, then the loop turns.
@@ -45,6 +46,8 @@ enum Done {
     Called(Outcome),
     Listed(Result<Inventory, CloudError>),
     Surveyed(Survey),
+    Noticed(Noticed),
+    Read(InstanceId, Option<String>),
 }
 
 /// After a loop panicked, the next one begins this much later.
@@ -99,6 +102,7 @@ struct CellLoop<C, L> {
     listing_refusals: u32,
     pace: Pace,
     sweeper: Sweeper,
+    notices: Notices,
     random: fastrand::Rng,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
 }
@@ -127,6 +131,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             refusals: BTreeMap::new(),
             listing_refusals: 0,
             pace: Pace::new(now),
+            notices: Notices::begun(now),
             random,
             calls: FuturesUnordered::new(),
         }
@@ -193,6 +198,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let now = self.clock.now();
         self.not_before.retain(|_, reason| reason.until().is_some_and(|at| at > now));
         self.list_if_due(now, intent, book.fleet());
+        self.read_consoles(now, intent, book.fleet());
         let facts = self.with_view(now, intent, book.fleet(), plan::facts);
         self.settle(&facts);
         book.append(now, &Actor::Cloud, facts)?;
@@ -216,7 +222,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let (inventory, failure) = (self.inventory.clone(), self.listing_failure.clone());
         self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last());
         let sweep = self.sweeper.due().filter(|_| self.may_survey());
-        let looks = [next, renewal, waits, self.listing_due(), sweep];
+        let notice = self.ask_for_notices(now, intent, book.fleet());
+        let looks = [next, renewal, waits, self.listing_due(), sweep, notice];
         Ok(looks.into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
@@ -318,6 +325,40 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 self.sweeper.looked(survey, self.shared.intent().sweep.period, &mut self.random);
             }
             Done::Called(outcome) => self.conclude_call(now, &outcome),
+            Done::Noticed(answer) => {
+                self.notices.answered(now, &answer);
+                self.watch.interrupted(answer.unwrap_or_default());
+            }
+            Done::Read(instance, text) => self.watch.console_is(&instance, Console::Read(text)),
+        }
+    }
+
+    /// Asks what becomes of the spot instances; gives the time of the next question, if there are any.
+    fn ask_for_notices(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) -> Option<DateTime<Utc>> {
+        let requests = self.with_view(now, intent, fleet, plan::spot_requests);
+        let any = !requests.is_empty();
+        if let Some(asked) = self.notices.ask_if_due(now, requests, &mut self.pace, &self.cloud, &self.clock) {
+            self.calls.push(Box::pin(async move { Done::Noticed(asked.await) }));
+        }
+        self.notices.due().filter(|_| any)
+    }
+
+    /// Reads the consoles of instances that are about to be the reason of a failure; where the pace allows
+    /// no call, the failure does without.
+    fn read_consoles(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) {
+        for (worker, instance) in self.with_view(now, intent, fleet, plan::consoles_due) {
+            if self.pace.take(ApiAction::Describe, now).is_err() {
+                self.watch.console_is(&instance, Console::Read(None));
+                continue;
+            }
+            self.watch.console_is(&instance, Console::Asked);
+            let data = intent.workers.get(&worker).and_then(|worker| worker.user_data.as_ref());
+            let password = data.and_then(|data| data.password.clone());
+            let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
+            self.calls.push(Box::pin(async move {
+                let text = notice::console(cloud, clock, instance.clone(), password).await;
+                Done::Read(instance, text)
+            }));
         }
     }
 

@@ -4,6 +4,7 @@ mod book;
 mod cell;
 mod checkup;
 mod driver;
+mod notice;
 mod pace;
 mod perform;
 mod shared;

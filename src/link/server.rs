@@ -28,8 +28,10 @@ use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, WorkerName};
 use crate::policy::Secret;
 
-/// The version of the interface.
+/// The version of the interface: it grows when something changes that a client must know of.
 pub(super) const INTERFACE: u32 = 1;
+/// The oldest version whose clients are still understood.
+const INTERFACE_MIN: u32 = 1;
 /// The longest that a request may ask to wait.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest hold: a forgotten one ends with the working week.
@@ -235,6 +237,7 @@ async fn version() -> Json<VersionAnswer> {
         name: "latent".to_owned(),
         version: crate::VERSION.to_owned(),
         interface: INTERFACE,
+        interface_min: INTERFACE_MIN,
         pid: std::process::id(),
     })
 }

@@ -189,10 +189,21 @@ pub struct SpotRequest {
     pub live: bool,
     /// EC2's word for its state.
     pub state: String,
+    /// EC2's code of its status, such as `fulfilled`.
+    pub status: String,
     /// Its instance.
     pub instance: Option<InstanceId>,
     /// When it was made.
     pub created: Option<DateTime<Utc>>,
+}
+
+impl SpotRequest {
+    /// Whether EC2 takes its instance back, or has done so: the status says that before the instance's
+    /// state does. What a user asked for is no interruption.
+    pub fn is_interrupted(&self) -> bool {
+        let ends = ["marked-for-", "instance-terminated-", "instance-stopped-", "instance-hibernated-"];
+        ends.iter().any(|begin| self.status.starts_with(begin)) && !self.status.ends_with("-by-user")
+    }
 }
 
 /// What a resource is, beside its tags.

@@ -6,10 +6,12 @@
 
 mod bound;
 mod capacity;
+mod console;
 pub mod doctor;
 mod instances;
 mod lease;
 mod lifecycle;
+mod notice;
 mod observe;
 pub mod price;
 mod report;
@@ -29,6 +31,8 @@ use crate::model::{
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
 
 pub use bound::{Bound, Layer, bound};
+pub use console::{CONSOLE_LIMIT, Console, console_tail, consoles_due};
+pub use notice::{interrupted, spot_requests};
 pub use observe::facts;
 pub use report::{Report, WorkerReport, changes, order_of};
 pub use spec::{drifted, launch_spec, shutdown_of};

@@ -164,9 +164,9 @@ fn user_data(
     sources: &Sources,
     resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
 ) -> Result<Option<UserData>, (String, String)> {
-    let mut own = None;
+    let (mut own, mut password) = (None, None);
     if let Some(file) = &image.user_data {
-        let password = worker.password.as_ref().map(resolve).transpose().map_err(|why| {
+        password = worker.password.as_ref().map(resolve).transpose().map_err(|why| {
             let cure = "provide it where the controller runs".to_owned();
             (format!("needs the worker's password: {why}"), cure)
         })?;
@@ -193,7 +193,7 @@ fn user_data(
         }
         LeaseWatch::Baked | LeaseWatch::None => own,
     };
-    let data = text.map(|text| UserData::of(text, own_bytes)).transpose();
+    let data = text.map(|text| UserData::of(text, own_bytes).map(|data| UserData { password, ..data })).transpose();
     data.map_err(|why| {
         let cure = "shorten the template, or let it fetch the longer part; a lease watch that is baked into the AMI \
                     (lease_watch = \"baked\") takes no room";

@@ -16,6 +16,8 @@ pub struct UserData {
     pub text: Secret,
     /// SHA-256 of the text, in hexadecimal.
     pub digest: String,
+    /// The worker's password, if the text was rendered with it.
+    pub password: Option<Secret>,
 }
 
 /// What a template may name.
@@ -65,7 +67,7 @@ impl UserData {
             return Err(format!("{} bytes{watch}, and EC2 takes {USER_DATA_BYTES_MAX}", text.len()));
         }
         let digest = crate::model::digest_hex(&Sha256::digest(text.as_bytes()));
-        Ok(Self { text: Secret::new(text), digest })
+        Ok(Self { text: Secret::new(text), digest, password: None })
     }
 }
 

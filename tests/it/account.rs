@@ -16,6 +16,8 @@ pub(crate) enum ApiCall {
     Renew,
     Addresses,
     DeleteVolume,
+    SpotRequests,
+    Console,
 }
 
 impl ApiCall {
@@ -30,6 +32,8 @@ impl ApiCall {
             ApiCall::Renew => "CreateTags",
             ApiCall::Addresses => "DescribeAddresses",
             ApiCall::DeleteVolume => "DeleteVolume",
+            ApiCall::SpotRequests => "DescribeSpotInstanceRequests",
+            ApiCall::Console => "GetConsoleOutput",
         }
     }
 }

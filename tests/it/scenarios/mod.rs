@@ -8,6 +8,7 @@ mod ending;
 mod launch;
 mod lease;
 mod life;
+mod notice;
 mod pool;
 mod storage;
 mod sweeper;
