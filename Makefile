@@ -60,7 +60,7 @@ else
 endif
 
 test-python: build $(VENV)/ready tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/serve tests/sweep tests/kill tests/iam tests/buildbot
 
 # The policies of `latent iam` before independent tools; part of test-python.
 test-iam: build $(VENV)/ready tests/iam/node_modules/.ready

@@ -101,7 +101,8 @@ impl Past {
         past.note(3, Body::Requested { worker: worker("refused"), request: "r-2".parse().expect("an id") });
         let message = "no \u{1b}[31mcapacity\u{1b}[0m\nleft=0 \u{202e}ereht".to_owned();
         let code = "Insufficient\u{1b}[2J".to_owned();
-        let failure = Failure { phase: Phase::Launch, kind: FailureKind::Elsewhere, code, message, console: None };
+        let console = Some("booting\nno \u{1b}[2J\u{202e}network".to_owned());
+        let failure = Failure { phase: Phase::Launch, kind: FailureKind::Elsewhere, code, message, console };
         past.note(4, Body::RequestFailed { worker: worker("refused"), failure });
         past.note(5, Body::HoldSet { worker: worker("ready"), until: noon() + TimeDelta::hours(2) });
         past

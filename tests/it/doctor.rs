@@ -143,6 +143,7 @@ fn right(trial: &Trial) -> Tried {
         | Trial::Stop(_)
         | Trial::Start(_)
         | Trial::Renew(..)
+        | Trial::Console(_)
         | Trial::Remove(_) => Tried::Allowed,
         _ => Tried::Denied,
     }
