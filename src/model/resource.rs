@@ -326,4 +326,33 @@ mod tests {
         }
         assert!("vol-1".parse::<ResourceId>().expect("an id").instance().is_none());
     }
+
+    #[test]
+    fn a_spot_request_tells_that_ec2_takes_its_instance_back() {
+        let taken = |status: &str| {
+            let (status, state) = (status.to_owned(), "active".to_owned());
+            SpotRequest { live: true, state, status, instance: None, created: None }.is_interrupted()
+        };
+        for status in [
+            "marked-for-termination",
+            "marked-for-stop",
+            "instance-terminated-no-capacity",
+            "instance-terminated-by-price",
+            "instance-terminated-capacity-oversubscribed",
+            "instance-stopped-no-capacity",
+        ] {
+            assert!(taken(status), "{status}");
+        }
+        for status in [
+            "",
+            "fulfilled",
+            "pending-fulfillment",
+            "capacity-not-available",
+            "instance-terminated-by-user",
+            "instance-stopped-by-user",
+            "request-canceled-and-instance-running",
+        ] {
+            assert!(!taken(status), "{status}");
+        }
+    }
 }

@@ -186,7 +186,8 @@ fn right_size() -> Value {
             "GetInstanceMetadataDefaults", "GetServiceQuota"] },
         { "actions": ["RunInstances"], "request_tags": ours, "parameters": {
             "InstanceType": ["m7i.large", "m5.large"], "MetadataOptions.HttpTokens": ["required"] } },
-        { "actions": ["TerminateInstances", "StopInstances", "StartInstances", "CreateTags", "DeleteVolume"], "resource_tags": ours },
+        { "actions": ["TerminateInstances", "StopInstances", "StartInstances", "CreateTags", "DeleteVolume", "GetConsoleOutput"],
+          "resource_tags": ours },
     ])
 }
 

@@ -116,6 +116,8 @@ pub(super) struct Truth {
     warned: BTreeMap<InstanceId, Warning>,
     /// Instances of which the ledger says that EC2 takes them back.
     known_warned: BTreeSet<InstanceId>,
+    /// Instances that the ledger binds to a worker and has seen running.
+    in_use: BTreeSet<InstanceId>,
     /// How many interruptions the ledger knew while the instance still ran.
     pub(super) noticed: u64,
     /// Builds that ended as they should.
@@ -210,14 +212,24 @@ impl Truth {
     /// A build begins. On an instance that EC2 takes back it would be lost: it may begin only while nobody
     /// can know that.
     pub(super) fn build_begins(&mut self, now: DateTime<Utc>, worker: &WorkerName, id: &InstanceId) {
-        let told = self.warned.get(id).is_some_and(|warning| {
-            warning.asked >= ASKED_ENOUGH && now - warning.last > TIME_TO_HEED && !self.calm.crowded
-        });
-        if told || self.known_warned.contains(id) {
+        if self.could_be_known(now, id) || self.known_warned.contains(id) {
             let what = format!("{worker} begins a build on {id}, and EC2 has said that it takes that back");
             self.violated(4, now, what);
         }
         self.building.insert(id.clone(), worker.clone());
+    }
+
+    /// Whether the controller has asked often enough to know that EC2 takes an instance back.
+    fn could_be_known(&self, now: DateTime<Utc>, id: &InstanceId) -> bool {
+        let told = |warning: &Warning| warning.asked >= ASKED_ENOUGH && now - warning.last > TIME_TO_HEED;
+        !self.calm.crowded && self.in_use.contains(id) && self.warned.get(id).is_some_and(told)
+    }
+
+    /// EC2 takes an instance back: what it said two minutes ago was written down, if it was to be known.
+    fn taken_back(&mut self, now: DateTime<Utc>, id: &InstanceId) {
+        if self.could_be_known(now, id) && !self.known_warned.contains(id) && !self.causes.contains_key(id) {
+            self.violated(4, now, format!("EC2 takes {id} back and had said so, and the ledger does not know"));
+        }
     }
 
     /// The spot requests of a place were asked for.
@@ -286,6 +298,7 @@ impl Truth {
                 Body::StopSeen { instance, worker } if self.runs_as_told(instance) => {
                     self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
                 }
+                Body::Running { instance, .. } => drop(self.in_use.insert(instance.clone())),
                 Body::InterruptionNoticed { instance, .. } => {
                     let runs = self.standing.contains_key(instance);
                     self.noticed += u64::from(self.known_warned.insert(instance.clone()) && runs);
@@ -347,6 +360,7 @@ impl Truth {
         self.causes.clear();
         self.holds.clear();
         self.known_warned.clear();
+        self.in_use.clear();
     }
 
     fn launched(&mut self, now: DateTime<Utc>, site: &Site, instance: &Instance) {
@@ -430,6 +444,9 @@ impl Truth {
             Effect::Stopping(id, by) | Effect::Ending(id, by) => {
                 if *by == By::Caller {
                     self.ended_by_caller(now, id);
+                }
+                if *by == By::Ec2 {
+                    self.taken_back(now, id);
                 }
                 self.warned.remove(id);
                 if matches!(effect, Effect::Ending(..)) {
