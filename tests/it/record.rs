@@ -107,6 +107,7 @@ impl Record {
                 Body::StartRefused { worker, instance: bound?, failure: failure(Phase::Launch, kind) }
             }
             25 => Body::HoldSet { worker, until: self.now + TimeDelta::minutes(20) },
+            26 => Body::InterruptionNoticed { worker, instance: bound? },
             _ => Body::HoldReleased { worker },
         })
     }
@@ -122,7 +123,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..27_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
+    let step = (0..28_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
     let step = step.prop_map(|(kind, worker, variant, seconds)| Step { kind, worker, variant, seconds });
     proptest::collection::vec(step, 0..120)
 }
