@@ -223,7 +223,7 @@ async fn a_sound_fleet_is_told_as_such_and_nothing_is_changed() {
     assert_eq!(exit, Exit::Doctor(DoctorExit::Warned), "no controller runs");
     let calls = ground.calls_after(last).await;
     let tries = calls.iter().filter(|(_, subject, _)| subject.starts_with("dry run")).count();
-    assert_eq!(tries, 1 + 18, "{calls:#?}");
+    assert_eq!(tries, 1 + 19, "{calls:#?}");
     for (action, subject, outcome) in calls {
         let reads = ["Describe", "Get"].iter().any(|verb| action.starts_with(verb)) || action == "AssumeRole";
         assert!(reads || subject.starts_with("dry run"), "{action} {subject}: {outcome}");
