@@ -61,7 +61,7 @@ else
 endif
 
 test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q localstack/tests tests/tools tests/wire tests/guest tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
 test-plugin: $(VENV)/ready

@@ -39,7 +39,12 @@ pub(crate) async fn one_build(clock: Clock) -> Result<(usize, usize), Box<dyn Er
     let controller = Controller::start(intent, MemoryLedger::default(), clock.clone(), 1, connect)?;
     let (master, worker): (MasterId, WorkerName) = ("my-ci".parse()?, "debian-1".parse()?);
     let say = |attached: bool, build: Option<&str>| -> Result<(), Box<dyn Error>> {
-        let said = WorkerReport { request: None, wanted: true, attached, build: build.map(str::parse).transpose()? };
+        let said = WorkerReport {
+            wanted: true,
+            attached,
+            build: build.map(str::parse).transpose()?,
+            ..WorkerReport::default()
+        };
         Ok(controller.report(&master, &Report { workers: BTreeMap::from([(worker.clone(), said)]) })?)
     };
     controller.request(&Actor::Operator, &worker, &"request-1".parse()?)?;

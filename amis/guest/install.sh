@@ -32,11 +32,11 @@ put() {
 END
 }
 
-# Twice a minute, as root, with the script $1 and the settings $2; $3 is the user's name where the
+# Twice a minute, whatever one look takes, as root, with the script $1 and the settings $2; $3 is the user's name where the
 # system's table wants one.
 cron_line() {
     once="LATENT_CONF=$2 /bin/sh $1"
-    echo "* * * * * $3$once; sleep 30; $once"
+    echo "* * * * * $3$once & sleep 30; $once"
 }
 
 in_systemd() {
@@ -66,7 +66,7 @@ Description=Look at the lease of this instance (latent)
 DefaultDependencies=no
 [Timer]
 OnActiveSec=5
-OnUnitInactiveSec=30
+OnUnitActiveSec=30
 AccuracySec=1
 [Install]
 WantedBy=timers.target

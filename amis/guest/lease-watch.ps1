@@ -88,6 +88,7 @@ function Get-Verdict($before) {
     return ''
 }
 
+$watch = [System.Diagnostics.Stopwatch]::StartNew()
 $system = Get-CimInstance Win32_OperatingSystem
 $up = [long]([DateTime]::Now - $system.LastBootUpTime).TotalSeconds
 $boot = ([DateTimeOffset]$system.LastBootUpTime).ToUnixTimeSeconds()
@@ -133,7 +134,36 @@ try {
     # Without a memory nobody knows since when it is so: since the boot, then.
     if (($blind -ne '') -and ($why -eq '') -and ($up -ge $Grace)) { $why = "$blind, and nothing can be remembered in $folder" }
 }
+
+# A spot instance is given two minutes. The worker leaves when the time of its shutdown.stamp changes; its
+# base directory is named by a file beside the memory. Once is enough.
+function Request-Leave($notice) {
+    $told = Join-Path $folder 'lease-watch.leaving'
+    if ((Test-Path $told) -and ((Get-Item $told).LastWriteTime -gt $system.LastBootUpTime)) { return }
+    $text = "EC2 takes this spot instance back: $notice"
+    try {
+        $base = (Get-Content (Join-Path $folder 'worker-basedir') -TotalCount 1).Trim()
+        Set-Content (Join-Path $base 'shutdown.stamp') $boot
+        $text = "$text; the worker in $base is asked to leave"
+    } catch { }
+    Say $text
+    Set-Content $told $boot
+}
+
+# Until the next look a spot instance asks every few seconds.
+function Watch-Spot($token) {
+    $header = @{ 'X-aws-ec2-metadata-token' = $token }
+    if ((Ask 'GET' 'meta-data/instance-life-cycle' $header).Text -ne 'spot') { return }
+    while ($watch.Elapsed.TotalSeconds -lt 48) {
+        $answer = Ask 'GET' 'meta-data/spot/instance-action' $header
+        if ($answer.Status -eq 200) { Request-Leave $answer.Text; return }
+        Start-Sleep -Seconds 5
+    }
+}
+
 if ($why -ne '') {
     Say "powering off: $why"
     shutdown.exe /s /t 0 /f /d p:4:1 /c 'latent: nobody vouches for this instance'
+} elseif ($blind -eq '') {
+    Watch-Spot $token.Text
 }

@@ -27,6 +27,10 @@ grace=${LATENT_GRACE:-900}
 boot_grace=${LATENT_BOOT_GRACE:-300}
 # A power-off that has not happened after so long is forced.
 force_after=${LATENT_FORCE_AFTER:-120}
+# How often a spot instance asks whether EC2 takes it back, and how many times in one look.
+beat=${LATENT_NOTICE_BEAT:-5} beats=${LATENT_NOTICE_BEATS:-6}
+# Names the base directory of the worker, which is then asked to leave (README.md).
+basedir=${LATENT_BASEDIR:-/etc/latent/worker-basedir}
 # What is remembered from look to look: in memory, so that no boot sees it again.
 state=${LATENT_STATE:-/run/latent}/lease-watch.state
 # For tests only: the metadata service, what powers off, the console, the uptime, the kind of the
@@ -239,6 +243,34 @@ force() {
     fi
 }
 
+# A spot instance is given two minutes. The worker leaves when the time of this file changes: it ends what
+# it runs, and takes nothing new. Once is enough.
+leave() {
+    told=${state%.state}.leaving
+    [ ! -e "$told" ] || return 0
+    base=$(sed q "$basedir" 2> /dev/null)
+    stamp=$base/shutdown.stamp what="EC2 takes this spot instance back: $body"
+    # A link could make the superuser write elsewhere.
+    if [ -n "$base" ] && [ ! -L "$stamp" ] && touch "$stamp" 2> /dev/null; then
+        what="$what; the worker in $base is asked to leave"
+    fi
+    say "$what"
+    : > "$told"
+}
+
+# Until the next look a spot instance asks every few seconds.
+watch_spot() {
+    fetch GET meta-data/instance-life-cycle "X-aws-ec2-metadata-token: $token"
+    [ "$code$body" = 200spot ] || return 0
+    while :; do
+        fetch GET meta-data/spot/instance-action "X-aws-ec2-metadata-token: $token"
+        [ "$code" != 200 ] || leave
+        beats=$((beats - 1))
+        [ "$code" != 200 ] && [ "$beats" -gt 0 ] || return 0
+        sleep "$beat"
+    done
+}
+
 look() {
     up=$(uptime_s)
     recall
@@ -265,8 +297,12 @@ look() {
     if ! remember 2> /dev/null && [ -n "$blind" ] && [ -z "$why" ] && [ "$up" -ge "$grace" ]; then
         why="$blind, and nothing can be remembered in ${state%/*}"
     fi
-    [ -z "$why" ] || say "powering off: $why"
-    [ -z "$why" ] || order
+    if [ -n "$why" ]; then
+        say "powering off: $why"
+        order
+    elif [ -z "$blind" ]; then
+        watch_spot 2> /dev/null
+    fi
 }
 
 look

@@ -18,6 +18,12 @@ pub(super) async fn run(args: &Args, name: &WorkerName, out: &mut dyn Write) -> 
     let worker: WorkerView = client.get(&format!("/v1/workers/{name}")).await?;
     let status: StatusAnswer = client.get("/v1/status").await?;
     writeln!(out, "{}", plain(&paragraph(status.now, &worker)))?;
+    if let Some(console) = worker.failure.as_ref().and_then(|failure| failure.console.as_deref()) {
+        writeln!(out, "\nThe last lines of the instance's console:")?;
+        for line in console.lines() {
+            writeln!(out, "  {}", plain(line))?;
+        }
+    }
     Ok(Exit::Done)
 }
 
@@ -38,6 +44,13 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
         let seen = worker.instance_state.as_deref().unwrap_or("not listed yet");
         let ami = worker.ami.as_deref().map(|ami| format!(", from {ami}")).unwrap_or_default();
         sentences.push(format!("Its instance is {instance} ({kind}{market}{ami}), which EC2 shows as {seen}."));
+    }
+    if let Some(price) = &worker.price {
+        sentences.push(format!("An hour of it costs {price:#} (list price, without disks)."));
+    }
+    if let Some(at) = worker.interruption {
+        let at = at.format("%H:%M:%SZ");
+        sentences.push(format!("EC2 said at {at} that it takes it back: it ends within two minutes of that."));
     }
     if let Some(build) = &worker.build {
         sentences.push(format!("It runs build {build}."));

@@ -1,5 +1,9 @@
 //! `latent serve`: the controller as a process.
 
+use std::os::unix::net::UnixListener;
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -9,7 +13,7 @@ use super::connect;
 use super::exit::{CommandError, Exit};
 use crate::control::{Clock, Controller};
 use crate::ledger::{Declarations, SqliteLedger};
-use crate::link::Server;
+use crate::link::{ServeError, Server};
 use crate::model::Cell;
 use crate::policy::{Intent, Sources};
 
@@ -22,6 +26,7 @@ fn cloud(cell: &Cell, intent: &Intent) -> crate::ec2::Ec2 {
 
 pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, CommandError> {
     start_log(options)?;
+    let handed_over = handed_over()?;
     let (sources, intent) = ready_intent(args)?;
     let ledger = SqliteLedger::open(&sources.path(&intent.fleet.ledger))?;
     let kept = connect::declarations(&sources, &intent);
@@ -35,8 +40,33 @@ pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, Com
         }
         _ => None,
     };
-    let server = Server::bind(&socket, tcp).await?;
+    let server = match handed_over {
+        Some(listener) => Server::on(listener, tcp).await?,
+        None => Server::bind(&socket, tcp).await?,
+    };
+    if let Some(listens) = server.unix_address().filter(|listens| *listens != socket) {
+        let (listens, configured) = (listens.display(), socket.display());
+        tracing::warn!("the socket that was handed over is {listens}, and clients look for {configured} (link.socket)");
+    }
     serve(args, (kept, intent), ledger, server).await
+}
+
+/// The listening socket that a service manager made before it started this process, if there is one: whoever
+/// connects to it waits until we answer.
+fn handed_over() -> Result<Option<UnixListener>, ServeError> {
+    let mut sockets = ListenFd::from_env();
+    match sockets.len() {
+        0 => Ok(None),
+        1 => sockets.take_unix_listener(0).map_err(|error| ServeError::HandedOver { what: error.to_string() }),
+        many => Err(ServeError::HandedOver { what: format!("there are {many} of them") }),
+    }
+}
+
+/// Tells the service manager, if there is one, how it stands with us.
+fn tell_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager cannot be told");
+    }
 }
 
 async fn serve(
@@ -57,6 +87,7 @@ async fn serve(
     let tcp = server.tcp_address().map(|address| address.to_string());
     let mut serving = tokio::spawn(server.run(controller.clone(), fleet, stopped));
     tracing::info!(workers, tcp, "ready");
+    tell_manager(NotifyState::Ready);
     loop {
         let [terminate, interrupt] = &mut ends;
         tokio::select! {
@@ -78,6 +109,7 @@ async fn serve(
             },
         }
     }
+    tell_manager(NotifyState::Stopping);
     tracing::info!("ending; instances stay as they are and are found again");
     controller.shutdown().await;
     stop.send_replace(true);

@@ -150,11 +150,12 @@ pub(super) fn play(options: &RunOptions, out: &mut dyn Write) -> Result<Exit, Co
 fn closing(summary: &Summary, per_second: f64) -> String {
     let word = if summary.violations.is_empty() { "ok" } else { "failed" };
     format!(
-        "sim {word}: seeds={} worker_days={:.0} crashes={} faults={} invariants={} violations={} seeds_per_s={per_second:.1}",
+        "sim {word}: seeds={} worker_days={:.0} crashes={} faults={} noticed={} invariants={} violations={} seeds_per_s={per_second:.1}",
         summary.seeds,
         summary.worker_days,
         summary.crashes,
         summary.faults,
+        summary.noticed,
         INVARIANTS.len(),
         summary.violations.len(),
     )

@@ -85,6 +85,13 @@ pub trait Cloud: Send + Sync {
     /// Any kind; capacity may be missing as for a launch.
     fn start(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send;
 
+    /// What an instance wrote on its console, as late as the cloud has it; `None` if that is nothing. Of one
+    /// that has ended it is there for a while.
+    ///
+    /// # Errors
+    /// Any kind.
+    fn console(&self, id: &InstanceId) -> impl Future<Output = Result<Option<String>, CloudError>> + Send;
+
     /// Sets the lease tag of these instances.
     ///
     /// # Errors

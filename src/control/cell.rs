@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::amis::Amis;
 use super::book::Book;
 use super::driver::Clock;
+use super::notice::{self, Noticed, Notices};
 use super::pace::{ApiAction, Pace};
 use super::perform::{self, Call, Outcome};
 use super::shared::Shared;
@@ -25,7 +26,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject, Survey,
 };
-use crate::plan::{self, EquipCalls, View, Watch};
+use crate::plan::{self, Console, EquipCalls, View, Watch};
 use crate::policy::Intent;
 
 /// Decisions that need no call may lead to further ones; this many in a row, then the loop turns.
@@ -47,6 +48,8 @@ enum Done {
     Listed(Result<Listed, CloudError>),
     Surveyed(Survey),
     Amis(super::amis::Looked),
+    Noticed(Noticed),
+    Read(InstanceId, Option<String>),
 }
 
 /// A listing, and the account that it is of where that was asked.
@@ -122,6 +125,7 @@ struct CellLoop<C, L> {
     sweeper: Sweeper,
     amis: Amis,
     equip_calls: EquipCalls,
+    notices: Notices,
     random: fastrand::Rng,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
 }
@@ -152,6 +156,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             pace: Pace::new(now),
             amis: Amis::default(),
             equip_calls: EquipCalls::default(),
+            notices: Notices::begun(now),
             random,
             calls: FuturesUnordered::new(),
         }
@@ -218,6 +223,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let now = self.clock.now();
         self.not_before.retain(|_, reason| reason.until().is_some_and(|at| at > now));
         self.list_if_due(now, intent, book.fleet());
+        self.read_consoles(now, intent, book.fleet());
         let facts = self.with_view(now, intent, book.fleet(), plan::facts);
         self.settle(&facts);
         book.append(now, &Actor::Cloud, facts)?;
@@ -243,7 +249,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let amis = self.amis.shared();
         self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last(), amis);
         let sweep = self.sweeper.due().filter(|_| self.may_survey());
-        let looks = [next, renewal, waits, self.listing_due(), sweep, listings, self.equip_calls.next(now)];
+        let notice = self.ask_for_notices(now, intent, book.fleet());
+        let looks = [next, renewal, waits, self.listing_due(), sweep, notice, listings, self.equip_calls.next(now)];
         Ok(looks.into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
@@ -357,6 +364,40 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 }
             }
             Done::Called(outcome) => self.conclude_call(now, &outcome),
+            Done::Noticed(answer) => {
+                self.notices.answered(now, &answer);
+                self.watch.interrupted(answer.unwrap_or_default());
+            }
+            Done::Read(instance, text) => self.watch.console_is(&instance, Console::Read(text)),
+        }
+    }
+
+    /// Asks what becomes of the spot instances; gives the time of the next question, if there are any.
+    fn ask_for_notices(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) -> Option<DateTime<Utc>> {
+        let requests = self.with_view(now, intent, fleet, plan::spot_requests);
+        let any = !requests.is_empty();
+        if let Some(asked) = self.notices.ask_if_due(now, requests, &mut self.pace, &self.cloud, &self.clock) {
+            self.calls.push(Box::pin(async move { Done::Noticed(asked.await) }));
+        }
+        self.notices.due().filter(|_| any)
+    }
+
+    /// Reads the consoles of instances that are about to be the reason of a failure; where the pace allows
+    /// no call, the failure does without.
+    fn read_consoles(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) {
+        for (worker, instance) in self.with_view(now, intent, fleet, plan::consoles_due) {
+            if self.pace.take(ApiAction::Describe, now).is_err() {
+                self.watch.console_is(&instance, Console::Read(None));
+                continue;
+            }
+            self.watch.console_is(&instance, Console::Asked);
+            let data = intent.workers.get(&worker).and_then(|worker| worker.user_data.as_ref());
+            let password = data.and_then(|data| data.password.clone());
+            let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
+            self.calls.push(Box::pin(async move {
+                let text = notice::console(cloud, clock, instance.clone(), password).await;
+                Done::Read(instance, text)
+            }));
         }
     }
 

@@ -8,6 +8,7 @@ mod declare;
 mod desk;
 mod door;
 mod driver;
+mod notice;
 mod pace;
 mod perform;
 mod shared;

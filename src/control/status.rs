@@ -8,8 +8,8 @@ use super::door::TurnedAwayView;
 use super::shared::{CellStatus, Shared};
 use crate::ledger::Ledger;
 use crate::model::{
-    Failure, Fleet, HeldReason, Instance, LaunchSpec, Phase, Place, Role, ShutdownBehavior, Subject, Worker,
-    WorkerName, WorkerState, tag_keys,
+    Cell, Failure, Fleet, HeldReason, Instance, LaunchSpec, Market, Phase, Place, Role, ShutdownBehavior, Subject,
+    Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::plan::price::{self, Range, Software};
 use crate::plan::sweep::Finding;
@@ -70,6 +70,13 @@ pub struct WorkerView {
     pub waiting: bool,
     /// The answer to the last request, if it was a failure.
     pub failure: Option<FailureView>,
+    /// When EC2 was first seen to take the present spot instance back: it ends within two minutes.
+    #[serde(default)]
+    pub interruption: Option<DateTime<Utc>>,
+    /// What an hour of the present instance costs at the list price, or of the next launch's first offering;
+    /// in dollars, without disks; absent where the price is not known.
+    #[serde(default)]
+    pub price: Option<Range>,
     /// What the master is asked to do: `drain` is to let it go when no build runs on it.
     pub order: Option<String>,
     /// Why nothing is done now, in words.
@@ -122,6 +129,9 @@ pub struct FailureView {
     pub cure: String,
     /// Whether only a person can mend it: a retry is of no use.
     pub fatal: bool,
+    /// The last lines of the instance's console, if its worker never connected and they could be had.
+    #[serde(default)]
+    pub console: Option<String>,
 }
 
 /// An owner's account in one region, and how the last look at it went.
@@ -158,6 +168,7 @@ impl From<&Failure> for FailureView {
             message: failure.message.clone(),
             cure: failure.kind.cure().to_owned(),
             fatal: failure.kind.needs_a_person(),
+            console: failure.console.clone(),
         }
     }
 }
@@ -238,6 +249,8 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         request: worker.last_request.as_ref().map(text),
         waiting: worker.wanted(),
         failure: worker.failure.as_ref().map(FailureView::from),
+        interruption: worker.interruption.filter(|_| bound.is_some()),
+        price: hourly(image, seen, own_spec.map(AsRef::as_ref), home),
         order: plan::order_of(worker).map(ToOwned::to_owned),
         held: held.map(text),
         held_until: held.and_then(HeldReason::until),
@@ -290,6 +303,25 @@ fn unattended(
     let seconds = span.map(|span| span.num_seconds());
     let cost = seconds.and_then(|seconds| cost(instance_type, image?, spec, seconds));
     Some(BoundView { layer: layer.to_owned(), seconds, cost, stops })
+}
+
+/// By what the instance is, as far as that is known; else by what would be launched first.
+fn hourly(
+    image: Option<&Image>,
+    seen: Option<&Instance>,
+    spec: Option<&LaunchSpec>,
+    home: Option<&Cell>,
+) -> Option<Range> {
+    let image = image?;
+    let offering = spec.map(|spec| &spec.offering).or_else(|| image.offerings.first())?;
+    let instance_type = seen.map_or(&offering.instance_type, |instance| &instance.instance_type);
+    let region = home.map_or(&image.region, |cell| &cell.region);
+    let market = match seen.map(|instance| instance.parts.spot_request.is_some()) {
+        Some(true) => Market::Spot,
+        Some(false) => Market::OnDemand,
+        None => offering.market,
+    };
+    price::hourly(instance_type, region, Software::of(image.platform)?, market)
 }
 
 fn cost(instance_type: &str, image: &Image, spec: Option<&LaunchSpec>, seconds: i64) -> Option<Range> {

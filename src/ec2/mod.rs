@@ -2,6 +2,7 @@
 
 mod checkup;
 mod connect;
+mod console;
 mod convert;
 mod equip;
 mod error;
@@ -169,6 +170,10 @@ impl Cloud for Ec2 {
     async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
         let call = self.clients().await?.writes.start_instances().instance_ids(id.as_str());
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
+    }
+
+    async fn console(&self, id: &InstanceId) -> Result<Option<String>, CloudError> {
+        console::read(&self.clients().await?.reads, id).await
     }
 
     async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {

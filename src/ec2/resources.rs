@@ -159,6 +159,7 @@ async fn spot_requests(clients: &Clients, filters: Filters, token: Option<String
         let request = SpotRequest {
             live: sdk.state().is_none_or(|state| !over.contains(state)),
             state: sdk.state().map(|state| state.as_str().to_owned()).unwrap_or_default(),
+            status: sdk.status().and_then(|status| status.code()).unwrap_or_default().to_owned(),
             instance: sdk.instance_id().and_then(|id| id.parse().ok()),
             created: sdk.create_time().and_then(convert::time),
         };

@@ -37,6 +37,7 @@ pub(super) async fn try_out(ec2: &Client, fleet: &str, trial: &Trial) -> Tried {
             let lease = Tag::builder().key(tag_keys::LEASE).value(lease).build();
             tried(ec2.create_tags().resources(id.as_str()).tags(lease).dry_run(true).send().await)
         }
+        Trial::Console(id) => tried(ec2.get_console_output().instance_id(id.as_str()).dry_run(true).send().await),
         Trial::Remove(id) => removed(ec2, id).await,
         Trial::Claim(id) => tried(ec2.create_tags().resources(id).tags(tag()).dry_run(true).send().await),
         Trial::Disown(id) => tried(ec2.delete_tags().resources(id.as_str()).tags(tag()).dry_run(true).send().await),

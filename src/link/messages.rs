@@ -103,6 +103,9 @@ pub struct WorkerReportBody {
     /// The build it runs.
     #[serde(default)]
     pub build: Option<BuildId>,
+    /// Whether the worker itself asked its master for a graceful shutdown.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 /// All the workers that a master declares.
@@ -249,6 +252,11 @@ pub struct ClaimsAnswer {
     pub claims: Claims,
 }
 
+/// A controller that does not say it speaks the first.
+fn oldest_interface() -> u32 {
+    1
+}
+
 /// Who answers.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct VersionAnswer {
@@ -256,8 +264,12 @@ pub struct VersionAnswer {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The version of this interface; a client of another one asks for an upgrade.
+    /// The version of this interface.
     pub interface: u32,
+    /// The oldest version of the interface whose clients are still understood: one that speaks a version
+    /// from this to `interface` is served, any other asks for an upgrade.
+    #[serde(default = "oldest_interface")]
+    pub interface_min: u32,
     /// The process.
     pub pid: u32,
 }
@@ -316,8 +328,8 @@ pub enum FailureCode {
 impl From<ReportBody> for Report {
     fn from(body: ReportBody) -> Self {
         let workers = body.workers.into_iter().map(|(name, said)| {
-            let said =
-                WorkerReport { request: said.request, wanted: said.wanted, attached: said.attached, build: said.build };
+            let WorkerReportBody { request, wanted, attached, build, leaving } = said;
+            let said = WorkerReport { request, wanted, attached, build, leaving };
             (name, said)
         });
         Report { workers: workers.collect() }

@@ -29,8 +29,10 @@ use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, WorkerName};
 use crate::policy::Secret;
 
-/// The version of the interface.
-pub(super) const INTERFACE: u32 = 1;
+/// The version of the interface: it grows when something changes that a client must know of.
+pub(super) const INTERFACE: u32 = 2;
+/// The oldest version whose clients are still understood.
+const INTERFACE_MIN: u32 = 1;
 /// The longest that a request may ask to wait.
 const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest hold: a forgotten one ends with the working week.
@@ -66,6 +68,15 @@ pub enum ServeError {
         /// The path.
         path: PathBuf,
     },
+    /// What was handed over by who started the process cannot be listened on.
+    #[error(
+        "the sockets that were handed over cannot be used: {what}; latent serve takes one listening Unix stream socket, \
+         as docs/systemd/latent.socket makes it"
+    )]
+    HandedOver {
+        /// How it shows.
+        what: String,
+    },
     /// It cannot be bound.
     #[error("cannot listen on {place}")]
     Bind {
@@ -81,7 +92,8 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Server {
     unix: UnixListener,
-    path: PathBuf,
+    /// The socket's file, if it is ours to remove.
+    path: Option<PathBuf>,
     tcp: Option<(TcpListener, Secret)>,
 }
 
@@ -143,16 +155,27 @@ impl Server {
         }
         let unix = UnixListener::bind(path).map_err(error)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
-        let tcp = match tcp {
-            Some((address, token)) => {
-                let listener = TcpListener::bind(address)
-                    .await
-                    .map_err(|source| ServeError::Bind { place: address.to_string(), source })?;
-                Some((listener, token))
-            }
-            None => None,
-        };
-        Ok(Self { unix, path: path.to_path_buf(), tcp })
+        Ok(Self { unix, path: Some(path.to_path_buf()), tcp: bind_tcp(tcp).await? })
+    }
+
+    /// Listens on a Unix socket that somebody else has made and keeps, and on a TCP address as [`Self::bind`]
+    /// does. Who connected to the socket before is answered too.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn on(
+        listener: std::os::unix::net::UnixListener,
+        tcp: Option<(SocketAddr, Secret)>,
+    ) -> Result<Self, ServeError> {
+        let handed_over = |error: io::Error| ServeError::HandedOver { what: error.to_string() };
+        listener.set_nonblocking(true).map_err(handed_over)?;
+        let unix = UnixListener::from_std(listener).map_err(handed_over)?;
+        Ok(Self { unix, path: None, tcp: bind_tcp(tcp).await? })
+    }
+
+    /// Where its Unix socket is, as far as that has a name.
+    pub fn unix_address(&self) -> Option<PathBuf> {
+        self.unix.local_addr().ok().and_then(|address| address.as_pathname().map(Path::to_path_buf))
     }
 
     /// The TCP address, if one is bound.
@@ -188,9 +211,18 @@ impl Server {
             }
             None => unix.await,
         };
-        let _ = std::fs::remove_file(&self.path);
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+        }
         result
     }
+}
+
+async fn bind_tcp(tcp: Option<(SocketAddr, Secret)>) -> Result<Option<(TcpListener, Secret)>, ServeError> {
+    let Some((address, token)) = tcp else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    let listener = bound.map_err(|source| ServeError::Bind { place: address.to_string(), source })?;
+    Ok(Some((listener, token)))
 }
 
 /// Removes a socket on which nobody answers.
@@ -250,6 +282,7 @@ async fn version() -> Json<VersionAnswer> {
         name: "latent".to_owned(),
         version: crate::VERSION.to_owned(),
         interface: INTERFACE,
+        interface_min: INTERFACE_MIN,
         pid: std::process::id(),
     })
 }

@@ -40,6 +40,10 @@ pub enum Cause {
     NoCapacity,
     /// It did not stop within `stop_deadline`.
     StopFailed,
+    /// EC2 takes the spot instance back, or has done so.
+    Interrupted,
+    /// The worker itself asked its master to be let go of.
+    Leaving,
 }
 
 impl fmt::Display for Cause {
@@ -61,6 +65,8 @@ impl fmt::Display for Cause {
             Cause::Drifted => "its image or set-up changed",
             Cause::NoCapacity => "no capacity to start it again",
             Cause::StopFailed => "did not stop in time",
+            Cause::Interrupted => "spot interruption",
+            Cause::Leaving => "the worker asked to leave",
         })
     }
 }

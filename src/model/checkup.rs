@@ -270,6 +270,8 @@ pub enum Trial {
     Start(InstanceId),
     /// The lease tag of one, set to what it is: harmless even where it is done.
     Renew(InstanceId, String),
+    /// A look at the console of an instance of the fleet.
+    Console(InstanceId),
     /// The removal of a leftover of the fleet: a volume, an interface, an address or a spot request.
     Remove(ResourceId),
     /// The end of an instance that is not the fleet's.
@@ -303,6 +305,7 @@ impl Trial {
             Trial::Stop(_) => "StopInstances",
             Trial::Start(_) => "StartInstances",
             Trial::Renew(..) | Trial::Claim(_) => "CreateTags",
+            Trial::Console(_) => "GetConsoleOutput",
             Trial::Remove(id) => match id.kind() {
                 ResourceKind::Volume => "DeleteVolume",
                 ResourceKind::Snapshot => "DeleteSnapshot",

@@ -91,6 +91,8 @@ pub enum Body {
     StartIntended { worker: WorkerName, instance: InstanceId },
     /// The start of the stopped instance was refused for good; it stays stopped.
     StartRefused { worker: WorkerName, instance: InstanceId, failure: Failure },
+    /// EC2 says that it takes the worker's spot instance back, or was seen to have done so.
+    InterruptionNoticed { worker: WorkerName, instance: InstanceId },
     /// The instance of a worker ended without us.
     Lost { worker: WorkerName, instance: InstanceId, cause: Cause, reason: String },
     /// An instance whose end was intended is seen to be over.
@@ -124,6 +126,7 @@ impl Body {
             | Body::LaunchRefused { .. }
             | Body::Adopted { .. }
             | Body::DrainOrdered { .. }
+            | Body::InterruptionNoticed { .. }
             | Body::TerminateIntended { .. }
             | Body::StopIntended { .. }
             | Body::StartIntended { .. }
@@ -184,6 +187,7 @@ impl Body {
             | Body::StopSeen { worker, .. }
             | Body::StartIntended { worker, .. }
             | Body::StartRefused { worker, .. }
+            | Body::InterruptionNoticed { worker, .. }
             | Body::Lost { worker, .. }
             | Body::TurnedAway { worker, .. }
             | Body::HoldSet { worker, .. }
@@ -220,6 +224,7 @@ impl Body {
             Body::StopSeen { instance, .. } => format!("{instance} is stopped"),
             Body::StartIntended { instance, .. } => format!("starting {instance} again"),
             Body::StartRefused { instance, failure, .. } => format!("start of {instance} refused: {failure}"),
+            Body::InterruptionNoticed { instance, .. } => format!("EC2 takes {instance} back (spot interruption)"),
             Body::Lost { instance, reason, .. } => format!("{instance} ended from outside: {reason}"),
             Body::Departed { instance } => format!("{instance} is gone"),
             Body::CallRefused { instance, failure } => {

@@ -141,13 +141,22 @@ pub struct Failure {
     pub code: String,
     /// What the cloud said, shortened.
     pub message: String,
+    /// The last lines of the instance's console, if it ran and they could be had.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub console: Option<String>,
 }
 
 impl Failure {
     /// Builds a failure; the message is cut to 400 characters and freed of control characters.
     pub fn new(phase: Phase, kind: FailureKind, code: &str, message: &str) -> Self {
         let message = message.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect();
-        Self { phase, kind, code: code.chars().take(80).collect(), message }
+        Self { phase, kind, code: code.chars().take(80).collect(), message, console: None }
+    }
+
+    /// The same with what the instance's console showed last.
+    #[must_use]
+    pub fn with_console(self, console: Option<String>) -> Self {
+        Self { console, ..self }
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Worker {
     pub running: bool,
     /// What became of giving the present instance what its manifest says.
     pub equipping: Equipping,
+    /// When EC2 was first seen to take the present instance back.
+    pub interruption: Option<DateTime<Utc>>,
     /// When its instance was last started again, if it was.
     pub started: Option<DateTime<Utc>>,
     /// Whether a stop call was intended for the present instance.
@@ -177,6 +179,7 @@ impl Worker {
             build: None,
             running: false,
             equipping: Equipping::default(),
+            interruption: None,
             started: None,
             stop_intended: false,
             start_refused: None,
@@ -254,6 +257,7 @@ impl Worker {
             Body::LaunchIntended { attempt, .. } | Body::Adopted { attempt, .. } => self.begin(attempt),
             Body::LaunchRefused { failure, .. } => self.note_refusal(at, failure),
             Body::Running { .. } => self.running = true,
+            Body::InterruptionNoticed { instance, .. } => self.be_warned(at, instance),
             Body::Attached { .. } => self.attach(),
             Body::Detached { .. } => {
                 self.attached = false;
@@ -297,6 +301,7 @@ impl Worker {
     fn restart(&mut self, at: DateTime<Utc>) {
         self.started = Some(at);
         self.running = false;
+        self.interruption = None;
         self.stop_intended = false;
         self.start_refused = None;
     }
@@ -345,6 +350,7 @@ impl Worker {
         self.attempt = Some(attempt.clone());
         self.attempts += 1;
         self.running = false;
+        self.interruption = None;
         self.attached = false;
         self.build = None;
         self.stop_intended = false;
@@ -365,8 +371,15 @@ impl Worker {
         self.attached = false;
         self.build = None;
         self.running = false;
+        self.interruption = None;
         self.released = None;
         self.hold = None;
+    }
+
+    fn be_warned(&mut self, at: DateTime<Utc>, instance: &InstanceId) {
+        if self.state.instance() == Some(instance) {
+            self.interruption = Some(at);
+        }
     }
 
     fn stay_stopped(&mut self, at: DateTime<Utc>, instance: &InstanceId, failure: &Failure) {
@@ -380,7 +393,8 @@ impl Worker {
         if failure.kind != FailureKind::Elsewhere && failure.kind != FailureKind::AttemptOver {
             self.failures_in_a_row += 1;
         }
-        self.last_failure = Some((at, failure.clone()));
+        // What the console showed belongs to the answer alone.
+        self.last_failure = Some((at, failure.clone().with_console(None)));
     }
 }
 
@@ -413,6 +427,7 @@ fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         | Body::EquipIntended { .. }
         | Body::Equipped { .. }
         | Body::EquipRefused { .. }
+        | Body::InterruptionNoticed { .. }
         | Body::TerminateAccepted { .. }
         | Body::Departed { .. }
         | Body::CallRefused { .. }
@@ -529,15 +544,20 @@ impl Fleet {
         let Some(spec) = &attempt.spec else { return };
         let key = (attempt.cell.clone(), spec.offering.clone());
         match &entry.body {
-            Body::LaunchRefused { failure, .. } if failure.kind == FailureKind::Elsewhere => {
-                let memory = self.offerings.entry(key).or_insert(OfferingMemory { refusals: 0, last: entry.at });
-                memory.refusals += 1;
-                memory.last = entry.at;
-            }
+            // Where EC2 takes an instance back the next one would not last either.
+            Body::InterruptionNoticed { .. } => self.close(key, entry.at),
+            Body::LaunchRefused { failure, .. } if failure.kind == FailureKind::Elsewhere => self.close(key, entry.at),
             Body::Running { .. } => {
                 self.offerings.remove(&key);
             }
             _ => {}
         }
+    }
+
+    /// Remembers that an offering has no capacity to give.
+    fn close(&mut self, key: (Cell, Offering), at: DateTime<Utc>) {
+        let memory = self.offerings.entry(key).or_insert(OfferingMemory { refusals: 0, last: at });
+        memory.refusals += 1;
+        memory.last = at;
     }
 }

@@ -189,10 +189,21 @@ pub struct SpotRequest {
     pub live: bool,
     /// EC2's word for its state.
     pub state: String,
+    /// EC2's code of its status, such as `fulfilled`.
+    pub status: String,
     /// Its instance.
     pub instance: Option<InstanceId>,
     /// When it was made.
     pub created: Option<DateTime<Utc>>,
+}
+
+impl SpotRequest {
+    /// Whether EC2 takes its instance back, or has done so: the status says that before the instance's
+    /// state does. What a user asked for is no interruption.
+    pub fn is_interrupted(&self) -> bool {
+        let ends = ["marked-for-", "instance-terminated-", "instance-stopped-", "instance-hibernated-"];
+        ends.iter().any(|begin| self.status.starts_with(begin)) && !self.status.ends_with("-by-user")
+    }
 }
 
 /// What a resource is, beside its tags.
@@ -314,5 +325,34 @@ mod tests {
             assert!(text.parse::<ResourceId>().is_err(), "{text}");
         }
         assert!("vol-1".parse::<ResourceId>().expect("an id").instance().is_none());
+    }
+
+    #[test]
+    fn a_spot_request_tells_that_ec2_takes_its_instance_back() {
+        let taken = |status: &str| {
+            let (status, state) = (status.to_owned(), "active".to_owned());
+            SpotRequest { live: true, state, status, instance: None, created: None }.is_interrupted()
+        };
+        for status in [
+            "marked-for-termination",
+            "marked-for-stop",
+            "instance-terminated-no-capacity",
+            "instance-terminated-by-price",
+            "instance-terminated-capacity-oversubscribed",
+            "instance-stopped-no-capacity",
+        ] {
+            assert!(taken(status), "{status}");
+        }
+        for status in [
+            "",
+            "fulfilled",
+            "pending-fulfillment",
+            "capacity-not-available",
+            "instance-terminated-by-user",
+            "instance-stopped-by-user",
+            "request-canceled-and-instance-running",
+        ] {
+            assert!(!taken(status), "{status}");
+        }
     }
 }

@@ -42,6 +42,8 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         HeldReason::NoListing => (FailureKind::Unreachable, "NoListing"),
         HeldReason::NoAmi { .. } | HeldReason::AmiRefused { .. } => (FailureKind::RetrySame, "NoAmiChosen"),
         HeldReason::FleetFull { .. } => (FailureKind::Quota, "FleetFull"),
+        // The pause is longer than the deadline: what it is for is the answer.
+        HeldReason::Pausing { kind, .. } => (*kind, last_code(worker)),
         HeldReason::OtherController { controller, instance } => {
             return refuse(name, two_controllers(view, controller, instance));
         }
@@ -53,6 +55,11 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         .map(|f| format!(" ({}: {})", f.code, f.message));
     let message = format!("no instance within {limit} (launch_deadline): {waiting}{}", last.unwrap_or_default());
     refuse(name, Failure::new(Phase::Launch, kind, code, &message))
+}
+
+/// The code of the failure that a worker pauses for.
+fn last_code(worker: &Worker) -> &str {
+    worker.last_failure.as_ref().map_or("LaunchDeadline", |(_, failure)| failure.code.as_str())
 }
 
 /// A failure that answers the request without another call: one that came while it waited and that

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::step::{Step, record, refuse};
-use super::{View, ami, capacity, equip, held_call, instance_subject};
+use super::{View, ami, capacity, console, equip, held_call, instance_subject};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Subject, Worker,
     WorkerName, WorkerState,
@@ -62,8 +62,10 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
     if let Some(cause) = &worker.released
         && !worker.stop_intended
     {
+        let cause = if worker.interruption.is_some() { &Cause::Interrupted } else { cause };
         return take_away(policy, name, instance, cause.clone());
     }
+    let unheard = unheard_after_adoption(view, name, worker);
     let soft_end = end - policy.drain_deadline;
     if matches!(worker.state, WorkerState::Ready { .. } | WorkerState::Busy { .. })
         && let Some(failure) = equip::failure(view, name, worker)
@@ -72,6 +74,12 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
         return if equip::was_told(worker) { drain(name, Cause::Unequipped) } else { refuse(name, failure) };
     }
     match &worker.state {
+        // EC2 takes it back. A build may use the two minutes that are left; nothing new is begun.
+        WorkerState::Registering { .. } | WorkerState::Ready { .. } | WorkerState::Busy { .. }
+            if worker.interruption.is_some() && !unheard =>
+        {
+            drain(name, Cause::Interrupted)
+        }
         WorkerState::Registering { .. } => registering(view, name, worker, instance),
         WorkerState::Ready { .. } | WorkerState::Busy { .. } if !view.intent.workers.contains_key(name) => {
             drain(name, Cause::Unconfigured)
@@ -92,9 +100,7 @@ fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &I
     let policy = view.policy(name);
     let until = worker.since + policy.connect_deadline;
     if let Some(attempt) = worker.attempt.as_ref().filter(|attempt| attempt.spec.is_none()) {
-        // Adopted by its tags, after the ledger was lost: it may build, and only its master knows.
-        let spoken = (view.spoken)(name).is_some_and(|at| at > worker.since);
-        if !spoken && view.now >= until {
+        if unheard_after_adoption(view, name, worker) && view.now >= until {
             return Err(HeldReason::MasterUnheard { until: attempt.created + policy.max_lifetime });
         }
     } else if capacity::was_forestalled(view, name, worker) {
@@ -110,12 +116,24 @@ fn registering(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &I
         return terminate(name, instance, Cause::Unequipped);
     }
     if worker.wanted() {
+        if console::is_being_read(view, instance) {
+            return Err(HeldReason::Connecting { until });
+        }
         let waited = humantime::format_duration(policy.connect_deadline.to_std().unwrap_or_default());
         let message =
             format!("{instance} was launched and its worker did not connect within {waited} (connect_deadline)");
-        return refuse(name, Failure::new(Phase::Connect, FailureKind::NotConnected, "NeverConnected", &message));
+        let failure = Failure::new(Phase::Connect, FailureKind::NotConnected, "NeverConnected", &message);
+        return refuse(name, failure.with_console(console::of(view, instance)));
     }
     terminate(name, instance, Cause::NeverConnected)
+}
+
+/// Whether it was adopted by its tags, after the ledger was lost, and its master has not spoken since: it
+/// may build, and only its master knows.
+pub(super) fn unheard_after_adoption(view: &View<'_>, name: &WorkerName, worker: &Worker) -> bool {
+    let adopted = worker.attempt.as_ref().is_some_and(|attempt| attempt.spec.is_none());
+    let spoken = (view.spoken)(name).is_some_and(|at| at > worker.since);
+    adopted && !spoken && matches!(worker.state, WorkerState::Registering { .. })
 }
 
 /// Idle: its master is asked to let it go, and when the master is silent it goes by itself.
@@ -255,7 +273,7 @@ fn terminate(name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
 
 /// Terminates, or stops where the policy keeps a stopped instance and the cause allows it.
 fn take_away(policy: &Lifecycle, name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
-    let may_stop = matches!(cause, Cause::Released | Cause::Idle);
+    let may_stop = matches!(cause, Cause::Released | Cause::Idle | Cause::Leaving);
     if policy.on_idle == OnIdle::Stop && may_stop {
         return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause });
     }

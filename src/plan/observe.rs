@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{View, held_call, instance_subject};
+use super::{View, console, held_call, instance_subject, notice};
 use crate::model::{
     Attempt, AttemptId, Body, Cause, ClientToken, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory,
     Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
@@ -40,6 +40,9 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
     let Some(instance) = inventory.instances.get(id) else {
         return absent(view, name, worker, id);
     };
+    if let Some(noticed) = notice::fact(view, name, worker, id).filter(|_| !instance.state.is_ending()) {
+        return vec![noticed];
+    }
     if inventory.observed_at < worker.since && !instance.state.is_ending() {
         // The listing is older than the state: it may not know a start or a stop yet.
         return Vec::new();
@@ -50,7 +53,7 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
         }
         InstanceState::ShuttingDown | InstanceState::Terminated => {
             let reason = instance.state_reason.clone().unwrap_or_else(|| "EC2 gives no reason".to_owned());
-            lost(name, worker, id, &reason)
+            lost(view, name, worker, id, &reason)
         }
         InstanceState::Stopped
             if !matches!(worker.state, WorkerState::Stopped { .. }) && !before_its_start(view, worker, instance) =>
@@ -85,7 +88,7 @@ fn before_its_start(view: &View<'_>, worker: &Worker, instance: &Instance) -> bo
 /// A complete listing that finds it neither by tag nor by id proves something only when it lasts.
 fn absent(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId) -> Vec<Body> {
     let grace = view.policy(name).absence_grace;
-    if missed_for(view, id, grace) { lost(name, worker, id, "EC2 does not know it any more") } else { Vec::new() }
+    if missed_for(view, id, grace) { lost(view, name, worker, id, "EC2 does not know it any more") } else { Vec::new() }
 }
 
 /// Whether two complete listings missed it, at least this far apart. Time alone proves nothing: the one
@@ -95,16 +98,25 @@ fn missed_for(view: &View<'_>, id: &InstanceId, grace: TimeDelta) -> bool {
     seen.zip(view.watch.missing_since(id)).is_some_and(|(seen, since)| seen >= since + grace)
 }
 
-/// The instance of a worker ended without us; a request that waits for it is answered.
-fn lost(name: &WorkerName, worker: &Worker, id: &InstanceId, reason: &str) -> Vec<Body> {
+/// The instance of a worker ended without us. A request that waits for it is answered; where EC2 took a
+/// spot instance back, the request is met by another one instead.
+fn lost(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId, reason: &str) -> Vec<Body> {
     let mut facts = Vec::new();
-    if worker.wanted() && matches!(worker.state, WorkerState::Registering { .. }) {
+    let cause = notice::cause_of_end(worker, reason);
+    if cause == Cause::Interrupted {
+        // EC2 did not say so before, or was not heard: the place is remembered all the same.
+        facts.extend(worker.interruption.is_none().then(|| notice::noticed(name, id)));
+    } else if worker.wanted() && matches!(worker.state, WorkerState::Registering { .. }) {
+        if console::is_being_read(view, id) {
+            return facts;
+        }
         let message = format!("{id} ended before its worker connected: {reason}");
-        let failure = Failure::new(Phase::Connect, FailureKind::Ended, "InstanceEnded", &message);
+        let failure = Failure::new(Phase::Connect, FailureKind::Ended, "InstanceEnded", &message)
+            .with_console(console::of(view, id));
         facts.push(Body::RequestFailed { worker: name.clone(), failure });
     }
     let reason = reason.chars().filter(|c| !c.is_control()).take(200).collect();
-    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause: Cause::Lost, reason });
+    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause, reason });
     facts
 }
 

@@ -23,6 +23,8 @@ pub struct WorkerReport {
     pub attached: bool,
     /// The build it runs.
     pub build: Option<BuildId>,
+    /// Whether the worker itself asked for a graceful shutdown.
+    pub leaving: bool,
 }
 
 /// Whose workers are: one master uses a worker at a time, and what another says of it has no influence.
@@ -104,6 +106,10 @@ fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport, taken_over
             all.push(Body::Detached { worker: name.clone() });
         }
     }
+    let drains = matches!(worker.state, WorkerState::Draining { .. });
+    if in_service && !drains && said.attached && said.leaving {
+        all.push(Body::DrainOrdered { worker: name.clone(), cause: Cause::Leaving });
+    }
     // A stop that was never heard: the master no longer wants what it asked for by this very request.
     let same_request = said.request.is_some() && said.request == worker.last_request;
     let something_left = worker.request.is_some() || in_service;
@@ -115,5 +121,6 @@ fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport, taken_over
 
 /// What a master is asked to do with a worker: `drain` means to let it go when no build runs on it.
 pub fn order_of(worker: &Worker) -> Option<&'static str> {
-    matches!(worker.state, WorkerState::Draining { .. }).then_some("drain")
+    let interrupted = worker.interruption.is_some() && worker.state.instance().is_some();
+    (interrupted || matches!(worker.state, WorkerState::Draining { .. })).then_some("drain")
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use super::Console;
 use crate::model::{
     Cell, ClientToken, Failure, FailureKind, Fleet, InstanceId, Inventory, Ownership, Worker, WorkerState,
 };
@@ -20,6 +21,8 @@ pub struct Watch {
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
     unrenewed: BTreeMap<InstanceId, DateTime<Utc>>,
     open: BTreeMap<ClientToken, OpenLaunch>,
+    interrupted: BTreeSet<InstanceId>,
+    consoles: BTreeMap<InstanceId, Console>,
 }
 
 /// A launch whose outcome is not known, and how its last call ended.
@@ -70,6 +73,8 @@ impl Watch {
         self.missing.retain(|id, _| known.contains(id));
         self.leases.retain(|id, _| known.contains(id));
         self.unrenewed.retain(|id, _| known.contains(id));
+        self.interrupted.retain(|id| known.contains(id));
+        self.consoles.retain(|id, _| known.contains(id));
         let strange: Vec<InstanceId> = inventory
             .instances
             .values()
@@ -137,6 +142,26 @@ impl Watch {
     /// Since when every complete listing missed it.
     pub fn missing_since(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
         self.missing.get(id).copied()
+    }
+
+    /// EC2 says that it takes these back.
+    pub fn interrupted(&mut self, ids: BTreeSet<InstanceId>) {
+        self.interrupted.extend(ids);
+    }
+
+    /// Whether EC2 said that it takes this one back.
+    pub fn is_interrupted(&self, id: &InstanceId) -> bool {
+        self.interrupted.contains(id)
+    }
+
+    /// What becomes of the reading of a console.
+    pub fn console_is(&mut self, id: &InstanceId, console: Console) {
+        self.consoles.insert(id.clone(), console);
+    }
+
+    /// What is known of its console, if that was asked for.
+    pub fn console(&self, id: &InstanceId) -> Option<&Console> {
+        self.consoles.get(id)
     }
 
     /// Since when it is seen without an explanation.

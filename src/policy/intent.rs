@@ -195,9 +195,9 @@ fn user_data(
     sources: &Sources,
     resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
 ) -> Result<Option<UserData>, (String, String)> {
-    let mut own = None;
+    let (mut own, mut password) = (None, None);
     if let Some(file) = &image.user_data {
-        let password = worker.password.as_ref().map(resolve).transpose().map_err(|why| {
+        password = worker.password.as_ref().map(resolve).transpose().map_err(|why| {
             let cure = "provide it where the controller runs".to_owned();
             (format!("needs the worker's password: {why}"), cure)
         })?;
@@ -222,7 +222,8 @@ fn user_data(
         }
         own = Some(text);
     }
-    merged(image, &worker.policy, own)
+    let data = merged(image, &worker.policy, own)?;
+    Ok(data.map(|data| UserData { password, ..data }))
 }
 
 /// The user data of an image whose own text this is, the lease watch with it where it comes that way; else

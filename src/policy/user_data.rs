@@ -17,6 +17,8 @@ pub struct UserData {
     pub text: Secret,
     /// SHA-256 of the text, in hexadecimal.
     pub digest: String,
+    /// The worker's password, if the text was rendered with it.
+    pub password: Option<Secret>,
 }
 
 /// What a template may name.
@@ -81,12 +83,13 @@ impl UserData {
     #[must_use]
     pub fn of_attempt(&self, key: Option<&JoinKey>, worker: &WorkerName, attempt: &AttemptId) -> Self {
         let Some(key) = key.filter(|_| self.text.reveal().contains(join::PLACE)) else { return self.clone() };
-        Self::digested(self.text.reveal().replace(join::PLACE, key.secret(worker, attempt).reveal()))
+        let text = self.text.reveal().replace(join::PLACE, key.secret(worker, attempt).reveal());
+        Self { password: self.password.clone(), ..Self::digested(text) }
     }
 
     fn digested(text: String) -> Self {
         let digest = crate::model::digest_hex(&Sha256::digest(text.as_bytes()));
-        Self { text: Secret::new(text), digest }
+        Self { text: Secret::new(text), digest, password: None }
     }
 
     /// Takes a text; `own` is how much of it is the owner's, in bytes. Fails if EC2 would not take it.

@@ -337,6 +337,16 @@ impl Cloud for SimCloud {
         .await
     }
 
+    async fn console(&self, id: &InstanceId) -> Result<Option<String>, CloudError> {
+        let ids = [id.clone()];
+        self.call("GetConsoleOutput", 0, id.as_str(), |site, _| {
+            all_well_formed(&ids)?;
+            let instance = site.instance(id).ok_or_else(|| ApiError::no_instance(&[id.as_str()]))?;
+            Ok((!instance.console.is_empty()).then(|| instance.console.clone()))
+        })
+        .await
+    }
+
     async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
         let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
         let lease = Tags::from([(tag_keys::LEASE.to_owned(), until)]);

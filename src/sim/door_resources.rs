@@ -93,6 +93,7 @@ fn spot_requests(site: &Site, only: Only<'_>) -> Found {
     let one = |request: &super::spot::SpotRequest| model::SpotRequest {
         live: matches!(request.state, SpotState::Open | SpotState::Active | SpotState::Disabled),
         state: request.state.word().to_owned(),
+        status: request.status.to_owned(),
         instance: request.instance.clone(),
         created: Some(request.created),
     };

@@ -58,6 +58,8 @@ pub enum Effect {
     Terminated(InstanceId),
     /// Its tags changed.
     Tagged(InstanceId, By),
+    /// EC2 says that it takes it back.
+    Warned(InstanceId),
 }
 
 impl Effect {
@@ -72,6 +74,7 @@ impl Effect {
             Effect::Stopped(id) => ("is stopped", id, ""),
             Effect::Terminated(id) => ("is terminated", id, ""),
             Effect::Tagged(id, by) => ("is tagged", id, by.word()),
+            Effect::Warned(id) => ("is told of its interruption", id, ""),
         }
     }
 }

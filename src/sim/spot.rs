@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::error::ApiError;
 use super::instance::{Reason, RunInstances, SpotOptions, TagTarget, Tags};
 use super::latency::Latency;
-use super::site::{By, Due, Site, hash};
+use super::site::{By, Due, Effect, Site, hash};
 use super::types::instance_type;
 use super::weather::Fault;
 use crate::model::{InstanceId, InstanceState};
@@ -99,6 +99,8 @@ impl SpotRequest {
             "request-canceled-and-instance-running" => {
                 "Your Spot request is canceled, but your instance is still running."
             }
+            "marked-for-termination" => "Your Spot instance is marked for termination.",
+            "marked-for-stop" => "Your Spot instance is marked for stopping.",
             "instance-terminated-by-user" => "Spot Instance terminated due to user-initiated termination.",
             "instance-terminated-no-capacity" => "Your Spot instance was terminated because there is no Spot capacity.",
             "instance-stopped-by-user" => "Spot Instance stopped due to user-initiated stop.",
@@ -287,8 +289,16 @@ impl Site {
             return;
         }
         instance.notice = Some(now + NOTICE);
-        let epoch = instance.epoch;
+        let (epoch, request) = (instance.epoch, instance.spot_request.clone());
+        let ends = instance.params.spot.as_ref().is_none_or(|options| options.interruption == "terminate");
+        // What was cancelled has its status until its instance ends.
+        let request = request.and_then(|id| self.spot_requests.get_mut(&id));
+        if let Some(request) = request.filter(|request| request.state == SpotState::Active) {
+            let status = if ends { "marked-for-termination" } else { "marked-for-stop" };
+            request.becomes(SpotState::Active, status, now);
+        }
         self.schedule(now + NOTICE, Due::Interruption(id.clone(), epoch));
+        self.happened(now, Effect::Warned(id.clone()));
     }
 
     /// EC2 takes a spot instance back, unless it has stopped or ended since.

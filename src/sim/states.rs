@@ -44,6 +44,14 @@ impl Site {
             facts.public_ip = address;
         });
         self.bill.run_begins(id.as_str(), now);
+        if let Some(instance) = self.instances.get_mut(id) {
+            let boot = format!(
+                "[    0.000000] Booting {} on {}\n[    4.207113] {id}: system is up, starting its services\n",
+                instance.params.image,
+                instance.facts().instance_type
+            );
+            instance.say(&boot);
+        }
         self.happened(now, Effect::Running(id.clone()));
         self.schedule_stroke(id, now);
     }
@@ -313,6 +321,13 @@ impl Site {
     pub fn end_from_outside(&mut self, id: &InstanceId, now: DateTime<Utc>, code: &str) {
         let by = if code.starts_with("Server.") { By::Ec2 } else { By::ThirdParty };
         self.end(id, Reason::new(code, code), by, now);
+    }
+
+    /// The guest writes something on its console.
+    pub fn console_says(&mut self, id: &InstanceId, text: &str) {
+        if let Some(instance) = self.instances.get_mut(id) {
+            instance.say(text);
+        }
     }
 
     /// Somebody else stops it.

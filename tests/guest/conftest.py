@@ -43,6 +43,13 @@ def account(server: SimServer) -> Account:
     return Account(server.endpoint, 210000000001)
 
 
+@pytest.fixture(scope="session")
+def unhurried(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    """An account whose time is the machine's: two minutes of notice are two minutes."""
+    with SimServer(tmp_path_factory.mktemp("sim") / "sim.log", binary, Weather(speed=1.0)) as running:
+        yield Account(running.endpoint, 210000000002)
+
+
 @pytest.fixture(params=sorted(SHELLS))
 def shell(request: pytest.FixtureRequest) -> list[str]:
     """A shell that a guest may have."""

@@ -80,7 +80,7 @@ def test_systemd_arms_it_at_every_boot(tmp_path: Path, shell: list[str]) -> None
     assert f"ExecStart=/bin/sh /{WATCH}\n" in found[f"{units}.service"]
     assert f"Environment=LATENT_CONF=/{SETTINGS}\n" in found[f"{units}.service"]
     assert "WantedBy=timers.target\n" in found[f"{units}.timer"]
-    assert "OnUnitInactiveSec=30\n" in found[f"{units}.timer"]
+    assert "OnUnitActiveSec=30\n" in found[f"{units}.timer"]
     assert read_settings(tmp_path / SETTINGS) == "3600 /run/latent"
 
 
@@ -96,7 +96,7 @@ def test_freebsd_runs_it_from_cron(tmp_path: Path, shell: list[str]) -> None:
     settings = "usr/local/etc/latent/lease-watch.conf"
     assert set(found) == {WATCH, settings, "etc/cron.d/latent-lease-watch"}
     line = found["etc/cron.d/latent-lease-watch"]
-    assert re.fullmatch(rf"\* \* \* \* \* root {ONCE}; sleep 30; {ONCE}\n", line), line
+    assert re.fullmatch(rf"\* \* \* \* \* root {ONCE} & sleep 30; {ONCE}\n", line), line
     assert read_settings(tmp_path / settings) == "43200 /var/run/latent"
 
 
@@ -107,7 +107,7 @@ def test_alpine_runs_it_from_roots_table_and_keeps_what_is_in_it(tmp_path: Path,
     install(shell, tmp_path, "cron")
     once = table.read_text()
     assert once.startswith("*/15 * * * * run-parts /etc/periodic/15min\n")
-    assert re.search(rf"^\* \* \* \* \* {ONCE}; sleep 30; {ONCE}$", once, re.MULTILINE), once
+    assert re.search(rf"^\* \* \* \* \* {ONCE} & sleep 30; {ONCE}$", once, re.MULTILINE), once
     install(shell, tmp_path, "cron")
     assert table.read_text() == once, "a second time changes nothing"
 

@@ -252,6 +252,7 @@ class Odd(http.server.BaseHTTPRequestHandler):
 
     def answer(self) -> None:
         told: Any = self.server
+        told.asked.append(self.path)
         status, text = told.answers.get(self.path.rpartition("/")[2], (404, ""))
         self.send_response_only(status)
         if told.date:
@@ -264,10 +265,13 @@ class Odd(http.server.BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def odd_service(answers: dict[str, tuple[int, str]], date: Optional[str]) -> Iterator[str]:
+def odd_service(
+    answers: dict[str, tuple[int, str]], date: Optional[str], asked: Optional[list[str]] = None
+) -> Iterator[str]:
     """A metadata service that says this at paths that end so."""
     server: Any = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Odd)
     server.answers, server.date = answers, date
+    server.asked = [] if asked is None else asked
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
@@ -352,3 +356,71 @@ def test_each_client_reads_the_same(guest: Guest, shell: list[str], client: str,
     guest.tag(DEADLINE, guest.time(-1))
     guest.look(shell, CLIENT=client)
     assert guest.orders == ["order"]
+
+
+# A spot instance that EC2 takes back.
+
+
+def spot_guest(account: Account, folder: Path) -> Guest:
+    """A running spot instance, with the base directory of a worker in it."""
+    guest = Guest(account, folder, lease=3600, deadline=DAY, market="spot")
+    (folder / "worker").mkdir()
+    (folder / "worker-basedir").write_text(f"{folder}/worker\n")
+    guest.environment |= {"LATENT_BASEDIR": str(folder / "worker-basedir"), "LATENT_NOTICE_BEAT": "0"}
+    return guest
+
+
+def interrupt(guest: Guest) -> None:
+    """EC2 says that it takes the instance back in two minutes."""
+    guest.account.control.ask("POST", f"instances/{guest.id}/interrupt")
+
+
+def test_the_worker_of_a_spot_instance_is_asked_to_leave_once(
+    unhurried: Account, shell: list[str], tmp_path: Path
+) -> None:
+    guest = spot_guest(unhurried, tmp_path)
+    stamp = tmp_path / "worker" / "shutdown.stamp"
+    assert guest.look(shell) == "" and not stamp.exists(), "nobody has said anything yet"
+    interrupt(guest)
+    said = guest.look(shell)
+    assert re.search(
+        r"EC2 takes this spot instance back: \{.*terminate.*\}; the worker in .* is asked to leave", said
+    )
+    assert guest.console.read_text() == said and stamp.exists()
+    stamp.unlink()
+    assert guest.look(shell) == "" and not stamp.exists(), "it was asked already"
+    assert guest.orders == [], "the two minutes are the worker's"
+
+
+def test_a_notice_without_a_worker_to_ask_is_only_told(
+    unhurried: Account, shell: list[str], tmp_path: Path
+) -> None:
+    guest = spot_guest(unhurried, tmp_path)
+    victim = tmp_path / "victim"
+    (tmp_path / "worker" / "shutdown.stamp").symlink_to(victim)
+    interrupt(guest)
+    said = guest.look(shell)
+    assert "EC2 takes this spot instance back" in said and "asked to leave" not in said
+    assert not victim.exists(), "a build does not make the superuser write where it likes"
+
+
+def test_a_notice_between_two_looks_is_seen_within_seconds(
+    unhurried: Account, shell: list[str], tmp_path: Path
+) -> None:
+    guest = spot_guest(unhurried, tmp_path)
+    later = threading.Timer(1.0, interrupt, [guest])
+    later.start()
+    said = guest.look(shell, NOTICE_BEAT=1, NOTICE_BEATS=30)
+    later.join()
+    assert "is asked to leave" in said
+
+
+def test_an_instance_on_demand_is_not_asked_for_its_notice(guest: Guest, shell: list[str]) -> None:
+    asked: list[str] = []
+    answers = {"token": (200, "t"), LEASE: (200, "2098-01-01T00:00:00Z"), DEADLINE: (200, "2098-01-01T00:00:00Z")}
+    for life_cycle, expected in (("on-demand", 0), ("spot", 3)):
+        asked.clear()
+        told = answers | {"instance-life-cycle": (200, life_cycle)}
+        with odd_service(told, NOON, asked) as address:
+            assert guest.look(shell, IMDS=address, NOTICE_BEAT=0, NOTICE_BEATS=3) == ""
+        assert sum(path.endswith("spot/instance-action") for path in asked) == expected, life_cycle

@@ -34,7 +34,14 @@ def text_of(time: datetime) -> str:
 class Guest:
     """An instance of the model, and a folder in which the watch runs as if it were in it."""
 
-    def __init__(self, account: Account, folder: Path, lease: Optional[float], deadline: Optional[float]) -> None:
+    def __init__(
+        self,
+        account: Account,
+        folder: Path,
+        lease: Optional[float],
+        deadline: Optional[float],
+        market: str = "on-demand",
+    ) -> None:
         """Times in seconds from now; None leaves the tag away."""
         self.account = account
         self.folder = folder
@@ -44,7 +51,10 @@ class Guest:
         times = {LEASE: lease, DEADLINE: deadline}
         tags = {key: self.time(after) for key, after in times.items() if after is not None}
         metadata = {"HttpTokens": "required", "InstanceMetadataTags": "enabled" if tags else "disabled"}
-        self.id = account.running(MetadataOptions=metadata, TagSpecifications=tag_specs("instance", **tags))
+        spot = {"InstanceMarketOptions": {"MarketType": "spot"}} if market == "spot" else {}
+        self.id = account.running(
+            MetadataOptions=metadata, TagSpecifications=tag_specs("instance", **tags), **spot
+        )
         self.environment = {
             "PATH": os.environ["PATH"],
             "LATENT_CONF": str(folder / "none"),

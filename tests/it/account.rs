@@ -19,6 +19,8 @@ pub(crate) enum ApiCall {
     Images,
     Associate,
     Attach,
+    SpotRequests,
+    Console,
 }
 
 impl ApiCall {
@@ -36,6 +38,8 @@ impl ApiCall {
             ApiCall::Images => "DescribeImages",
             ApiCall::Associate => "AssociateAddress",
             ApiCall::Attach => "AttachVolume",
+            ApiCall::SpotRequests => "DescribeSpotInstanceRequests",
+            ApiCall::Console => "GetConsoleOutput",
         }
     }
 }

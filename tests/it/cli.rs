@@ -102,7 +102,8 @@ impl Past {
         past.note(3, Body::Requested { worker: worker("refused"), request: "r-2".parse().expect("an id") });
         let message = "no \u{1b}[31mcapacity\u{1b}[0m\nleft=0 \u{202e}ereht".to_owned();
         let code = "Insufficient\u{1b}[2J".to_owned();
-        let failure = Failure { phase: Phase::Launch, kind: FailureKind::Elsewhere, code, message };
+        let console = Some("booting\nno \u{1b}[2J\u{202e}network".to_owned());
+        let failure = Failure { phase: Phase::Launch, kind: FailureKind::Elsewhere, code, message, console };
         past.note(4, Body::RequestFailed { worker: worker("refused"), failure });
         past.note(5, Body::HoldSet { worker: worker("ready"), until: noon() + TimeDelta::hours(2) });
         past
@@ -310,7 +311,7 @@ async fn a_simulation_closes_with_one_line_for_machines() {
     assert_eq!(exit, Exit::Done);
     let (line, rate) = out.trim_end().rsplit_once(" seeds_per_s=").expect("a rate");
     // Guests lose nothing in calm weather, and nobody is killed.
-    assert_eq!(line, "sim ok: seeds=2 worker_days=0 crashes=0 faults=0 invariants=12 violations=0");
+    assert_eq!(line, "sim ok: seeds=2 worker_days=0 crashes=0 faults=0 noticed=0 invariants=12 violations=0");
     assert!(rate.parse::<f64>().is_ok_and(|rate| rate > 0.0), "{rate}");
     let mistaken = ["--sabotage", "short-listing", "--weather", "rough", "--hours", "24", "--story", "3"];
     let (exit, out) = run(&[&["sim", "run", "--seeds", "0..1"], &mistaken[..]].concat()).await;

@@ -143,6 +143,7 @@ pub(crate) fn right(trial: &Trial) -> Tried {
         | Trial::Stop(_)
         | Trial::Start(_)
         | Trial::Renew(..)
+        | Trial::Console(_)
         | Trial::Remove(_) => Tried::Allowed,
         _ => Tried::Denied,
     }

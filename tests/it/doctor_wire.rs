@@ -186,7 +186,8 @@ fn right_size() -> Value {
             "GetInstanceMetadataDefaults", "GetServiceQuota"] },
         { "actions": ["RunInstances"], "request_tags": ours, "parameters": {
             "InstanceType": ["m7i.large", "m5.large"], "MetadataOptions.HttpTokens": ["required"] } },
-        { "actions": ["TerminateInstances", "StopInstances", "StartInstances", "CreateTags", "DeleteVolume"], "resource_tags": ours },
+        { "actions": ["TerminateInstances", "StopInstances", "StartInstances", "CreateTags", "DeleteVolume", "GetConsoleOutput"],
+          "resource_tags": ours },
     ])
 }
 
@@ -222,7 +223,7 @@ async fn a_sound_fleet_is_told_as_such_and_nothing_is_changed() {
     assert_eq!(exit, Exit::Doctor(DoctorExit::Warned), "no controller runs");
     let calls = ground.calls_after(last).await;
     let tries = calls.iter().filter(|(_, subject, _)| subject.starts_with("dry run")).count();
-    assert_eq!(tries, 1 + 18, "{calls:#?}");
+    assert_eq!(tries, 1 + 19, "{calls:#?}");
     for (action, subject, outcome) in calls {
         let reads = ["Describe", "Get"].iter().any(|verb| action.starts_with(verb)) || action == "AssumeRole";
         assert!(reads || subject.starts_with("dry run"), "{action} {subject}: {outcome}");

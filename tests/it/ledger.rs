@@ -122,7 +122,8 @@ fn a_full_file_refuses_the_entry_and_keeps_those_before_it() {
     ledger.append(&two()).expect("appends");
     ledger.limit_pages(8).expect("limits");
     let long = "x".repeat(200_000);
-    let failure = Failure { phase: Phase::Launch, kind: FailureKind::Owner, code: String::new(), message: long };
+    let failure =
+        Failure { phase: Phase::Launch, kind: FailureKind::Owner, code: String::new(), message: long, console: None };
     let error = ledger
         .append(&[entry(3, Body::RequestFailed { worker: worker("w1"), failure })])
         .expect_err("there is no room");

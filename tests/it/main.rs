@@ -47,4 +47,6 @@ mod sweep;
 #[cfg(test)]
 mod tidy;
 #[cfg(test)]
+mod units;
+#[cfg(test)]
 mod wire;

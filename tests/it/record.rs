@@ -126,6 +126,7 @@ impl Record {
                 }
             }
             27 => Body::RequestFailed { worker, failure: failure(Phase::Equip, FailureKind::Owner) },
+            28 => Body::InterruptionNoticed { worker, instance: bound? },
             _ => Body::HoldReleased { worker },
         })
     }
@@ -141,7 +142,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..29_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
+    let step = (0..30_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
     let step = step.prop_map(|(kind, worker, variant, seconds)| Step { kind, worker, variant, seconds });
     proptest::collection::vec(step, 0..120)
 }

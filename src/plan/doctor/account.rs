@@ -99,6 +99,14 @@ fn permissions(sheet: &mut Sheet, intent: &Intent, asked: &Questions, facts: &Ce
         ("ec2:TerminateInstances", facts.of_trial(|trial| matches!(trial, Trial::Terminate(_)))),
         ("ec2:CreateTags (leases)", facts.of_trial(|trial| matches!(trial, Trial::Renew(..)))),
     ];
+    // Nothing but the reason of a failure is lost without it.
+    match facts.of_trial(|trial| matches!(trial, Trial::Console(_))) {
+        Some(Tried::Denied) => {
+            let seen = "ec2:GetConsoleOutput is not allowed: a worker that never connects gives no reason";
+            sheet.warning("permission", seen, sheet.iam("allow it"));
+        }
+        tried => needed.push(("ec2:GetConsoleOutput", tried)),
+    }
     if stops(intent, asked) {
         needed.push(("ec2:StopInstances", facts.of_trial(|trial| matches!(trial, Trial::Stop(_)))));
         needed.push(("ec2:StartInstances", facts.of_trial(|trial| matches!(trial, Trial::Start(_)))));
@@ -157,6 +165,7 @@ fn too_much(trial: &Trial) -> Option<String> {
         | Trial::Stop(_)
         | Trial::Start(_)
         | Trial::Renew(..)
+        | Trial::Console(_)
         | Trial::Remove(_) => return None,
         Trial::LaunchUntagged(_) => format!("may launch without the tag {}", tag_keys::FLEET),
         Trial::LaunchOldMetadata(_) => "may launch with IMDSv1".to_owned(),

@@ -201,7 +201,7 @@ fn on_instances(intent: &Intent, asked: &Questions, facts: &CellFacts) -> Vec<Tr
     let mut trials = Vec::new();
     if let Some(own) = own(intent, facts) {
         let id = || own.id.clone();
-        trials.push(Trial::Terminate(id()));
+        trials.extend([Trial::Terminate(id()), Trial::Console(id())]);
         if stops(intent, asked) {
             trials.extend([Trial::Stop(id()), Trial::Start(id())]);
         }

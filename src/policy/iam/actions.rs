@@ -88,7 +88,6 @@ pub const NOT_CALLED: &[(&str, &str)] = &[
     ("ec2:DisableImageDeprecation", "rebake takes back the second of these steps"),
     ("ec2:EnableImage", "rebake takes back the first of these steps"),
     ("ec2:EnableImageDeprecation", "rebake announces that an image will go"),
-    ("ec2:GetConsoleOutput", "what an instance wrote before it failed; only of the fleet's own"),
     ("ec2:RebootInstances", "rebake proves that its image survives a reboot"),
     ("iam:PassRole", "EC2 asks for it when a launch names an instance profile"),
     ("kms:CreateGrant", "EC2 asks for it when a disk of a launch names its key"),

@@ -41,6 +41,8 @@ pub(super) enum Happening {
     Hang(GuestId),
     /// A guest powers itself off.
     PowerOff(GuestId),
+    /// A guest has read that EC2 takes its instance back, and its worker asks to be let go of.
+    Leaves(GuestId),
     /// A guest looks at its lease.
     LeaseCheck(GuestId),
     /// A guest's last hour has come.

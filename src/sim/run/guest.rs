@@ -21,6 +21,8 @@ const LEASE_GRACE: TimeDelta = TimeDelta::minutes(1);
 const BOOT_GRACE: TimeDelta = TimeDelta::minutes(5);
 /// How long the door may keep somebody waiting for a listing.
 const ANSWER: TimeDelta = TimeDelta::seconds(5);
+/// A guest reads the notice of an interruption within so long, in milliseconds.
+const NOTICE_BEAT_MS: i64 = 60_000;
 /// How often a guest looks at a lease that it could not read.
 const LEASE_PERIOD: TimeDelta = TimeDelta::minutes(10);
 
@@ -34,6 +36,7 @@ impl Play {
                 self.knocks_once_more(at, site, id);
             }
             Effect::Stopped(id) | Effect::Terminated(id) => self.loses_all(id),
+            Effect::Warned(id) => self.reads_notice(at, site, id),
             Effect::Launched(_) | Effect::Started(..) | Effect::Tagged(..) => {}
         }
     }
@@ -60,6 +63,8 @@ impl Play {
         }
         if self.chance(Fault::BootNever) {
             self.hung.insert(id.clone());
+            let why = "[   11.318402] buildbot-worker[412]: the configuration of the worker is missing, giving up\n";
+            lock(&self.world).touch(site, at, |site| site.console_says(id, why));
         } else {
             self.agenda.add(at + boot, Happening::Connect(guest.clone()));
         }
@@ -125,6 +130,24 @@ impl Play {
         }
     }
 
+    /// The lease watch of a guest reads the notice within its beat, if there is one in it.
+    fn reads_notice(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
+        let watches = self.worker_of(id).is_some_and(|worker| self.scene.watches_lease(worker.as_str()));
+        if watches {
+            let beat = TimeDelta::milliseconds(self.random.i64(0..NOTICE_BEAT_MS));
+            let guest = self.guest_of(site, id);
+            self.agenda.add(at + beat, Happening::Leaves(guest));
+        }
+    }
+
+    /// The worker tells its master, as one does that is asked to shut down gracefully.
+    fn asks_to_leave(&mut self, guest: &GuestId) {
+        let Some(worker) = self.identity(guest).filter(|_| !self.hung.contains(&guest.id)) else { return };
+        let controller = self.controller();
+        self.master.hears_it_leaves(&worker, &guest.id, controller.as_ref());
+        self.turn(&worker);
+    }
+
     /// The guest that an instance's last boot made.
     pub(super) fn guest_of(&self, site: &SiteId, id: &InstanceId) -> GuestId {
         GuestId { site: site.clone(), id: id.clone(), boot: self.boots.get(id).copied().unwrap_or_default() }
@@ -143,6 +166,7 @@ impl Play {
         | Happening::LoseConnection(guest)
         | Happening::Hang(guest)
         | Happening::PowerOff(guest)
+        | Happening::Leaves(guest)
         | Happening::LeaseCheck(guest)
         | Happening::Deadline(guest)) = &happening
         else {
@@ -165,6 +189,7 @@ impl Play {
             }
             Happening::Hang(guest) => self.hangs(&guest),
             Happening::PowerOff(guest) | Happening::Deadline(guest) => self.powers_off(&guest),
+            Happening::Leaves(guest) => self.asks_to_leave(&guest),
             Happening::LeaseCheck(guest) => self.looks_at_lease(guest),
             _ => {}
         }

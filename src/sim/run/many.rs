@@ -27,6 +27,8 @@ pub struct Summary {
     pub launched: u64,
     /// How many builds ended as they should.
     pub builds: u64,
+    /// How many interruptions were known before EC2 took the instance back.
+    pub noticed: u64,
     /// The seeds in which something did not hold.
     pub violations: Vec<(u64, Outcome)>,
 }
@@ -99,6 +101,7 @@ fn add(summary: &mut Summary, settings: &Settings, seed: u64, outcome: Outcome) 
     summary.faults += outcome.faults;
     summary.launched += outcome.launched;
     summary.builds += outcome.builds;
+    summary.noticed += outcome.noticed;
     if outcome.violation.is_some() {
         summary.violations.push((seed, outcome));
     }

@@ -56,6 +56,8 @@ pub(super) struct Desk {
     pub(super) delivered: bool,
     pub(super) attached: bool,
     pub(super) build: Option<u64>,
+    /// Whether its guest asked to be let go of.
+    pub(super) leaving: bool,
     pub(super) queue: u32,
     pub(super) idle_since: DateTime<Utc>,
     /// Counts connections and losses, so that a late alarm knows that it is late.
@@ -103,6 +105,7 @@ impl Master {
             delivered: false,
             attached: false,
             build: None,
+            leaving: false,
             queue: 0,
             idle_since: now,
             turn: 0,
@@ -287,6 +290,20 @@ impl Master {
         }
     }
 
+    /// The worker on this instance asks for a graceful shutdown: the controller is told, and orders it.
+    pub(super) fn hears_it_leaves<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        instance: &InstanceId,
+        controller: Option<&Controller<L>>,
+    ) {
+        let Some(desk) = self.desks.get_mut(worker).filter(|_| self.up) else { return };
+        if desk.attached && desk.session == Session::Open(instance.clone()) {
+            desk.leaving = true;
+            self.report(controller);
+        }
+    }
+
     /// A build is over, one way or another. `again` puts it back into the line.
     pub(super) fn build_over(&mut self, worker: &WorkerName, again: bool, now: DateTime<Utc>) {
         let Some(desk) = self.desks.get_mut(worker).filter(|desk| desk.build.is_some()) else { return };
@@ -301,6 +318,7 @@ impl Master {
         let Some(desk) = self.desks.get_mut(worker) else { return };
         desk.session = Session::None;
         desk.attached = false;
+        desk.leaving = false;
         desk.turn += 1;
         if let Some(controller) = controller.filter(|_| self.reachable) {
             // Not lost if it fails: every report says again that this request is no longer wanted.
@@ -368,6 +386,7 @@ impl Master {
             }
             desk.session = Session::Open(instance.clone());
             desk.attached = true;
+            desk.leaving = false;
             desk.turn += 1;
         }
         self.report(controller);
@@ -411,6 +430,7 @@ impl Master {
                 desk.session = Session::None;
                 desk.request = None;
                 desk.attached = false;
+                desk.leaving = false;
                 desk.turn += 1;
             }
         }
@@ -434,6 +454,7 @@ impl Master {
                 wanted: desk.session != Session::None,
                 attached: desk.attached,
                 build: build(desk),
+                leaving: desk.leaving,
             };
             (name.clone(), report)
         });

@@ -59,6 +59,8 @@ pub struct Outcome {
     pub steps: u64,
     /// How many builds ended as they should.
     pub builds: u64,
+    /// How many interruptions were known before EC2 took the instance back.
+    pub noticed: u64,
     /// A number that is the same whenever the same happened.
     pub digest: u64,
 }
@@ -271,6 +273,7 @@ impl Play {
             let tells = match &entry.body {
                 Body::RequestFailed { worker, .. }
                 | Body::DrainOrdered { worker, .. }
+                | Body::InterruptionNoticed { worker, .. }
                 | Body::Lost { worker, .. }
                 | Body::Released { worker, .. } => Some(worker),
                 _ => None,
@@ -285,7 +288,8 @@ impl Play {
         for next in self.master.take_next() {
             match next {
                 Next::Began(worker, number, instance) => {
-                    lock(&self.truth).building.insert(instance, worker.clone());
+                    let now = self.now();
+                    lock(&self.truth).build_begins(now, &worker, &instance);
                     let at = self.now() + exponential(&mut self.random, BUILDS_DONE_PER_HOUR);
                     self.agenda.add(at, Happening::BuildEnds(worker, number));
                 }
@@ -366,6 +370,7 @@ impl Play {
             | Happening::LoseConnection(_)
             | Happening::Hang(_)
             | Happening::PowerOff(_)
+            | Happening::Leaves(_)
             | Happening::LeaseCheck(_)
             | Happening::Deadline(_) => self.guest(happening),
             Happening::MasterKill
@@ -464,6 +469,7 @@ impl Play {
             steps: self.steps.load(std::sync::atomic::Ordering::Relaxed),
             digest: world.trace.digest() ^ truth.entries(),
             builds: truth.builds,
+            noticed: truth.noticed,
         }
     }
 

@@ -63,6 +63,7 @@ sabotages! {
     TouchesStrangers, "touches-strangers", "Listings claim that everything in the account is ours.";
     SweepsStrangers, "sweeps-strangers", "A sweep takes every volume of the fleet for the controller's own.";
     NoAdoption, "no-adoption", "Instances of an earlier life are not listed.";
+    NoticeIgnored, "notice-ignored", "What EC2 says of spot requests is read as if nothing were the matter.";
     UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
 }
 
@@ -268,6 +269,10 @@ impl Cloud for Door {
         self.found(id, self.inner.start(id).await)
     }
 
+    async fn console(&self, id: &InstanceId) -> Result<Option<String>, CloudError> {
+        self.inner.console(id).await
+    }
+
     async fn renew(&self, ids: &[InstanceId], until: DateTime<Utc>) -> Result<(), CloudError> {
         let renewed = self.inner.renew(ids, until).await;
         if self.makes(Sabotage::LeaseNotRenewed) { Ok(()) } else { renewed }
@@ -303,7 +308,14 @@ impl Cloud for Door {
         only: Option<&[ResourceId]>,
         now: DateTime<Utc>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        let found = self.inner.resources(kind, only, now).await?;
+        let mut found = self.inner.resources(kind, only, now).await?;
+        if self.makes(Sabotage::NoticeIgnored) {
+            for resource in found.values_mut() {
+                if let Resource::SpotRequest(_, request) = resource {
+                    "fulfilled".clone_into(&mut request.status);
+                }
+            }
+        }
         if !self.makes(Sabotage::SweepsStrangers) {
             return Ok(found);
         }

@@ -21,6 +21,10 @@ const STARTED: TimeDelta = TimeDelta::minutes(15);
 pub(super) const LIFETIME: TimeDelta = TimeDelta::hours(8);
 /// From the durable intent to the call in an account that works.
 const LAUNCH_DELAY: TimeDelta = TimeDelta::seconds(5);
+/// So many answers may be lost before nobody can say any more that an interruption was not to be known …
+const ASKED_ENOUGH: u32 = 3;
+/// … and so long the last of them may be on its way, and be written down.
+const TIME_TO_HEED: TimeDelta = TimeDelta::seconds(20);
 /// A tag of instances that were there before us.
 pub(super) const STRANGE: &str = "strange";
 
@@ -108,12 +112,30 @@ pub(super) struct Truth {
     pub(super) happened: VecDeque<(DateTime<Utc>, SiteId, Effect)>,
     pub(super) violations: Vec<Violation>,
     pub(super) launched: u64,
+    /// Interruptions that EC2 told of, and what was asked of it since.
+    warned: BTreeMap<InstanceId, Warning>,
+    /// Instances of which the ledger says that EC2 takes them back.
+    known_warned: BTreeSet<InstanceId>,
+    /// Instances that the ledger binds to a worker and has seen running.
+    in_use: BTreeSet<InstanceId>,
+    /// How many interruptions the ledger knew while the instance still ran.
+    pub(super) noticed: u64,
     /// Builds that ended as they should.
     pub(super) builds: u64,
     written: Digest,
     /// What was written and what else happened, if somebody wants to be told.
     pub(super) story: Option<Vec<(DateTime<Utc>, String)>>,
     calm: Calm,
+}
+
+/// An interruption that EC2 has told of, at a place.
+#[derive(Debug, Clone)]
+struct Warning {
+    site: SiteId,
+    /// How often this life of the controller has asked for spot requests since, with success.
+    asked: u32,
+    /// When it did so the time before anybody could expect it to know.
+    last: DateTime<Utc>,
 }
 
 /// A number that two ledgers share only if all their entries are the same.
@@ -150,6 +172,9 @@ impl Truth {
 
     /// A controller starts: what it did not do before is not its fault.
     pub(super) fn life_begins(&mut self, now: DateTime<Utc>) {
+        for warning in self.warned.values_mut() {
+            warning.asked = 0;
+        }
         self.calm.since = now;
         self.calm.listed.clear();
     }
@@ -181,6 +206,39 @@ impl Truth {
             let what =
                 format!("a launch in {} was held up for {} s, though it works", site.account, delay.num_seconds());
             self.violated(9, now, what);
+        }
+    }
+
+    /// A build begins. On an instance that EC2 takes back it would be lost: it may begin only while nobody
+    /// can know that.
+    pub(super) fn build_begins(&mut self, now: DateTime<Utc>, worker: &WorkerName, id: &InstanceId) {
+        if self.could_be_known(now, id) || self.known_warned.contains(id) {
+            let what = format!("{worker} begins a build on {id}, and EC2 has said that it takes that back");
+            self.violated(4, now, what);
+        }
+        self.building.insert(id.clone(), worker.clone());
+    }
+
+    /// Whether the controller has asked often enough to know that EC2 takes an instance back.
+    fn could_be_known(&self, now: DateTime<Utc>, id: &InstanceId) -> bool {
+        let told = |warning: &Warning| warning.asked >= ASKED_ENOUGH && now - warning.last > TIME_TO_HEED;
+        !self.calm.crowded && self.in_use.contains(id) && self.warned.get(id).is_some_and(told)
+    }
+
+    /// EC2 takes an instance back: what it said two minutes ago was written down, if it was to be known.
+    fn taken_back(&mut self, now: DateTime<Utc>, id: &InstanceId) {
+        if self.could_be_known(now, id) && !self.known_warned.contains(id) && !self.causes.contains_key(id) {
+            self.violated(4, now, format!("EC2 takes {id} back and had said so, and the ledger does not know"));
+        }
+    }
+
+    /// The spot requests of a place were asked for.
+    fn spot_requests_told(&mut self, now: DateTime<Utc>, site: &SiteId) {
+        for warning in self.warned.values_mut().filter(|warning| warning.site == *site) {
+            warning.asked += 1;
+            if warning.asked <= ASKED_ENOUGH {
+                warning.last = now;
+            }
         }
     }
 
@@ -240,6 +298,11 @@ impl Truth {
                 Body::StopSeen { instance, worker } if self.runs_as_told(instance) => {
                     self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
                 }
+                Body::Running { instance, .. } => drop(self.in_use.insert(instance.clone())),
+                Body::InterruptionNoticed { instance, .. } => {
+                    let runs = self.standing.contains_key(instance);
+                    self.noticed += u64::from(self.known_warned.insert(instance.clone()) && runs);
+                }
                 Body::RequestFailed { worker, failure } => self.failed(entry.at, worker, failure),
                 Body::HoldSet { worker, until } => drop(self.holds.insert(worker.to_string(), *until)),
                 Body::HoldReleased { worker } => drop(self.holds.remove(worker.as_str())),
@@ -296,6 +359,8 @@ impl Truth {
         }
         self.causes.clear();
         self.holds.clear();
+        self.known_warned.clear();
+        self.in_use.clear();
     }
 
     fn launched(&mut self, now: DateTime<Utc>, site: &Site, instance: &Instance) {
@@ -380,6 +445,10 @@ impl Truth {
                 if *by == By::Caller {
                     self.ended_by_caller(now, id);
                 }
+                if *by == By::Ec2 {
+                    self.taken_back(now, id);
+                }
+                self.warned.remove(id);
                 if matches!(effect, Effect::Ending(..)) {
                     self.standing.remove(id);
                 } else if let Some(known) = self.standing.get_mut(id) {
@@ -395,6 +464,10 @@ impl Truth {
                 if let Some(known) = self.standing.get_mut(id) {
                     known.stripped = !whole;
                 }
+            }
+            Effect::Warned(id) => {
+                let site = SiteId::new(&site.account, &site.region);
+                self.warned.insert(id.clone(), Warning { site, asked: 0, last: now });
             }
             Effect::Running(_) | Effect::Stopped(_) | Effect::Terminated(_) => {}
         }
@@ -421,6 +494,9 @@ impl Watcher for Judge {
     fn answered(&mut self, now: DateTime<Utc>, request: &Request<'_>, error: Option<&ApiError>) {
         if request.action == "DescribeInstances" && request.subject.is_empty() {
             lock(&self.0).listed(now, request.place);
+        }
+        if request.action == "DescribeSpotInstanceRequests" && error.is_none() {
+            lock(&self.0).spot_requests_told(now, request.place);
         }
         if request.action == "StartInstances"
             && error.is_none()

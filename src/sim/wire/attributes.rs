@@ -17,6 +17,7 @@ fn found<'a>(site: &'a Site, id: &InstanceId) -> Result<&'a Instance, ApiError> 
 
 pub(super) fn console_output(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     let id = known(call, site)?;
+    call.permitted()?;
     let instance = found(site, &id)?;
     let mut xml = Xml::default();
     xml.text("instanceId", id.as_str()).time("timestamp", call.now);

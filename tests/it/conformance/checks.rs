@@ -174,9 +174,17 @@ fn nobody() -> InstanceId {
     "i-0123456789abcdef0".parse().expect("an id")
 }
 
+pub(super) async fn a_console_shows_what_its_instance_wrote<C: Cloud>(ground: &Ground<C>) -> Checked {
+    let id = ground.launched("console-1").await?;
+    ground.becomes(&id, InstanceState::Running).await?;
+    let shown = done("a look at the console", ground.cloud.console(&id).await)?;
+    same("that something was written", &shown.is_some_and(|text| text.lines().count() > 1), &true)
+}
+
 pub(super) async fn an_unknown_instance_is_not_found<C: Cloud>(ground: &Ground<C>) -> Checked {
     refused("an end", ground.cloud.terminate(&nobody()).await, FailureKind::NotFound)?;
     refused("a stop", ground.cloud.stop(&nobody()).await, FailureKind::NotFound)?;
+    refused("a look at the console", ground.cloud.console(&nobody()).await, FailureKind::NotFound)?;
     refused("a start", ground.cloud.start(&nobody()).await, FailureKind::NotFound)
 }
 

@@ -95,6 +95,7 @@ list! {
     what_has_lost_its_tags_is_found_by_its_id,
     a_renewal_sets_the_lease_of_all,
     a_renewal_with_one_unknown_instance_changes_none,
+    a_console_shows_what_its_instance_wrote,
     an_unknown_instance_is_not_found,
     a_malformed_instance_id_is_our_bug,
     an_unknown_ami_is_the_owners_to_mend,

@@ -64,11 +64,11 @@ async fn an_instance_that_ends_while_it_registers_is_answered_within_seconds() {
     lab.request("w1");
     lab.until_state("w1", "registering").await;
     let (id, now) = (lab.instance("w1"), lab.now());
-    lab.world(|world| world.end_from_outside(&id, now, "Server.SpotInstanceTermination"));
+    lab.world(|world| world.end_from_outside(&id, now, "Server.InternalError"));
     lab.until(seconds(10), "an answer", |lab| lab.failure("w1").is_some()).await;
     assert_eq!(lab.failure("w1").as_deref(), Some("connect instance ended InstanceEnded"));
     let message = lab.view("w1").failure.map(|failure| failure.message).unwrap_or_default();
-    assert!(message.contains("Server.SpotInstanceTermination"), "{message}");
+    assert!(message.contains("Server.InternalError"), "{message}");
     assert_eq!((lab.state("w1").as_str(), lab.costing()), ("gone", 0));
 }
 

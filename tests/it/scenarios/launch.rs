@@ -112,6 +112,23 @@ async fn a_full_quota_answers_at_once_and_the_next_request_waits_for_the_pause()
     lab.until_state("w1", "registering").await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_is_held_through_the_pause_and_answered_at_its_deadline_with_what_the_pause_is_for() {
+    let policy = "retry_pause = \"20m\"\nlaunch_deadline = \"8m\"";
+    let mut lab = Lab::new(Setup::new().policy(policy));
+    lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Quota, "VcpuLimitExceeded"), 1);
+    lab.request("w1");
+    lab.until(seconds(10), "an answer", |lab| lab.failure("w1").is_some()).await;
+    lab.request("w1");
+    lab.run(minutes(7)).await;
+    assert_eq!((lab.failure("w1"), lab.view("w1").waiting), (None, true), "held, not failed");
+    lab.until(minutes(2), "an answer", |lab| lab.failure("w1").is_some()).await;
+    let failure = lab.view("w1").failure.expect("a failure");
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch quota VcpuLimitExceeded"));
+    assert!(!failure.fatal && failure.message.contains("next try at") && failure.cure.contains("quota"), "{failure:?}");
+    assert_eq!(lab.calls(ApiCall::Launch), 1);
+}
+
 /// What only a person can mend is said at once, and EC2 is not asked again during the pause.
 async fn needs_a_person(kind: FailureKind, code: &'static str, said: &str) {
     let mut lab = Lab::new(Setup::new().policy("retry_pause = \"5m\""));

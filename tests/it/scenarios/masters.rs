@@ -162,6 +162,7 @@ fn said() -> impl Strategy<Value = WorkerReport> {
             wanted,
             attached,
             build: build.filter(|_| attached).map(|number| format!("b/{number}").parse().expect("an id")),
+            leaving: false,
         },
     )
 }

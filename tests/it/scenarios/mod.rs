@@ -13,6 +13,7 @@ mod launch;
 mod lease;
 mod life;
 mod masters;
+mod notice;
 mod pool;
 mod storage;
 mod sweeper;

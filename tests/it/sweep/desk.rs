@@ -118,7 +118,13 @@ pub(super) fn address() -> Address {
 }
 
 pub(super) fn spot_request() -> SpotRequest {
-    SpotRequest { live: true, state: "open".to_owned(), instance: None, created: Some(ago(hours(2))) }
+    SpotRequest {
+        live: true,
+        state: "open".to_owned(),
+        status: String::new(),
+        instance: None,
+        created: Some(ago(hours(2))),
+    }
 }
 
 /// An AMI that a rebake made so long ago.
