@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use super::cell::backoff;
+use super::backoff::backoff;
 use super::driver::Clock;
 use crate::cloud::{Cloud, CloudError};
 use crate::model::{AmiCandidate, AmiQuery, Failure, FailureKind, Phase};

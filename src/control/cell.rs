@@ -14,8 +14,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::amis::Amis;
+use super::backoff::{BACKOFF_MAX, backoff};
 use super::book::Book;
 use super::driver::Clock;
+use super::listing::{self, Listed, Whose};
 use super::notice::{self, Noticed, Notices};
 use super::pace::{ApiAction, Pace};
 use super::perform::{self, Call, Outcome};
@@ -33,15 +35,10 @@ use crate::policy::Intent;
 const ROUNDS_MAX: usize = 16;
 /// How long calls in flight may still take when the controller ends in good order.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// The first pause after a refused call; it doubles up to [`BACKOFF_MAX`].
-const BACKOFF: TimeDelta = TimeDelta::seconds(1);
-const BACKOFF_MAX: TimeDelta = TimeDelta::seconds(60);
 /// A stop that was accepted is not repeated for this long.
 const SETTLE: TimeDelta = TimeDelta::seconds(10);
 /// So many looks must fail in a row before a request is refused for it.
 const LOOKS_TO_BELIEVE: u32 = 3;
-/// A listing may take this long.
-const LISTING_LIMIT: Duration = Duration::from_mins(1);
 
 enum Done {
     Called(Outcome),
@@ -50,25 +47,6 @@ enum Done {
     Amis(super::amis::Looked),
     Noticed(Noticed),
     Read(InstanceId, Option<String>),
-}
-
-/// A listing, and the account that it is of where that was asked.
-struct Listed {
-    inventory: Inventory,
-    account: Option<String>,
-}
-
-/// Whose account a cell must be.
-#[derive(Debug, Clone)]
-enum Whose {
-    /// The configuration names it.
-    Named(String),
-    /// The owner's credentials acted in it before.
-    Learnt(String),
-    /// Whichever the owner's credentials lead to.
-    Any,
-    /// The configuration does not know the owner.
-    Nobodys,
 }
 
 /// After a loop panicked, the next one begins this much later.
@@ -523,11 +501,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let also = plan::known_instances(&self.cell, fleet);
         self.listing = true;
         self.calls.push(Box::pin(async move {
-            let looked = clock.within(LISTING_LIMIT, look(cloud.as_ref(), whose, check, now, &also)).await;
-            Done::Listed(looked.unwrap_or_else(|| {
-                let message = format!("no complete listing within {} s", LISTING_LIMIT.as_secs());
-                Err(CloudError { kind: FailureKind::Unreachable, code: "Timeout".to_owned(), message })
-            }))
+            Done::Listed(listing::in_time(cloud.as_ref(), &clock, check.then_some(whose), now, &also).await)
         }));
     }
 
@@ -615,42 +589,4 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             }
         }
     }
-}
-
-/// The account is checked before anything else is believed or done in it.
-async fn look<C: Cloud>(
-    cloud: &C,
-    whose: Whose,
-    check: bool,
-    now: DateTime<Utc>,
-    also: &[InstanceId],
-) -> Result<Listed, CloudError> {
-    let mut account = None;
-    if check {
-        let found = cloud.account().await?;
-        let other = match &whose {
-            Whose::Named(named) if *named != found => format!("the configuration says {named}"),
-            Whose::Learnt(first) if *first != found => {
-                format!("and those before them in {first}, where instances of the owner live")
-            }
-            Whose::Nobodys => "the configuration says none".to_owned(),
-            Whose::Named(_) | Whose::Learnt(_) | Whose::Any => String::new(),
-        };
-        if !other.is_empty() {
-            return Err(CloudError {
-                kind: FailureKind::Credentials,
-                code: "AccountMismatch".to_owned(),
-                message: format!("the credentials act in account {found}, {other}"),
-            });
-        }
-        account = Some(found);
-    }
-    Ok(Listed { inventory: cloud.inventory(now, also).await?, account })
-}
-
-pub(super) fn backoff(refusals: u32, random: &mut fastrand::Rng) -> TimeDelta {
-    let factor = 1_i32 << refusals.saturating_sub(1).min(10);
-    let pause = (BACKOFF * factor).min(BACKOFF_MAX);
-    // Jitter keeps cells that were refused together from coming back together.
-    pause - TimeDelta::milliseconds(random.i64(0..=pause.num_milliseconds() / 4))
 }

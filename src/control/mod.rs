@@ -1,6 +1,7 @@
 //! Floor 3: the loops, and the controller that masters talk to.
 
 mod amis;
+mod backoff;
 mod book;
 mod cell;
 mod checkup;
@@ -8,6 +9,7 @@ mod declare;
 mod desk;
 mod door;
 mod driver;
+mod listing;
 mod notice;
 mod pace;
 mod perform;

@@ -75,7 +75,7 @@ async fn only_the_owner_of_the_socket_may_ask() {
     let mode = std::fs::metadata(&served.socket).expect("a socket").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let version: VersionAnswer = Client::new(&served.socket).get("/v1/version").await.expect("answers");
-    assert_eq!((version.name.as_str(), version.interface), ("latent", 1));
+    assert_eq!((version.name.as_str(), version.interface), ("latent", 2));
 }
 
 #[tokio::test]
