@@ -35,7 +35,10 @@ impl Play {
                 self.loses_all(id);
                 self.knocks_once_more(at, site, id);
             }
-            Effect::Stopped(id) | Effect::Terminated(id) => self.loses_all(id),
+            Effect::Stopped(id) | Effect::Terminated(id) => {
+                self.addresses.remove(id);
+                self.loses_all(id);
+            }
             Effect::Warned(id) => self.reads_notice(at, site, id),
             Effect::Launched(_) | Effect::Started(..) | Effect::Tagged(..) => {}
         }
@@ -123,7 +126,8 @@ impl Play {
 
     /// Now and then a worker connects once more while its system goes down.
     fn knocks_once_more(&mut self, at: DateTime<Utc>, site: &SiteId, id: &InstanceId) {
-        if self.chance(Fault::StaleTwin) {
+        // What is stopped and then ended has no system that could.
+        if self.addresses.contains_key(id) && self.chance(Fault::StaleTwin) {
             let again = TimeDelta::milliseconds(self.random.i64(500..4_000));
             let guest = self.guest_of(site, id);
             self.agenda.add(at + again, Happening::Connect(guest));
