@@ -77,6 +77,10 @@ def info_of(view: Optional[View], host: Optional[str]) -> dict[str, str]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        low, high = value.get("low"), value.get("high")
-        return f"{low}" if low == high else f"{low}-{high}"
+        low, high = _dollars(value["low"]), _dollars(value["high"])
+        return f"${low}/h" if low == high else f"${low}..${high}/h"
     return "" if value is None else str(value)
+
+
+def _dollars(micro: int) -> str:
+    return f"{micro / 1_000_000:.4f}"

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from buildbot import config
 from buildbot.worker.base import AbstractWorker
-from buildbot.worker.latent import AbstractLatentWorker, States
+from buildbot.worker.latent import States
 from twisted.internet import defer
 from twisted.python import log
 
@@ -18,6 +18,7 @@ from .described import Described
 from .door import Door, TurnedAway
 from .http import LinkError
 from .link import Link, link_of
+from .mended import MendedLatentWorker
 from .patience import either, pause
 from .view import (
     ENDED,
@@ -47,7 +48,7 @@ CHECK_INTERVAL_S = 2
 _OWN_OPTIONS = ("config", "socket", "binary", "autostart")
 
 
-class LatentEC2Worker(AbstractLatentWorker):
+class LatentEC2Worker(MendedLatentWorker):
     """A worker on an EC2 instance that comes when a build wants it and goes when it is idle.
 
     ``LatentEC2Worker(name, password)`` finds everything else in latent.toml. With the arguments of
@@ -58,8 +59,8 @@ class LatentEC2Worker(AbstractLatentWorker):
     leaves the controller to a service manager.
     """
 
-    # The controller waits before it tries again what failed; Buildbot's own pause need not grow to an hour.
-    quarantine_max_timeout = 60
+    # Buildbot asks before each build whether the instance fits; of a worker whose builds choose, it has to.
+    builds_may_be_incompatible = False
 
     # From the first configuration on.
     _link: Link
@@ -238,9 +239,14 @@ class LatentEC2Worker(AbstractLatentWorker):
             ready.addCallback(self._tell_build, build)
         return ready
 
+    @defer.inlineCallbacks
     def _tell_build(self, ready: Any, build: Any) -> Any:
-        for name, value in properties_of(self._own_view()).items():
+        shown = properties_of(self._own_view())
+        for name, value in shown.items():
             build.setProperty(name, value, "Worker")
+        if shown and build.buildid is not None:
+            # Buildbot writes what a build begins with, and then not before its end.
+            yield self.master.data.updates.setBuildProperties(build.buildid, build)
         return ready
 
     @defer.inlineCallbacks
@@ -359,31 +365,6 @@ class LatentEC2Worker(AbstractLatentWorker):
         self._suspect = False
         super().resetQuarantine()
 
-    def exitQuarantine(self) -> None:
-        if self.botmaster is None:
-            # It left the configuration while a build of its was being prepared: nobody waits for the end.
-            self.quarantine_timer = None
-            return
-        super().exitQuarantine()
-
-    def updateWorker(self) -> Any:
-        self._drop_former_builders()
-        return super().updateWorker()
-
-    def _drop_former_builders(self) -> None:
-        """Makes room for builders that went and came back.
-
-        Buildbot goes by the name alone: what it once knew it never joins again, though a builder that was
-        removed and added is another one, and one that used another worker has forgotten this.
-        """
-        for wfb in list(self.workerforbuilders.values()):
-            if self._is_former(wfb) and not wfb.isBusy():
-                self.removeWorkerForBuilder(wfb)
-
-    def _is_former(self, wfb: Any) -> bool:
-        builder = self.botmaster.builders.get(wfb.builder_name)
-        return builder is None or wfb not in builder.workers
-
     # A worker that connects, works and leaves.
 
     @defer.inlineCallbacks
@@ -473,16 +454,6 @@ class LatentEC2Worker(AbstractLatentWorker):
 
     def buildFinished(self, wfb: Any) -> None:
         super().buildFinished(wfb)
-        if self._is_former(wfb):
-            # Its builder went while this build ran, and may be back; a worker that is lost just now hears
-            # of its builders when it connects again.
-            self._old_builder_list = None
-            told = self.updateWorker().addErrback(
-                lambda failure: log.msg(
-                    f"latent: {self.name} was not told its builders: {failure.getErrorMessage()}"
-                )
-            )
-            self._deferwaiter.add(told)
         self._leave_if_idle()
         self._link.report_soon()
 

@@ -96,7 +96,8 @@ impl Sources {
                     path.display()
                 )
             }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // Without its folder the ledger cannot be opened either, which is told with the cure.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(format!("{} cannot be read: {error}", path.display())),
         }
     }

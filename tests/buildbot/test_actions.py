@@ -39,10 +39,6 @@ def test_force_on_a_cold_and_on_a_warm_worker(fleet: Fleet) -> None:
     assert len(fleet.launched()) == 1
 
 
-GRACEFUL = "a graceful stop of a latent worker wedges it until the master is restarted"
-
-
-@pytest.mark.xfail(reason=GRACEFUL, strict=True)
 def test_graceful_stop_of_an_idle_worker(fleet: Fleet) -> None:
     fleet.set_policy(idle_timeout="3s")
     fleet.changed = True
@@ -52,7 +48,6 @@ def test_graceful_stop_of_an_idle_worker(fleet: Fleet) -> None:
     is_usable(fleet)
 
 
-@pytest.mark.xfail(reason=GRACEFUL, strict=True)
 def test_graceful_stop_in_a_build(fleet: Fleet) -> None:
     fleet.set_policy(idle_timeout="3s")
     fleet.changed = True

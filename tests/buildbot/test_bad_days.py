@@ -229,7 +229,7 @@ def test_a_build_does_not_begin_on_an_instance_that_is_about_to_end(fleet: Fleet
     hold.wait()
     # Its worker is still there, and knocks again after the master has let it go.
     request = fleet.force("baked", seconds=2)
-    wait_for("the worker to knock", lambda: "it is on an earlier instance" in fleet.master.log())
+    wait_for("the worker to knock", lambda: "knocks and is turned away" in fleet.master.log())
     hold.let_go()
     assert fleet.wait_build(request)["results"] == SUCCESS
     assert len(fleet.builds(request)) == 1 and len(fleet.launched()) == 2

@@ -41,10 +41,12 @@ def test_a_launch_whose_answer_is_lost_is_sent_again_and_gives_the_same_instance
 def test_a_controller_that_dies_before_the_answer_asks_again_for_the_same_instance(
     fleet: Fleet, sim: SimControl
 ) -> None:
-    fleet.gate.hold_call("DescribeInstances")
+    listing = fleet.gate.hold_call("DescribeInstances")
     hold = fleet.gate.hold_answer("RunInstances")
     request = fleet.force("injected")
     hold.wait()
+    # Of this controller, and not the first one of the next.
+    listing.wait()
     assert len(fleet.launched()) == 1
     # The next controller's first listings do not show it.
     sim.fault("lag", rate=1.0)

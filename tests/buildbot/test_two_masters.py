@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from fleet import EXCEPTION, GONE_S, MASTER_EXTRA, RETRY, SUCCESS, Fleet
 from fleet_files import MASTER_CFG
 from master_process import MasterProcess, wait_for
-
-OPENAPI = Path(__file__).resolve().parents[2] / "docs" / "openapi.json"
-# In a report's answer: the workers that another master uses.
-ELSEWHERE = "elsewhere" in json.loads(OPENAPI.read_text())["components"]["schemas"]["Reported"]["properties"]
 
 
 class SecondMaster:
@@ -107,7 +101,6 @@ def test_the_death_of_one_master_does_not_concern_the_workers_of_the_other(
     assert len(fleet.launched()) == 1
 
 
-@pytest.mark.xfail(not ELSEWHERE, reason="the controller does not know yet whose a worker is", strict=True)
 def test_a_worker_that_another_master_uses_is_refused_to_the_second(fleet: Fleet, second: SecondMaster) -> None:
     assert fleet.run("injected")["results"] == SUCCESS
     second.start("baked", "injected")

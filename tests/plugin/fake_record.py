@@ -205,5 +205,8 @@ class Record:
             "connect_deadline_s": int(limits.connect_deadline),
             "launch_deadline_s": int(limits.launch_deadline),
             "interruption": at(self.interruption),
-            "price": None,
+            "price": {"low": 100_800, "high": 100_800} if there else None,
+            "master": self.master,
+            "declared_by": None,
+            "turned_away": [],
         }

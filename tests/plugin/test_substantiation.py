@@ -29,6 +29,17 @@ class OneWorker(PluginCase):
         self.run_build()
         assert [self.property_of("instance", number) for number in (1, 2)] == ["i-1", "i-1"]
 
+    def test_the_first_build_shows_its_instance_while_it_runs(self) -> None:
+        self.start_master()
+        self.bring_up()
+        assert self.property_of("instance") == "i-1"
+        assert self.property_of("latent_ami") == "ami-0debian"
+        assert self.property_of("latent_place") == "us-west-2a"
+        assert self.property_of("latent_market") == "on-demand"
+        assert self.property_of("latent_attempt") == "attempt-i-1"
+        assert self.property_of("latent_price") == "$0.1008/h"
+        self.finish()
+
     def test_the_first_build_on_the_next_instance_does_not_name_the_one_before(self) -> None:
         self.start_master(build_wait_timeout=0)
         self.run_build()
