@@ -9,10 +9,20 @@ from typing import Any, Optional
 from twisted.internet import defer
 from twisted.internet import error as net_error
 from twisted.internet.endpoints import UNIXClientEndpoint
-from twisted.web.client import Agent, FileBodyProducer, ResponseFailed, readBody
+from twisted.web.client import (
+    Agent,
+    FileBodyProducer,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    readBody,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
+
+# An answer that broke off, and a question that did.
+BROKEN = (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed)
 
 
 class LinkError(Exception):
@@ -59,7 +69,7 @@ class SocketClient:
             text = yield reading
         except (defer.TimeoutError, defer.CancelledError, net_error.ConnectingCancelledError) as e:
             raise LinkError(f"the controller on {self.path} did not answer within {limit:.0f} s") from e
-        except (net_error.ConnectError, net_error.ConnectionClosed, ResponseFailed, OSError) as e:
+        except (net_error.ConnectError, net_error.ConnectionClosed, *BROKEN, OSError) as e:
             raise LinkError(f"no controller answers on {self.path}: {e}") from e
         return _decoded(response.code, text, self.path)
 

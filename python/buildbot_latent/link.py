@@ -68,7 +68,7 @@ class Link:
             body = self.declarations.untold()
             if body is not None:
                 self._take_declared((yield self.call("PUT", self._declared_url(), body)))
-        except LinkError:
+        except Exception:
             self.declarations.failed()
             raise
         finally:
@@ -181,7 +181,11 @@ class Link:
         for name, view in answer["workers"].items():
             worker = self.workers.get(name)
             if worker is not None:
-                worker.told(view, after_silence)
+                try:
+                    worker.told(view, after_silence)
+                except Exception:
+                    # The others are told all the same.
+                    log.err(None, f"latent: {name} could not take in what the controller says")
 
     def say_once(self, text: str) -> None:
         """Says what is true of all workers once."""

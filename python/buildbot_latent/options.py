@@ -282,7 +282,7 @@ def _block_device(device: Mapping[str, Any]) -> dict[str, Any]:
 
 def _user_data(options: Options) -> Optional[str]:
     text = options["user_data"]
-    if text is None:
+    if not text:
         return None
     if isinstance(text, bytes):
         text = text.decode()

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from buildbot import config
 from buildbot.worker.base import AbstractWorker
 from buildbot.worker.latent import States
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from twisted.python import log
 
@@ -78,6 +79,8 @@ class LatentEC2Worker(MendedLatentWorker):
     _greeting = False
     # Whether it was asked to shut down, and to be as new when its instance is gone.
     _leaving = False
+    # An instance that this master could not take over.
+    _not_adopted: Optional[str] = None
     # Whether the last build could not begin on its instance.
     _suspect = False
 
@@ -123,6 +126,7 @@ class LatentEC2Worker(MendedLatentWorker):
     @defer.inlineCallbacks
     def _describe(self, given: dict[str, Any], missing_timeout: Optional[float]) -> Any:
         """Takes what master.cfg says of its instances, as it does for Buildbot's own class."""
+        self._not_adopted = None
         before, self._described = self._described, None
         if ec2_options.is_declared(given):
             for key in ec2_options.FIXED:
@@ -188,6 +192,8 @@ class LatentEC2Worker(MendedLatentWorker):
     def told(self, view: View, after_silence: bool) -> None:
         """Takes in what the controller knows of the worker; `after_silence`, if it could not be told before."""
         before, self._view = self._view, view
+        if after_silence:
+            self._not_adopted = None
         self._take_idle_timeout()
         self._take_instance(view)
         if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
@@ -209,7 +215,8 @@ class LatentEC2Worker(MendedLatentWorker):
 
     def _adoptable(self, view: View) -> bool:
         released = self._released is not None and view.get("request") == self._released
-        return view["state"] in USABLE and not view.get("order") and not released
+        tried = view.get("instance") is not None and view.get("instance") == self._not_adopted
+        return view["state"] in USABLE and not view.get("order") and not released and not tried
 
     def _must_let_go(self, view: View) -> bool:
         return view.get("order") == "drain" or self._has_ended(view)
@@ -225,10 +232,15 @@ class LatentEC2Worker(MendedLatentWorker):
 
     def _adopt(self) -> None:
         """Takes over an instance that this master did not start, or started in an earlier life."""
-        log.msg(f"latent: {self.name}: adopting {self._view and self._view.get('instance')}")
-        self.substantiate(None, None).addErrback(
-            lambda failure: log.msg(f"latent: {self.name}: not adopted: {failure.getErrorMessage()}")
-        )
+        instance: Optional[str] = self._view.get("instance") if self._view is not None else None
+        log.msg(f"latent: {self.name}: adopting {instance}")
+
+        def failed(failure: Any) -> None:
+            # Not tried at every report: what it is about holds until something changes.
+            self._not_adopted = instance
+            log.msg(f"latent: {self.name}: not adopted: {failure.getErrorMessage()}")
+
+        self.substantiate(None, None).addErrback(failed)
 
     # Buildbot's contract.
 
@@ -255,7 +267,7 @@ class LatentEC2Worker(MendedLatentWorker):
         enough = self._enough = defer.Deferred()
         began = self.master.reactor.seconds()
         try:
-            if self._described is not None and self._described.is_dynamic and build is not None:
+            if self._described is not None:
                 yield self._described.tell_for(self._link, build)
             view = yield either(self._link.start(self.name, request), enough)
             while view is not None and not is_answered(view):
@@ -380,6 +392,7 @@ class LatentEC2Worker(MendedLatentWorker):
 
     @defer.inlineCallbacks
     def _greet(self, conn: Any) -> Any:
+        request = self._request
         try:
             yield self._door.ask(conn)
             yield self._recognise()
@@ -388,9 +401,10 @@ class LatentEC2Worker(MendedLatentWorker):
         conn.info = {**conn.info, **info_of(self._own_view(), conn.info.get("host"))}
         # Should it have gone while the controller was asked, nobody would ever tell: this does.
         yield conn.remotePrint(message="latent: let in")
+        if request is not None and self._request != request:
+            self._turn_away(conn, "it was let go of while it knocked")
         if self.state == States.SUBSTANTIATED:
-            # Its connection was lost, and its instance is the same: Buildbot's own class would not have it.
-            yield AbstractWorker.attached(self, conn)
+            yield self._attach_again(conn)
         else:
             yield super().attached(conn)
         # Were the answer to the start waited for any longer, a failure there would end what works.
@@ -401,6 +415,18 @@ class LatentEC2Worker(MendedLatentWorker):
         if self.state == States.SUBSTANTIATED and not self.building:
             self._setBuildWaitTimer()
         self._link.report_soon()
+
+    @defer.inlineCallbacks
+    def _attach_again(self, conn: Any) -> Any:
+        """Its connection was lost, and its instance is the same: Buildbot's own class would not have it."""
+        try:
+            yield AbstractWorker.attached(self, conn)
+        except Exception as e:
+            if self.conn is conn:
+                # Its login is not done, so nobody else would tell that it has gone.
+                self._detached_sub.unsubscribe()
+                yield self.detached()
+            self._turn_away(conn, f"it cannot be attached: {e}")
 
     @defer.inlineCallbacks
     def _recognise(self) -> Any:
@@ -419,8 +445,10 @@ class LatentEC2Worker(MendedLatentWorker):
     def _turn_away(self, conn: Any, why: str) -> None:
         text = f"latent: {self.name} knocks and is turned away: {why}"
         log.msg(text)
-        self._deferwaiter.add(self._disconnect(conn))
-        raise RuntimeError(text)
+        # Its end is not waited for: PB tells of that only where somebody was let in.
+        conn.loseConnection()
+        # The one refusal after which a worker knocks again; at any other its process ends.
+        raise UnauthorizedLogin(text)
 
     @defer.inlineCallbacks
     def detached(self) -> Any:

@@ -168,14 +168,15 @@ impl<L: Ledger + 'static> Controller<L> {
 
     fn turn_away(&self, actor: &Actor, worker: &WorkerName, peer: Option<&str>, admission: &Admission) {
         let now = self.clock.now();
+        // It comes from outside: only what may be an address is kept and shown.
+        let peer = peer.filter(|text| text.len() <= 64 && text.chars().all(|c| c.is_ascii_graphic()));
         if admission.admit || !self.shared.turned_away().note(now, worker, peer, admission) {
             return;
         }
         let body = Body::TurnedAway {
             worker: worker.clone(),
             instance: admission.instance.clone(),
-            // It comes from outside: only what is an address is kept.
-            peer: peer.filter(|text| text.len() <= 64 && text.chars().all(|c| c.is_ascii_graphic())).map(Into::into),
+            peer: peer.map(Into::into),
             why: admission.why.clone().unwrap_or_default(),
         };
         if let Err(error) = self.shared.append(now, actor, vec![body]) {

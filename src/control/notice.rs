@@ -84,7 +84,8 @@ impl Notices {
     }
 }
 
-/// What an instance's console shows last, if that can be had in time. It holds no secret of the worker's.
+/// What an instance's console shows last, if that can be had in time; without the worker's password, if the
+/// controller knows it: of a worker whose user data is sent as its master wrote it, it does not.
 pub(super) async fn console<C: Cloud>(
     cloud: Arc<C>,
     clock: Clock,

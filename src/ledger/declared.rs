@@ -69,14 +69,24 @@ impl Declarations {
     /// Reads it again.
     pub fn reload(&mut self) {
         let Some(folder) = self.folder.clone() else { return };
-        (self.sets, self.warnings) = (BTreeMap::new(), Vec::new());
-        for path in self.files(&folder.join("masters")) {
-            match read_set(&path) {
-                Ok((master, set, warnings)) => {
-                    self.warnings.extend(warnings);
-                    self.sets.insert(master, set);
+        self.warnings.clear();
+        if let Some(files) = self.files(&folder.join("masters")) {
+            let before = std::mem::take(&mut self.sets);
+            for path in files {
+                match read_set(&path) {
+                    Ok((master, set, warnings)) => {
+                        self.warnings.extend(warnings);
+                        self.sets.insert(master, set);
+                    }
+                    Err(why) => {
+                        // What was known of it a moment ago still holds: unreadable is not undeclared.
+                        let of_file =
+                            |master: &MasterId| path.file_stem().is_some_and(|stem| *stem == *master.as_str());
+                        let known = before.iter().find(|(master, _)| of_file(master));
+                        self.sets.extend(known.map(|(master, set)| (master.clone(), set.clone())));
+                        self.warn(&path, &why);
+                    }
                 }
-                Err(why) => self.warn(&path, &why),
             }
         }
         let accounts = folder.join("accounts.json");
@@ -91,21 +101,24 @@ impl Declarations {
         self.warnings.push(format!("{} cannot be read: {why}; {cure}", path.display()));
     }
 
-    /// The files of a folder that ends with `.json`; one that is not there has none.
-    fn files(&mut self, folder: &Path) -> Vec<PathBuf> {
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+    /// The files of a folder that end with `.json`; a folder that is not there has none. `None`, and a
+    /// warning, if it cannot be read.
+    fn files(&mut self, folder: &Path) -> Option<Vec<PathBuf>> {
+        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        match entries {
+            Ok(entries) => {
+                let paths = entries.into_iter().map(|entry| entry.path());
+                let mut files: Vec<PathBuf> =
+                    paths.filter(|path| path.as_os_str().to_string_lossy().ends_with(".json")).collect();
+                files.sort();
+                Some(files)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Some(Vec::new()),
             Err(error) => {
                 self.warn(folder, &error.kind().to_string());
-                return Vec::new();
+                None
             }
-        };
-        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut files: Vec<PathBuf> =
-            paths.filter(|path| path.as_os_str().to_string_lossy().ends_with(".json")).collect();
-        files.sort();
-        files
+        }
     }
 
     /// By master.
@@ -190,7 +203,11 @@ impl Declarations {
                 }
             }
             let masters = folder.join("masters");
-            for (master, set) in &changed {
+            let count = |set: &DeclaredSet| set.workers.len();
+            let mut changed: Vec<_> = changed.iter().collect();
+            // A worker that moves is written where it comes before it is where it goes: never in neither.
+            changed.sort_by_key(|(master, set)| count(set) <= self.sets.get(*master).map_or(0, count));
+            for (master, set) in changed {
                 let path = masters.join(format!("{master}.json"));
                 replace(&masters, &path, set_text(master, set).to_string().as_bytes())?;
             }
@@ -204,14 +221,18 @@ impl Declarations {
     fn prune_keys(&self) {
         let Some(folder) = self.folder.as_ref().filter(|_| self.warnings.is_empty()) else { return };
         let owners = self.sets.values().flat_map(|set| set.owners().into_values());
-        let used: BTreeSet<PathBuf> = owners
+        let used: BTreeSet<std::ffi::OsString> = owners
             .filter_map(|owner| match &owner.credentials {
-                DeclaredCredentials::KeyFile(file) => Some(PathBuf::from(file)),
+                // By its name: the folder may have had another path when it was written.
+                DeclaredCredentials::KeyFile(file) => Path::new(file).file_name().map(ToOwned::to_owned),
                 _ => None,
             })
             .collect();
         let Ok(entries) = fs::read_dir(folder.join("keys")) else { return };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !used.contains(path)) {
+        for path in entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().is_some_and(|name| !used.contains(name)))
+        {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "a key that nothing refers to any more was not removed");
             }

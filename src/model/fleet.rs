@@ -66,6 +66,8 @@ pub struct Worker {
     pub build: Option<BuildId>,
     /// Whether the present instance was seen running.
     pub running: bool,
+    /// When an instance of it was first seen running after its last launch or start.
+    pub last_ran: Option<DateTime<Utc>>,
     /// What became of giving the present instance what its manifest says.
     pub equipping: Equipping,
     /// When EC2 was first seen to take the present instance back.
@@ -178,6 +180,7 @@ impl Worker {
             attached: false,
             build: None,
             running: false,
+            last_ran: None,
             equipping: Equipping::default(),
             interruption: None,
             started: None,
@@ -256,7 +259,7 @@ impl Worker {
             }
             Body::LaunchIntended { attempt, .. } | Body::Adopted { attempt, .. } => self.begin(attempt),
             Body::LaunchRefused { failure, .. } => self.note_refusal(at, failure),
-            Body::Running { .. } => self.running = true,
+            Body::Running { .. } => (self.running, self.last_ran) = (true, Some(at)),
             Body::InterruptionNoticed { instance, .. } => self.be_warned(at, instance),
             Body::Attached { .. } => self.attach(),
             Body::Detached { .. } => {

@@ -226,9 +226,9 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
         if view.now >= until {
             let message = format!("{instance} is stopped again, or still, when launch_deadline is over");
             let refused = worker.start_refused.as_ref().map(|(_, failure)| failure.kind);
-            // Its guest may have powered it off before its worker connected.
-            let started = worker.started.is_some_and(|at| at >= request.at);
-            let kind = refused.unwrap_or(if started { FailureKind::Ended } else { FailureKind::RetrySame });
+            // It was started, and its guest powered it off before its worker connected.
+            let ran = worker.last_ran.is_some_and(|at| at >= request.at);
+            let kind = refused.unwrap_or(if ran { FailureKind::Ended } else { FailureKind::RetrySame });
             return refuse(name, Failure::new(Phase::Launch, kind, "StartDeadline", &message));
         }
         return start(view, name, worker, instance, request.at);

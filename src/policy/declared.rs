@@ -19,6 +19,7 @@ use super::key::{DECLARED_OWNER_KEYS, WORKER_KEYS};
 use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::problem::{Origin, Problem, Problems};
+use super::proof;
 use super::reader::{Layer, Reader, named};
 use super::secret::Secret;
 use crate::model::{ImageName, MasterId, OwnerName, PolicyName, WorkerName};
@@ -410,6 +411,11 @@ impl Base<'_> {
         let policy = Lifecycle::read(policy_layers, "policy", &mut problems);
         let (Some(image), Some(policy)) = (image, policy) else { return Err(problems) };
         let linked = self.link(&document, name, image, policy, own_owner.as_ref(), &mut problems);
+        if let Some((image, worker)) = &linked {
+            let workers = BTreeMap::from([(name.clone(), worker.clone())]);
+            let fleet = &self.intent.fleet;
+            proof::can_be_given(&workers, |_| Some(image), fleet, &Sources::default(), &mut problems);
+        }
         let (Some((image, mut worker)), true) = (linked, problems.is_empty()) else { return Err(problems) };
         worker.declared_by = Some(master.clone());
         let own = declared.user_data.as_ref().map(|text| text.reveal().to_owned());

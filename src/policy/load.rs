@@ -102,6 +102,14 @@ impl Sources {
         }
     }
 
+    /// The names, without their ending, of the files of a folder that end so; none if it cannot be read,
+    /// which is told of the files that are needed.
+    pub fn stems_in(&self, folder: &str, ending: &str) -> Vec<String> {
+        let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter_map(|name| Some(name.strip_suffix(ending)?.strip_suffix('.')?.to_owned())).collect()
+    }
+
     /// Reads a secret. The error never holds it.
     pub fn resolve(&self, secret: &SecretRef) -> Result<Secret, String> {
         let text = match secret {

@@ -92,14 +92,17 @@ fn place_of(worker: &WorkerIntent) -> Origin {
 }
 
 impl Intent {
-    /// Reads `REGION.pem` of each region from the folder `fleet.identity_certificates`, if that is set.
+    /// Reads each `REGION.pem` of the folder `fleet.identity_certificates`, if that is set.
     ///
     /// # Errors
     /// [`Problems`]: a file that cannot be read, or that is missing where a policy demands the proof.
     pub fn read_certificates(&mut self, sources: &Sources) -> Result<(), Problems> {
         let mut problems = Problems::default();
         let Some(folder) = self.fleet.identity_certificates.clone() else { return Ok(()) };
-        let mut regions: BTreeMap<Region, Option<&WorkerIntent>> = BTreeMap::new();
+        // Of every region that there is one for: a worker that a master declares may be in any.
+        let there = sources.stems_in(&folder, "pem");
+        let mut regions: BTreeMap<Region, Option<&WorkerIntent>> =
+            there.iter().filter_map(|stem| Some((stem.parse().ok()?, None))).collect();
         for worker in self.workers.values() {
             let needs = (worker.policy.proof == Proof::IdentityDocument).then_some(worker);
             let known = regions.entry(worker.cell.region.clone()).or_default();

@@ -57,6 +57,25 @@ def test_a_controller_that_dies_before_the_answer_asks_again_for_the_same_instan
     assert len(fleet.launched()) == len(set(tokens(fleet))) == 1
 
 
+def test_the_end_of_the_console_stands_in_the_build_whose_worker_never_connected(
+    fleet: Fleet, sim: SimControl
+) -> None:
+    fleet.set_policy(connect_deadline="4s")
+    assert fleet.agent is not None
+    fleet.agent.configure(fates=[{"fate": "never"}])
+    request = fleet.force("injected")
+    fleet.wait_state("injected", "registering")
+    text = f"\x1b[31mbuildbot-worker: no route to host, password {fleet.options.password}\n"
+    sim.ask("POST", f"instances/{fleet.launched()[0]}/console", {"text": text})
+    build = fleet.wait_ended(request)
+    fleet.agent.configure(fates=[])
+    fleet.set_policy()
+    said = fleet.preparation(build)
+    assert "The end of the instance's console:" in said and "no route to host" in said
+    assert fleet.options.password not in said and "\x1b" not in said
+    assert fleet.wait_build(request)["results"] == SUCCESS
+
+
 def test_nothing_is_left_of_an_instance(fleet: Fleet) -> None:
     assert fleet.run("baked")["results"] == SUCCESS
     fleet.wait_gone(GONE_S)

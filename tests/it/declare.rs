@@ -115,7 +115,7 @@ async fn each_mistake_of_a_declaration_has_its_words() {
         edit(&mut said);
         said
     };
-    let wrong: [(&str, Value); 16] = [
+    let wrong: [(&str, Value); 17] = [
         ("no object", json!(["hush-user-data"])),
         ("unknown key", with(|d| d["passwort"] = json!("hush-user-data"))),
         ("owner missing", with(|d| d["owner"] = Value::Null)),
@@ -127,6 +127,7 @@ async fn each_mistake_of_a_declaration_has_its_words() {
         ("no credentials", with(|d| d["credentials"] = Value::Null)),
         ("an owner of the files", with(|d| d["owner"] = json!("alice"))),
         ("endpoint", with(|d| d["endpoint"] = json!("127.0.0.1"))),
+        ("a proof", with(|d| d["policy"]["proof"] = json!("join-secret"))),
         ("user data below", with(|d| d["image"]["user_data"] = json!("hush-user-data"))),
         ("owner below", with(|d| d["image"]["owner"] = json!("alice"))),
         ("injected", with(|d| d["image"]["identity"] = json!("injected"))),

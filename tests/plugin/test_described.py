@@ -60,6 +60,25 @@ class Described(PluginCase):
         assert "no such type" in self.preparation()
         assert self.controller.asked("POST", "/start") == []
 
+    def test_what_cannot_be_said_fails_its_own_builds_and_not_the_reconfiguration(self) -> None:
+        self.start_master(**{**OLD, "user_data": b"\x1f\x8b\xff"})
+        self.ask()
+        self.pass_time(5)
+        self.logged(LatentWorkerCannotSubstantiate)
+        assert self.results() == [EXCEPTION]
+        assert "can't decode" in self.preparation()
+        self.reconfigure(user_data="#!/bin/sh\n")
+        self.run_build()
+        assert self.results()[-1] == SUCCESS
+
+    def test_a_warm_instance_of_a_worker_that_is_refused_is_not_adopted_again_and_again(self) -> None:
+        self.controller.launch("w1")
+        self.controller.refuses["w1"] = "worker w1: no such type"
+        self.start_master(**OLD)
+        self.pass_time(60)
+        assert len([line for line in self.lines if "not adopted" in line]) == 1
+        self.flushLoggedErrors(LatentWorkerCannotSubstantiate)
+
     def test_a_controller_that_lost_everything_is_told_again(self) -> None:
         self.start_master(**OLD)
         self.controller.records.clear()
@@ -129,3 +148,25 @@ class TwoDescribed(PluginCase):
         self.reconfigure()
         (told,) = self.controller.declared.values()
         assert sorted(told) == ["w1"]
+
+
+class BothStyles(PluginCase):
+    """One worker that stands in master.cfg, and one of latent.toml."""
+
+    names = ("w1", "w2")
+    builders = {"b1": ["w1"], "b2": ["w2"]}
+
+    def config(self) -> dict[str, Any]:
+        """w1 has the arguments of the old class."""
+        said = super().config()
+        said["workers"] = [self.worker_class("w1", "secret", **OLD), self.worker_class("w2", "secret")]
+        return said
+
+    def test_each_is_what_it_says(self) -> None:
+        self.start_master()
+        (told,) = self.controller.declared.values()
+        assert sorted(told) == ["w1"]
+        self.run_build("b1")
+        self.run_build("b2")
+        assert self.results() == [SUCCESS, SUCCESS]
+        assert (self.worker("w1").build_wait_timeout, self.launches) == (600, 2)

@@ -129,11 +129,11 @@ def test_disks_are_said_in_our_words() -> None:
 
 @pytest.mark.parametrize(
     ("text", "watched"),
-    [("#!/bin/sh\n", True), ("#cloud-config\n", True), ("WORKER=w1", False), ("", False), (None, True)],
+    [("#!/bin/sh\n", True), ("#cloud-config\n", True), ("WORKER=w1", False), ("", True), (None, True)],
 )
 def test_the_lease_watch_comes_only_beside_what_it_can_stand_beside(text: Any, watched: bool) -> None:
     assert ("lease_watch" not in image(user_data=text)) == watched
-    assert said(user_data=text)["user_data"] == text
+    assert said(user_data=text)["user_data"] == (text or None)
 
 
 def test_user_data_of_a_spot_instance_may_be_encoded_as_the_old_class_wants_it() -> None:
