@@ -71,14 +71,6 @@ class Described(PluginCase):
         self.run_build()
         assert self.results()[-1] == SUCCESS
 
-    def test_a_warm_instance_of_a_worker_that_is_refused_is_not_adopted_again_and_again(self) -> None:
-        self.controller.launch("w1")
-        self.controller.refuses["w1"] = "worker w1: no such type"
-        self.start_master(**OLD)
-        self.pass_time(60)
-        assert len([line for line in self.lines if "not adopted" in line]) == 1
-        self.flushLoggedErrors(LatentWorkerCannotSubstantiate)
-
     def test_a_controller_that_lost_everything_is_told_again(self) -> None:
         self.start_master(**OLD)
         self.controller.records.clear()
@@ -170,3 +162,20 @@ class BothStyles(PluginCase):
         self.run_build("b2")
         assert self.results() == [SUCCESS, SUCCESS]
         assert (self.worker("w1").build_wait_timeout, self.launches) == (600, 2)
+
+
+class Restarted(PluginCase):
+    """A master whose database outlives it."""
+
+    durable = True
+
+    def test_a_warm_instance_of_a_worker_that_is_refused_is_not_adopted_again_and_again(self) -> None:
+        self.start_master(**OLD, build_wait_timeout=600)
+        self.bring_up_idle()
+        self.kill_master()
+        self.controller.refuses["w1"] = "worker w1: no such type"
+        self.start_master(**{**OLD, "ami": "ami-2"}, build_wait_timeout=600)
+        self.pass_time(60)
+        assert len([line for line in self.lines if "not adopted" in line]) == 1
+        self.flushLoggedErrors()
+        self.controller.end("i-1")
