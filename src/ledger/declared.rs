@@ -104,7 +104,7 @@ impl Declarations {
     /// The files of a folder that end with `.json`; a folder that is not there has none. `None`, and a
     /// warning, if it cannot be read.
     fn files(&mut self, folder: &Path) -> Option<Vec<PathBuf>> {
-        let entries = fs::read_dir(folder).and_then(|entries| entries.collect::<io::Result<Vec<_>>>());
+        let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         match entries {
             Ok(entries) => {
                 let paths = entries.into_iter().map(|entry| entry.path());
