@@ -1,0 +1,9 @@
+//! A rebake: a new generation of an image, made from its AMI and proven before it is trusted.
+
+mod entry;
+mod order;
+mod record;
+
+pub use entry::{RebakeBody, RebakeEntry, REBAKE_VERSION};
+pub use order::{RebakeChannel, RebakeKind, RebakeLimits, RebakeOrder, Step};
+pub use record::{CanaryPhase, CanarySight, Outcome, Rebake, RebakeFoldError, RetireStage, Retiring, Thing, Undo};
