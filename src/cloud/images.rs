@@ -18,6 +18,8 @@ pub enum Which<'a> {
     One(&'a AmiId),
     /// Those that carry this fleet's tag.
     Fleet(&'a str),
+    /// Those that have a disk of this snapshot.
+    Holding(&'a SnapshotId),
 }
 
 /// The single calls.
@@ -49,6 +51,7 @@ pub trait ImageApi: Send + Sync {
 const DUPLICATE: &str = "InvalidAMIName.Duplicate";
 const IMAGE_GONE: [&str; 2] = ["InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"];
 const SNAPSHOT_GONE: [&str; 1] = ["InvalidSnapshot.NotFound"];
+const SNAPSHOT_IN_USE: &str = "InvalidSnapshot.InUse";
 
 /// CreateImage knows no token: the name is what makes it one AMI.
 ///
@@ -81,8 +84,7 @@ pub async fn create(
 pub async fn retire(api: &impl ImageApi, fleet: &str, id: &AmiId) -> Result<(), CloudError> {
     let mut snapshots = BTreeSet::new();
     if let Some(ami) = api.find(Which::One(id), DateTime::UNIX_EPOCH).await?.into_iter().next() {
-        let of_any = fleet.is_empty() && ami.tags.get(tag_keys::FLEET).is_some();
-        if !of_any && !is_ours(&ami, fleet) {
+        if !may_change(&ami, fleet) {
             return Err(not_ours(&ami));
         }
         if ami.state != AmiState::Deregistered {
@@ -95,9 +97,43 @@ pub async fn retire(api: &impl ImageApi, fleet: &str, id: &AmiId) -> Result<(), 
     }
     snapshots.extend(api.marked(id).await?);
     for snapshot in &snapshots {
-        already(api.delete(snapshot).await, &SNAPSHOT_GONE)?;
+        match api.delete(snapshot).await {
+            // Another AMI is made of it as well: it goes with that one.
+            Err(error) if error.code == SNAPSHOT_IN_USE && is_shared(api, snapshot, id).await? => {}
+            other => already(other, &SNAPSHOT_GONE)?,
+        }
     }
     Ok(())
+}
+
+/// Whether an AMI other than this one is made of a snapshot.
+async fn is_shared(api: &impl ImageApi, snapshot: &SnapshotId, id: &AmiId) -> Result<bool, CloudError> {
+    let holding = api.find(Which::Holding(snapshot), DateTime::UNIX_EPOCH).await?;
+    Ok(holding.iter().any(|ami| ami.id != *id && ami.state != AmiState::Deregistered))
+}
+
+/// An AMI of the fleet that is still there, before it is changed. Without a fleet (an empty name) any
+/// fleet's will do.
+///
+/// # Errors
+/// [`FailureKind::NotFound`] if it is not there any more; [`FailureKind::Owner`] if it is not the fleet's; any
+/// other kind.
+pub async fn of_the_fleet(api: &impl ImageApi, fleet: &str, id: &AmiId) -> Result<Ami, CloudError> {
+    let found = api.find(Which::One(id), DateTime::UNIX_EPOCH).await?.into_iter().next();
+    match found.filter(|ami| ami.state != AmiState::Deregistered) {
+        Some(ami) if may_change(&ami, fleet) => Ok(ami),
+        Some(ami) => Err(not_ours(&ami)),
+        None => Err(CloudError {
+            kind: FailureKind::NotFound,
+            code: "InvalidAMIID.NotFound".to_owned(),
+            message: format!("{id} is not an AMI of this account and region any more"),
+        }),
+    }
+}
+
+fn may_change(ami: &Ami, fleet: &str) -> bool {
+    let of_any = fleet.is_empty() && ami.tags.get(tag_keys::FLEET).is_some();
+    of_any || is_ours(ami, fleet)
 }
 
 fn is_ours(ami: &Ami, fleet: &str) -> bool {

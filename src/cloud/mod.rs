@@ -1,8 +1,10 @@
 //! Floor 2: the few things we ask of a cloud, in our words.
 
+mod bakery;
 mod checkup;
 mod codes;
 mod equip;
+mod fence;
 mod images;
 mod transition;
 
@@ -17,10 +19,16 @@ use crate::model::{
 };
 use crate::policy::Secret;
 
+pub use bakery::{Bakery, names_by_parameter, with_references};
 pub use checkup::{CHECKUP_READS, Checkup};
 pub use codes::kind_of;
 pub use equip::{already_associated, for_equipment, no_such_address};
-pub use images::{ImageApi, Which, create as create_image_once, of_a_snapshot, retire as retire_image_whole};
+pub use fence::{
+    FENCE_DESCRIPTION, FenceApi, FenceGroup, FenceRule, WhichGroups, no_default_vpc, raise as raise_fence, take_down,
+};
+pub use images::{
+    ImageApi, Which, create as create_image_once, of_a_snapshot, of_the_fleet, retire as retire_image_whole,
+};
 pub use transition::transition_time;
 
 /// A refusal, sorted by what to do next.

@@ -124,6 +124,10 @@ text_id!(
     VolumeId, "a volume id", "vol- and letters or digits", |t| resource_like(t, "vol-")
 );
 text_id!(
+    /// The id of a security group, `sg-…`.
+    GroupId, "a security group id", "sg- and letters or digits", |t| resource_like(t, "sg-")
+);
+text_id!(
     /// An elastic IP address: itself, or the id of its allocation.
     ElasticIp, "an elastic IP address", "an IPv4 address such as 203.0.113.9, or its allocation id, eipalloc-…",
     |t| t.parse::<std::net::Ipv4Addr>().is_ok() || resource_like(t, "eipalloc-")

@@ -2,6 +2,7 @@
 
 mod action;
 mod ami;
+mod bakery;
 mod cause;
 mod checkup;
 mod entry;
@@ -17,6 +18,7 @@ mod worker;
 
 pub use action::{Action, Held, HeldReason, Plan, Subject};
 pub use ami::{Ami, AmiCandidate, AmiFilter, AmiQuery, AmiState, Fit, LocationPattern};
+pub use bakery::{Egress, Fence, Rehearsal, SourceAmi, SourceDisk};
 pub use cause::Cause;
 pub use checkup::{
     AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
@@ -27,8 +29,8 @@ pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
 pub(crate) use id::digest_hex;
 pub use id::{
-    AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, IdError, ImageName, InstanceId, MasterId, OwnerName,
-    PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
+    AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, GroupId, IdError, ImageName, InstanceId, MasterId,
+    OwnerName, PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{

@@ -113,6 +113,7 @@ impl Site {
             boot_mode: new.boot_mode,
             imds_support: new.imds_support,
             public: false,
+            product_codes: Vec::new(),
             tags: new.tags,
         };
         self.images.insert(id.clone(), image);

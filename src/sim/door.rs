@@ -114,7 +114,7 @@ impl SimCloud {
     }
 
     /// A door without a fleet has no AMIs of its own.
-    fn own_fleet(&self) -> &str {
+    pub(super) fn own_fleet(&self) -> &str {
         self.fleet.as_deref().unwrap_or_default()
     }
 

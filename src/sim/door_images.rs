@@ -72,6 +72,7 @@ fn is(image: &Image, which: Which<'_>) -> bool {
     match which {
         Which::Named(name) => image.name == name,
         Which::One(id) => image.id == id.as_str(),
+        Which::Holding(snapshot) => image.disks.iter().any(|disk| disk.snapshot.as_deref() == Some(snapshot.as_str())),
         Which::Fleet(fleet) => image.tags.get(tag_keys::FLEET).is_some_and(|own| own == fleet),
     }
 }

@@ -9,15 +9,24 @@ use super::instance::{RunInstances, SpotOptions, Tags};
 use super::site::Site;
 use crate::model::InstanceId;
 
-/// A launch template, of one version.
+/// One version of a launch template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplateVersion {
+    /// What it says: parameters of RunInstances, by their names.
+    pub data: BTreeMap<String, String>,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+}
+
+/// A launch template. Its first version is the default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
     /// Its id.
     pub id: String,
     /// Its name, unique in the account and region.
     pub name: String,
-    /// What it says: parameters of RunInstances, by their names.
-    pub data: BTreeMap<String, String>,
+    /// Its versions; the first one is number 1.
+    pub versions: Vec<TemplateVersion>,
     /// When it was made.
     pub created: DateTime<Utc>,
     /// Its tags.
@@ -70,6 +79,16 @@ pub struct Fleet {
     pub tried: Vec<Tried>,
 }
 
+fn unknown_template(named: &str) -> ApiError {
+    let message = format!("The specified launch template, with template {named}, does not exist.");
+    let code = if named.starts_with("lt-") {
+        "InvalidLaunchTemplateId.NotFound"
+    } else {
+        "InvalidLaunchTemplateName.NotFoundException"
+    };
+    ApiError::client(code, message)
+}
+
 impl Site {
     /// A launch template by its id or name.
     ///
@@ -77,15 +96,7 @@ impl Site {
     /// `InvalidLaunchTemplateId.NotFound`, `InvalidLaunchTemplateName.NotFoundException`.
     pub fn template(&self, named: &str) -> Result<&Template, ApiError> {
         let by_name = || self.templates.values().find(|template| template.name == named);
-        self.templates.get(named).or_else(by_name).ok_or_else(|| {
-            let message = format!("The specified launch template, with template {named}, does not exist.");
-            let code = if named.starts_with("lt-") {
-                "InvalidLaunchTemplateId.NotFound"
-            } else {
-                "InvalidLaunchTemplateName.NotFoundException"
-            };
-            ApiError::client(code, message)
-        })
+        self.templates.get(named).or_else(by_name).ok_or_else(|| unknown_template(named))
     }
 
     /// CreateLaunchTemplate.
@@ -104,8 +115,39 @@ impl Site {
             return Err(ApiError::client("InvalidLaunchTemplateName.AlreadyExistsException", message));
         }
         let id = self.new_id("lt");
-        let template = Template { id: id.clone(), name: name.to_owned(), data, created: now, tags };
+        let versions = vec![TemplateVersion { data, created: now }];
+        let template = Template { id: id.clone(), name: name.to_owned(), versions, created: now, tags };
         Ok(self.templates.entry(id).or_insert(template))
+    }
+
+    /// CreateLaunchTemplateVersion: the template, and the number of its new version.
+    ///
+    /// # Errors
+    /// Those of an unknown template.
+    pub fn add_template_version(
+        &mut self,
+        named: &str,
+        data: BTreeMap<String, String>,
+        now: DateTime<Utc>,
+    ) -> Result<(&Template, usize), ApiError> {
+        let id = self.template(named)?.id.clone();
+        let template = self.templates.get_mut(&id).ok_or_else(|| unknown_template(named))?;
+        template.versions.push(TemplateVersion { data, created: now });
+        let number = template.versions.len();
+        Ok((template, number))
+    }
+
+    /// What refers to an image, as DescribeImageReferences tells it: its kind and its ARN. Here that is what
+    /// the listings of instances and of launch templates show as well.
+    pub fn references_to(&self, image: &str) -> Vec<(&'static str, String)> {
+        let arn = |what: &str, id: &str| format!("arn:aws:ec2:{}:{}:{what}/{id}", self.region, self.account);
+        let runs = self.instances.values().filter(|i| i.params.image == image && !i.is_over());
+        let named = |template: &&Template| {
+            template.versions.iter().any(|version| version.data.get("ImageId").is_some_and(|own| own == image))
+        };
+        let instances = runs.map(|instance| ("ec2:Instance", arn("instance", instance.id.as_str())));
+        let templates = self.templates.values().filter(named);
+        instances.chain(templates.map(|t| ("ec2:LaunchTemplate", arn("launch-template", &t.id)))).collect()
     }
 
     /// DeleteLaunchTemplate.

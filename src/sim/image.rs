@@ -61,6 +61,8 @@ pub struct Image {
     pub imds_support: Option<String>,
     /// Whether everybody may launch from it.
     pub public: bool,
+    /// The product codes of the marketplace that it carries.
+    pub product_codes: Vec<String>,
     /// Its tags.
     pub tags: Tags,
 }

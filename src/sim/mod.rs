@@ -10,6 +10,7 @@ mod bill;
 mod bucket;
 mod disk;
 mod door;
+mod door_bakery;
 mod door_images;
 mod door_resources;
 mod error;
@@ -41,7 +42,7 @@ pub use bake::NewImage;
 pub use bill::{Bill, Line};
 pub use door::{Endless, Life, SimCloud, Step, launch_request};
 pub use error::ApiError;
-pub use fleet::{Choice, Fleet, FleetRequest, Template, Tried};
+pub use fleet::{Choice, Fleet, FleetRequest, Template, TemplateVersion, Tried};
 pub use image::{Image, ImageState, Platform};
 pub use instance::{
     Disk, Facts, Instance, MetadataDefaults, MetadataOptions, Reason, RunInstances, SpotOptions, TagTarget, Tags,

@@ -123,6 +123,8 @@ fn of_instances(action: &str) -> Option<Handler> {
         "DescribeSpotPriceHistory" => spot::prices,
         "CreateFleet" => fleet::create,
         "CreateLaunchTemplate" => templates::create,
+        "CreateLaunchTemplateVersion" => templates::create_version,
+        "DescribeLaunchTemplateVersions" => templates::describe_versions,
         "DescribeLaunchTemplates" => templates::describe,
         "DeleteLaunchTemplate" => templates::delete,
         _ => return None,
@@ -132,6 +134,7 @@ fn of_instances(action: &str) -> Option<Handler> {
 fn of_images_and_disks(action: &str) -> Option<Handler> {
     Some(match action {
         "DescribeImages" => images::describe,
+        "DescribeImageReferences" => images::references,
         "RegisterImage" => images::register,
         "CreateImage" => images::create,
         "CopyImage" => images::copy,

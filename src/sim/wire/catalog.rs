@@ -112,6 +112,18 @@ const ACTIONS: &[(&str, &[&str])] = &[
             "VersionDescription",
         ],
     ),
+    (
+        "CreateLaunchTemplateVersion",
+        &[
+            "ClientToken",
+            "LaunchTemplateData",
+            "LaunchTemplateId",
+            "LaunchTemplateName",
+            "ResolveAlias",
+            "SourceVersion",
+            "VersionDescription",
+        ],
+    ),
     ("CreateSecurityGroup", &["GroupDescription", "GroupName", "TagSpecification", "VpcId"]),
     ("CreateSnapshot", &["Description", "Location", "OutpostArn", "TagSpecification", "VolumeId"]),
     ("CreateTags", &["ResourceId", "Tag"]),
@@ -145,6 +157,7 @@ const ACTIONS: &[(&str, &[&str])] = &[
     ("DeregisterImage", &["DeleteAssociatedSnapshots", "ImageId"]),
     ("DescribeAddresses", &["AllocationId", "Filter", "PublicIp"]),
     ("DescribeAvailabilityZones", &["AllAvailabilityZones", "Filter", "ZoneId", "ZoneName"]),
+    ("DescribeImageReferences", &["ImageId", "IncludeAllResourceTypes", "MaxResults", "NextToken", "ResourceType"]),
     (
         "DescribeImages",
         &[
@@ -167,6 +180,21 @@ const ACTIONS: &[(&str, &[&str])] = &[
     ("DescribeInstanceTypes", &["Filter", "IncludeUnsupportedInRegion", "InstanceType", "MaxResults", "NextToken"]),
     ("DescribeInstances", &["Filter", "IncludeManagedResources", "InstanceId", "MaxResults", "NextToken"]),
     ("DescribeKeyPairs", &["Filter", "IncludePublicKey", "KeyName", "KeyPairId"]),
+    (
+        "DescribeLaunchTemplateVersions",
+        &[
+            "Filter",
+            "IncludeManagedResources",
+            "LaunchTemplateId",
+            "LaunchTemplateName",
+            "LaunchTemplateVersion",
+            "MaxResults",
+            "MaxVersion",
+            "MinVersion",
+            "NextToken",
+            "ResolveAlias",
+        ],
+    ),
     (
         "DescribeLaunchTemplates",
         &["Filter", "IncludeManagedResources", "LaunchTemplateId", "LaunchTemplateName", "MaxResults", "NextToken"],

@@ -47,8 +47,8 @@ fn asked(query: &Node, site: &Site) -> Result<FleetRequest, ApiError> {
     let tags = instance_tags(query)?;
     let mut choices = Vec::new();
     for config in query.list("LaunchTemplateConfigs") {
-        let template = templates::named(config.part("LaunchTemplateSpecification"), site)?;
-        let base = Node::from_flat(&template.data);
+        let (template, data) = templates::named(config.part("LaunchTemplateSpecification"), site)?;
+        let base = Node::from_flat(data);
         let overrides = config.list("Overrides");
         let empty = Node::default();
         let overrides = if overrides.is_empty() { vec![&empty] } else { overrides };

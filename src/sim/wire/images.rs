@@ -106,6 +106,7 @@ fn passes(filters: &Filters, site: &Site, image: &Image) -> bool {
         "hypervisor" => "xen".into(),
         "ena-support" => true.into(),
         "platform" => (image.platform == Platform::Windows).then_some("windows").into(),
+        "product-code" => Values::many(image.product_codes.iter().map(String::as_str)),
         "source-instance-id" => image.source_instance.as_deref().into(),
         "block-device-mapping.snapshot-id" => Values::many(disks().filter_map(|disk| disk.snapshot.as_deref())),
         "block-device-mapping.device-name" => Values::many(disks().map(|disk| disk.device.as_str())),
@@ -159,6 +160,9 @@ fn item(xml: &mut Xml, site: &Site, image: &Image) {
             xml.text("code", "Client.InternalError").text("message", "Client error on image creation.");
         });
     }
+    xml.set("productCodes", &image.product_codes, |xml, code| {
+        xml.text("productCode", code).text("type", "marketplace");
+    });
     tags(xml, &image.tags);
 }
 
@@ -210,6 +214,40 @@ pub(super) fn modify(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
         image.public = adds;
     }
     Ok(done())
+}
+
+/// Who refers to images: of the kinds that can be asked for, instances and launch templates.
+pub(super) fn references(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let query = call.query;
+    // Here ids and the size of a page go together.
+    let page = call.page("")?;
+    let ids = query.texts("ImageId");
+    if ids.is_empty() {
+        return Err(missing("ImageId"));
+    }
+    for id in &ids {
+        checked(id)?;
+    }
+    let kinds = query.list("ResourceType");
+    if kinds.is_empty() && query.flag("IncludeAllResourceTypes")? != Some(true) {
+        return Err(missing("ResourceType"));
+    }
+    let kinds: Vec<&str> = kinds.into_iter().map(|kind| kind.required("ResourceType")).collect::<Result<_, _>>()?;
+    call.permitted()?;
+    let one = |id: &&str| {
+        let told = site.references_to(id).into_iter().map(|(kind, arn)| (format!("{id} {arn}"), kind));
+        told.filter(|(_, kind)| kinds.is_empty() || kinds.contains(kind)).collect::<Vec<_>>()
+    };
+    let mut found: Vec<(String, &str)> = ids.iter().flat_map(one).collect();
+    found.sort();
+    let part = page.of(found.iter(), |(place, _)| place);
+    let mut xml = Xml::default();
+    xml.set("imageReferenceSet", part.items, |xml, (place, kind)| {
+        let (id, arn) = place.split_once(' ').unwrap_or_default();
+        xml.text("imageId", id).text("resourceType", kind).text("arn", arn);
+    });
+    xml.opt("nextToken", part.next);
+    Ok(xml)
 }
 
 fn made(image: &Image) -> Xml {

@@ -25,7 +25,7 @@ const SIZE_GIB_MAX: u32 = 65_536;
 
 pub(super) fn run_instances(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     let template = call.query.part("LaunchTemplate");
-    let base = if template.is_empty() { None } else { Some(Node::from_flat(&templates::named(template, site)?.data)) };
+    let base = if template.is_empty() { None } else { Some(Node::from_flat(templates::named(template, site)?.1)) };
     let whole = base.map(|base| base.overlaid(call.query));
     let query = whole.as_ref().unwrap_or(call.query);
     let (min, max) = (query.required("MinCount")?, query.required("MaxCount")?);

@@ -1,4 +1,6 @@
-//! Launch templates, of one version each.
+//! Launch templates and their versions.
+
+use std::collections::BTreeMap;
 
 use super::call::{Call, done};
 use super::filter::{TAGS, Values};
@@ -7,7 +9,7 @@ use super::launch;
 use super::query::{Node, missing};
 use super::xml::Xml;
 use crate::sim::error::ApiError;
-use crate::sim::fleet::Template;
+use crate::sim::fleet::{Template, TemplateVersion};
 use crate::sim::site::Site;
 
 pub(super) fn create(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
@@ -26,7 +28,8 @@ pub(super) fn create(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
 
 fn item(xml: &mut Xml, template: &Template) {
     xml.text("launchTemplateId", &template.id).text("launchTemplateName", &template.name);
-    xml.time("createTime", template.created).plain("defaultVersionNumber", 1).plain("latestVersionNumber", 1);
+    xml.time("createTime", template.created).plain("defaultVersionNumber", 1);
+    xml.plain("latestVersionNumber", template.versions.len());
     tags(xml, &template.tags);
 }
 
@@ -54,6 +57,85 @@ pub(super) fn describe(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError
     Ok(xml)
 }
 
+pub(super) fn create_version(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let named = name(call.query)?;
+    let data = call.query.part("LaunchTemplateData");
+    if data.is_empty() {
+        return Err(missing("LaunchTemplateData"));
+    }
+    // What a new version says is laid over what the version says that it names.
+    let base = match call.query.filled("SourceVersion") {
+        Some(version) => one_version(site.template(named)?, version)?.1.data.clone(),
+        None => BTreeMap::new(),
+    };
+    call.permitted()?;
+    let data = base.into_iter().chain(data.flat()).collect();
+    let (template, number) = site.add_template_version(named, data, call.now)?;
+    let mut xml = Xml::default();
+    if let Some(version) = template.versions.get(number - 1) {
+        xml.within("launchTemplateVersion", |xml| version_item(xml, template, number, version));
+    }
+    Ok(xml)
+}
+
+/// Of a template by its id or name all versions, or those that are named; of all templates their latest or
+/// default ones.
+pub(super) fn describe_versions(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    let page = call.page("LaunchTemplateVersion")?;
+    let versions = call.query.texts("LaunchTemplateVersion");
+    let named = call.query.filled("LaunchTemplateId").or_else(|| call.query.filled("LaunchTemplateName"));
+    call.permitted()?;
+    let templates: Vec<&Template> = match named {
+        Some(named) => vec![site.template(named)?],
+        None if versions.iter().any(|version| matches!(*version, "$Latest" | "$Default")) => {
+            site.templates.values().collect()
+        }
+        None => return Err(missing("LaunchTemplateId")),
+    };
+    let mut found: BTreeMap<String, (&Template, usize, &TemplateVersion)> = BTreeMap::new();
+    for template in templates {
+        for (number, version) in (1..).zip(&template.versions).filter(|_| versions.is_empty()) {
+            found.insert(format!("{} {number:06}", template.id), (template, number, version));
+        }
+        for version in &versions {
+            let (number, version) = one_version(template, version)?;
+            found.insert(format!("{} {number:06}", template.id), (template, number, version));
+        }
+    }
+    let part = page.of(found.iter(), |(place, _)| place.as_str());
+    let mut xml = Xml::default();
+    xml.set("launchTemplateVersionSet", part.items, |xml, (_, (template, number, version))| {
+        version_item(xml, template, *number, version);
+    });
+    xml.opt("nextToken", part.next);
+    Ok(xml)
+}
+
+/// Of what a version says, what the SDK's users here look at.
+fn version_item(xml: &mut Xml, template: &Template, number: usize, version: &TemplateVersion) {
+    xml.text("launchTemplateId", &template.id).text("launchTemplateName", &template.name);
+    xml.plain("versionNumber", number).time("createTime", version.created).flag("defaultVersion", number == 1);
+    xml.within("launchTemplateData", |xml| {
+        for (shown, name) in [("imageId", "ImageId"), ("instanceType", "InstanceType"), ("keyName", "KeyName")] {
+            xml.opt(shown, version.data.get(name));
+        }
+    });
+}
+
+/// A version by its number or by its part.
+fn one_version<'a>(template: &'a Template, named: &str) -> Result<(usize, &'a TemplateVersion), ApiError> {
+    let number = match named {
+        "$Default" => 1,
+        "$Latest" => template.versions.len(),
+        number => number.parse().unwrap_or(0),
+    };
+    let found = number.checked_sub(1).and_then(|at| template.versions.get(at));
+    found.map(|version| (number, version)).ok_or_else(|| {
+        let message = format!("Could not find launch template version {named}");
+        ApiError::client("InvalidLaunchTemplateId.VersionNotFound", message)
+    })
+}
+
 pub(super) fn delete(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     let named = name(call.query)?;
     call.permitted()?;
@@ -69,14 +151,9 @@ fn name(part: &Node) -> Result<&str, ApiError> {
     named.ok_or_else(|| missing("LaunchTemplateId"))
 }
 
-/// The template that a specification names, if its version is the one that there is.
-pub(super) fn named<'a>(part: &Node, site: &'a Site) -> Result<&'a Template, ApiError> {
+/// The template that a specification names, and what the version says that it names; the default one if none.
+pub(super) fn named<'a>(part: &Node, site: &'a Site) -> Result<(&'a Template, &'a BTreeMap<String, String>), ApiError> {
     let template = site.template(name(part)?)?;
-    match part.filled("Version") {
-        None | Some("1" | "$Latest" | "$Default") => Ok(template),
-        Some(other) => {
-            let message = format!("Could not find launch template version {other}");
-            Err(ApiError::client("InvalidLaunchTemplateId.VersionNotFound", message))
-        }
-    }
+    let (_, version) = one_version(template, part.filled("Version").unwrap_or("$Default"))?;
+    Ok((template, &version.data))
 }

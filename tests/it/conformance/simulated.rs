@@ -151,6 +151,7 @@ fn image() -> Image {
         boot_mode: None,
         imds_support: None,
         public: false,
+        product_codes: Vec::new(),
         tags: Tags::new(),
     }
 }
