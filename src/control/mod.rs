@@ -13,6 +13,8 @@ mod listing;
 mod notice;
 mod pace;
 mod perform;
+mod perform_rebake;
+mod rebake;
 mod shared;
 mod status;
 mod sweep;

@@ -1,12 +1,14 @@
 //! Floor 2: the durable record of every intent and outcome.
 
 mod declared;
+mod journal;
 mod memory;
 mod sqlite;
 
 use std::path::PathBuf;
 
 pub use declared::{Declarations, DeclaredSet, KeptKey};
+pub use journal::{FileJournal, Journal, JournalError, JournalFolder, Journals, MemoryJournal, MemoryJournals};
 pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 

@@ -118,6 +118,8 @@ pub enum Phase {
     Connect,
     /// The instance runs, and was not given what its manifest says.
     Equip,
+    /// A new generation of the image was being made.
+    Rebake,
 }
 
 impl fmt::Display for Phase {
@@ -126,6 +128,7 @@ impl fmt::Display for Phase {
             Phase::Launch => "launch",
             Phase::Connect => "connect",
             Phase::Equip => "equip",
+            Phase::Rebake => "rebake",
         })
     }
 }

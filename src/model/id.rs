@@ -149,6 +149,16 @@ text_id!(
     MasterId, "a master id", "1 to 64 letters, digits, '-', '_' or '.'", name_like
 );
 text_id!(
+    /// The id of one command of SSM Run Command, as SSM gives it.
+    CommandId, "a command id", "36 lower-case hexadecimal digits and '-'",
+    |t| t.len() == 36 && t.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f' | '-'))
+);
+text_id!(
+    /// The id of one rebake: also the name of its journal.
+    RebakeId, "a rebake id", "rb- and letters, digits or '-', 64 characters at most",
+    |t| t.starts_with("rb-") && plain(t, 64) && t.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+);
+text_id!(
     /// The idempotency token of one launch.
     ClientToken, "a client token", "1 to 64 visible ASCII characters", |t| plain(t, 64)
 );

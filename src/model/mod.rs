@@ -5,13 +5,16 @@ mod ami;
 mod bakery;
 mod cause;
 mod checkup;
+mod command;
 mod entry;
 mod failure;
 mod fleet;
+mod guest;
 mod id;
 mod inventory;
 mod launch;
 mod leftover;
+mod rebake;
 mod resource;
 mod tag;
 mod worker;
@@ -24,19 +27,25 @@ pub use checkup::{
     AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
     Tried, TypeFacts, Unseen,
 };
+pub use command::{AgentFacts, AgentPlatform, CommandState, CommandStatus, DELIVERY_S, OUTPUT_CHARACTERS_MAX, Script};
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
 pub(crate) use id::digest_hex;
 pub use id::{
-    AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, GroupId, IdError, ImageName, InstanceId, MasterId,
-    OwnerName, PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
+    AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, GroupId, IdError, ImageName, InstanceId,
+    MasterId, OwnerName, PolicyName, RebakeId, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{
     BlockDevice, DataVolume, Equipment, LaunchSpec, Market, Offering, Place, ShutdownBehavior, equipment,
 };
 pub use leftover::{LeftoverKind, Response};
+pub use rebake::{
+    CanaryPhase, CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError,
+    RebakeKind, RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,
+};
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

@@ -61,6 +61,8 @@ pub enum RebakeBody {
     ImageIntended {},
     /// It is being made.
     ImageMade { ami: AmiId },
+    /// The AMI's tags tell its controller to prove it.
+    HandedOver {},
     /// A canary is about to be asked for; `now` if it shall not wait until its worker is idle.
     CanaryIntended { now: bool },
     /// How it stands with the canary.
@@ -112,6 +114,7 @@ impl RebakeBody {
             Self::BuilderOff {} => "the builder is off".to_owned(),
             Self::ImageIntended {} => "making the AMI".to_owned(),
             Self::ImageMade { ami } => format!("AMI {ami} is being made"),
+            Self::HandedOver {} => "the AMI's tags tell its controller to prove it".to_owned(),
             Self::CanaryIntended { now: false } => "asking for a canary when its worker is idle".to_owned(),
             Self::CanaryIntended { now: true } => "asking for a canary now".to_owned(),
             Self::CanarySaw { sight } => sight.to_string(),

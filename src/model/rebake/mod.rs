@@ -4,6 +4,6 @@ mod entry;
 mod order;
 mod record;
 
-pub use entry::{RebakeBody, RebakeEntry, REBAKE_VERSION};
+pub use entry::{REBAKE_VERSION, RebakeBody, RebakeEntry};
 pub use order::{RebakeChannel, RebakeKind, RebakeLimits, RebakeOrder, Step};
 pub use record::{CanaryPhase, CanarySight, Outcome, Rebake, RebakeFoldError, RetireStage, Retiring, Thing, Undo};

@@ -117,7 +117,9 @@ impl Step {
             Self::Off => "the builder powers itself off",
             Self::Image => "makes an AMI of the stopped builder, and waits until it is available",
             Self::Dismiss => "terminates the builder and deletes its security group",
-            Self::Canary => "launches a worker from the new AMI; it connects, is stopped and started, and connects again",
+            Self::Canary => {
+                "launches a worker from the new AMI; it connects, is stopped and started, and connects again"
+            }
             Self::Promote => "writes the new AMI into the manifest; the next launch uses it",
             Self::Soak => "compares its starts with those of the generation before; a worse one is rolled back",
             Self::Retire => "deprecates, then disables, then deregisters what newer generations replaced",

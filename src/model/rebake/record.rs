@@ -71,8 +71,7 @@ pub enum Thing {
 
 impl Thing {
     /// All of them, in the order in which they are taken back.
-    pub const ALL: [Self; 6] =
-        [Self::Promotion, Self::Canary, Self::Candidate, Self::Builder, Self::Fence, Self::Stop];
+    pub const ALL: [Self; 6] = [Self::Promotion, Self::Canary, Self::Candidate, Self::Builder, Self::Fence, Self::Stop];
 }
 
 impl fmt::Display for Thing {
@@ -245,11 +244,13 @@ pub struct Rebake {
     pub image_at: Option<DateTime<Utc>>,
     /// The new AMI.
     pub ami: Option<AmiId>,
+    /// Whether its tags say that its controller is to prove it.
+    pub handed_over: bool,
     /// Whether a canary was asked for, and whether at once.
     pub canary_asked: Option<bool>,
     /// How it stands with it.
     pub canary: Option<CanarySight>,
-    /// Since when that is so.
+    /// When it was first seen to have begun.
     pub canary_since: Option<DateTime<Utc>>,
     /// The AMI that the manifest named before, once it may name the new one.
     pub promoting_from: Option<AmiId>,
@@ -341,6 +342,7 @@ impl Rebake {
             off_at: None,
             image_at: None,
             ami: order.candidate.clone(),
+            handed_over: false,
             canary_asked: None,
             canary: None,
             canary_since: None,
@@ -428,6 +430,7 @@ impl Rebake {
             | RebakeBody::BuilderOff {}
             | RebakeBody::CanarySaw { .. }
             | RebakeBody::FoundWorse { .. }
+            | RebakeBody::HandedOver {}
             | RebakeBody::Retired { .. }
             | RebakeBody::Refused { .. }
             | RebakeBody::Ended { .. } => None,
@@ -455,8 +458,9 @@ impl Rebake {
             RebakeBody::ImageIntended {} => self.image_at = self.image_at.or(Some(at)),
             RebakeBody::ImageMade { ami } => self.ami = Some(ami.clone()),
             RebakeBody::CanaryIntended { now } => self.canary_asked = Some(*now),
+            RebakeBody::HandedOver {} => self.handed_over = true,
             RebakeBody::CanarySaw { sight } => {
-                if self.canary.as_ref().is_none_or(|before| before.phase != sight.phase) {
+                if self.canary_since.is_none() && sight.phase != CanaryPhase::Waiting {
                     self.canary_since = Some(at);
                 }
                 self.canary = Some((**sight).clone());

@@ -31,9 +31,10 @@ pub(super) fn launch(view: &RebakeView<'_>) -> Move {
         return fail(format!("{} ({}): {}; {}", last.code, last.kind, last.message, last.kind.cure()));
     }
     // A launch whose outcome is open is sent again as it was: its token makes it one.
-    let open = rebake.launch.as_ref().filter(|(spec, _)| {
-        rebake.order.launches.get(refused).is_some_and(|next| same_place(next, spec))
-    });
+    let open = rebake
+        .launch
+        .as_ref()
+        .filter(|(spec, _)| rebake.order.launches.get(refused).is_some_and(|next| same_place(next, spec)));
     let spec = match (open, rebake.order.launches.get(refused)) {
         (Some((spec, _)), _) => (**spec).clone(),
         (None, Some(next)) => ready(view, next),
@@ -61,7 +62,9 @@ fn ready(view: &RebakeView<'_>, planned: &LaunchSpec) -> LaunchSpec {
         (spec.security_groups, spec.security_group_names) = (vec![group.to_string()], Vec::new());
     }
     let created = chrono::SubsecRound::trunc_subsecs(view.now, 0);
-    spec.tags.set_time(tag_keys::CREATED, created).set_time(tag_keys::DEADLINE, created + view.rebake.order.limits.builder);
+    spec.tags
+        .set_time(tag_keys::CREATED, created)
+        .set_time(tag_keys::DEADLINE, created + view.rebake.order.limits.builder);
     spec
 }
 
@@ -71,7 +74,9 @@ fn launched(view: &RebakeView<'_>) -> Move {
         Sighted::Unseen(by) => by,
         Sighted::Absent => fail("the builder has vanished".to_owned()),
         Sighted::There(instance) => match instance.state {
-            InstanceState::Pending | InstanceState::Unknown(_) => wait(view, format!("{} is being started", instance.id)),
+            InstanceState::Pending | InstanceState::Unknown(_) => {
+                wait(view, format!("{} is being started", instance.id))
+            }
             InstanceState::Running | InstanceState::Stopping | InstanceState::Stopped => {
                 done(view.rebake, format!("{} runs", instance.id))
             }
@@ -135,11 +140,9 @@ pub(super) fn image(view: &RebakeView<'_>) -> Move {
     let order = &rebake.order;
     let Some(ami) = &rebake.ami else {
         return match rebake.builder.as_ref().or(order.instance.as_ref()) {
-            Some(of) => Move::Act(RebakeAct::CreateImage {
-                of: of.clone(),
-                name: order.name.clone(),
-                tags: order.lineage(),
-            }),
+            Some(of) => {
+                Move::Act(RebakeAct::CreateImage { of: of.clone(), name: order.name.clone(), tags: order.lineage() })
+            }
             None => fail("there is no instance to make an AMI of".to_owned()),
         };
     };

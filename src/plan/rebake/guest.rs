@@ -36,7 +36,10 @@ pub(super) fn next(view: &RebakeView<'_>) -> Move {
         return progress;
     }
     if let Some(failed) = &rebake.guest.failed {
-        return fail(format!("the builder's script failed in {}, exit code {}: {}", failed.step, failed.code, failed.why));
+        return fail(format!(
+            "the builder's script failed in {}, exit code {}: {}",
+            failed.step, failed.code, failed.why
+        ));
     }
     let instance = match seen_builder(view) {
         Sighted::Unseen(by) => return by,
@@ -95,7 +98,10 @@ fn at_work(view: &RebakeView<'_>) -> Move {
     if let Some(Ok(CommandSight::Ended { well: false, word })) = &view.sight.command {
         return fail(format!("the agent's command ended as {word}, and the script did not say why"));
     }
-    let at = rebake.guest.step.map_or_else(|| "the builder has said nothing yet".to_owned(), |step| format!("the builder is in {step}"));
+    let at = rebake
+        .guest
+        .step
+        .map_or_else(|| "the builder has said nothing yet".to_owned(), |step| format!("the builder is in {step}"));
     if rebake.command.is_some() || !may_command(rebake) {
         return wait(view, at);
     }

@@ -224,9 +224,10 @@ pub fn next(view: &RebakeView<'_>) -> Move {
         return fail(why);
     }
     if let Some(until) = paused(view) {
-        let (_, what, failure) = rebake.refused.as_ref().map_or((view.now, "", ""), |(at, what, failure)| {
-            (*at, what.as_str(), failure.code.as_str())
-        });
+        let (_, what, failure) = rebake
+            .refused
+            .as_ref()
+            .map_or((view.now, "", ""), |(at, what, failure)| (*at, what.as_str(), failure.code.as_str()));
         return Move::Wait { why: format!("{what} was refused ({failure})"), until };
     }
     match rebake.step {
@@ -247,9 +248,10 @@ pub fn next(view: &RebakeView<'_>) -> Move {
 /// By when a step must be done.
 pub fn deadline(rebake: &Rebake) -> DateTime<Utc> {
     let limits = &rebake.order.limits;
-    let launched = rebake.launch.as_ref().map_or(rebake.since, |(spec, _)| {
-        spec.tags.time(tag_keys::CREATED).unwrap_or(rebake.since)
-    });
+    let launched = rebake
+        .launch
+        .as_ref()
+        .map_or(rebake.since, |(spec, _)| spec.tags.time(tag_keys::CREATED).unwrap_or(rebake.since));
     match rebake.step {
         Step::Preflight | Step::Fence | Step::Launch | Step::Promote => rebake.since + CALLS_LIMIT,
         step if step.is_the_guests() => launched + limits.builder,
@@ -257,7 +259,7 @@ pub fn deadline(rebake: &Rebake) -> DateTime<Utc> {
         Step::Dismiss => rebake.since + DISMISS_LIMIT,
         Step::Canary => match rebake.canary.as_ref().map(|canary| canary.phase) {
             None | Some(crate::model::CanaryPhase::Waiting) => rebake.since + limits.canary_wait,
-            Some(_) => rebake.canary_left_waiting().unwrap_or(rebake.since) + limits.canary,
+            Some(_) => rebake.canary_since.unwrap_or(rebake.since) + limits.canary,
         },
         Step::Soak => rebake.since + limits.soak,
         _ => rebake.since + RETIRE_LIMIT,
@@ -450,6 +452,8 @@ pub fn outcome(rebake: &Rebake, act: &RebakeAct, result: Told<Answer>) -> Vec<Re
         // Whether they are gone is seen, not believed.
         (RebakeAct::Terminate { .. } | RebakeAct::Start { .. } | RebakeAct::Stop { .. }, _) => Vec::new(),
         (RebakeAct::Unfence { .. }, _) if !undoing => finished("builder and security group are gone".to_owned()),
-        (act, _) => act.takes_back().filter(|_| undoing).map(|thing| RebakeBody::Undone { thing }).into_iter().collect(),
+        (act, _) => {
+            act.takes_back().filter(|_| undoing).map(|thing| RebakeBody::Undone { thing }).into_iter().collect()
+        }
     }
 }

@@ -1,0 +1,130 @@
+//! What a rebake looks at before each of its moves.
+
+use std::time::Duration;
+
+use super::stage::Stage;
+use crate::cloud::{Bakery, CloudError, Commands};
+use crate::control::driver::Clock;
+use crate::model::{
+    Ami, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, tag_keys,
+};
+use crate::plan::read_marks;
+use crate::plan::rebake::{CommandSight, Question, RetireSight, Sight, Told};
+
+/// The longest that a look may take.
+const LOOK_LIMIT: Duration = Duration::from_mins(1);
+
+/// Asks the questions. What is not answered in time is a refusal, which proves nothing.
+pub(super) async fn look<C: Bakery + Commands, S: Stage>(
+    cloud: &C,
+    stage: Option<&S>,
+    clock: &Clock,
+    rebake: &Rebake,
+    questions: &[Question],
+) -> Sight {
+    let mut sight = Sight::default();
+    let at = clock.now();
+    for question in questions {
+        match question {
+            Question::Builder => sight.builder = Some((at, builder(cloud, clock, rebake).await)),
+            Question::Console => heard(&mut sight, console(cloud, clock, rebake).await),
+            Question::Agent => sight.agent = Some(agent(cloud, clock, rebake).await),
+            Question::Command => command(cloud, clock, rebake, &mut sight).await,
+            Question::Image => sight.image = Some((at, images(cloud, clock, rebake).await)),
+            Question::Uses => sight.uses = Some(uses(cloud, clock, rebake).await),
+            Question::Canary => {
+                if let Some(stage) = stage {
+                    sight.canary = Some(stage.canary(&rebake.order).await);
+                }
+            }
+            Question::Soak => {
+                if let (Some(stage), Some(ami)) = (stage, &rebake.ami) {
+                    sight.soak = Some(stage.soak(&rebake.order, ami).await);
+                }
+            }
+            Question::Retire => sight.retire = Some(retire(cloud, stage, clock, rebake).await),
+        }
+    }
+    sight
+}
+
+/// A cloud's refusal, as the journal keeps it.
+pub(crate) fn failure(error: &CloudError) -> Failure {
+    Failure::new(Phase::Rebake, error.kind, &error.code, &error.message)
+}
+
+async fn in_time<T>(clock: &Clock, call: impl Future<Output = Result<T, CloudError>>) -> Told<T> {
+    match clock.within(LOOK_LIMIT, call).await {
+        Some(result) => result.map_err(|error| failure(&error)),
+        None => Err(Failure::new(Phase::Rebake, FailureKind::Unreachable, "Timeout", "no answer within 60 s")),
+    }
+}
+
+async fn builder<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<Instance>> {
+    let known: Vec<InstanceId> =
+        rebake.builder.iter().chain(&rebake.order.instance).chain(&rebake.stopped).cloned().collect();
+    let inventory = in_time(clock, cloud.inventory(clock.now(), &known)).await?;
+    let id = rebake.order.id.as_str();
+    let mine = |instance: &Instance| {
+        known.contains(&instance.id) || instance.tags.get(tag_keys::REBAKE).is_some_and(|own| own == id)
+    };
+    Ok(inventory.instances.into_values().filter(mine).collect())
+}
+
+async fn console<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Option<GuestReport> {
+    let text = in_time(clock, cloud.console(rebake.builder.as_ref()?)).await.ok()??;
+    Some(read_marks(&text, &rebake.order.nonce))
+}
+
+/// What it said in one way and in another is put together.
+fn heard(sight: &mut Sight, said: Option<GuestReport>) {
+    if let Some(said) = said {
+        sight.guest = Some(sight.guest.as_ref().map_or_else(|| said.clone(), |known| known.merged(&said)));
+    }
+}
+
+async fn agent<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<bool> {
+    let Some(builder) = &rebake.builder else { return Ok(false) };
+    Ok(in_time(clock, cloud.online(builder)).await?.is_some_and(|agent| agent.connected))
+}
+
+async fn command<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake, sight: &mut Sight) {
+    let (Some(builder), Some(command)) = (&rebake.builder, &rebake.command) else { return };
+    let told = in_time(clock, cloud.command(builder, command)).await;
+    if let Ok(state) = &told {
+        heard(sight, Some(read_marks(&state.output, &rebake.order.nonce)));
+    }
+    sight.command = Some(told.map(|state| match state.status.is_over() {
+        false => CommandSight::Runs,
+        true => {
+            let word = serde_json::to_value(&state.status).ok();
+            let word = word.and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+            CommandSight::Ended { well: state.status == CommandStatus::Success, word }
+        }
+    }));
+}
+
+async fn images<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<Ami>> {
+    let id = rebake.order.id.as_str();
+    let all = in_time(clock, cloud.images(clock.now())).await?;
+    let mine =
+        |ami: &Ami| Some(&ami.id) == rebake.ami.as_ref() || ami.tags.get(tag_keys::REBAKE).is_some_and(|own| own == id);
+    Ok(all.into_iter().filter(mine).collect())
+}
+
+async fn uses<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<String>> {
+    match &rebake.ami {
+        Some(ami) => in_time(clock, cloud.uses(ami)).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Which AMIs of the image may be put further away. Who uses them is asked of each; what cannot be told counts as used.
+async fn retire<C: Bakery, S: Stage>(
+    _cloud: &C,
+    _stage: Option<&S>,
+    _clock: &Clock,
+    _rebake: &Rebake,
+) -> Told<RetireSight> {
+    Ok(RetireSight::default())
+}

@@ -1,0 +1,60 @@
+//! The controller, as a rebake needs it: a worker that proves the new AMI, and the manifest that names it.
+
+use std::future::Future;
+
+use chrono::{DateTime, Utc};
+
+use crate::model::{AmiId, CanarySight, ImageName, RebakeOrder, WorkerName};
+use crate::plan::rebake::{SoakSight, Told};
+
+/// What a controller does for a rebake. Every method may be called again with the same arguments.
+pub trait Stage: Send + Sync {
+    /// Asks for a canary of this AMI; `now` if it shall not wait until its worker is idle.
+    ///
+    /// # Errors
+    /// Any failure; one that needs a person if the worker is unknown, or another rebake's canary stands.
+    fn ask_canary(
+        &self,
+        order: &RebakeOrder,
+        worker: &WorkerName,
+        ami: &AmiId,
+        now: bool,
+    ) -> impl Future<Output = Told<CanarySight>> + Send;
+
+    /// How it stands with the rebake's canary; `None` if there is none.
+    ///
+    /// # Errors
+    /// Any failure.
+    fn canary(&self, order: &RebakeOrder) -> impl Future<Output = Told<Option<CanarySight>>> + Send;
+
+    /// Takes the rebake's canary away. `Ok` if there is none.
+    ///
+    /// # Errors
+    /// Any failure.
+    fn end_canary(&self, order: &RebakeOrder, worker: &WorkerName) -> impl Future<Output = Told<()>> + Send;
+
+    /// Makes the manifest name `to` in the place of `from`, which is kept as the previous one; the next launch
+    /// uses it. `Ok` if it is so already.
+    ///
+    /// # Errors
+    /// Any failure; one that needs a person if the manifest names neither.
+    fn promote(&self, order: &RebakeOrder, from: &AmiId, to: &AmiId) -> impl Future<Output = Told<()>> + Send;
+
+    /// Takes that back. `Ok` if the manifest names `to` already, or something else that a person wrote.
+    ///
+    /// # Errors
+    /// Any failure.
+    fn roll_back(&self, order: &RebakeOrder, from: &AmiId, to: &AmiId) -> impl Future<Output = Told<()>> + Send;
+
+    /// How the new generation does beside the one before.
+    ///
+    /// # Errors
+    /// Any failure.
+    fn soak(&self, order: &RebakeOrder, ami: &AmiId) -> impl Future<Output = Told<SoakSight>> + Send;
+
+    /// Which AMIs manifests name now, or named last, and running rebakes make: none of them goes.
+    fn needed(&self, image: &ImageName) -> Vec<AmiId>;
+
+    /// Whether a canary of the image need not wait until its worker is idle.
+    fn urgent(&self, image: &ImageName, now: DateTime<Utc>) -> bool;
+}
