@@ -5,10 +5,14 @@
 
 mod bake;
 mod guest;
+mod order;
 mod rollout;
 mod undo;
 
 use chrono::{DateTime, TimeDelta, Utc};
+
+
+pub use order::{NoOrder, Wanted, order};
 
 use crate::model::{
     Ami, AmiId, CanarySight, ClientToken, CommandId, Failure, Fence, GroupId, GuestReport, Instance, InstanceId,
