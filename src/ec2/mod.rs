@@ -1,14 +1,17 @@
 //! Floor 4, feature `ec2`: the only code that names `aws_*`.
 
+mod bakery;
 mod checkup;
 mod connect;
 mod console;
 mod convert;
 mod equip;
 mod error;
+mod fence;
 mod guard;
 mod image;
 mod launch;
+mod rehearse;
 mod resources;
 mod trial;
 
@@ -84,6 +87,12 @@ impl Ec2 {
     #[must_use]
     pub fn with_page(self, page: i32) -> Self {
         Self { page, ..self }
+    }
+
+    /// The same for another subcommand, whose name its sessions bear.
+    #[must_use]
+    pub fn for_command(self, command: &'static str) -> Self {
+        Self { command, ..self }
     }
 
     async fn clients(&self) -> Result<&Clients, CloudError> {
