@@ -45,6 +45,10 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
+pub use rebake::{
+    Engine, EngineError, Manifests, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeView, Rebakes,
+    Stage, Standing, StepView, Wish, first_entry, rebake_steps,
+};
 pub use pace::{ApiAction, Pace};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
@@ -392,6 +396,11 @@ impl<L: Ledger + 'static> Controller<L> {
         let known: Vec<String> = intent.workers.keys().map(ToString::to_string).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         ControlError::UnknownWorker { worker: worker.clone(), known }
+    }
+
+    /// The configuration that holds, with what masters declare over it.
+    pub fn intent(&self) -> Arc<Intent> {
+        self.shared.intent()
     }
 
     /// Every worker, of the configuration or with something left.

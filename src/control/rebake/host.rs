@@ -296,9 +296,7 @@ where
     fn new_id(&self, now: DateTime<Utc>) -> (RebakeId, String) {
         let mut random = lock(&self.0.random);
         let nonce = format!("{:032x}", random.u128(..));
-        let text = format!("rb-{}-{:04x}", now.format("%Y%m%dT%H%M%S"), random.u16(..));
-        // The form is fixed; a text of it is always an id.
-        (text.parse().unwrap_or_else(|_| RebakeId::of_time(now)), nonce)
+        (RebakeId::at(now, random.u16(..)), nonce)
     }
 
     async fn source(&self, image: &Image, ami: &AmiId) -> Result<SourceAmi, RebakeRefusal> {
