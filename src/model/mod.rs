@@ -7,6 +7,7 @@ mod checkup;
 mod entry;
 mod failure;
 mod fleet;
+mod guest;
 mod id;
 mod inventory;
 mod launch;
@@ -25,6 +26,7 @@ pub use checkup::{
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
 pub(crate) use id::digest_hex;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, IdError, ImageName, InstanceId, MasterId, OwnerName,
