@@ -46,8 +46,8 @@ pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use rebake::{
-    Engine, EngineError, Manifests, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeView, Rebakes,
-    Stage, Standing, StepView, Wish, first_entry, rebake_steps,
+    Engine, EngineError, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
+    Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
 };
 pub use pace::{ApiAction, Pace};
 pub use status::{BoundView, CellView, FailureView, WorkerView};

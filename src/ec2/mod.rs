@@ -52,6 +52,12 @@ pub struct Ec2 {
 }
 
 impl Ec2 {
+    /// The same for a rebake: CloudTrail shows which subcommand it was.
+    #[must_use]
+    pub fn rebaking(self) -> Self {
+        Self { command: "rebake", ..self }
+    }
+
     /// The account of a cell as the configuration names it. Makes no call.
     pub fn new(cell: &Cell, intent: &Intent) -> Self {
         Self {

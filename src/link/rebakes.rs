@@ -8,12 +8,15 @@ use axum::extract::{Path as UrlPath, Query, State};
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::messages::{ErrorBody, FailureCode};
 use super::server::{Answer, Failed, WAIT_MAX, bad};
-use crate::control::{RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeView, StepView};
+use crate::control::{
+    Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, StepView,
+};
 use crate::model::{ImageName, RebakeId};
 
 /// The rebakes of a controller, for its interface.
@@ -30,6 +33,12 @@ pub struct RebakeOrdered {
     pub dry_run: bool,
     /// What its builder may be launched as, in words, the first choice first.
     pub launches: Vec<String>,
+    /// What EC2 says to dry runs of the calls that it will make; asked only when it is only told.
+    pub permissions: Vec<String>,
+    /// How long the builder may work, in words.
+    pub builder_limit: String,
+    /// What it costs at list price, in words.
+    pub price: String,
 }
 
 /// All rebakes.
@@ -42,12 +51,16 @@ pub struct RebakeList {
 /// One rebake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RebakeAnswer {
+    /// When this is so.
+    pub now: DateTime<Utc>,
     /// Where it stands.
     pub rebake: RebakeView,
     /// Its steps.
     pub steps: Vec<StepView>,
     /// Its journal's entries after the place that was asked for.
     pub events: Vec<RebakeEventView>,
+    /// How many packages of the builder are not as they were.
+    pub packages: u32,
 }
 
 /// The answer to a roll-back.
@@ -78,6 +91,7 @@ impl From<RebakeRefusal> for Failed {
         let (status, code) = match &refusal {
             RebakeRefusal::Unknown(_) => (StatusCode::NOT_FOUND, FailureCode::UnknownRebake),
             RebakeRefusal::Busy { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
+            RebakeRefusal::NotDue(_) => (StatusCode::CONFLICT, FailureCode::NotDue),
             RebakeRefusal::Order(_) | RebakeRefusal::Manifest(_) => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
             RebakeRefusal::Journal(crate::ledger::JournalError::Unknown { .. }) => {
                 (StatusCode::NOT_FOUND, FailureCode::UnknownRebake)
@@ -116,22 +130,49 @@ async fn order(State(desk): State<Desk>, body: Result<Json<RebakeAsk>, JsonRejec
     let Json(ask) = body?;
     let dry_run = ask.dry_run;
     let ordered = desk.ask(ask).await?;
-    let launches = ordered.order.launches.iter().map(|spec| spec.offering.to_string()).collect();
-    Ok(Json(RebakeOrdered { rebake: ordered.view, steps: ordered.steps, dry_run, launches }))
+    Ok(Json(RebakeOrdered::of(ordered, dry_run)))
 }
 
-async fn one(State(desk): State<Desk>, UrlPath(rebake): UrlPath<String>, Query(which): Query<Which>) -> Answer<RebakeAnswer> {
+impl RebakeOrdered {
+    /// What came of asking.
+    pub fn of(ordered: Ordered, dry_run: bool) -> Self {
+        let order = &ordered.order;
+        let limit = humantime::format_duration(order.limits.builder.to_std().unwrap_or_default()).to_string();
+        Self {
+            dry_run,
+            launches: order.launches.iter().map(|spec| spec.offering.to_string()).collect(),
+            permissions: ordered.permissions,
+            builder_limit: limit,
+            price: ordered.price,
+            rebake: ordered.view,
+            steps: ordered.steps,
+        }
+    }
+}
+
+async fn one(
+    State(desk): State<Desk>,
+    UrlPath(rebake): UrlPath<String>,
+    Query(which): Query<Which>,
+) -> Answer<RebakeAnswer> {
     let id = id(&rebake)?;
     let mut changed = desk.changed();
     changed.mark_unchanged();
-    let (mut rebake, mut steps, mut events) = desk.one(&id, which.after)?;
-    if which.wait > 0 && events.is_empty() && rebake.outcome.is_none() {
-        // What it waits for is news as well: any move ends the wait.
-        let limit = Duration::from_secs(which.wait).min(WAIT_MAX);
-        let _ = tokio::time::timeout(limit, changed.changed()).await;
-        (rebake, steps, events) = desk.one(&id, which.after)?;
+    let seen = desk.one(&id, which.after)?;
+    if which.wait == 0 || !seen.events.is_empty() || seen.view.outcome.is_some() {
+        return Ok(Json(seen.into()));
     }
-    Ok(Json(RebakeAnswer { rebake, steps, events }))
+    // What it waits for is news as well: any move ends the wait.
+    let limit = Duration::from_secs(which.wait).min(WAIT_MAX);
+    let _ = tokio::time::timeout(limit, changed.changed()).await;
+    Ok(Json(desk.one(&id, which.after)?.into()))
+}
+
+impl From<RebakeSeen> for RebakeAnswer {
+    fn from(seen: RebakeSeen) -> Self {
+        let RebakeSeen { now, view, steps, events, packages } = seen;
+        Self { now, rebake: view, steps, events, packages }
+    }
 }
 
 async fn abort(State(desk): State<Desk>, UrlPath(rebake): UrlPath<String>) -> Answer<RebakeView> {

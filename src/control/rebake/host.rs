@@ -18,7 +18,7 @@ use crate::control::driver::Clock;
 use crate::ledger::{JournalError, Journals, Ledger};
 use crate::model::{
     AmiId, AmiState, Cell, ImageName, Rebake, RebakeEntry, RebakeFoldError, RebakeId, RebakeKind, RebakeOrder,
-    SourceAmi, Step, WorkerName, tag_keys,
+    Rehearsal, SourceAmi, Step, WorkerName, tag_keys,
 };
 use crate::plan::rebake::{self, NoOrder, Wanted};
 use crate::policy::{Image, Intent};
@@ -47,6 +47,9 @@ pub enum RebakeRefusal {
         /// On what.
         image: ImageName,
     },
+    /// The AMI is young enough.
+    #[error("{0}")]
+    NotDue(String),
     /// EC2 could not be asked.
     #[error("EC2 was asked about {what}: {error}; {}", error.kind.cure())]
     Cloud {
@@ -80,6 +83,25 @@ pub struct Ordered {
     pub steps: Vec<StepView>,
     /// What it is to do.
     pub order: RebakeOrder,
+    /// What EC2 says to dry runs of its calls, if they were asked for.
+    pub permissions: Vec<String>,
+    /// What it costs at list price, in words.
+    pub price: String,
+}
+
+/// A rebake as it is seen by those who follow it.
+#[derive(Debug)]
+pub struct RebakeSeen {
+    /// When this is so.
+    pub now: DateTime<Utc>,
+    /// Where it stands.
+    pub view: RebakeView,
+    /// Its steps.
+    pub steps: Vec<StepView>,
+    /// Entries of its journal.
+    pub events: Vec<RebakeEventView>,
+    /// How many packages of the builder are not as they were.
+    pub packages: u32,
 }
 
 type Asked<T> = Pin<Box<dyn Future<Output = Result<T, RebakeRefusal>> + Send>>;
@@ -96,7 +118,7 @@ pub trait RebakeDesk: Send + Sync {
     ///
     /// # Errors
     /// [`RebakeRefusal`] if it is not known, or cannot be read.
-    fn one(&self, id: &RebakeId, after: u64) -> Result<(RebakeView, Vec<StepView>, Vec<RebakeEventView>), RebakeRefusal>;
+    fn one(&self, id: &RebakeId, after: u64) -> Result<RebakeSeen, RebakeRefusal>;
 
     /// Wants everything taken back that it did. May be repeated.
     ///
@@ -323,7 +345,17 @@ where
             }
         };
         let source = self.source(image, &source).await?;
-        self.order(&intent, &name, kind, source, ask.worker, ask.dry_run)
+        let young = |at: &DateTime<Utc>| *at + intent.requirements.max_ami_age > self.0.clock.now();
+        if let Some(at) = source.created.filter(|at| ask.due && young(at)) {
+            let (id, due) = (&source.id, at + intent.requirements.max_ami_age);
+            return Err(RebakeRefusal::NotDue(format!("{name}: {id} is not due before {}", due.format("%Y-%m-%d"))));
+        }
+        let mut ordered = self.order(&intent, &name, kind, source, ask.worker, ask.dry_run)?;
+        if ask.dry_run {
+            let cloud = (self.0.connect)(&ordered.order.cell(), &intent);
+            ordered.permissions = rehearsed(&cloud, &ordered.order).await;
+        }
+        Ok(ordered)
     }
 
     fn order(
@@ -348,7 +380,9 @@ where
         let id = order.id.clone();
         let first = first_entry(order.clone());
         let rebake = Rebake::begin(&first).map_err(|error| RebakeRefusal::Fold { id: id.clone(), error })?;
-        let ordered = Ordered { view: RebakeView::of(&rebake, None), steps: steps(&rebake, &[]), order };
+        let price = rebake::price(&order);
+        let ordered =
+            Ordered { view: RebakeView::of(&rebake, None), steps: steps(&rebake, &[]), order, permissions: Vec::new(), price };
         if dry_run {
             return Ok(ordered);
         }
@@ -452,6 +486,17 @@ where
     }
 }
 
+/// What EC2 says to dry runs of the calls of a rebake, each in a line.
+pub async fn rehearsed<C: Bakery>(cloud: &C, order: &RebakeOrder) -> Vec<String> {
+    let Some(launch) = order.launches.first() else { return Vec::new() };
+    let rehearsal = Rehearsal { launch: Box::new(launch.clone()), source: order.source.clone() };
+    let told = |(action, result): (&str, Result<(), CloudError>)| match result {
+        Ok(()) => format!("{action}: allowed"),
+        Err(error) => format!("{action}: REFUSED: {error}; {}", error.kind.cure()),
+    };
+    cloud.rehearse(&rehearsal).await.into_iter().map(told).collect()
+}
+
 /// The manifest that is meant: by its name, or by the AMI that it names.
 fn image_asked(intent: &Intent, ask: &RebakeAsk) -> Result<ImageName, RebakeRefusal> {
     match (&ask.image, &ask.ami) {
@@ -486,10 +531,12 @@ where
         ids.iter().filter_map(|id| Some(self.view(id, &self.record(id).ok()?.0))).collect()
     }
 
-    fn one(&self, id: &RebakeId, after: u64) -> Result<(RebakeView, Vec<StepView>, Vec<RebakeEventView>), RebakeRefusal> {
+    fn one(&self, id: &RebakeId, after: u64) -> Result<RebakeSeen, RebakeRefusal> {
         let (rebake, entries) = self.record(id)?;
         let events = entries.iter().filter(|entry| entry.seq > after).map(RebakeEventView::from).collect();
-        Ok((self.view(id, &rebake), steps(&rebake, &entries), events))
+        let packages = rebake.guest.done.as_ref().map_or(0, |done| done.packages);
+        let (now, view) = (self.0.clock.now(), self.view(id, &rebake));
+        Ok(RebakeSeen { now, view, steps: steps(&rebake, &entries), events, packages })
     }
 
     fn abort(&self, id: &RebakeId) -> Result<RebakeView, RebakeRefusal> {

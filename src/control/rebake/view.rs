@@ -26,6 +26,9 @@ pub struct RebakeAsk {
     /// The worker that shall prove the new AMI, if it matters which.
     #[serde(default)]
     pub worker: Option<WorkerName>,
+    /// Only if the AMI is older than `requirements.max_ami_age`.
+    #[serde(default)]
+    pub due: bool,
     /// Only tell what would be done.
     #[serde(default)]
     pub dry_run: bool,
@@ -77,6 +80,8 @@ pub struct RebakeView {
     pub deadline: DateTime<Utc>,
     /// What it waits for.
     pub waits: Option<String>,
+    /// What the builder's console showed last.
+    pub tail: Option<String>,
     /// Why everything is being taken back, if it is.
     pub undoing: Option<String>,
     /// The last refusal in this step.
@@ -121,6 +126,7 @@ impl RebakeView {
             step: rebake.step,
             deadline: deadline(rebake),
             waits: waits.and_then(|standing| standing.waits.clone()),
+            tail: waits.and_then(|standing| standing.tail.clone()),
             undoing: rebake.undo.as_ref().map(|undo| undo.why.clone()),
             refused: rebake.refused.as_ref().map(|(_, what, failure)| {
                 format!("{what}: {} ({}): {}", failure.code, failure.kind, failure.message)
