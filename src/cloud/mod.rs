@@ -2,6 +2,7 @@
 
 mod checkup;
 mod codes;
+mod commands;
 mod equip;
 mod images;
 mod transition;
@@ -19,6 +20,7 @@ use crate::policy::Secret;
 
 pub use checkup::{CHECKUP_READS, Checkup};
 pub use codes::kind_of;
+pub use commands::{Commands, document as ssm_document, sendable};
 pub use equip::{already_associated, for_equipment, no_such_address};
 pub use images::{ImageApi, Which, create as create_image_once, of_a_snapshot, retire as retire_image_whole};
 pub use transition::transition_time;

@@ -1,6 +1,7 @@
 //! Floor 4, feature `ec2`: the only code that names `aws_*`.
 
 mod checkup;
+mod commands;
 mod connect;
 mod console;
 mod convert;

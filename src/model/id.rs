@@ -145,6 +145,11 @@ text_id!(
     MasterId, "a master id", "1 to 64 letters, digits, '-', '_' or '.'", name_like
 );
 text_id!(
+    /// The id of one command of SSM Run Command, as SSM gives it.
+    CommandId, "a command id", "36 lower-case hexadecimal digits and '-'",
+    |t| t.len() == 36 && t.chars().all(|c| c.is_ascii_digit() || matches!(c, 'a'..='f' | '-'))
+);
+text_id!(
     /// The idempotency token of one launch.
     ClientToken, "a client token", "1 to 64 visible ASCII characters", |t| plain(t, 64)
 );
@@ -218,6 +223,8 @@ mod tests {
         assert!("../x".parse::<ImageName>().is_err());
         assert!("".parse::<WorkerName>().is_err());
         assert!("ami-".parse::<AmiId>().is_err());
+        assert!("8b5f1d9e-3a4c-4d2e-9f60-0c1d2e3f4a5b".parse::<CommandId>().is_ok());
+        assert!("8b5f1d9e-3a4c-4d2e-9f60-0c1d2e3f4a5/".parse::<CommandId>().is_err());
         assert!("i-0abc".parse::<InstanceId>().is_ok());
         assert!(serde_json::from_str::<InstanceId>("\"x\"").is_err());
     }

@@ -4,6 +4,7 @@ mod action;
 mod ami;
 mod cause;
 mod checkup;
+mod command;
 mod entry;
 mod failure;
 mod fleet;
@@ -22,13 +23,14 @@ pub use checkup::{
     AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
     Tried, TypeFacts, Unseen,
 };
+pub use command::{AgentFacts, AgentPlatform, CommandState, CommandStatus, DELIVERY_S, OUTPUT_CHARACTERS_MAX, Script};
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
 pub(crate) use id::digest_hex;
 pub use id::{
-    AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, IdError, ImageName, InstanceId, MasterId, OwnerName,
-    PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
+    AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, IdError, ImageName, InstanceId, MasterId,
+    OwnerName, PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{
