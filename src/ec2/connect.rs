@@ -24,6 +24,8 @@ pub(super) struct Clients {
     /// For dry runs: it lets nothing pass that would change anything.
     pub(super) trials: aws_sdk_ec2::Client,
     pub(super) sts: aws_sdk_sts::Client,
+    pub(super) ssm_reads: aws_sdk_ssm::Client,
+    pub(super) ssm_writes: aws_sdk_ssm::Client,
 }
 
 /// A key in a file of two lines. The SDK asks again after a quarter of an hour, so that a key that is
@@ -65,11 +67,15 @@ pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Client
     // A launch that the SDK repeated would pass our pace, and repeat "no capacity" as if it were a passing fault.
     let writes = aws_sdk_ec2::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
     let trials = aws_sdk_ec2::config::Builder::from(&config).interceptor(ReadOnly).build();
+    // SSM knows no token: what the SDK repeated would run twice.
+    let ssm_writes = aws_sdk_ssm::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
     Clients {
         trials: aws_sdk_ec2::Client::from_conf(trials),
         reads: aws_sdk_ec2::Client::from_conf(reads),
         writes: aws_sdk_ec2::Client::from_conf(writes),
         sts: aws_sdk_sts::Client::new(&config),
+        ssm_reads: aws_sdk_ssm::Client::new(&config),
+        ssm_writes: aws_sdk_ssm::Client::from_conf(ssm_writes),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod bakery;
 mod checkup;
+mod commands;
 mod connect;
 mod console;
 mod convert;

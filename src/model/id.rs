@@ -239,6 +239,8 @@ mod tests {
         assert!("../x".parse::<ImageName>().is_err());
         assert!("".parse::<WorkerName>().is_err());
         assert!("ami-".parse::<AmiId>().is_err());
+        assert!("8b5f1d9e-3a4c-4d2e-9f60-0c1d2e3f4a5b".parse::<CommandId>().is_ok());
+        assert!("8b5f1d9e-3a4c-4d2e-9f60-0c1d2e3f4a5/".parse::<CommandId>().is_err());
         assert!("i-0abc".parse::<InstanceId>().is_ok());
         assert!(serde_json::from_str::<InstanceId>("\"x\"").is_err());
     }
