@@ -18,6 +18,7 @@ mod lease_watch;
 mod lifecycle;
 mod load;
 mod problem;
+pub mod promote;
 mod proof;
 mod reader;
 mod rebake;
