@@ -18,7 +18,7 @@ mod lease_watch;
 mod lifecycle;
 mod load;
 mod problem;
-mod promote;
+pub mod promote;
 mod proof;
 mod reader;
 mod rebake;
