@@ -7,6 +7,7 @@
 mod admit;
 mod ami;
 mod bound;
+mod canary;
 mod capacity;
 mod console;
 pub mod doctor;
@@ -20,6 +21,7 @@ pub mod price;
 pub mod rebake;
 mod rebake_guest;
 mod report;
+mod soak;
 mod spec;
 mod step;
 pub mod sweep;
@@ -44,6 +46,7 @@ pub use notice::{interrupted, spot_requests};
 pub use observe::facts;
 pub use rebake_guest::read_marks;
 pub use report::{Report, Standing, WorkerReport, changes, order_of};
+pub use soak::{Gate, Sample, gate};
 pub use spec::{Chosen, drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
 
