@@ -13,15 +13,15 @@ use aws_sdk_ec2::types::{
 };
 use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
-use latent::cloud::Cloud;
+use latent::cloud::{Bakery, Cloud};
 use latent::control::Clock;
 use latent::ec2::Ec2;
-use latent::model::{Cell, FailureKind, InstanceId, ResourceKind, TagSet};
+use latent::model::{Cell, FailureKind, Fence, InstanceId, Place, Rehearsal, ResourceKind, TagSet};
 use latent::policy::{Intent, Sources};
 use latent::sim::Weather;
 use latent::sim::wire::{Door, DoorOptions};
 
-use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say};
+use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say, spec};
 
 const REGION: &str = "us-west-2";
 /// Instances per page: the least that EC2 allows.
@@ -345,6 +345,48 @@ async fn nobody_at_the_endpoint_is_unreachable() {
     let cloud = cloud_at(&format!("http://127.0.0.1:{port}"), "{ environment = true }");
     let error = cloud.inventory(Clock::system().now(), &[]).await.expect_err("nobody there");
     assert_eq!(error.kind, FailureKind::Unreachable, "{error}");
+}
+
+/// Answers every request with this.
+fn always(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 8192]);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close\r\ncontent-length:";
+            let _ = stream.write_all(format!("{head} {}\r\n\r\n{answer}", answer.len()).as_bytes());
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+#[ignore = "needs the emulated EC2 of `make test-rust`"]
+async fn without_a_default_vpc_the_owner_is_told_to_name_a_subnet() {
+    let none = "<DescribeVpcsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+        <requestId>1</requestId><vpcSet/></DescribeVpcsResponse>";
+    let cloud = cloud_at(&always(none), "{ environment = true }");
+    let (name, place) = ("fence".to_owned(), Place::Anywhere);
+    let fence = Fence { name, place, egress: Vec::new(), tags: TagSet::default() };
+    let error = cloud.fence(&fence).await.expect_err("there is no VPC");
+    assert_eq!((error.kind, error.code.as_str()), (FailureKind::Owner, "DefaultVpcDoesNotExist"), "{error}");
+    assert!(error.message.contains("name a subnet in the image manifest"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs the emulated EC2 of `make test-rust`"]
+async fn where_a_dry_run_is_none_nothing_else_is_tried() {
+    let listing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+        <requestId>1</requestId><reservationSet/></DescribeInstancesResponse>";
+    let cloud = cloud_at(&always(listing), "{ environment = true }");
+    let spec = spec("ami-1", "never", Clock::system().now());
+    let source = spec.ami.clone();
+    let answers = cloud.rehearse(&Rehearsal { launch: Box::new(spec), source }).await;
+    let [(action, Err(error))] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!((*action, error.kind), ("ec2:DescribeInstances", FailureKind::Bug), "{error}");
+    assert!(error.message.contains("no dry run"), "{error}");
 }
 
 #[tokio::test]

@@ -217,6 +217,7 @@ fn image() -> Image {
         boot_mode: None,
         imds_support: None,
         public: false,
+        protected: false,
         product_codes: Vec::new(),
         tags: Tags::new(),
     }
