@@ -82,6 +82,13 @@ class SimControl:
         """The account may run so many virtual CPUs there."""
         self.ask("POST", "quota", {"account": account, "region": region, "vcpus": vcpus})
 
+    def next_image(
+        self, account: str, region: str, pending_seconds: int | None = None, fails: bool = False
+    ) -> None:
+        """What becomes of the next image that is made there."""
+        asked = {"account": account, "region": region, "pending_seconds": pending_seconds, "fails": fails}
+        self.ask("POST", "images", asked)
+
     def advance(self, seconds: float) -> None:
         """Lets the model's time pass at once."""
         self.ask("POST", "advance", {"seconds": seconds})
