@@ -68,6 +68,23 @@ class SimControl:
         """Somebody else does `stop` or `terminate`."""
         self.ask("POST", f"instances/{instance_id}/{what}")
 
+    # What an instance's SSM agent does.
+
+    def agent_pings(self, instance_id: str, version: str, platform: str) -> bool:
+        """It says that it is there; whether SSM hears it."""
+        body = {"version": version, "platform": platform}
+        return bool(self.ask("POST", f"instances/{instance_id}/agent", body)["heard"])
+
+    def agent_takes(self, instance_id: str) -> dict[str, Any] | None:
+        """Its next run (`id`, `text`, `windows`, `timeout_s`, `run`), which begins with this; or None."""
+        found: dict[str, Any] | None = self.ask("POST", f"instances/{instance_id}/agent/take")["command"]
+        return found
+
+    def agent_answers(self, instance_id: str, command: str, exit_code: int, output: str, error_output: str) -> str:
+        """A run has ended: `over`, `reboots` (it is run again), or `ignored` because it comes too late."""
+        body = {"command": command, "exit_code": exit_code, "output": output, "error_output": error_output}
+        return str(self.ask("POST", f"instances/{instance_id}/agent/answer", body)["answer"])
+
     # Weather on demand.
 
     def fault(self, name: str, **details: Any) -> None:

@@ -21,6 +21,7 @@ MINE = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:role"
 THEIRS = {"aws:ResourceTag/Name": "production database"}
 OTHER_FLEET = {"aws:ResourceTag/latent:fleet": "openzfs", "aws:ResourceTag/latent:role": "worker"}
 BUILDER = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:role": "rebake"}
+SSM_MINE = {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "worker"}
 # In the fleet, but the owner's own: what rebake did not make.
 ORIGINAL = {"aws:ResourceTag/latent:fleet": "cpython"}
 
@@ -506,6 +507,32 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("rebake", "write no tag on its image, so that every tag is allowed", "ec2:CreateTags", IMAGE, BAKED),
     ("rebake", "announce that the original goes", "ec2:EnableImageDeprecation", IMAGE, ORIGINAL),
     ("rebake", "reboot its builder from outside", "ec2:RebootInstances", INSTANCE, BUILDER),
+    (
+        "rebake",
+        "run a command on a canary, which has the worker's secrets in use",
+        "ssm:SendCommand",
+        INSTANCE,
+        {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "canary"},
+    ),
+    (
+        "rebake",
+        "run a command on a machine that is not in EC2",
+        "ssm:SendCommand",
+        f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0aaaaaaaaaaaaaaaa",
+        {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "rebake"},
+    ),
+    (
+        "rebake",
+        "run a document of the account's own",
+        "ssm:SendCommand",
+        f"arn:aws:ssm:{REGION}:{ACCOUNT}:document/AWS-RunShellScript",
+        {},
+    ),
+    # IAM cannot bind it to an instance: whoever holds it ends anybody's command.
+    ("rebake", "end somebody's command", "ssm:CancelCommand", "*", {"aws:RequestedRegion": REGION}),
+    ("rebake", "open a session on its builder", "ssm:StartSession", INSTANCE, BUILDER),
+    ("worker", "run a command on its own instance", "ssm:SendCommand", INSTANCE, SSM_MINE),
+    ("worker", "see where commands stand", "ssm:GetCommandInvocation", "*", {"aws:RequestedRegion": REGION}),
     # Other ways in.
     (
         "worker",

@@ -28,14 +28,14 @@ const REGION: &str = "us-west-2";
 const PAGE: i32 = 5;
 
 /// moto's server; it ends with this value.
-struct Moto {
+pub(crate) struct Moto {
     server: Child,
     _folder: tempfile::TempDir,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl Moto {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/moto_server.py");
         let folder = tempfile::tempdir().expect("a folder");
         let python = std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`");
@@ -61,7 +61,7 @@ impl Drop for Moto {
 }
 
 /// The account at this endpoint, with an AMI in it.
-async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
+pub(crate) async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
     let api = Api::at(endpoint).await;
     Ground {
         cloud: cloud_at(endpoint, "{ environment = true }").with_page(PAGE),

@@ -61,6 +61,7 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
         ("POST", ["reset"]) => Ok(reset(shared)),
         ("POST", ["instances", id, "agent"]) => agent::ping(shared, id, body),
+        ("POST", ["instances", id, "agent", "take"]) => agent::take(shared, id),
         ("POST", ["instances", id, "agent", "answer"]) => agent::answer(shared, id, body),
         ("POST", ["instances", id, what]) => touch(shared, id, what, body),
         (_, [what]) if PLACES.contains(what) => {
