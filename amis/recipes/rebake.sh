@@ -623,8 +623,9 @@ forget() {
 off() {
     step off
     release
-    rounds=$(($(recall round 1) - 1))
-    mark 'done' rounds="$rounds" reboots="$(reboots)" packages="$(wc -l < "$d/changes" | tr -d ' ')" sha="$(digest "$d/after")"
+    # The last one that found something, whether or not a kill kept it from being counted.
+    rounds=$(marks_of 'round ' | sed -n 's/.* n=\([0-9]*\) found=[1-9].*/\1/p' | sort -n | tail -n 1)
+    mark 'done' rounds="${rounds:-0}" reboots="$(reboots)" packages="$(wc -l < "$d/changes" | tr -d ' ')" sha="$(digest "$d/after")"
     tail -n 30 "$d/marks" | while read -r line; do tell "$line"; done
     forget
     power_off 0
