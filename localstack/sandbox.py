@@ -127,7 +127,9 @@ class Sandbox:
             # As a clock would say it, each boot a minute after the last.
             count = len(list(self.root.glob("shim/booted-*")))
             (self.shim / f"booted-{count}").touch()
-            self.set("boottime", f"{{ sec = {1_700_000_000 + 60 * count}, usec = 123456 }} Tue Nov 14 22:13:20 2023\n")
+            self.set(
+                "boottime", f"{{ sec = {1_700_000_000 + 60 * count}, usec = 123456 }} Tue Nov 14 22:13:20 2023\n"
+            )
         else:
             self.put("proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
 
@@ -145,5 +147,11 @@ class Sandbox:
         self.put("etc/ssh/ssh_host_ed25519_key", "of this machine\n")
         self.put("etc/ssh/sshd_config", "UsePAM yes\n")
         self.put("etc/cloud/cloud.cfg", "cloud_init_modules:\n - migrator\n - ssh\n")
-        for folder in ("etc/systemd/system", "usr/lib/systemd/system", "etc/init.d", "usr/local/etc/rc.d", "var/lib"):
+        for folder in (
+            "etc/systemd/system",
+            "usr/lib/systemd/system",
+            "etc/init.d",
+            "usr/local/etc/rc.d",
+            "var/lib",
+        ):
             (self.root / folder).mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,8 @@
 #
 # It reports by marks, one line each, on the console or (SSM) on standard output (README.md).
 set -uf
+# What stays in the image is for its users to read; the folder of the rebake is closed.
+umask 022
 export LC_ALL=C
 PATH=${PATH:-/usr/bin}:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 
@@ -708,6 +710,7 @@ if [ "$recipe" = auto ]; then
     recipe=dnf
     if has freebsd-version; then recipe=freebsd; elif has apt-get; then recipe=apt; fi
 fi
+cd "$r/" || exit 1
 mkdir -p "$d"
 chmod 700 "$d"
 rm -rf "$d.gone"

@@ -202,7 +202,9 @@ fn unix(platform: Platform, script: &RebakeScript, way: Way) -> Result<String, S
         (_, Recipe::Auto | Recipe::Freebsd | Recipe::Windows) => &[APT, DNF],
     };
     let mut driver = settings(script, way, platform)?;
-    families.iter().for_each(|family| driver.push_str(&bare(family)));
+    for family in families {
+        driver.push_str(&bare(family));
+    }
     let mut all = format!("d=${{LATENT_ROOT:-}}{FOLDER}\n");
     if script.setup {
         driver.push_str(&bare(SETUP));
@@ -249,9 +251,13 @@ fn quoted(text: &str) -> String {
 fn windows(script: &RebakeScript, way: Way) -> Result<String, ScriptError> {
     check(Platform::Windows, script)?;
     if script.setup {
-        return refuse("there is no set-up of a worker for Windows", "make the first AMI by hand, then `latent enroll`");
+        return refuse(
+            "there is no set-up of a worker for Windows",
+            "make the first AMI by hand, then `latent enroll`",
+        );
     }
-    let list = |items: &[String]| format!("@({})", items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "));
+    let list =
+        |items: &[String]| format!("@({})", items.iter().map(|item| quoted(item)).collect::<Vec<_>>().join(", "));
     let settings = format!(
         "$Nonce = {}\n$Channel = {}\n$RoundsMax = {}\n$DeadlineS = {}\n$Services = {}\n$WorkerVersion = {}\n\
          $Clean = {}\n$Sysprep = ${}\n$OwnerScript = {}\n",
@@ -354,7 +360,9 @@ mod tests {
         let text = builder_user_data(Platform::Freebsd, &setup).expect("there is one");
         assert!(text.starts_with("#!/bin/sh\n") && text.contains("b64decode -r <<"));
         let all = unpacked(&text);
-        assert!(all.contains("LATENT_RECIPE=freebsd\n") && all.contains("freebsd_scan() {") && !all.contains("apt_scan"));
+        assert!(
+            all.contains("LATENT_RECIPE=freebsd\n") && all.contains("freebsd_scan() {") && !all.contains("apt_scan")
+        );
         assert!(all.contains("setup_worker() {") && all.contains("identity.sh"));
         let windows = RebakeScript { services: vec!["Buildbot's worker".replace('\'', "")], ..script() };
         let text = builder_user_data(Platform::Windows, &windows).expect("there is one");
@@ -378,7 +386,10 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_refused_with_its_length() {
-        let noise: String = (0..40_000u32).map(|n| format!("{:x}", n.wrapping_mul(2_654_435_761))).collect();
+        let noise: String = (0..40_000u32).fold(String::new(), |mut text, n| {
+            let _ = write!(text, "{:x}", n.wrapping_mul(2_654_435_761));
+            text
+        });
         let long = RebakeScript { owner_script: Some(noise), ..script() };
         let error = builder_user_data(Platform::Linux, &long).expect_err("too long");
         assert!(error.to_string().contains("of 16384 that user data may have; shorten"), "{error}");
@@ -423,6 +434,13 @@ mod tests {
             assert!(text.is_ascii() && !text.contains("</powershell>"));
         }
         // What stands in a here-document is stripped as well: it must not need its indents or comments.
-        assert!(SETUP.lines().skip_while(|line| !line.contains("<< 'END-OF-TAC'")).nth(1).expect("it").starts_with("import"));
+        assert!(
+            SETUP
+                .lines()
+                .skip_while(|line| !line.contains("<< 'END-OF-TAC'"))
+                .nth(1)
+                .expect("it")
+                .starts_with("import")
+        );
     }
 }

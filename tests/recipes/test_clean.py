@@ -107,7 +107,9 @@ def test_a_service_starts_at_a_boot_and_past_a_stale_pid(rebake: Make) -> None:
     one = rebake()
     one.box.set("enabled", "disabled")
     one.run()
-    assert "systemctl enable my-worker.service" in one.box.calls and "my-worker.service was not enabled" in one.notes
+    assert (
+        "systemctl enable my-worker.service" in one.box.calls and "my-worker.service was not enabled" in one.notes
+    )
     drop_in = (one.box.root / "etc/systemd/system/my-worker.service.d/latent.conf").read_text()
     # The sandbox's folder is before the base directory on its disk only.
     assert drop_in == (

@@ -6,7 +6,7 @@ import hashlib
 from typing import Callable
 
 import pytest
-from machine import STATE, Rebake
+from machine import STATE, Rebake, until
 
 Make = Callable[..., Rebake]
 STEPS = ["quiesce", "update", "reboot", "update", "settle", "clean", "off"]
@@ -53,14 +53,15 @@ def test_the_digest_is_of_the_sorted_packages(rebake: Make) -> None:
 
 
 def test_what_changed_and_what_went_is_told_up_to_a_limit(rebake: Make) -> None:
-    one = rebake(script='sed "s/ 1$/ 2/;/^gone/d" "$LATENT_ROOT/shim/packages" > x && mv x "$LATENT_ROOT/shim/packages"')
-    one.box.environment["PWD"] = str(one.box.root)
+    one = rebake(
+        script='sed "s/ 1$/ 2/;/^gone/d" "$LATENT_ROOT/shim/packages" > x && mv x "$LATENT_ROOT/shim/packages"'
+    )
     one.box.set("packages", "gone 7\ntwice 3\ntwice 4\n" + "".join(f"p{n:03} 1\n" for n in range(230)))
     done = one.run()[-1]
     told = one.told("package")
     assert len(told) == 201 and (told[-1]["op"], told[-1]["count"]) == ("more", "31")
     assert done["packages"] == "231"
-    assert ("-", "gone", "7") == (told[0]["op"], told[0]["name"], told[0]["from"])
+    assert (told[0]["op"], told[0]["name"], told[0]["from"]) == ("-", "gone", "7")
 
 
 def test_the_system_may_want_its_reboot_at_once(rebake: Make) -> None:
@@ -136,8 +137,7 @@ def test_a_lock_is_waited_for_and_then_a_failure(rebake: Make) -> None:
     one = locked(1000)
     one.box.environment["LATENT_PAUSE"] = "1"
     one.boot()
-    while not one.told("step"):
-        pass
+    until("it", lambda: "yes" if one.told("step") else None)
     one.box.put("proc/locks", "")
     assert one.wait() == "reboot"
     assert one.told("fail") == []
@@ -173,11 +173,15 @@ def test_the_deadline_is_armed_by_an_agent_too(rebake: Make) -> None:
     one.box.set("hang", "apt-get update")
     one.boot()
     assert one.wait() == "off"
-    assert one.box.said.count("fail step=update code=124") >= 1, "on the console: the agent is not there to tell it"
+    assert one.box.said.count("fail step=update code=124") >= 1, (
+        "on the console: the agent is not there to tell it"
+    )
 
 
 def test_the_owners_script_runs_once_after_the_updates(rebake: Make) -> None:
-    one = rebake(script='#!/bin/sh\necho "ran with $(cat "$LATENT_ROOT/shim/updates")" >> "$LATENT_ROOT/shim/ran"\n')
+    one = rebake(
+        script='#!/bin/sh\necho "ran with $(cat "$LATENT_ROOT/shim/updates")" >> "$LATENT_ROOT/shim/ran"\n'
+    )
     one.box.set("updates", "2")
     assert one.run()[-1].word == "done"
     assert (one.box.shim / "ran").read_text() == "ran with \n"
@@ -194,8 +198,7 @@ def test_the_worker_cannot_start_from_the_first_moment_to_the_last(rebake: Make)
     one = rebake()
     one.box.set("hang", "apt-get update")
     one.boot()
-    while not (one.box.shim / "hanging").exists():
-        pass
+    until("it", lambda: "yes" if (one.box.shim / "hanging").exists() else None)
     # The condition fails as long as the folder of the rebake is there.
     assert (one.box.root / HOLD).read_text() == f"[Unit]\nConditionPathExists=!{one.box.root / STATE}\n"
     calls = one.box.calls
@@ -264,10 +267,8 @@ def test_an_instance_that_is_no_builder_is_left_alone(rebake: Make) -> None:
     )
     one.box.set("role", "worker")
     one.boot()
-    while not one.told("fail"):
-        pass
-    while one.left:
-        pass
+    until("it", lambda: "yes" if one.told("fail") else None)
+    until("nothing to be left", lambda: None if one.left else "yes")
     (fail,) = one.told("fail")
     assert (fail["step"], fail["why"]) == ("quiesce", "this instance is no builder: its tag latent:role is worker")
     assert one.box.order() == "" and not (one.box.root / HOLD).exists()

@@ -14,7 +14,9 @@ ROOT = RECIPES.parents[1]
 SCRIPTS = sorted(path.name for path in RECIPES.glob("*.sh"))
 
 
-@pytest.mark.parametrize("path", [*(RECIPES / name for name in SCRIPTS), ROOT / "localstack/sandbox_shim.sh"], ids=str)
+@pytest.mark.parametrize(
+    "path", [*(RECIPES / name for name in SCRIPTS), ROOT / "localstack/sandbox_shim.sh"], ids=str
+)
 def test_shellcheck_has_nothing_to_say(path: Path) -> None:
     tool = Path(sys.executable).with_name("shellcheck")
     # The shim splits words on purpose throughout.
@@ -39,7 +41,7 @@ def test_powershell_can_be_parsed_and_is_named_as_not_run() -> None:
 
 
 def test_every_family_has_what_the_driver_asks_of_one() -> None:
-    wanted = "prepare scan update install pending packages locked caches needs".split()
+    wanted = ["prepare", "scan", "update", "install", "pending", "packages", "locked", "caches", "needs"]
     for family in ("apt", "dnf", "freebsd"):
         text = (RECIPES / f"{family}.sh").read_text()
         assert [name for name in wanted if f"\n{family}_{name}() {{" not in text] == []

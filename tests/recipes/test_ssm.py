@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Callable
 
 import pytest
-from machine import Rebake
+from machine import Rebake, until
 
 Make = Callable[..., Rebake]
 
@@ -20,8 +20,7 @@ def codes(one: Rebake) -> list[str]:
 
 def ended(one: Rebake) -> None:
     """Waits for the last run's own end."""
-    while not one.stdout.with_name("stdout.codes").exists():
-        pass
+    until("it", lambda: "yes" if one.stdout.with_name("stdout.codes").exists() else None)
 
 
 def test_each_reboot_is_asked_of_the_agent(rebake: Make, shell: list[str]) -> None:
@@ -56,7 +55,10 @@ def test_an_agent_that_runs_it_again_without_a_reboot_is_told_twice_and_no_more(
 
 def test_a_long_list_of_packages_leaves_room_for_the_last_mark(rebake: Make) -> None:
     """The agent keeps the first 24,000 characters."""
-    one = rebake(channel="ssm", script='sed "s/ 1$/ 2/" "$LATENT_ROOT/shim/packages" > x && mv x "$LATENT_ROOT/shim/packages"')
+    one = rebake(
+        channel="ssm",
+        script='sed "s/ 1$/ 2/" "$LATENT_ROOT/shim/packages" > x && mv x "$LATENT_ROOT/shim/packages"',
+    )
     one.box.set("packages", "".join(f"a-package-with-a-rather-long-name-{n:04} 1\n" for n in range(400)))
     done = one.run()[-1]
     assert (done.word, done["packages"]) == ("done", "400")
