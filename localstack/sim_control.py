@@ -64,6 +64,10 @@ class SimControl:
         """Its guest powers itself off; the answer says what that means for the instance."""
         return dict(self.ask("POST", f"instances/{instance_id}/power-off") or {})
 
+    def console(self, instance_id: str, text: str) -> None:
+        """Its guest writes that onto its console."""
+        self.ask("POST", f"instances/{instance_id}/console", {"text": text})
+
     def meddle(self, instance_id: str, what: str) -> None:
         """Somebody else does `stop` or `terminate`."""
         self.ask("POST", f"instances/{instance_id}/{what}")

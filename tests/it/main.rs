@@ -36,6 +36,8 @@ mod loud;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod run_command;
