@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::desk::{Declared, Record};
+use super::desk::Declared;
 use super::{ControlError, Controller};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Body, Fleet, MasterId, OwnerName, WorkerName, WorkerState};
@@ -44,7 +44,7 @@ impl<L: Ledger + 'static> Controller<L> {
         let lives = |owner: &OwnerName| lives(self.shared.book().fleet(), owner);
         let answer = {
             let mut desk = self.shared.desk();
-            let (answer, changed) = desk.declare(master, workers, whole, &Record { uses: &uses, lives: &lives })?;
+            let (answer, changed) = desk.declare(master, workers, whole, &uses)?;
             if !changed {
                 return Ok(answer);
             }
@@ -54,6 +54,8 @@ impl<L: Ledger + 'static> Controller<L> {
         let (accepted, refused) = (answer.accepted.len(), answer.refused.len());
         tracing::info!(%master, accepted, refused, "a master declared its workers anew");
         self.apply_intent()?;
+        // Only now: no loop decides by the configuration before any more, and what it led to is written.
+        self.shared.desk().prune(&lives);
         Ok(answer)
     }
 

@@ -126,11 +126,6 @@ impl<L: Ledger> Shared<L> {
         }
     }
 
-    /// Forgets what was learnt of owners of whom nothing lives, so that other credentials may lead elsewhere.
-    pub(super) fn forget_accounts(&self, lives: impl Fn(&OwnerName) -> bool) {
-        lock(&self.accounts).retain(|owner, _| lives(owner));
-    }
-
     pub(super) fn intent(&self) -> Arc<Intent> {
         Arc::clone(&lock(&self.intent))
     }
