@@ -118,9 +118,11 @@ impl<L: Ledger + 'static> Controller<L> {
     }
 }
 
-/// Whether the record knows something of an owner that has not gone.
+/// Whether the record knows something of an owner that has not gone. A worker that is only asked for is nothing
+/// yet: the attempt that is remembered of it is its last one's, and over.
 pub(super) fn lives(fleet: &Fleet, owner: &OwnerName) -> bool {
-    let bound = fleet.workers.values().filter(|worker| !matches!(worker.state, WorkerState::Gone { .. }));
+    let has = |state: &WorkerState| state.instance().is_some() || matches!(state, WorkerState::Launching { .. });
+    let bound = fleet.workers.values().filter(|worker| has(&worker.state));
     let mut cells = bound.filter_map(|worker| worker.attempt.as_ref()).map(|attempt| &attempt.cell);
     cells.any(|cell| cell.owner == *owner) || fleet.departing.values().any(|gone| gone.cell.owner == *owner)
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use latent::control::CellView;
 use latent::model::{Body, Cause, MasterId};
 use serde_json::{Value, json};
 
@@ -48,6 +49,11 @@ fn lasting() -> (tempfile::TempDir, Lab) {
     (folder, lab)
 }
 
+/// The declared owner's cell.
+fn cell(lab: &Lab) -> CellView {
+    lab.controller().cells().into_iter().find(|cell| cell.owner == OWNER).expect("it was looked at")
+}
+
 fn launched_ami(lab: &Lab) -> String {
     let last = lab.entries().into_iter().rev().find_map(|entry| match entry.body {
         Body::LaunchIntended { attempt, .. } => attempt.spec,
@@ -67,9 +73,7 @@ async fn a_declared_worker_is_launched_builds_and_goes_when_it_is_idle() {
     lab.build("d1", None);
     lab.run(minutes(5)).await;
     lab.until_nothing_is_left().await;
-    let cells = lab.controller().cells();
-    let learnt = cells.iter().find(|cell| cell.owner == OWNER).and_then(|cell| cell.account.as_deref());
-    assert_eq!(learnt, Some("333333333333"), "what was learnt is shown");
+    assert_eq!(cell(&lab).account.as_deref(), Some("333333333333"), "what was learnt is shown");
     assert_eq!(lab.view("d1").declared_by.as_deref(), Some("m1"));
 }
 
@@ -167,8 +171,7 @@ async fn credentials_that_lead_elsewhere_after_a_restart_make_nobody_believe_tha
     lab.crash_and_start().await;
     lab.run(minutes(10)).await;
     assert_eq!((lab.state("d1").as_str(), lab.instance("d1")), ("ready", id), "it stays in the record");
-    let failure = lab.controller().cells().into_iter().find(|cell| cell.owner == OWNER).and_then(|cell| cell.failure);
-    let failure = failure.expect("it cannot be listed");
+    let failure = cell(&lab).failure.expect("it cannot be listed");
     assert_eq!(failure.code, "AccountMismatch");
     assert!(
         failure.message.contains("444444444444") && failure.message.contains("333333333333"),
@@ -183,4 +186,28 @@ async fn credentials_that_lead_elsewhere_after_a_restart_make_nobody_believe_tha
     lab.crash_and_start().await;
     lab.make_ready("d1").await;
     lab.run(seconds(30)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn corrected_credentials_are_taken_without_a_restart_when_nothing_of_the_owner_lives() {
+    let mut lab = Lab::new(setup());
+    declare(&lab, &[("d1", of_ami("ami-1"))]);
+    lab.make_ready("d1").await;
+    lab.release("d1");
+    lab.until_nothing_is_left().await;
+    let mut corrected = of_ami("ami-1");
+    corrected["credentials"] = json!({ "profile": "corrected" });
+    corrected["policy"]["idle_timeout"] = json!("2h");
+    lab.reconfigure(setup().credentials_lead_to(OWNER, "444444444444"));
+    declare(&lab, &[("d1", corrected.clone())]);
+    let id = lab.make_ready("d1").await;
+    assert_eq!(cell(&lab).account.as_deref(), Some("444444444444"));
+    // The same once more, and now something lives where those before them led to.
+    corrected["credentials"] = json!({ "profile": "other" });
+    lab.reconfigure(setup().credentials_lead_to(OWNER, "555555555555"));
+    declare(&lab, &[("d1", corrected)]);
+    lab.run(minutes(10)).await;
+    assert_eq!((lab.state("d1").as_str(), lab.instance("d1")), ("ready", id), "it stays in the record");
+    assert_eq!(cell(&lab).failure.map(|failure| failure.code).as_deref(), Some("AccountMismatch"));
+    assert_eq!(cell(&lab).account.as_deref(), Some("444444444444"), "what was learnt holds");
 }
