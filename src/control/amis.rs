@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use super::backoff::backoff;
 use super::driver::Clock;
 use crate::cloud::{Cloud, CloudError};
-use crate::model::{AmiCandidate, AmiQuery, Failure, FailureKind, Phase};
+use crate::model::{AmiCandidate, AmiQuery, Cell, Failure, FailureKind, Phase};
 use crate::plan::AmiListings;
 use crate::policy::Intent;
 
@@ -76,6 +76,7 @@ impl Amis {
         &mut self,
         now: DateTime<Utc>,
         looked: Looked,
+        cell: &Cell,
         intent: &Intent,
         random: &mut fastrand::Rng,
     ) -> bool {
@@ -84,7 +85,10 @@ impl Amis {
         match result {
             Ok(found) => {
                 self.refusals.remove(&query);
-                Arc::make_mut(&mut self.listings).listed(query, asked_at, found, intent.images.values());
+                // Other owners' filters choose of listings of their own.
+                let images = intent.images.values();
+                let images = images.filter(|image| image.owner == cell.owner && image.region == cell.region);
+                Arc::make_mut(&mut self.listings).listed(query, asked_at, found, images);
                 false
             }
             Err(error) => {

@@ -222,7 +222,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let next = plan::next_look(&plan, now);
         let renewal = self.with_view(now, intent, book.fleet(), plan::next_renewal);
         let mut actions = std::mem::take(&mut plan.actions);
-        actions.extend(self.sweeper.decide(now, &self.cell, intent, book.fleet()));
+        let account = self.shared.account_of(intent, &self.cell.owner).unwrap_or_default();
+        actions.extend(self.sweeper.decide(now, &self.cell, &account, intent, book.fleet()));
         self.survey_if_due(now);
         let listings = self.list_amis(now, intent, book.fleet());
         let waits = self.perform(now, book, intent, actions)?;
@@ -340,7 +341,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 self.sweeper.looked(survey, self.shared.intent().sweep.period, &mut self.random);
             }
             Done::Amis(looked) => {
-                if self.amis.looked(now, looked, &self.shared.intent(), &mut self.random) {
+                if self.amis.looked(now, looked, &self.cell, &self.shared.intent(), &mut self.random) {
                     self.pace.refused(ApiAction::Describe, now);
                 }
             }

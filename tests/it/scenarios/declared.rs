@@ -3,11 +3,13 @@
 
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use latent::control::CellView;
-use latent::model::{Body, Cause, MasterId};
+use latent::model::{Body, Cause, MasterId, tag_keys};
+use latent::sim::{NewImage, Tags};
 use serde_json::{Value, json};
 
-use crate::harness::{Lab, minutes, seconds, worker};
+use crate::harness::{Lab, minutes, morning, seconds, worker};
 use crate::setup::Setup;
 
 const OWNER: &str = "aws-1a2b";
@@ -43,7 +45,7 @@ fn declare(lab: &Lab, workers: &[(&str, Value)]) {
 /// A lab whose declarations outlive the controller.
 fn lasting() -> (tempfile::TempDir, Lab) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut lab = Lab::without_controller(setup(), crate::harness::morning());
+    let mut lab = Lab::without_controller(setup(), morning());
     lab.state = Some(folder.path().to_path_buf());
     lab.start();
     (folder, lab)
@@ -210,4 +212,34 @@ async fn corrected_credentials_are_taken_without_a_restart_when_nothing_of_the_o
     assert_eq!((lab.state("d1").as_str(), lab.instance("d1")), ("ready", id), "it stays in the record");
     assert_eq!(cell(&lab).failure.map(|failure| failure.code).as_deref(), Some("AccountMismatch"));
     assert_eq!(cell(&lab).account.as_deref(), Some("444444444444"), "what was learnt holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ami_that_a_declared_filter_chooses_by_the_number_of_the_learnt_account_is_no_leftover() {
+    let account = "111111111111";
+    let mut lab = Lab::without_controller(Setup::new().credentials_lead_to(OWNER, account), morning());
+    let made = [("old-1", 40), ("mid-1", 35), ("new-1", 20), ("new-2", 10)].map(|(name, age)| {
+        let tags = [
+            (tag_keys::FLEET, "test"),
+            (tag_keys::CONTROLLER, "ctl"),
+            (tag_keys::IMAGE, "debian"),
+            (tag_keys::IMAGE_ORIGIN, "rebake"),
+        ];
+        let tags: Tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let new = NewImage { name: name.to_owned(), tags, ..NewImage::default() };
+        let at = morning() - TimeDelta::days(age);
+        lab.world(|site| site.register_image(new, "x86_64", "/dev/sda1", Vec::new(), at).expect("registers").id.clone())
+    });
+    lab.start();
+    let mut said = of_ami("ami-1");
+    said["image"] = json!({
+        "region": "us-west-2",
+        "ami_owners": [account],
+        "ami_location": format!("{account}/old-([0-9]+)"),
+        "instance_types": ["m7i.large"],
+    });
+    declare(&lab, &[("d1", said)]);
+    lab.run(minutes(5)).await;
+    let left: Vec<String> = cell(&lab).leftovers.into_iter().map(|finding| finding.id).collect();
+    assert_eq!(left, [made[1].clone()], "the old one is chosen, the one after it is superseded");
 }
