@@ -262,8 +262,9 @@ async fn a_key_is_kept_in_a_file_of_its_own_that_goes_when_nothing_refers_to_it(
 
 /// The names of the keys that are kept, sorted.
 fn keys(state: &Path) -> Vec<String> {
-    let mut names: Vec<String> =
-        files(state).into_iter().map(|(name, _, _)| name).filter(|name| is_key(name)).collect();
+    let entries = std::fs::read_dir(state.join("declared/keys")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| is_key(name)).collect();
     names.sort();
     names
 }
@@ -301,7 +302,7 @@ async fn keys_are_found_where_the_state_folder_is_now_and_only_what_nothing_uses
 }
 
 /// A master declares its worker, asks for it and takes it back again and again, with an owner of its own.
-async fn comes_and_goes(served: &Served, state: &Path, number: u64) {
+async fn comes_and_goes(served: &Served, state: &Path, number: i64) {
     let (client, clock) = (Client::new(&served.socket), Clock::system());
     let (master, worker, owner) = (format!("m{number}"), format!("d{number}"), format!("o{number}"));
     for round in 0..6 {
@@ -310,10 +311,13 @@ async fn comes_and_goes(served: &Served, state: &Path, number: u64) {
         let answer = put_all(served, &master, &json!({ worker.as_str(): said })).await.expect("answers");
         assert_eq!(answer.refused, BTreeMap::new());
         let start = json!({ "request": format!("r{round}"), "master": master });
-        let _: WorkerView = client.post(&format!("/v1/workers/{worker}/start"), &start).await.expect("asked");
-        // So that the loop is anywhere on its way to a launch.
-        let pause = chrono::TimeDelta::milliseconds(i64::try_from(number * 61 + round * 97).expect("small") % 400);
+        let mut view: WorkerView = client.post(&format!("/v1/workers/{worker}/start"), &start).await.expect("asked");
+        // So that the loop is anywhere on its way to a launch, and at the last behind it.
+        let pause = chrono::TimeDelta::milliseconds((number * 61 + round * 97) % 400);
         clock.sleep_until(clock.now() + pause).await;
+        while round == 5 && view.instance.is_none() {
+            view = client.get(&format!("/v1/workers/{worker}?wait=20")).await.expect("answers");
+        }
         put_all(served, &master, &json!({})).await.expect("taken");
         let forgotten = !keys(state).iter().any(|name| name.starts_with(&format!("{owner}-")));
         let found = status(served).await.workers.into_iter().find(|view| view.worker == worker);
@@ -327,9 +331,6 @@ async fn masters_that_declare_at_once_wait_for_nobody_forever_and_no_owner_is_fo
     let (state, served) = served().await;
     let all = futures_util::future::join_all((0..8).map(|number| comes_and_goes(&served, state.path(), number)));
     tokio::time::timeout(std::time::Duration::from_mins(1), all).await.expect("nobody waits forever");
-    let answer: Value = Client::new(&served.socket).get("/v1/events?after=0").await.expect("answers");
-    let launches = answer.to_string().matches("launched i-").count();
-    assert!(launches > 0, "some came so far as to be launched: {answer}");
 }
 
 #[tokio::test]
