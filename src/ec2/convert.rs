@@ -101,6 +101,7 @@ pub(super) fn ami(sdk: &types::Image, unknown_age: DateTime<Utc>) -> Result<Ami,
         id,
         name: sdk.name().unwrap_or_default().to_owned(),
         state: ami_state(sdk.state()),
+        architecture: architecture(sdk),
         snapshots,
         created: sdk.creation_date().and_then(|text| text.parse().ok()).unwrap_or(unknown_age),
         tags: tags(sdk.tags()),
@@ -118,10 +119,14 @@ pub(super) fn candidate(sdk: &types::Image) -> Result<AmiCandidate, CloudError> 
         id,
         location: sdk.image_location().unwrap_or_default().to_owned(),
         state: ami_state(sdk.state()),
-        architecture: sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default(),
+        architecture: architecture(sdk),
         created: sdk.creation_date().and_then(|text| text.parse().ok()),
         deprecated: sdk.deprecation_time().and_then(|text| text.parse().ok()),
     })
+}
+
+fn architecture(sdk: &types::Image) -> String {
+    sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default()
 }
 
 /// The id of a snapshot.
