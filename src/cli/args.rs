@@ -66,6 +66,8 @@ pub(super) enum Command {
     },
     /// Find what is left over in an account, and take it away
     Sweep(Box<super::sweep::SweepOptions>),
+    /// The generations of each image: age, size, cost, who uses them, and when the next one is due
+    Amis(super::amis::AmisOptions),
     /// Start a worker's instance without a build
     Start {
         /// The worker

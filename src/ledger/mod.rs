@@ -1,12 +1,14 @@
 //! Floor 2: the durable record of every intent and outcome.
 
 mod declared;
+mod manifest;
 mod memory;
 mod sqlite;
 
 use std::path::PathBuf;
 
 pub use declared::{Declarations, DeclaredSet, KeptKey};
+pub use manifest::{ManifestError, Rewritten, write_promoted};
 pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 

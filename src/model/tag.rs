@@ -41,12 +41,26 @@ pub mod keys {
     pub const KEEP_UNTIL: &str = "latent:keep-until";
     /// On an AMI: how it came to be, such as `rebake`.
     pub const IMAGE_ORIGIN: &str = "latent:image-origin";
+    /// On a builder and what it becomes: which rebake made it.
+    pub const REBAKE: &str = "latent:rebake-id";
+    /// On an AMI of a rebake: the AMI that it was made from.
+    pub const PARENT: &str = "latent:parent";
+    /// On an AMI of a rebake: the owner's own AMI that all generations come from.
+    pub const ROOT: &str = "latent:root";
+    /// On an AMI of a rebake, and on instances of it: the number of the generation.
+    pub const GENERATION: &str = "latent:generation";
+    /// On an AMI of a rebake: when the rebake began, RFC 3339 UTC.
+    pub const BAKED_AT: &str = "latent:baked-at";
+    /// On an AMI of a rebake: `wanted`, `promoted`, `failed` or `rolled-back`.
+    pub const ROLLOUT: &str = "latent:rollout";
     /// How the lease watch came into it: `user-data`, `baked` or `none`; what it was launched with.
     pub const WATCH: &str = "latent:watch";
     /// The devices whose volumes outlive their instance, because the manifest says so.
     pub const OUTLIVES: &str = "latent:outlives";
     /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
     pub const RETIRED: &str = "latent:retired";
+    /// On an AMI: when it was disabled to be deregistered after a grace, RFC 3339 UTC.
+    pub const PUT_AWAY: &str = "latent:put-away";
     /// What the console shows as its name.
     pub const NAME: &str = "Name";
     /// What every key of ours begins with.

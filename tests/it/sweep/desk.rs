@@ -137,6 +137,8 @@ pub(super) fn baked(text: &str, age: TimeDelta) -> Ami {
         state: AmiState::Available,
         snapshots: Vec::new(),
         created: ago(age),
+        size_gib: None,
+        deprecated: None,
         tags,
     }
 }
