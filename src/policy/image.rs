@@ -7,8 +7,8 @@ use super::lease_watch::LeaseWatch;
 use super::problem::{Origin, Problems, Shown};
 use super::reader::{Layer, Located, Reader};
 use crate::model::{
-    AmiQuery, BlockDevice, DataVolume, ElasticIp, Equipment, Market, Offering, OwnerName, Place, Region, VolumeId,
-    Zone, equipment, tag_keys,
+    AmiId, AmiQuery, BlockDevice, DataVolume, ElasticIp, Equipment, Market, Offering, OwnerName, Place, Region,
+    VolumeId, Zone, equipment, tag_keys,
 };
 
 /// What runs on an image.
@@ -69,6 +69,10 @@ pub struct Image {
     pub region: Region,
     /// The AMI, or what it is chosen by.
     pub ami: AmiChoice,
+    /// The AMI before it, as promotion wrote it.
+    pub previous: Option<AmiId>,
+    /// Which generation the AMI is, as promotion wrote it.
+    pub generation: Option<u32>,
     /// What runs on it.
     pub platform: Platform,
     /// The processor it is made for.
@@ -122,6 +126,7 @@ impl Image {
         let mut reader = Reader::new(layers, IMAGE_KEYS, "", problems);
         let (owner, region) = (reader.parsed("owner"), reader.parsed::<Region>("region"));
         let ami = choice::read(&mut reader);
+        let (previous, generation) = (reader.parsed::<AmiId>("previous"), reader.count("generation"));
         let platform = reader.choice("platform").map(|word| match word.value.as_str() {
             "windows" => Platform::Windows,
             "macos" => Platform::Macos,
@@ -158,6 +163,8 @@ impl Image {
             owner: owner.value,
             region: region?.value,
             ami: ami?,
+            previous: previous.map(|id| id.value),
+            generation: generation.map(|count| count.value),
             platform: platform?,
             architecture: if arm? { Architecture::Arm64 } else { Architecture::X86_64 },
             offerings: offerings(&types, &places, &markets),

@@ -169,6 +169,8 @@ pub const IMAGE_KEYS: &[Key] = &[
     must("owner", Kind::Text, "Whose account launches it."),
     must("region", Kind::Text, "The region of the AMI."),
     may("ami", Kind::Text, "The AMI's id; excludes ami_owners and ami_location."),
+    may("previous", Kind::Text, "The AMI before it, to which a rollback goes; promotion writes it."),
+    may("generation", Kind::Count { min: 1, max: 1_000_000 }, "Which generation the AMI is; promotion writes it."),
     may(
         "ami_owners",
         Kind::Texts,
