@@ -3,6 +3,7 @@
 mod amis;
 mod backoff;
 mod book;
+mod canary;
 mod cell;
 mod checkup;
 mod declare;
@@ -28,8 +29,8 @@ use tokio::task::JoinHandle;
 use crate::cloud::Cloud;
 use crate::ledger::{Declarations, Ledger, LedgerError};
 use crate::model::{
-    Actor, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RequestId, WorkerName, WorkerState,
-    tag_keys,
+    Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RebakeId, RequestId,
+    WorkerName, WorkerState, tag_keys,
 };
 use crate::plan::sweep::Claims;
 use crate::plan::{self, Report};
@@ -39,6 +40,7 @@ use book::Book;
 use desk::Desk;
 use shared::Shared;
 
+pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
@@ -81,6 +83,19 @@ pub enum ControlError {
         master: MasterId,
         /// The worker's state.
         state: &'static str,
+    },
+    /// Another canary is asked for, or is there still.
+    #[error(
+        "worker {worker} has a canary of {ami} for rebake {rebake} already; let that end, or take it back with \
+         DELETE /v1/workers/{worker}/canary/{rebake}"
+    )]
+    OtherCanary {
+        /// The worker.
+        worker: WorkerName,
+        /// The other rebake, or the same with another wish.
+        rebake: RebakeId,
+        /// Its candidate.
+        ami: AmiId,
     },
     /// A declaration has mistakes.
     #[error("{problem}")]

@@ -245,7 +245,7 @@ impl<L: Ledger> Shared<L> {
         let before = self.live.swap(live, Ordering::Relaxed);
         self.changed.send_if_modified(|last| std::mem::replace(last, seq) != seq);
         // A place that is free again may be what a worker of any cell waits for.
-        let full = |status: &CellStatus| status.held.values().any(|why| matches!(why, HeldReason::FleetFull { .. }));
+        let full = |status: &CellStatus| status.held.values().any(HeldReason::is_fleet_full);
         if live < before && self.cells().values().any(full) {
             self.wake_all();
         }

@@ -137,6 +137,10 @@ text_id!(
     RequestId, "a request id", "1 to 64 letters, digits, '-', '_' or '.'", name_like
 );
 text_id!(
+    /// One rebake: the way from an AMI to the next generation of its image.
+    RebakeId, "a rebake id", "1 to 64 letters, digits, '-', '_' or '.'", name_like
+);
+text_id!(
     /// A build as the master names it, such as `builder/17`.
     BuildId, "a build id", "1 to 128 visible ASCII characters", |t| plain(t, 128)
 );

@@ -2,11 +2,13 @@
 
 mod action;
 mod ami;
+mod canary;
 mod cause;
 mod checkup;
 mod entry;
 mod failure;
 mod fleet;
+mod generation;
 mod id;
 mod inventory;
 mod launch;
@@ -17,6 +19,7 @@ mod worker;
 
 pub use action::{Action, Held, HeldReason, Plan, Subject};
 pub use ami::{Ami, AmiCandidate, AmiFilter, AmiQuery, AmiState, Fit, LocationPattern};
+pub use canary::{Built, Canary, CanaryEvent, CanaryPhase, CanaryState};
 pub use cause::Cause;
 pub use checkup::{
     AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
@@ -25,10 +28,11 @@ pub use checkup::{
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub use generation::Generation;
 pub(crate) use id::digest_hex;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, ElasticIp, IdError, ImageName, InstanceId, MasterId, OwnerName,
-    PolicyName, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
+    PolicyName, RebakeId, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{

@@ -41,6 +41,8 @@ pub mod keys {
     pub const KEEP_UNTIL: &str = "latent:keep-until";
     /// On an AMI: how it came to be, such as `rebake`.
     pub const IMAGE_ORIGIN: &str = "latent:image-origin";
+    /// Which generation of its image it came from: a number from 1.
+    pub const GENERATION: &str = "latent:generation";
     /// How the lease watch came into it: `user-data`, `baked` or `none`; what it was launched with.
     pub const WATCH: &str = "latent:watch";
     /// The devices whose volumes outlive their instance, because the manifest says so.
@@ -65,13 +67,20 @@ pub enum Role {
     Canary,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// The value of its tag.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Role::Worker => "worker",
             Role::Rebake => "rebake",
             Role::Canary => "canary",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -89,6 +98,8 @@ pub enum Ownership {
         worker: WorkerName,
         /// The attempt.
         attempt: AttemptId,
+        /// Whether it is a canary: it connects as the worker too, and builds nothing.
+        canary: bool,
     },
     /// Of this fleet, but another controller's, or in another role: not for us to change.
     Foreign {
@@ -154,13 +165,14 @@ impl TagSet {
             }
             None => return missing(keys::CONTROLLER),
         }
-        match self.get(keys::ROLE) {
-            Some("worker") => {}
+        let canary = match self.get(keys::ROLE) {
+            Some("worker") => false,
+            Some("canary") => true,
             Some(value) => {
                 return Ownership::Foreign { why: format!("role {value}") };
             }
             None => return missing(keys::ROLE),
-        }
+        };
         let parsed = |key: &str| self.get(key).map(ToOwned::to_owned).ok_or_else(|| missing(key));
         let worker = match parsed(keys::WORKER).map(WorkerName::try_from) {
             Ok(Ok(worker)) => worker,
@@ -170,7 +182,7 @@ impl TagSet {
             Err(unreadable) => return unreadable,
         };
         match parsed(keys::ATTEMPT).map(AttemptId::try_from) {
-            Ok(Ok(attempt)) => Ownership::Ours { worker, attempt },
+            Ok(Ok(attempt)) => Ownership::Ours { worker, attempt, canary },
             Ok(Err(error)) => Ownership::Unreadable { why: error.to_string() },
             Err(unreadable) => unreadable,
         }
@@ -202,12 +214,14 @@ mod tests {
 
     #[test]
     fn only_a_full_and_exact_set_is_ours() {
-        assert!(matches!(ours().ownership("f", "c"), Ownership::Ours { .. }));
+        assert!(matches!(ours().ownership("f", "c"), Ownership::Ours { canary: false, .. }));
         assert!(matches!(ours().ownership("f", "other"), Ownership::Foreign { .. }));
         assert!(matches!(ours().ownership("ff", "c"), Ownership::Foreign { .. }));
         let mut rebake = ours();
         rebake.set(keys::ROLE, "rebake");
         assert!(matches!(rebake.ownership("f", "c"), Ownership::Foreign { .. }));
+        rebake.set(keys::ROLE, "canary");
+        assert!(matches!(rebake.ownership("f", "c"), Ownership::Ours { canary: true, .. }));
         for key in [keys::FLEET, keys::CONTROLLER, keys::ROLE, keys::WORKER, keys::ATTEMPT] {
             let mut tags = ours();
             Arc::make_mut(&mut tags.0).remove(key);

@@ -7,6 +7,7 @@
 mod admit;
 mod ami;
 mod bound;
+mod canary;
 mod capacity;
 mod console;
 pub mod doctor;
