@@ -16,7 +16,7 @@ from typing import Optional
 from leash import Leash
 
 SHIM = Path(__file__).resolve().with_name("sandbox_shim.sh")
-COMMON = "reboot poweroff shutdown halt sync chown su useradd pw service update-rc.d journalctl"
+COMMON = "reboot poweroff shutdown halt sync chown id su useradd pw service update-rc.d journalctl"
 # What each family has. A name that is not here is the machine's own, so each that matters must be.
 NAMES = {
     "apt": f"{COMMON} apt-get dpkg dpkg-query systemctl cloud-init",

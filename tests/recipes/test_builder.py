@@ -12,8 +12,11 @@ from typing import Any, Callable
 import pytest
 from account import REGION, Account, tag_specs
 from agent_process import BootAgent
+from aws_client import client
 from emulator import chosen_kind
 from machine import NONCE, RECIPES, bare, marks_in
+from moto_server import MotoServer
+from seed import seed
 from sim_server import SimServer, Weather
 
 pytestmark = pytest.mark.skipif(chosen_kind() != "sim", reason="only the model shows a console")
@@ -135,6 +138,31 @@ def test_a_builder_that_is_ended_leaves_no_process(account: Account, tmp_path: P
         assert processes_of(builder) == []
     finally:
         bakery.agent.stop()
+
+
+def test_on_moto_a_builder_stops_itself_too(tmp_path: Path) -> None:
+    """Which shows no console; what happened is seen on the disk."""
+    with MotoServer(tmp_path / "moto.log") as moto:
+        ec2 = client("ec2", moto.endpoint, REGION)
+        image = seed(moto.endpoint, REGION, ["image"])["amis"]["image"]
+        config = {"endpoint": moto.endpoint, "region": REGION, "state_dir": str(tmp_path / "guests")}
+        with BootAgent({**config, "boot_delay": 0.1, "poll_interval": 0.1}) as agent:
+            made = ec2.run_instances(
+                ImageId=image,
+                InstanceType="t3.micro",
+                MinCount=1,
+                MaxCount=1,
+                UserData=user_data(),
+                InstanceInitiatedShutdownBehavior="stop",
+                TagSpecifications=tag_specs("instance", **{"latent:role": "rebake"}),
+            )
+            builder = str(made["Instances"][0]["InstanceId"])
+            assert agent.wait_for("powered-off", builder, timeout=PATIENCE_S)["behaviour"] == "stop"
+            assert " done rounds=2 reboots=1 " in agent.events("builder-ended", builder)[0]["said"]
+            state = ec2.describe_instances(InstanceIds=[builder])["Reservations"][0]["Instances"][0]["State"][
+                "Name"
+            ]
+            assert state in ("stopping", "stopped")
 
 
 def processes_of(builder: str) -> list[str]:
