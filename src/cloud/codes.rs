@@ -1,6 +1,6 @@
-//! One table: EC2's error codes, and what to do about each.
+//! One table: EC2's error codes and SSM's, and what to do about each.
 //!
-//! Codes from the EC2 API reference (Error codes) and the SDKs' own lists of throttling codes. A
+//! Codes from the EC2 API reference (Error codes), SSM's API and the SDKs' own lists of throttling codes. A
 //! code that is not here is `Owner` when the status is 4xx and `RetrySame` when it is 5xx. Whoever
 //! plays EC2, the SDK's door or the simulated one, sorts by this table.
 
@@ -25,6 +25,7 @@ const TABLE: &[(&str, FailureKind)] = &[
     // The cloud stumbled, or something is in between two states.
     ("InternalError", RetrySame),
     ("InternalFailure", RetrySame),
+    ("InternalServerError", RetrySame),
     ("ServerInternal", RetrySame),
     ("ServiceUnavailable", RetrySame),
     ("Unavailable", RetrySame),
@@ -42,6 +43,8 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("InvalidGroup.Duplicate", RetrySame),
     ("InvalidPermission.Duplicate", RetrySame),
     ("InvalidPermission.NotFound", RetrySame),
+    // SSM: the agent is not registered, which may be "not yet"; EC2's own code ends in a capital D.
+    ("InvalidInstanceId", RetrySame),
     // Another zone, type, subnet or market.
     ("InsufficientInstanceCapacity", Elsewhere),
     ("UnfulfillableCapacity", Elsewhere),
@@ -100,6 +103,10 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("OperationNotPermitted", Owner),
     ("InvalidAMIName.Duplicate", Owner),
     ("InvalidInput", Owner),
+    // SSM: the agent's system cannot run such a script; SSM's own documents are not there.
+    ("UnsupportedPlatformType", Owner),
+    ("InvalidDocument*", Owner),
+    ("MaxDocumentSizeExceeded", Owner),
     // Credentials and the account itself.
     ("AuthFailure", Credentials),
     ("AuthFailure.ServiceLinkedRoleCreationNotPermitted", Credentials),
@@ -126,6 +133,13 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("InvalidPaginationToken", Bug),
     ("InvalidInstanceID.Malformed", Bug),
     ("InvalidAMIName.Malformed", Bug),
+    ("DuplicateInstanceId", Bug),
+    ("InvalidFilterKey", Bug),
+    ("InvalidInstanceInformationFilterValue", Bug),
+    ("InvalidNextToken", Bug),
+    ("SerializationException", Bug),
+    ("UnknownOperationException", Bug),
+    ("ValidationException", Bug),
     // Over, or not known.
     ("IdempotentInstanceTerminated", AttemptOver),
     ("InvalidInstanceID.NotFound", NotFound),
@@ -133,6 +147,9 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("InvalidNetworkInterfaceID.NotFound", NotFound),
     ("InvalidAllocationID.NotFound", NotFound),
     ("InvalidSpotInstanceRequestID.NotFound", NotFound),
+    // SSM: right after sending it says the same of a command that it will know.
+    ("InvocationDoesNotExist", NotFound),
+    ("InvalidCommandId", NotFound),
 ];
 
 /// The kind of a code, with the HTTP status for codes that nobody has listed.
@@ -174,6 +191,16 @@ mod tests {
         assert_eq!(kind_of("Novel", 429), Throttled);
         assert_eq!(kind_of("Novel", 500), RetrySame);
         assert_eq!(kind_of("InvalidParameterCombination", 400), Owner);
+    }
+
+    #[test]
+    fn what_ssm_refuses_is_not_taken_for_what_ec2_refuses() {
+        assert_eq!(kind_of("InvalidInstanceId", 400), RetrySame, "no agent is registered");
+        assert_eq!(kind_of("InvalidInstanceID.NotFound", 400), NotFound);
+        assert_eq!(kind_of("InvalidInstanceID.Malformed", 400), Bug);
+        assert_eq!(kind_of("InvocationDoesNotExist", 400), NotFound);
+        assert_eq!(kind_of("InvalidDocumentVersion", 400), Owner);
+        assert_eq!(kind_of("InvalidParameters", 400), Owner);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
+pub use rebake::{Engine, EngineError, Stage, Standing, Wish, first_entry};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 

@@ -222,7 +222,7 @@ fn in_place_of(text: &Secret, digest: &str) -> String {
 }
 
 /// EC2 looks at the form of the ids before it looks for them.
-fn all_well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
+pub(super) fn all_well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
     match ids.iter().find(|id| !well_formed(id.as_str(), "i")) {
         None => Ok(()),
         Some(id) => Err(ApiError::client("InvalidInstanceID.Malformed", format!("Invalid id: \"{id}\""))),

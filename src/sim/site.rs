@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::address::Address;
 use super::bill::Bill;
 use super::bucket::Buckets;
+use super::commands::{Agent, Command};
 use super::error::ApiError;
 use super::fleet::{Fleet, Template};
 use super::image::Image;
@@ -21,7 +22,7 @@ use super::snapshot::Snapshot;
 use super::spot::SpotRequest;
 use super::volume::Volume;
 use super::weather::{Fault, Weather};
-use crate::model::InstanceId;
+use crate::model::{CommandId, InstanceId};
 
 /// How long a fault holds that is counted by the share of time.
 const WINDOW: TimeDelta = TimeDelta::minutes(10);
@@ -165,6 +166,10 @@ pub struct Site {
     pub fleets: BTreeMap<String, Fleet>,
     /// Spot requests by id.
     pub spot_requests: BTreeMap<String, SpotRequest>,
+    /// The SSM agents that ever registered.
+    pub(super) agents: BTreeMap<InstanceId, Agent>,
+    /// The commands that were sent to them.
+    pub(super) commands: BTreeMap<CommandId, Command>,
     /// The quota of virtual CPUs of running instances.
     pub quota_vcpus: u32,
     /// The account's defaults for instance metadata.
@@ -208,6 +213,8 @@ impl Site {
             templates: BTreeMap::new(),
             fleets: BTreeMap::new(),
             spot_requests: BTreeMap::new(),
+            agents: BTreeMap::new(),
+            commands: BTreeMap::new(),
             quota_vcpus: 256,
             metadata_defaults: MetadataDefaults::default(),
             steady: false,

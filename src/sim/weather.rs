@@ -24,6 +24,8 @@ pub enum Unit {
     Step,
     /// The chance of each write to the ledger.
     Write,
+    /// The chance of each reboot that a script asks for.
+    Reboot,
 }
 
 impl fmt::Display for Unit {
@@ -38,6 +40,7 @@ impl fmt::Display for Unit {
             Unit::Day => "per day",
             Unit::Step => "of steps",
             Unit::Write => "of writes",
+            Unit::Reboot => "of reboots",
         })
     }
 }
@@ -99,6 +102,7 @@ faults! {
     ThirdPartyRetag, "third-party-retag", InstanceHour, 0.005, 0.03, "Somebody takes a tag of ours off the instance.";
     SpotInterruption, "spot-interruption", InstanceHour, 0.1, 0.5, "EC2 takes a spot instance back.";
     SpotLate, "spot-late", Launch, 0.1, 0.3, "A spot request is fulfilled minutes later.";
+    AgentLost, "agent-lost", Reboot, 0.02, 0.1, "The SSM agent does not come back from a reboot that it made.";
     BootLate, "boot-late", Launch, 0.05, 0.2, "The guest takes five to ten times as long to boot.";
     BootNever, "boot-never", Launch, 0.01, 0.05, "The guest runs and its worker never connects.";
     ConnectTwice, "connect-twice", Launch, 0.01, 0.05, "The guest's worker connects a second time.";
@@ -117,9 +121,9 @@ faults! {
 }
 
 impl Fault {
-    /// Whether `latent sim run` plays it; the others need EC2's own protocol.
+    /// Whether `latent sim run` plays it; the others need EC2's own protocol, or an SSM agent.
     pub fn is_played(self) -> bool {
-        !matches!(self, Fault::PageExpired | Fault::SpotLate)
+        !matches!(self, Fault::PageExpired | Fault::SpotLate | Fault::AgentLost)
     }
 
     /// Whether `latent sim serve` plays it; the others need guests, a master or a controller of the simulation's own.
