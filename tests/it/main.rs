@@ -34,6 +34,8 @@ mod loud;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod rebake;
+#[cfg(test)]
 mod record;
 #[cfg(test)]
 mod scenarios;

@@ -9,6 +9,7 @@ mod master;
 mod minute;
 mod play;
 mod process;
+pub mod rebake;
 mod sabotage;
 mod scene;
 mod settings;
