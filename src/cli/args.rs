@@ -66,6 +66,12 @@ pub(super) enum Command {
     },
     /// Find what is left over in an account, and take it away
     Sweep(Box<super::sweep::SweepOptions>),
+    /// Make a new AMI of an image's present one: updated, rebooted, proven by a worker, and rolled out
+    Rebake(Box<super::rebake::RebakeOptions>),
+    /// Make the first AMI, and its manifest, of an instance on which a worker was set up
+    Enroll(Box<super::rebake::EnrollOptions>),
+    /// Make an image's manifest name its previous AMI again
+    Rollback(super::rebake::RollbackOptions),
     /// Start a worker's instance without a build
     Start {
         /// The worker

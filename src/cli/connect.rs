@@ -1,6 +1,6 @@
 //! The configuration, and the way to the controller.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
@@ -12,8 +12,13 @@ use crate::policy::{Intent, Sources, load};
 
 /// Reads and checks the configuration.
 pub(super) fn intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
+    intent_of(&args.config)
+}
+
+/// Reads and checks the configuration of this file.
+pub(super) fn intent_of(config: &Path) -> Result<(Sources, Intent), CommandError> {
     let configuration = |error: anyhow::Error| CommandError::new(Exit::Configuration, error);
-    let sources = load(&args.config).map_err(|error| {
+    let sources = load(config).map_err(|error| {
         let hint = "name it with --config or LATENT_CONFIG; `latent config default` prints a start";
         configuration(anyhow::anyhow!("latent: {:#}; {hint}", anyhow::Error::new(error)))
     })?;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::control::ControlError;
-use crate::ledger::LedgerError;
+use crate::ledger::{JournalError, LedgerError};
 use crate::link::{ClientError, ServeError};
 
 /// What the program's end says to a script.
@@ -31,6 +31,19 @@ pub enum Exit {
     Sweep(SweepExit),
     /// The end of a check-up, which has two codes of its own.
     Doctor(DoctorExit),
+    /// The end of a rebake that did not lead to a new generation.
+    Rebake(RebakeExit),
+}
+
+/// The end of a rebake that did not lead to a new generation. Whatever it had made is taken back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RebakeExit {
+    /// A step failed.
+    Failed,
+    /// The new generation was worse than the one before.
+    RolledBack,
+    /// Somebody ended it.
+    Aborted,
 }
 
 /// The end of a check-up that did not find everything right.
@@ -72,6 +85,9 @@ impl Exit {
             Exit::Violated => 8,
             Exit::Doctor(DoctorExit::Warned) => 9,
             Exit::Doctor(DoctorExit::Unfit) => 10,
+            Exit::Rebake(RebakeExit::Failed) => 11,
+            Exit::Rebake(RebakeExit::RolledBack) => 12,
+            Exit::Rebake(RebakeExit::Aborted) => 13,
         }
     }
 }
@@ -79,7 +95,8 @@ impl Exit {
 pub(super) const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no controller answers,
 5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already, 8 the simulation
-found something that must not happen, 9 the check-up warns, 10 it has a problem or could not see;
+found something that must not happen, 9 the check-up warns, 10 it has a problem or could not see,
+11 a rebake failed, 12 it was rolled back, 13 it was aborted;
 `latent sweep` has codes of its own, see its help";
 
 pub(super) const SWEEP_AFTER_HELP: &str = "\
@@ -99,6 +116,15 @@ What would change the account is sent as a dry run alone. What could not be seen
 unknown, never ok.
 Exit codes: 0 all ok, 3 configuration, 9 a warning is the worst, 10 a problem, or
 something is unknown";
+
+/// The exit codes of `latent rebake`.
+pub(super) const REBAKE_AFTER_HELP: &str = "\
+latent rebake ami-0123456789abcdef0        asks the controller, and follows
+latent rebake ami-… --region us-west-2     without a configuration: works here, and hands the AMI over
+
+Whatever is ended in between goes on where it stopped: by itself in the controller, by --resume here.
+Exit codes: 0 the new AMI is in use, or handed over; 3 configuration; 5 refused; 6 the journal cannot
+be used; 11 a step failed, 12 the new generation was worse, 13 aborted: what it made is taken back";
 
 /// An error with its exit code.
 #[derive(Debug)]
@@ -183,6 +209,13 @@ impl From<ControlError> for CommandError {
             ControlError::Ledger(error) => error.into(),
             other => Self::new(Exit::Refused, other),
         }
+    }
+}
+
+impl From<JournalError> for CommandError {
+    fn from(error: JournalError) -> Self {
+        let exit = if matches!(error, JournalError::Unknown { .. }) { Exit::Usage } else { Exit::Ledger };
+        Self::new(exit, error)
     }
 }
 

@@ -12,7 +12,9 @@ mod explain;
 mod history;
 mod iam;
 mod import;
+mod manifests;
 mod output;
+mod rebake;
 #[cfg(feature = "ec2")]
 mod serve;
 mod sim;
@@ -23,7 +25,7 @@ mod sweep;
 mod worker;
 
 pub use args::Args;
-pub use exit::{CommandError, DoctorExit, Exit, SweepExit};
+pub use exit::{CommandError, DoctorExit, Exit, RebakeExit, SweepExit};
 
 use args::{Command, ConfigCommand};
 
@@ -65,6 +67,9 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Stop { worker } => worker::stop(&args, worker, out).await,
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
         Command::Release { worker } => worker::release(&args, worker, out).await,
+        Command::Rebake(options) => Box::pin(rebake::run(&args, options, out)).await,
+        Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
+        Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

@@ -26,7 +26,6 @@ pub(super) fn headless_table() -> Table {
 }
 
 /// How long a line may be: the terminal's width, or 80.
-#[cfg(feature = "ec2")]
 pub(super) fn line_width() -> usize {
     let terminal = Table::new().width().filter(|_| std::io::stdout().is_terminal());
     usize::from(terminal.unwrap_or(WIDTH))

@@ -1,6 +1,8 @@
 //! `latent serve`: the controller as a process.
 
 use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
@@ -11,9 +13,10 @@ use tracing_subscriber::EnvFilter;
 use super::args::{Args, LogFormat, ServeOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
-use crate::control::{Clock, Controller};
-use crate::ledger::{Declarations, SqliteLedger};
-use crate::link::{ServeError, Server};
+use super::manifests::ManifestFiles;
+use crate::control::{Clock, Controller, Rebakes};
+use crate::ledger::{Declarations, JournalFolder, SqliteLedger};
+use crate::link::{Desk, ServeError, Server};
 use crate::model::Cell;
 use crate::policy::{Intent, Sources};
 
@@ -27,7 +30,7 @@ fn cloud(cell: &Cell, intent: &Intent) -> crate::ec2::Ec2 {
 pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, CommandError> {
     start_log(options)?;
     let handed_over = handed_over()?;
-    let (sources, intent) = ready_intent(args)?;
+    let (sources, intent) = ready_intent(&args.config)?;
     let ledger = SqliteLedger::open(&sources.path(&intent.fleet.ledger))?;
     let kept = connect::declarations(&sources, &intent);
     let socket = connect::socket(args)?;
@@ -48,7 +51,7 @@ pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, Com
         let (listens, configured) = (listens.display(), socket.display());
         tracing::warn!("the socket that was handed over is {listens}, and clients look for {configured} (link.socket)");
     }
-    serve(args, (kept, intent), ledger, server).await
+    serve(args, sources, (kept, intent), ledger, server).await
 }
 
 /// The listening socket that a service manager made before it started this process, if there is one: whoever
@@ -71,6 +74,7 @@ fn tell_manager(state: NotifyState<'_>) {
 
 async fn serve(
     args: &Args,
+    sources: Sources,
     (kept, intent): (Declarations, Intent),
     ledger: SqliteLedger,
     server: Server,
@@ -81,11 +85,18 @@ async fn serve(
     let clock = Clock::system();
     let seed = u64::from(std::process::id());
     let fleet = (intent.fleet.name.clone(), intent.fleet.controller.clone());
-    let workers = intent.workers.len();
+    let (workers, ledger_name) = (intent.workers.len(), intent.fleet.ledger.clone());
     let controller = Controller::start_with(kept, intent, ledger, clock.clone(), seed, cloud)?;
     let (stop, stopped) = watch::channel(false);
     let tcp = server.tcp_address().map(|address| address.to_string());
-    let mut serving = tokio::spawn(server.run(controller.clone(), fleet, stopped));
+    let journals = JournalFolder::new(sources.path(&ledger_name).with_file_name("rebakes"));
+    let manifests = Arc::new(ManifestFiles::new(sources, reload(args, &controller, seed)));
+    let (rebakes, looking) =
+        Rebakes::start(controller.clone(), journals, manifests, clock.clone(), seed, |cell: &Cell, intent: &Intent| {
+            cloud(cell, intent).rebaking()
+        });
+    let desk: Desk = Arc::new(rebakes.clone());
+    let mut serving = tokio::spawn(server.run(controller.clone(), fleet, Some(desk), stopped));
     tracing::info!(workers, tcp, "ready");
     tell_manager(NotifyState::Ready);
     loop {
@@ -97,7 +108,7 @@ async fn serve(
                 let why = format!("the interface ended by itself: {ended:?}");
                 return Err(CommandError::new(Exit::Unexpected, anyhow::anyhow!(why)));
             }
-            _ = reload.recv() => match ready_intent(args) {
+            _ = reload.recv() => match ready_intent(&args.config) {
                 Ok((_, intent)) => {
                     let workers = intent.workers.len();
                     match controller.reconfigure(intent, seed, cloud) {
@@ -111,6 +122,8 @@ async fn serve(
     }
     tell_manager(NotifyState::Stopping);
     tracing::info!("ending; instances stay as they are and are found again");
+    rebakes.shutdown().await;
+    drop(looking.await);
     controller.shutdown().await;
     stop.send_replace(true);
     // A client that stopped in the middle of a request must not keep the ledger's lock.
@@ -118,6 +131,20 @@ async fn serve(
         tracing::warn!("a connection was cut");
     }
     Ok(Exit::Done)
+}
+
+/// Takes the configuration in again after a manifest was written.
+fn reload(
+    args: &Args,
+    controller: &Controller<SqliteLedger>,
+    seed: u64,
+) -> impl Fn() -> Result<Intent, String> + Send + Sync + use<> {
+    let (config, controller) = (args.config.clone(), controller.clone());
+    move || {
+        let (_, intent) = ready_intent(&config).map_err(|error| error.to_string())?;
+        controller.reconfigure(intent.clone(), seed, cloud).map_err(|error| error.to_string())?;
+        Ok(intent)
+    }
 }
 
 async fn next(signal: &mut std::io::Result<Signal>) {
@@ -128,8 +155,8 @@ async fn next(signal: &mut std::io::Result<Signal>) {
 }
 
 /// The configuration with its user data rendered.
-fn ready_intent(args: &Args) -> Result<(Sources, Intent), CommandError> {
-    let (sources, mut intent) = connect::intent(args)?;
+fn ready_intent(config: &Path) -> Result<(Sources, Intent), CommandError> {
+    let (sources, mut intent) = connect::intent_of(config)?;
     let configuration = |problems| CommandError::new(Exit::Configuration, problems);
     intent.read_certificates(&sources).map_err(configuration)?;
     let key = sources.join_key(&intent.fleet.ledger, intent.uses_join_secrets(&sources));

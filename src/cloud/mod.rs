@@ -23,7 +23,7 @@ use crate::policy::Secret;
 pub use bakery::{Bakery, names_by_parameter, with_references};
 pub use checkup::{CHECKUP_READS, Checkup};
 pub use codes::kind_of;
-pub use commands::{Commands, document, sendable};
+pub use commands::{Commands, document as ssm_document, sendable};
 pub use equip::{already_associated, for_equipment, no_such_address};
 pub use fence::{
     FENCE_DESCRIPTION, FenceApi, FenceGroup, FenceRule, WhichGroups, no_default_vpc, raise as raise_fence, take_down,

@@ -45,6 +45,10 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
+pub use rebake::{
+    Engine, EngineError, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
+    Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
+};
 pub use pace::{ApiAction, Pace};
 pub use rebake::{Engine, EngineError, Stage, Standing, Wish, first_entry};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
@@ -393,6 +397,11 @@ impl<L: Ledger + 'static> Controller<L> {
         let known: Vec<String> = intent.workers.keys().map(ToString::to_string).collect();
         let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
         ControlError::UnknownWorker { worker: worker.clone(), known }
+    }
+
+    /// The configuration that holds, with what masters declare over it.
+    pub fn intent(&self) -> Arc<Intent> {
+        self.shared.intent()
     }
 
     /// Every worker, of the configuration or with something left.

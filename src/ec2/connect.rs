@@ -12,6 +12,7 @@ use aws_credential_types::provider::{ProvideCredentials, Result as Provided, fut
 use aws_sdk_ec2::config::SharedCredentialsProvider;
 use aws_sdk_ec2::config::retry::RetryConfig;
 
+use super::guard::ReadOnly;
 use crate::model::Cell;
 use crate::policy::{Credentials, Owner, read_key_file};
 
@@ -20,7 +21,11 @@ use crate::policy::{Credentials, Owner, read_key_file};
 pub(super) struct Clients {
     pub(super) reads: aws_sdk_ec2::Client,
     pub(super) writes: aws_sdk_ec2::Client,
+    /// For dry runs: it lets nothing pass that would change anything.
+    pub(super) trials: aws_sdk_ec2::Client,
     pub(super) sts: aws_sdk_sts::Client,
+    pub(super) ssm_reads: aws_sdk_ssm::Client,
+    pub(super) ssm_writes: aws_sdk_ssm::Client,
 }
 
 /// A key in a file of two lines. The SDK asks again after a quarter of an hour, so that a key that is
@@ -61,10 +66,16 @@ pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Client
     let reads = aws_sdk_ec2::config::Builder::from(&config).build();
     // A launch that the SDK repeated would pass our pace, and repeat "no capacity" as if it were a passing fault.
     let writes = aws_sdk_ec2::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
+    let trials = aws_sdk_ec2::config::Builder::from(&config).interceptor(ReadOnly).build();
+    // SSM knows no token: what the SDK repeated would run twice.
+    let ssm_writes = aws_sdk_ssm::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
     Clients {
+        trials: aws_sdk_ec2::Client::from_conf(trials),
         reads: aws_sdk_ec2::Client::from_conf(reads),
         writes: aws_sdk_ec2::Client::from_conf(writes),
         sts: aws_sdk_sts::Client::new(&config),
+        ssm_reads: aws_sdk_ssm::Client::new(&config),
+        ssm_writes: aws_sdk_ssm::Client::from_conf(ssm_writes),
     }
 }
 

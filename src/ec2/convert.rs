@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use crate::cloud::{CloudError, transition_time};
 use crate::model::{
     Ami, AmiCandidate, AmiState, BlockDevice, FailureKind, Instance, InstanceId, InstanceState, Parts, SnapshotId,
-    TagSet,
+    SourceAmi, SourceDisk, TagSet,
 };
 
 /// One instance.
@@ -121,6 +121,39 @@ pub(super) fn candidate(sdk: &types::Image) -> Result<AmiCandidate, CloudError> 
         architecture: sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default(),
         created: sdk.creation_date().and_then(|text| text.parse().ok()),
         deprecated: sdk.deprecation_time().and_then(|text| text.parse().ok()),
+    })
+}
+
+/// The AMI that a rebake begins with, as the account sees it.
+pub(super) fn source(sdk: &types::Image, account: &str) -> Result<SourceAmi, CloudError> {
+    let Ami { id, name, state, tags, .. } = ami(sdk, DateTime::UNIX_EPOCH)?;
+    let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
+    let disk = |(device, ebs): (Option<&str>, &types::EbsBlockDevice)| {
+        Ok(SourceDisk {
+            device: text(device),
+            size_gib: ebs.volume_size().and_then(|size| u32::try_from(size).ok()),
+            snapshot: ebs.snapshot_id().map(snapshot_id).transpose()?,
+            encrypted: ebs.encrypted().unwrap_or(false),
+            kms_key: ebs.kms_key_id().map(ToOwned::to_owned),
+        })
+    };
+    let disks = sdk.block_device_mappings().iter().filter_map(|at| Some((at.device_name(), at.ebs()?)));
+    let codes = sdk.product_codes().iter().filter_map(types::ProductCode::product_code_id);
+    Ok(SourceAmi {
+        id,
+        name,
+        state,
+        account: text(sdk.owner_id()),
+        ours: sdk.owner_id() == Some(account),
+        architecture: sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default(),
+        platform_details: text(sdk.platform_details()),
+        windows: sdk.platform().is_some_and(|word| word.as_str().eq_ignore_ascii_case("windows")),
+        root_device: sdk.root_device_name().map(ToOwned::to_owned),
+        disks: disks.map(disk).collect::<Result<_, CloudError>>()?,
+        created: sdk.creation_date().and_then(|at| at.parse().ok()),
+        deprecated: sdk.deprecation_time().and_then(|at| at.parse().ok()),
+        product_codes: codes.map(ToOwned::to_owned).collect(),
+        tags,
     })
 }
 

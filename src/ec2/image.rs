@@ -35,6 +35,7 @@ impl ImageApi for Clients {
         let filter = match which {
             Which::Named(name) => filter("name", name),
             Which::One(id) => filter("image-id", id.as_str()),
+            Which::Holding(snapshot) => filter("block-device-mapping.snapshot-id", snapshot.as_str()),
             Which::Fleet(fleet) => filter(&format!("tag:{}", tag_keys::FLEET), fleet),
         };
         let mut all: Vec<types::Image> = Vec::new();

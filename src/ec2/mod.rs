@@ -1,14 +1,18 @@
 //! Floor 4, feature `ec2`: the only code that names `aws_*`.
 
+mod bakery;
 mod checkup;
+mod commands;
 mod connect;
 mod console;
 mod convert;
 mod equip;
 mod error;
+mod fence;
 mod guard;
 mod image;
 mod launch;
+mod rehearse;
 mod resources;
 mod trial;
 
@@ -49,6 +53,12 @@ pub struct Ec2 {
 }
 
 impl Ec2 {
+    /// The same for a rebake: CloudTrail shows which subcommand it was.
+    #[must_use]
+    pub fn rebaking(self) -> Self {
+        Self { command: "rebake", ..self }
+    }
+
     /// The account of a cell as the configuration names it. Makes no call.
     pub fn new(cell: &Cell, intent: &Intent) -> Self {
         Self {
@@ -84,6 +94,12 @@ impl Ec2 {
     #[must_use]
     pub fn with_page(self, page: i32) -> Self {
         Self { page, ..self }
+    }
+
+    /// The same for another subcommand, whose name its sessions bear.
+    #[must_use]
+    pub fn for_command(self, command: &'static str) -> Self {
+        Self { command, ..self }
     }
 
     async fn clients(&self) -> Result<&Clients, CloudError> {

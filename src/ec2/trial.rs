@@ -14,7 +14,7 @@ use super::{error, launch};
 use crate::model::{LaunchSpec, ResourceId, ResourceKind, Trial, Tried, Unseen, tag_keys};
 
 /// What EC2 calls a dry run that would have been done.
-const WOULD_SUCCEED: &str = "DryRunOperation";
+pub(super) const WOULD_SUCCEED: &str = "DryRunOperation";
 /// The name of what is never made.
 const NEVER_MADE: &str = "latent-doctor-dry-run";
 
@@ -84,7 +84,7 @@ async fn removed(ec2: &Client, id: &ResourceId) -> Tried {
 }
 
 /// A launch as latent makes it, but for its token: that belongs to a real one.
-fn launched(ec2: &Client, spec: &LaunchSpec) -> RunInstancesFluentBuilder {
+pub(super) fn launched(ec2: &Client, spec: &LaunchSpec) -> RunInstancesFluentBuilder {
     launch::fill(ec2.run_instances(), spec, &[], None, &spec.token()).set_client_token(None).dry_run(true)
 }
 

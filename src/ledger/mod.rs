@@ -2,6 +2,7 @@
 
 mod declared;
 mod journal;
+mod manifest;
 mod memory;
 mod sqlite;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 pub use declared::{Declarations, DeclaredSet, KeptKey};
 pub use journal::{FileJournal, Journal, JournalError, JournalFolder, Journals, MemoryJournal, MemoryJournals};
+pub use manifest::write_manifest;
 pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 

@@ -323,6 +323,12 @@ pub enum FailureCode {
     Conflict,
     /// The ledger cannot be written; nothing was done (503).
     Ledger,
+    /// The AMI is young enough (409).
+    NotDue,
+    /// No such rebake or image (404).
+    UnknownRebake,
+    /// EC2 could not be asked, or refused (502).
+    Cloud,
 }
 
 impl From<ReportBody> for Report {

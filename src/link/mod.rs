@@ -3,6 +3,7 @@
 mod client;
 mod messages;
 mod openapi;
+mod rebakes;
 mod server;
 
 pub use client::{Client, ClientError};
@@ -12,4 +13,5 @@ pub use messages::{
     StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
 };
 pub use openapi::document as openapi;
+pub use rebakes::{Desk, RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
 pub use server::{ServeError, Server};

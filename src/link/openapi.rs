@@ -8,7 +8,8 @@ use super::messages::{
     AdmitAnswer, AdmitRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody,
     Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer,
 };
-use crate::control::WorkerView;
+use super::rebakes::{RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
+use crate::control::{RebakeAsk, RebakeView, WorkerView};
 
 struct Route {
     method: &'static str,
@@ -27,6 +28,7 @@ pub fn document() -> Value {
     let mut schemas = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
     let routes = routes(&mut schemas).into_iter().chain(routes_of_masters(&mut schemas));
+    let routes = routes.chain(routes_of_rebakes(&mut schemas));
     for route in routes.collect::<Vec<_>>() {
         let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
         entry[route.method] = operation(&route);
@@ -114,6 +116,35 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
 }
 
 /// What a master says of its workers.
+fn routes_of_rebakes(schemas: &mut SchemaGenerator) -> Vec<Route> {
+    let route = |method, path, doc, query, body, answer| Route { method, path, doc, query, body, answer };
+    const NEWS: &[(&str, &str)] = &[
+        ("after", "Only entries of its journal after this place."),
+        ("wait", "Wait up to so many seconds (at most 60) for news."),
+    ];
+    vec![
+        route("get", "/v1/rebakes", "All rebakes.", &[], None, of::<RebakeList>(schemas)),
+        route(
+            "post",
+            "/v1/rebakes",
+            "Begin a rebake, or tell what it would do. Durable when it returns; a second one of the same image is a conflict.",
+            &[],
+            Some(of::<RebakeAsk>(schemas)),
+            of::<RebakeOrdered>(schemas),
+        ),
+        route("get", "/v1/rebakes/{rebake}", "One rebake.", NEWS, None, of::<RebakeAnswer>(schemas)),
+        route("post", "/v1/rebakes/{rebake}/abort", "Take back all that it did.", &[], None, of::<RebakeView>(schemas)),
+        route(
+            "post",
+            "/v1/images/{image}/rollback",
+            "Make the manifest name its previous AMI again.",
+            &[],
+            None,
+            of::<RolledBack>(schemas),
+        ),
+    ]
+}
+
 fn routes_of_masters(schemas: &mut SchemaGenerator) -> Vec<Route> {
     let route = |method, path, doc, body, answer| Route { method, path, doc, query: &[], body, answer };
     vec![

@@ -24,6 +24,7 @@ use super::messages::{
     VersionAnswer, release_cause,
 };
 use super::openapi;
+use super::rebakes::{self, Desk};
 use crate::control::{ControlError, Controller, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, WorkerName};
@@ -34,7 +35,7 @@ pub(super) const INTERFACE: u32 = 2;
 /// The oldest version whose clients are still understood.
 const INTERFACE_MIN: u32 = 1;
 /// The longest that a request may ask to wait.
-const WAIT_MAX: Duration = Duration::from_mins(1);
+pub(super) const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest hold: a forgotten one ends with the working week.
 const HOLD_SECONDS_MAX: u32 = 7 * 24 * 3600;
 /// The longest declaration of one worker, in bytes. EC2 takes 16 KiB of user data, and what is longer is to
@@ -104,9 +105,10 @@ struct App<L> {
 }
 
 type Shared<L> = State<Arc<App<L>>>;
-type Answer<T> = Result<Json<T>, Failed>;
+pub(super) type Answer<T> = Result<Json<T>, Failed>;
 
-struct Failed(StatusCode, ErrorBody);
+#[derive(Debug)]
+pub(super) struct Failed(pub(super) StatusCode, pub(super) ErrorBody);
 
 impl IntoResponse for Failed {
     fn into_response(self) -> Response {
@@ -134,7 +136,7 @@ impl From<JsonRejection> for Failed {
     }
 }
 
-fn bad(message: &impl ToString) -> Failed {
+pub(super) fn bad(message: &impl ToString) -> Failed {
     Failed(StatusCode::BAD_REQUEST, ErrorBody { code: FailureCode::BadRequest, message: message.to_string() })
 }
 
@@ -183,7 +185,8 @@ impl Server {
         self.tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
     }
 
-    /// Serves until `stop` turns true; requests that wait are answered at once then.
+    /// Serves until `stop` turns true; requests that wait are answered at once then. Without a desk nothing is
+    /// known of rebakes.
     ///
     /// # Errors
     /// An I/O error of the listener itself.
@@ -191,10 +194,14 @@ impl Server {
         self,
         controller: Controller<L>,
         fleet: (String, String),
+        rebakes: Option<Desk>,
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let app = Arc::new(App { controller, fleet, stop: stop.clone() });
-        let router = router(app);
+        let mut router = router(app);
+        if let Some(desk) = rebakes {
+            router = router.merge(rebakes::router(desk));
+        }
         let ended = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };

@@ -9,8 +9,8 @@ pub const DELIVERY_S: u32 = 600;
 const COMMENT_CHARACTERS_MAX: usize = 100;
 /// The most bytes of a script: SSM's limit for a document with its parameters is 64 KB.
 const TEXT_BYTES_MAX: usize = 60_000;
-/// The times that SSM's own shell documents take, in seconds.
-const TIMEOUT_S: std::ops::RangeInclusive<u32> = 1..=172_800;
+/// The longest time that SSM's own shell documents take, in seconds.
+const TIMEOUT_S_MAX: u32 = 172_800;
 /// How much of a script's standard output SSM keeps, in characters, from its beginning.
 pub const OUTPUT_CHARACTERS_MAX: usize = 24_000;
 /// What asks the agent for a reboot and a further run of the same script: on Windows, and elsewhere.
@@ -40,9 +40,8 @@ impl Script {
         if self.text.trim().is_empty() || text > TEXT_BYTES_MAX {
             return Some(format!("the script has {text} bytes; it may have 1 to {TEXT_BYTES_MAX}"));
         }
-        if !TIMEOUT_S.contains(&self.timeout_s) {
-            let (least, most) = (TIMEOUT_S.start(), TIMEOUT_S.end());
-            return Some(format!("the timeout is {} s; SSM takes {least} to {most}", self.timeout_s));
+        if !(1..=TIMEOUT_S_MAX).contains(&self.timeout_s) {
+            return Some(format!("the timeout is {} s; SSM takes 1 to {TIMEOUT_S_MAX}", self.timeout_s));
         }
         None
     }

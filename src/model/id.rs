@@ -158,6 +158,13 @@ text_id!(
     RebakeId, "a rebake id", "rb- and letters, digits or '-', 64 characters at most",
     |t| t.starts_with("rb-") && plain(t, 64) && t.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
 );
+impl RebakeId {
+    /// One that was ordered at a time; ids of one second differ by `random`. They sort by time.
+    pub fn at(now: chrono::DateTime<chrono::Utc>, random: u16) -> Self {
+        Self(format!("rb-{}-{random:04x}", now.format("%Y%m%dT%H%M%S")))
+    }
+}
+
 text_id!(
     /// The idempotency token of one launch.
     ClientToken, "a client token", "1 to 64 visible ASCII characters", |t| plain(t, 64)
@@ -232,6 +239,8 @@ mod tests {
         assert!("../x".parse::<ImageName>().is_err());
         assert!("".parse::<WorkerName>().is_err());
         assert!("ami-".parse::<AmiId>().is_err());
+        assert!("8b5f1d9e-3a4c-4d2e-9f60-0c1d2e3f4a5b".parse::<CommandId>().is_ok());
+        assert!("8b5f1d9e-3a4c-4d2e-9f60-0c1d2e3f4a5/".parse::<CommandId>().is_err());
         assert!("i-0abc".parse::<InstanceId>().is_ok());
         assert!(serde_json::from_str::<InstanceId>("\"x\"").is_err());
     }

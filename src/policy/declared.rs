@@ -404,7 +404,8 @@ impl Base<'_> {
         let empty = DeTable::new();
         let own_owner = declared_owner(&document, &mut problems);
         let mut of_image = Problems::default();
-        let image = Image::read(layers(&document, self.built_in, &empty, "image"), &mut of_image);
+        let rebake = layers(self.main, self.built_in, &empty, "rebake");
+        let image = Image::read(layers(&document, self.built_in, &empty, "image"), &rebake, &mut of_image);
         problems.extend_below("image", of_image);
         let mut policy_layers = layers(&document, self.main, &empty, "policy");
         policy_layers.extend(layers(self.built_in, self.built_in, &empty, "policy").into_iter().take(1));

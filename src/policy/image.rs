@@ -2,13 +2,14 @@
 
 use super::choice::{self, AmiChoice};
 use super::disk;
-use super::key::{IMAGE_KEYS, SUBNET_KEYS, VOLUME_KEYS};
+use super::key::{IMAGE_KEYS, REBAKE_KEYS, SUBNET_KEYS, VOLUME_KEYS};
 use super::lease_watch::LeaseWatch;
 use super::problem::{Origin, Problems, Shown};
 use super::reader::{Layer, Located, Reader};
+use super::rebake::{self, RebakePolicy};
 use crate::model::{
-    AmiQuery, BlockDevice, DataVolume, ElasticIp, Equipment, Market, Offering, OwnerName, Place, Region, VolumeId,
-    Zone, equipment, tag_keys,
+    AmiId, AmiQuery, BlockDevice, DataVolume, ElasticIp, Equipment, Market, Offering, OwnerName, Place, Region,
+    VolumeId, Zone, equipment, tag_keys,
 };
 
 /// What runs on an image.
@@ -69,6 +70,12 @@ pub struct Image {
     pub region: Region,
     /// The AMI, or what it is chosen by.
     pub ami: AmiChoice,
+    /// The AMI before it, as promotion wrote it.
+    pub previous: Option<AmiId>,
+    /// Which generation the AMI is, as promotion wrote it.
+    pub generation: Option<u32>,
+    /// How its next AMI is made.
+    pub rebake: RebakePolicy,
     /// What runs on it.
     pub platform: Platform,
     /// The processor it is made for.
@@ -118,10 +125,16 @@ impl Image {
         Some(AmiQuery { owners: filter.owners.clone(), architecture: format!("{}{mac}", self.architecture.as_str()) })
     }
 
-    pub(super) fn read(layers: Vec<Layer<'_>>, problems: &mut Problems) -> Option<(Self, Vec<Shown>)> {
+    /// Reads a manifest. `rebake` are the layers that hold for each image's table of this name.
+    pub(super) fn read<'a>(
+        layers: Vec<Layer<'a>>,
+        rebake: &[Layer<'a>],
+        problems: &mut Problems,
+    ) -> Option<(Self, Vec<Shown>)> {
         let mut reader = Reader::new(layers, IMAGE_KEYS, "", problems);
         let (owner, region) = (reader.parsed("owner"), reader.parsed::<Region>("region"));
         let ami = choice::read(&mut reader);
+        let (previous, generation) = promoted(&mut reader, ami.as_ref());
         let platform = reader.choice("platform").map(|word| match word.value.as_str() {
             "windows" => Platform::Windows,
             "macos" => Platform::Macos,
@@ -152,12 +165,16 @@ impl Image {
         }
         let lease_watch = lease_watch(&mut reader, platform);
         let tags = tags(&mut reader);
+        let rebake = rebake_policy(&mut reader, rebake, platform);
         let shown = reader.finish();
         let owner: Located<OwnerName> = owner?;
         let image = Image {
             owner: owner.value,
             region: region?.value,
             ami: ami?,
+            previous,
+            generation,
+            rebake: rebake?,
             platform: platform?,
             architecture: if arm? { Architecture::Arm64 } else { Architecture::X86_64 },
             offerings: offerings(&types, &places, &markets),
@@ -178,6 +195,51 @@ impl Image {
         };
         Some((image, shown))
     }
+}
+
+/// What promotion writes, `previous` and `generation`. It writes a file in which `ami` stands.
+fn promoted(reader: &mut Reader<'_, '_>, ami: Option<&AmiChoice>) -> (Option<AmiId>, Option<u32>) {
+    let why = match (reader.is_declared(), reader.has("ami")) {
+        (true, _) => Some("a master declares the image, so there is no file that promotion could write"),
+        (false, false) => Some("a filter chooses the AMI, so there is none that promotion could replace"),
+        (false, true) => None,
+    };
+    for key in ["previous", "generation"] {
+        if let Some(why) = why.filter(|_| reader.has(key)) {
+            let at = reader.origin_of(key);
+            reader.report(at, key, None, format!("cannot be given: {why}"), "remove it");
+        }
+    }
+    if why.is_some() {
+        return (None, None);
+    }
+    let (previous, generation) = (reader.parsed::<AmiId>("previous"), reader.count("generation"));
+    if let (Some(previous), Some(ami)) = (&previous, ami.and_then(AmiChoice::named))
+        && previous.value == *ami
+    {
+        let cure = "name the AMI before it, or remove the key";
+        reader.report(previous.at.clone(), "previous", Some(format!("\"{ami}\"")), "is the same AMI as ami", cure);
+    }
+    (previous.map(|id| id.value), generation.map(|count| count.value))
+}
+
+fn rebake_policy<'a>(
+    reader: &mut Reader<'a, '_>,
+    base: &[Layer<'a>],
+    platform: Option<Platform>,
+) -> Option<RebakePolicy> {
+    if reader.is_declared() && reader.has("rebake") {
+        let at = reader.origin_of("rebake");
+        let message = "cannot be given: a master declares the image, so there is no file that promotion could write";
+        reader.report(at, "rebake", None, message, "write the image into amis/ to have it rebaked, or remove the key");
+        return None;
+    }
+    let layers = rebake::layers_of(reader.table("rebake"), base);
+    let mut below = reader.below_in_layers(layers, REBAKE_KEYS, "rebake");
+    let policy = RebakePolicy::read(&mut below, platform);
+    let shown = below.finish();
+    reader.shown.extend(shown);
+    policy
 }
 
 fn lease_watch(reader: &mut Reader<'_, '_>, platform: Option<Platform>) -> Option<LeaseWatch> {
@@ -273,7 +335,7 @@ fn markets(reader: &mut Reader<'_, '_>) -> Vec<Market> {
     words.iter().map(|word| if word.value == "spot" { Market::Spot } else { Market::OnDemand }).collect()
 }
 
-fn resource_ids(reader: &mut Reader<'_, '_>, key: &'static str, prefix: &str) -> Vec<String> {
+pub(super) fn resource_ids(reader: &mut Reader<'_, '_>, key: &'static str, prefix: &str) -> Vec<String> {
     let mut ids = Vec::new();
     for text in reader.texts(key).unwrap_or_default() {
         if text.value.starts_with(prefix) {

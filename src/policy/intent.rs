@@ -17,6 +17,7 @@ use super::load::Sources;
 use super::problem::{Origin, Problem, Problems, Shown};
 use super::proof;
 use super::reader::{Layer, Located, Reader, named, top};
+use super::rebake::{self, RebakePolicy};
 use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
 use super::sweep::SweepPolicy;
@@ -53,6 +54,8 @@ pub struct Intent {
     pub polling: Polling,
     /// What counts as left over.
     pub sweep: SweepPolicy,
+    /// How an image is rebaked that no manifest speaks of.
+    pub rebake: RebakePolicy,
     /// What every machine must have.
     pub requirements: Requirements,
     /// The owners.
@@ -92,7 +95,10 @@ impl Intent {
         let defaults = fleet::defaults(layers(&main, &built_in, &empty, "defaults"), &mut problems);
         let owner_sections = sections_below(&main, "owner");
         let owners = owners(&main, &mut problems);
-        let images = images(&image_documents, &layers(&built_in, &built_in, &empty, "image")[..1], &mut problems);
+        let rebake_layers = layers(&main, &built_in, &empty, "rebake");
+        let rebake = rebake::read(rebake_layers.clone(), &mut problems);
+        let base = &layers(&built_in, &built_in, &empty, "image")[..1];
+        let images = images(&image_documents, base, &rebake_layers, sources, &mut problems);
         let base_layers = layers(&main, &built_in, &empty, "policy");
         let base_policy = Lifecycle::read(base_layers.clone(), "policy", &mut problems);
         let policies = policies(&policy_documents, &base_layers, &mut problems);
@@ -117,9 +123,9 @@ impl Intent {
             let image_of = |name: &ImageName| images.get(name).map(|(image, _)| image);
             proof::can_be_given(&workers, image_of, fleet, sources, &mut problems);
         }
-        let found = (fleet, link, polling, sweep, required, base_policy);
-        let (Some(fleet), Some(link), Some(polling), Some(sweep), Some(requirements), Some((base_policy, _))) = found
-        else {
+        let (Some(fleet), Some(link), Some(polling)) = (fleet, link, polling) else { return Err(problems) };
+        let found = (sweep, rebake, required, base_policy);
+        let (Some(sweep), Some(rebake), Some(requirements), Some((base_policy, _))) = found else {
             return Err(problems);
         };
         if !problems.is_empty() {
@@ -128,20 +134,20 @@ impl Intent {
         let owners = owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect();
         let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
         let main = Arc::new(sources.main.clone());
-        let (join_key, identity_keys) = (None, BTreeMap::new());
         Ok(Self {
             fleet,
             link,
             polling,
             sweep,
+            rebake,
             requirements,
             owners,
             images,
             workers,
             base_policy,
             main,
-            join_key,
-            identity_keys,
+            join_key: None,
+            identity_keys: BTreeMap::new(),
         })
     }
 
@@ -264,8 +270,8 @@ fn placed(owner: Owner, sources: &Sources) -> Owner {
 }
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
-    const SECTIONS: [&str; 9] =
-        ["fleet", "link", "polling", "requirements", "defaults", "owner", "worker", "policy", "sweep"];
+    const SECTIONS: [&str; 10] =
+        ["fleet", "link", "polling", "requirements", "defaults", "owner", "worker", "policy", "sweep", "rebake"];
     for (key, _) in main.root.get_ref() {
         let name: &str = key.get_ref();
         if !SECTIONS.contains(&name) {
@@ -381,17 +387,20 @@ fn stem_name<T: std::str::FromStr<Err = crate::model::IdError>>(
 fn images<'a>(
     documents: &'a [(&'a str, Document<'a>)],
     base: &[Layer<'a>],
+    rebake: &[Layer<'a>],
+    sources: &Sources,
     problems: &mut Problems,
 ) -> BTreeMap<ImageName, Known<Image>> {
     let mut images = BTreeMap::new();
     for (stem, document) in documents {
         let mut layers = vec![top(document)];
         layers.extend(base.iter().copied());
-        let image = Image::read(layers, problems);
+        let image = Image::read(layers, rebake, problems);
         if let (Some(name), Some(image)) = (stem_name(stem, document, problems), image) {
             images.insert(name, image);
         }
     }
+    rebake::scripts_are_there(&images, &sources.templates, problems);
     images
 }
 

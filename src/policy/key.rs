@@ -10,6 +10,8 @@ pub enum Kind {
     Text,
     /// Several texts.
     Texts,
+    /// Several texts, or none: an empty list takes back what a lower layer says.
+    List,
     /// A length of time with its unit, such as `"10m"`; `"never"` only where `never` is true.
     Duration {
         /// Whether `"never"` is a value.
@@ -164,11 +166,33 @@ pub(super) const VOLUME_KEYS: &[Key] = &[
     must("device", Kind::Text, "The device name that it gets, such as /dev/sdf."),
 ];
 
+/// `[rebake]` of `latent.toml` and of `amis/NAME.toml`.
+pub const REBAKE_KEYS: &[Key] = &[
+    may("channel", Kind::Choice(&["auto", "user-data", "ssm"]), "How the builder is told what to do."),
+    may("recipe", Kind::Choice(&["auto", "apt", "dnf", "freebsd", "windows"]), "How its system is brought up to date."),
+    may("rounds_max", Kind::Count { min: 1, max: 50 }, "The most rounds of updates; more to find is a failure."),
+    may("deadline", SPAN, "The end of the builder, whatever it does."),
+    may("instance_type", Kind::Text, "The builder's instance type; the image's first one if not given."),
+    may("security_groups", Kind::Texts, "Security groups of the builder; one of its own if not given."),
+    may("service", Kind::Texts, "Names of the worker's services; the recipe looks for the usual ones if not given."),
+    may("worker_version", Kind::Text, "The least version of buildbot-worker, such as \"4.0\"."),
+    may("clean", Kind::List, "More paths that are emptied before the image is made."),
+    may("script", Kind::Text, "A script that runs after the updates, relative to amis/."),
+    may("sysprep", Kind::Bool, "Whether Windows is generalised by sysprep."),
+    may("smoke_builder", Kind::Text, "A builder of the master's that must succeed on the new AMI."),
+    may("window", Kind::List, "When the controller may rebake by itself, in UTC, such as \"Sat 02:00-06:00\"."),
+    may("soak_starts", Kind::Count { min: 1, max: 1000 }, "So many starts of a new generation are compared."),
+    may("soak_for", SPAN, "How long a new generation is compared with the one before."),
+    may("retire", Kind::Bool, "Whether generations that are replaced are put away in the end."),
+];
+
 /// `amis/NAME.toml`.
 pub const IMAGE_KEYS: &[Key] = &[
     must("owner", Kind::Text, "Whose account launches it."),
     must("region", Kind::Text, "The region of the AMI."),
     may("ami", Kind::Text, "The AMI's id; excludes ami_owners and ami_location."),
+    may("previous", Kind::Text, "The AMI before it, to which a rollback goes; promotion writes it."),
+    may("generation", Kind::Count { min: 1, max: 1_000_000 }, "Which generation the AMI is; promotion writes it."),
     may(
         "ami_owners",
         Kind::Texts,
@@ -209,6 +233,11 @@ pub const IMAGE_KEYS: &[Key] = &[
     may("elastic_ip", Kind::Text, "An elastic IP address, or eipalloc-…, that the running instance is given."),
     may("volumes", Kind::Tables(VOLUME_KEYS), "Volumes of the owner's that the running instance is given."),
     may("tags", Kind::Texts, "More tags for everything launched, each as \"key=value\"."),
+    may(
+        "rebake",
+        Kind::Table(REBAKE_KEYS),
+        "How its next AMI is made; what it leaves out, [rebake] of latent.toml says.",
+    ),
 ];
 
 /// `policies/NAME.toml`, and `[policy]` of `latent.toml`.
@@ -275,7 +304,7 @@ pub const SWEEP_KEYS: &[Key] = &[
 ];
 
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 11] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 12] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
@@ -287,6 +316,7 @@ pub fn all_sections() -> [(&'static str, &'static [Key]); 11] {
         ("policy", POLICY_KEYS),
         ("sweep", SWEEP_KEYS),
         ("sweep.respond", RESPOND_KEYS),
+        ("rebake", REBAKE_KEYS),
         ("image", IMAGE_KEYS),
     ]
 }

@@ -18,13 +18,17 @@ mod lease_watch;
 mod lifecycle;
 mod load;
 mod problem;
+mod promote;
 mod proof;
 mod reader;
+mod rebake;
+mod rebake_script;
 mod requirements;
 mod schema;
 mod secret;
 mod sweep;
 mod user_data;
+mod window;
 mod written;
 
 pub use certificate::IdentityKey;
@@ -34,17 +38,21 @@ pub use fleet::{Credentials, FleetSettings, Link, Owner, Polling, WorkerSettings
 pub use image::{Architecture, Identity, Image, Platform};
 pub use intent::{Intent, WorkerIntent};
 pub use join::JoinKey;
-pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, SWEEP_KEYS, all_sections};
+pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, REBAKE_KEYS, SWEEP_KEYS, all_sections};
 pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load, read_key_file};
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use proof::Proof;
+pub use promote::{Refusal, promoted, rolled_back};
+pub use rebake_script::{RebakeScript, builder_user_data, ssm_script};
+pub use rebake::{Channel, RebakePolicy, Recipe};
 pub use requirements::{Port, Protocol, Requirements};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
 pub use sweep::SweepPolicy;
 pub use user_data::UserData;
+pub use window::{Window, WindowError};
 pub use written::{FRAGMENT, Written, written};
 
 /// The commented default: the documentation of every key, and the lowest layer of every policy.

@@ -56,6 +56,11 @@ impl<'a, 'p> Reader<'a, 'p> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// Whether a master declared it, so that no file holds it.
+    pub(super) fn is_declared(&self) -> bool {
+        self.layers[0].document.declared
+    }
+
     /// The place of the table itself, for what is missing in it.
     pub(super) fn table_origin(&self) -> Origin {
         let layer = self.layers[0];
@@ -147,16 +152,23 @@ impl<'a, 'p> Reader<'a, 'p> {
 
     /// Several texts; an empty list is a mistake.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
+        let found = self.layers.iter().find_map(|layer| layer.table.get(key));
+        if found.and_then(|value| value.get_ref().as_array()).is_some_and(|items| items.is_empty()) {
+            let at = self.origin_of(key);
+            self.report(at, key, Some("[]".to_owned()), "is empty", "name at least one, or remove the key");
+            return None;
+        }
+        self.list(key)
+    }
+
+    /// Several texts, or none.
+    pub(super) fn list(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
         let found = self.find(key)?;
         let Some(items) = found.1.as_array() else {
             self.wrong_type(&found, key, "a list", format!("write {key} = [\"…\", \"…\"]"));
             return None;
         };
         let at = found.0.origin(&found.2);
-        if items.is_empty() {
-            self.report(at, key, Some("[]".to_owned()), "is empty", "name at least one, or remove the key");
-            return None;
-        }
         let mut all = Vec::new();
         for item in items {
             let place = (found.0, item.get_ref(), item.span());
@@ -333,8 +345,18 @@ impl<'a, 'p> Reader<'a, 'p> {
 
     /// A reader for a table below this one.
     pub(super) fn below(&mut self, layer: Layer<'a>, keys: &'static [Key], name: &str) -> Reader<'a, '_> {
+        self.below_in_layers(vec![layer], keys, name)
+    }
+
+    /// A reader for a table below this one that has layers of its own, the highest first.
+    pub(super) fn below_in_layers(
+        &mut self,
+        layers: Vec<Layer<'a>>,
+        keys: &'static [Key],
+        name: &str,
+    ) -> Reader<'a, '_> {
         let path = self.name(name);
-        Reader::new(vec![layer], keys, &path, self.problems)
+        Reader::new(layers, keys, &path, self.problems)
     }
 
     /// Reports every key that is not in the list. Call it last.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::key::{
-    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, POLICY_KEYS, POLLING_KEYS,
+    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, POLICY_KEYS, POLLING_KEYS, REBAKE_KEYS,
     REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
 };
 
@@ -23,6 +23,7 @@ pub fn json_schema() -> Value {
             "defaults": table(DEFAULTS_KEYS),
             "policy": { "$ref": "#/$defs/policy" },
             "sweep": table(SWEEP_KEYS),
+            "rebake": table(REBAKE_KEYS),
             "owner": { "type": "object", "additionalProperties": table(OWNER_KEYS) },
             "worker": { "type": "object", "additionalProperties": table(WORKER_KEYS) },
         },
@@ -33,12 +34,14 @@ pub fn json_schema() -> Value {
     })
 }
 
-/// An AMI is named, or chosen by a filter; not both and not neither.
+/// An AMI is named, or chosen by a filter; not both and not neither. What promotion writes belongs to a name.
 fn image() -> Value {
     let mut image = table(IMAGE_KEYS);
     let filter = json!([{ "required": ["ami_owners"] }, { "required": ["ami_location"] }]);
+    let promoted = json!({ "anyOf": [{ "required": ["previous"] }, { "required": ["generation"] }] });
     if let Some(object) = image.as_object_mut() {
-        object.insert("oneOf".to_owned(), json!([{ "required": ["ami"] }, { "anyOf": filter }]));
+        let ways = json!([{ "required": ["ami"] }, { "anyOf": filter, "not": promoted }]);
+        object.insert("oneOf".to_owned(), ways);
     }
     image
 }
@@ -53,6 +56,7 @@ fn property(key: &Key) -> Value {
     let mut value = match key.kind {
         Kind::Text => json!({ "type": "string", "minLength": 1 }),
         Kind::Texts => json!({ "type": "array", "minItems": 1, "items": { "type": "string" } }),
+        Kind::List => json!({ "type": "array", "items": { "type": "string" } }),
         Kind::Duration { never: false } => json!({ "type": "string", "pattern": "^[0-9]" }),
         Kind::Duration { never: true } => {
             json!({ "type": "string", "pattern": "^([0-9].*|never)$" })

@@ -6,8 +6,11 @@ use std::path::Path;
 use chrono::TimeDelta;
 use insta::assert_snapshot;
 use latent::model::WorkerName;
-use latent::policy::{IdleTimeout, Intent, JoinKey, SecretRef, Sources, load};
+use latent::policy::{
+    Channel, Declaration, IdleTimeout, Intent, JoinKey, RebakePolicy, Recipe, SecretRef, Sources, load, place,
+};
 use proptest::prelude::*;
+use serde_json::json;
 
 const FLEET: &str = "[fleet]\nname = \"f\"\ncontroller = \"c\"\n";
 const OWNER: &str = "[owner.o]\naccount = \"012345678901\"\ncredentials = { profile = \"p\" }\n";
@@ -53,8 +56,8 @@ fn of_main(lines: &str) -> String {
 #[test]
 fn a_misspelt_key_is_recognised() {
     assert_snapshot!(of_policy("idle_timout = \"10m\""), @r#"latent.toml:8:1: policy.idle_timout = "10m": is not a known key; did you mean idle_timeout?"#);
-    assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep");
-    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, ami_owners, ami_location, platform, architecture, instance_types, subnets, zones, security_groups, security_group_names, key_pair, instance_profile, block_devices, identity, user_data, lease_watch, market, spot_price_max, elastic_ip, volumes, tags"#);
+    assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep, rebake");
+    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, previous, generation, ami_owners, ami_location, platform, architecture, instance_types, subnets, zones, security_groups, security_group_names, key_pair, instance_profile, block_devices, identity, user_data, lease_watch, market, spot_price_max, elastic_ip, volumes, tags, rebake"#);
 }
 
 #[test]
@@ -168,7 +171,7 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
 fn a_file_that_is_not_toml_is_told_with_its_place() {
     assert_snapshot!(of_main("[worker.w\nimage = "), @"
     latent.toml:7:10: syntax: unclosed table, expected `]`; see https://toml.io for the form of a TOML file
-    latent.toml:8:1: image: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep
+    latent.toml:8:1: image: is not a known section; known sections: fleet, link, polling, requirements, defaults, owner, worker, policy, sweep, rebake
     ");
 }
 
@@ -488,4 +491,101 @@ fn the_schema_asks_for_one_way_to_an_ami() {
     assert_eq!(image["oneOf"][0]["required"], serde_json::json!(["ami"]));
     assert_eq!(image["required"], serde_json::json!(["owner", "region", "instance_types"]));
     assert!(image["properties"]["volumes"]["items"]["properties"]["device"].is_object());
+}
+
+/// The policy of rebakes of the image `i`, from `[rebake]` of latent.toml and the manifest's table.
+fn rebake_policy(main: &str, manifest: &str) -> RebakePolicy {
+    let manifest = format!("{IMAGE}[rebake]\n{manifest}\n");
+    let intent = Intent::parse(&sources(&format!("[rebake]\n{main}\n"), &[("i", &manifest)], &[]));
+    intent.expect("a right configuration").images[&"i".parse().expect("a name")].rebake.clone()
+}
+
+#[test]
+fn the_layers_of_a_rebake_hold_in_their_order() {
+    let built_in = RebakePolicy::built_in().expect("a right default");
+    assert_eq!(rebake_policy("", ""), built_in);
+    assert_eq!((built_in.channel, built_in.recipe, built_in.rounds_max), (Channel::Auto, Recipe::Auto, 5));
+    assert_eq!((built_in.deadline, built_in.soak_for), (TimeDelta::hours(6), TimeDelta::days(7)));
+    assert_eq!((built_in.soak_starts, built_in.retire, built_in.sysprep), (20, true, false));
+    assert!(built_in.window.is_empty() && built_in.clean.is_empty() && built_in.services.is_empty());
+    let main = "rounds_max = 3\nchannel = \"ssm\"\nwindow = [\"Sat 02:00-06:00\"]\nsmoke_builder = \"smoke\"";
+    let image = rebake_policy(main, "rounds_max = 7\nwindow = []\nclean = [\"/srv/ccache\"]\nservice = [\"bb\"]");
+    assert_eq!((image.rounds_max, image.channel), (7, Channel::Ssm));
+    assert_eq!((image.window.len(), image.smoke_builder.as_deref()), (0, Some("smoke")), "taken back, and kept");
+    assert_eq!((image.clean, image.services), (vec!["/srv/ccache".to_owned()], vec!["bb".to_owned()]));
+    let night = rebake_policy(main, "");
+    assert!(night.may_begin("2026-11-21T02:30:00Z".parse().expect("a time")));
+    assert!(!night.may_begin("2026-11-20T02:30:00Z".parse().expect("a time")));
+    assert!(!built_in.may_begin("2026-11-21T02:30:00Z".parse().expect("a time")));
+    let whole = Intent::parse(&sources("[rebake]\nretire = false", &[], &[])).expect("a right configuration");
+    assert!(!whole.rebake.retire && RebakePolicy { retire: true, ..whole.rebake } == built_in);
+}
+
+/// What is wrong with lines of a manifest's `[rebake]`.
+fn of_rebake(lines: &str) -> String {
+    of_image(&format!("[rebake]\n{lines}"))
+}
+
+#[test]
+fn what_a_rebake_is_told_is_checked() {
+    assert_snapshot!(of_rebake("worker_version = 4.0"), @r#"amis/i.toml:6:18: rebake.worker_version = 4.0: is a float, not a text; write it in quotes: worker_version = "4.0""#);
+    assert_snapshot!(of_rebake("worker_version = \"latest\""), @r#"amis/i.toml:6:18: rebake.worker_version = "latest": is not a version; write numbers with dots between them, such as "4.0" or "4.0.4""#);
+    assert_snapshot!(of_rebake("window = [\"Sat 2-6\"]"), @r#"amis/i.toml:6:11: rebake.window = "Sat 2-6": is not a window; write "Sat 02:00-06:00" for one day of the week or "02:00-06:00" for every day, in UTC; the end of a day is 24:00"#);
+    assert_snapshot!(of_rebake("window = [\"02:00-02:00\"]"), @r#"amis/i.toml:6:11: rebake.window = "02:00-02:00": is empty: it ends when it begins; write "Sat 02:00-06:00" for one day of the week or "02:00-06:00" for every day, in UTC; the end of a day is 24:00"#);
+    assert_snapshot!(of_rebake("window = \"Sat 02:00-06:00\""), @r#"amis/i.toml:6:10: rebake.window = "Sat 02:00-06:00": is a string, not a list; write window = ["…", "…"]"#);
+    assert_snapshot!(of_rebake("clean = [\"/\"]"), @r#"amis/i.toml:6:10: rebake.clean = "/": is not a folder that can be emptied; write the whole path of a folder, such as "/srv/ccache" or "C:\\cache": no '..', no pattern, and not a whole disk"#);
+    assert_snapshot!(of_rebake("clean = [\"C:\\\\cache\"]"), @r#"amis/i.toml:6:10: rebake.clean = "C:\\cache": is no path of linux, the image's platform; correct it; what not every image can have belongs into the manifests"#);
+    assert_snapshot!(of_rebake("service = [\"x; reboot\"]"), @r#"amis/i.toml:6:12: rebake.service = "x; reboot": is not the name of a service; write the name that systemctl, service or Get-Service takes: letters, digits, '-', '_', '.', '@' or ':', not the name that is shown"#);
+    assert_snapshot!(of_rebake("recipe = \"windows\""), @r#"amis/i.toml:6:10: rebake.recipe = "windows": does not fit an image whose platform is linux; write "auto", or correct one of the two; what not every image can have belongs into the manifests"#);
+    assert_snapshot!(of_rebake("recipe = \"pacman\""), @r#"amis/i.toml:6:10: rebake.recipe = "pacman": is not a known word; write one of "auto", "apt", "dnf", "freebsd", "windows""#);
+    assert_snapshot!(of_rebake("sysprep = true"), @"amis/i.toml:6:11: rebake.sysprep = true: is for Windows alone, and the image's platform is linux; remove it; what not every image can have belongs into the manifests");
+    assert_snapshot!(of_rebake("security_groups = [\"default\"]"), @r#"amis/i.toml:6:20: rebake.security_groups = "default": is not an id; write the id, sg-…, not the name"#);
+    assert_snapshot!(of_rebake("script = \"after.sh\""), @r#"amis/i.toml:6:10: rebake.script = "after.sh": there is no such file in amis/; create it, or correct the name"#);
+    assert_snapshot!(of_rebake("rounds_max = 0\nsoak_starts = 20\nsoak_for = 7"), @r#"
+    amis/i.toml:6:14: rebake.rounds_max = 0: is out of range; write a number from 1 to 50
+    amis/i.toml:8:12: rebake.soak_for = 7: has no unit; write "7s" or "7m"
+    "#);
+    assert_snapshot!(of_rebake("smoke = \"x\""), @r#"amis/i.toml:6:1: rebake.smoke = "x": is not a known key; known keys: channel, recipe, rounds_max, deadline, instance_type, security_groups, service, worker_version, clean, script, sysprep, smoke_builder, window, soak_starts, soak_for, retire"#);
+    assert_snapshot!(of_main("[rebake]\nrecipe = \"windows\"\ndeadline = \"soon\""), @r#"
+    latent.toml:8:10: rebake.recipe = "windows": does not fit an image whose platform is linux; write "auto", or correct one of the two; what not every image can have belongs into the manifests
+    latent.toml:9:12: rebake.deadline = "soon": is not a time; write a number with s, m, h or d, such as "10m"
+    "#);
+}
+
+#[test]
+fn what_promotion_writes_belongs_to_an_ami_that_a_file_names() {
+    assert_eq!(of_image("previous = \"ami-0\"\ngeneration = 3"), "none");
+    assert_snapshot!(of_image("previous = \"ami-1\""), @r#"amis/i.toml:5:12: previous = "ami-1": is the same AMI as ami; name the AMI before it, or remove the key"#);
+    assert_snapshot!(of_image("previous = \"none\"\ngeneration = 0"), @r#"
+    amis/i.toml:5:12: previous = "none": "none" is not an AMI id: ami- and letters or digits; correct the value
+    amis/i.toml:6:14: generation = 0: is out of range; write a number from 1 to 1000000
+    "#);
+    assert_snapshot!(without_ami("ami_owners = [\"self\"]\nprevious = \"ami-0\"\ngeneration = 3"), @"
+    amis/i.toml:5:12: previous: cannot be given: a filter chooses the AMI, so there is none that promotion could replace; remove it
+    amis/i.toml:6:14: generation: cannot be given: a filter chooses the AMI, so there is none that promotion could replace; remove it
+    ");
+}
+
+#[test]
+fn a_master_that_declares_an_image_has_no_file_for_what_promotion_writes() {
+    let intent = Intent::parse(&sources("[rebake]\nrounds_max = 3", &[], &[])).expect("a right configuration");
+    let of = |more: serde_json::Value| {
+        let mut image = json!({ "region": "us-west-2", "ami": "ami-1", "instance_types": ["m7i.large"] });
+        image.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let body = json!({ "owner": "o", "image": image });
+        let (master, worker) = ("m".parse().expect("a master"), "w".parse().expect("a worker"));
+        let declaration = Declaration::read(&place("m", "w"), &body).expect("a declaration");
+        intent.read_declared([(&master, &worker, &declaration)]).remove(0)
+    };
+    assert_eq!(
+        of(json!({})).expect("a right declaration").image.rebake.rounds_max,
+        3,
+        "what holds for all holds for it"
+    );
+    let wrong = of(json!({ "previous": "ami-0", "generation": 3, "rebake": { "rounds_max": 1 } }));
+    assert_snapshot!(wrong.expect_err("three mistakes"), @"
+    master m, worker w: image.generation: cannot be given: a master declares the image, so there is no file that promotion could write; remove it
+    master m, worker w: image.previous: cannot be given: a master declares the image, so there is no file that promotion could write; remove it
+    master m, worker w: image.rebake: cannot be given: a master declares the image, so there is no file that promotion could write; write the image into amis/ to have it rebaked, or remove the key
+    ");
 }

@@ -54,7 +54,7 @@ pub(crate) async fn serve_with(
     let controller = Controller::start_with(kept, setup.intent(), ledger, clock.clone(), 1, connect).expect("starts");
     let (stop, stopped) = watch::channel(false);
     let names = ("test".to_owned(), "ctl".to_owned());
-    tokio::spawn(server.run(controller, names, stopped));
+    tokio::spawn(server.run(controller, names, None, stopped));
     Served { _folder: folder, socket, tcp, stop }
 }
 

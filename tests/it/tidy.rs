@@ -141,6 +141,7 @@ fn only_perform_changes_a_cloud() {
         ".retire_image(",
         ".associate_address(",
         ".attach_volume(",
+        ".send_script(",
         ".mark_leftovers(",
         "cloud.remove(",
     ];

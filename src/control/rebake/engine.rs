@@ -32,6 +32,8 @@ pub struct Standing {
     pub waits: Option<String>,
     /// When it looks again.
     pub until: Option<DateTime<Utc>>,
+    /// What the builder's console showed last.
+    pub tail: Option<String>,
 }
 
 /// Why a rebake's loop ended without an outcome.
@@ -82,7 +84,7 @@ where
         wishes: watch::Receiver<Wish>,
     ) -> Result<Self, RebakeFoldError> {
         let rebake = Rebake::fold(entries)?;
-        let tell = watch::Sender::new(Standing { rebake: rebake.clone(), waits: None, until: None });
+        let tell = watch::Sender::new(Standing { rebake: rebake.clone(), waits: None, until: None, tail: None });
         Ok(Self { cloud, stage, clock, journal, rebake, tell, wishes })
     }
 
@@ -130,7 +132,7 @@ where
                 self.write(bodies)
             }
             Move::Wait { why, until } => {
-                self.wait(why, until).await;
+                self.wait(why, until, sight.tail).await;
                 Ok(())
             }
         }
@@ -147,12 +149,12 @@ where
             tracing::info!(rebake = %self.rebake.order.id, "{}", entry.body.describe());
             self.rebake = after;
         }
-        self.tell.send_replace(Standing { rebake: self.rebake.clone(), waits: None, until: None });
+        self.tell.send_replace(Standing { rebake: self.rebake.clone(), waits: None, until: None, tail: None });
         Ok(())
     }
 
-    async fn wait(&mut self, why: String, until: DateTime<Utc>) {
-        self.tell.send_replace(Standing { rebake: self.rebake.clone(), waits: Some(why), until: Some(until) });
+    async fn wait(&mut self, why: String, until: DateTime<Utc>, tail: Option<String>) {
+        self.tell.send_replace(Standing { rebake: self.rebake.clone(), waits: Some(why), until: Some(until), tail });
         tokio::select! {
             () = self.clock.sleep_until(until) => {}
             // Nobody can wish anything any more: then only time counts.

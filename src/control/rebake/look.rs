@@ -8,11 +8,14 @@ use crate::control::driver::Clock;
 use crate::model::{
     Ami, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, tag_keys,
 };
-use crate::plan::read_marks;
+use crate::plan::{console_tail, read_marks};
 use crate::plan::rebake::{CommandSight, Question, RetireSight, Sight, Told};
 
 /// The longest that a look may take.
 const LOOK_LIMIT: Duration = Duration::from_mins(1);
+
+/// How many lines of the console are shown.
+const TAIL_LINES: usize = 5;
 
 /// Asks the questions. What is not answered in time is a refusal, which proves nothing.
 pub(super) async fn look<C: Bakery + Commands, S: Stage>(
@@ -27,7 +30,7 @@ pub(super) async fn look<C: Bakery + Commands, S: Stage>(
     for question in questions {
         match question {
             Question::Builder => sight.builder = Some((at, builder(cloud, clock, rebake).await)),
-            Question::Console => heard(&mut sight, console(cloud, clock, rebake).await),
+            Question::Console => console(cloud, clock, rebake, &mut sight).await,
             Question::Agent => sight.agent = Some(agent(cloud, clock, rebake).await),
             Question::Command => command(cloud, clock, rebake, &mut sight).await,
             Question::Image => sight.image = Some((at, images(cloud, clock, rebake).await)),
@@ -71,9 +74,14 @@ async fn builder<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<V
     Ok(inventory.instances.into_values().filter(mine).collect())
 }
 
-async fn console<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Option<GuestReport> {
-    let text = in_time(clock, cloud.console(rebake.builder.as_ref()?)).await.ok()??;
-    Some(read_marks(&text, &rebake.order.nonce))
+async fn console<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake, sight: &mut Sight) {
+    let Some(builder) = &rebake.builder else { return };
+    // A console that cannot be read now is read at the next look.
+    let Ok(Some(text)) = in_time(clock, cloud.console(builder)).await else { return };
+    let lines: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
+    let tail: Vec<&str> = lines.into_iter().rev().collect();
+    sight.tail = console_tail(&tail.join("\n"), &[]);
+    heard(sight, Some(read_marks(&text, &rebake.order.nonce)));
 }
 
 /// What it said in one way and in another is put together.

@@ -1,8 +1,14 @@
 //! Rebakes at work: the loop of one, what it looks at, and what it needs of a controller.
 
 mod engine;
+mod host;
 pub(super) mod look;
+mod onstage;
 mod stage;
+mod view;
 
 pub use engine::{Engine, EngineError, Standing, Wish, first_entry};
-pub use stage::Stage;
+pub use host::{Ordered, RebakeDesk, RebakeRefusal, RebakeSeen, Rebakes, rehearsed};
+pub use onstage::Manifests;
+pub use stage::{NoStage, Stage};
+pub use view::{RebakeAsk, RebakeEventView, RebakeView, StepView, steps as rebake_steps};

@@ -58,3 +58,41 @@ pub trait Stage: Send + Sync {
     /// Whether a canary of the image need not wait until its worker is idle.
     fn urgent(&self, image: &ImageName, now: DateTime<Utc>) -> bool;
 }
+
+/// No controller: what is made is handed over to one.
+#[derive(Debug, Clone, Copy)]
+pub enum NoStage {}
+
+impl Stage for NoStage {
+    async fn ask_canary(&self, _: &RebakeOrder, _: &WorkerName, _: &AmiId, _: bool) -> Told<CanarySight> {
+        match *self {}
+    }
+
+    async fn canary(&self, _: &RebakeOrder) -> Told<Option<CanarySight>> {
+        match *self {}
+    }
+
+    async fn end_canary(&self, _: &RebakeOrder, _: &WorkerName) -> Told<()> {
+        match *self {}
+    }
+
+    async fn promote(&self, _: &RebakeOrder, _: &AmiId, _: &AmiId) -> Told<()> {
+        match *self {}
+    }
+
+    async fn roll_back(&self, _: &RebakeOrder, _: &AmiId, _: &AmiId) -> Told<()> {
+        match *self {}
+    }
+
+    async fn soak(&self, _: &RebakeOrder, _: &AmiId) -> Told<SoakSight> {
+        match *self {}
+    }
+
+    fn needed(&self, _: &ImageName) -> Vec<AmiId> {
+        match *self {}
+    }
+
+    fn urgent(&self, _: &ImageName, _: DateTime<Utc>) -> bool {
+        match *self {}
+    }
+}

@@ -62,9 +62,9 @@ fn ready(view: &RebakeView<'_>, planned: &LaunchSpec) -> LaunchSpec {
         (spec.security_groups, spec.security_group_names) = (vec![group.to_string()], Vec::new());
     }
     let created = chrono::SubsecRound::trunc_subsecs(view.now, 0);
-    spec.tags
-        .set_time(tag_keys::CREATED, created)
-        .set_time(tag_keys::DEADLINE, created + view.rebake.order.limits.builder);
+    let until = created + view.rebake.order.limits.builder;
+    spec.tags.set_time(tag_keys::CREATED, created);
+    spec.tags.set_time(tag_keys::LEASE, until).set_time(tag_keys::DEADLINE, until);
     spec
 }
 

@@ -5,10 +5,14 @@
 
 mod bake;
 mod guest;
+mod order;
 mod rollout;
 mod undo;
 
 use chrono::{DateTime, TimeDelta, Utc};
+
+
+pub use order::{NoOrder, Wanted, order, price};
 
 use crate::model::{
     Ami, AmiId, CanarySight, ClientToken, CommandId, Failure, Fence, GroupId, GuestReport, Instance, InstanceId,
@@ -105,6 +109,8 @@ pub struct Sight {
     pub builder: Option<(DateTime<Utc>, Told<Vec<Instance>>)>,
     /// What the guest has said, on the console and to the agent, as far as it could be read.
     pub guest: Option<GuestReport>,
+    /// The last lines of the console, for people.
+    pub tail: Option<String>,
     pub agent: Option<Told<bool>>,
     pub command: Option<Told<CommandSight>>,
     /// With the time at which the listing was begun.

@@ -68,7 +68,7 @@ pub const PERMISSIONS: &[Permission] = &[
     held("servicequotas:GetServiceQuota", &[Worker, Audit]),
     held("ssm:DescribeInstanceInformation", &[Rebake]),
     held("ssm:GetCommandInvocation", &[Rebake]),
-    held("ssm:ListCommandInvocations", &[Rebake]),
+    held("ssm:ListCommands", &[Rebake]),
     held("ssm:SendCommand", &[Rebake]),
 ];
 
@@ -97,8 +97,4 @@ pub const NOT_CALLED: &[(&str, &str)] = &[
     ("kms:ReEncryptFrom", "the same, where the disk is made from an encrypted snapshot"),
     ("kms:ReEncryptTo", "the same"),
     ("pricing:GetProducts", "the audit reads list prices"),
-    ("ssm:DescribeInstanceInformation", "rebake over SSM: whether the builder's agent is there"),
-    ("ssm:GetCommandInvocation", "rebake over SSM: how a step ended"),
-    ("ssm:ListCommandInvocations", "rebake over SSM: which steps ended"),
-    ("ssm:SendCommand", "rebake over SSM: the steps themselves"),
 ];

@@ -7,6 +7,7 @@ use hyper::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::agent;
 use super::door::{Answer, Model, Shared, typed};
 use super::permissions::{Permissions, Statement};
 use crate::model::{InstanceId, Region, tag_keys};
@@ -28,9 +29,9 @@ const TIMES_MAX: usize = 100_000;
 const PLACES: [&str; 10] =
     ["ready", "trace", "bill", "instances", "faults", "advance", "skew", "quota", "permissions", "reset"];
 
-type Result<T> = std::result::Result<T, (StatusCode, String)>;
+pub(super) type Result<T> = std::result::Result<T, (StatusCode, String)>;
 
-fn wrong(why: impl std::fmt::Display) -> (StatusCode, String) {
+pub(super) fn wrong(why: impl std::fmt::Display) -> (StatusCode, String) {
     (StatusCode::BAD_REQUEST, why.to_string())
 }
 
@@ -57,6 +58,8 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["quota"]) => quota(shared, &read(body)?),
         ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
         ("POST", ["reset"]) => Ok(reset(shared)),
+        ("POST", ["instances", id, "agent"]) => agent::ping(shared, id, body),
+        ("POST", ["instances", id, "agent", "answer"]) => agent::answer(shared, id, body),
         ("POST", ["instances", id, what]) => touch(shared, id, what, body),
         (_, [what]) if PLACES.contains(what) => {
             Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not what /_sim/{path} takes")))
@@ -65,7 +68,7 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
     }
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
+pub(super) fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T> {
     serde_json::from_slice(body).map_err(wrong)
 }
 
@@ -384,7 +387,8 @@ fn touch(shared: &Shared, id: &str, what: &str, body: &[u8]) -> Result<Value> {
     let console = if what == "console" { Some(read::<Console>(body)?) } else { None };
     let known = matches!(what, "power-off" | "terminate" | "stop" | "interrupt" | "console");
     if !known {
-        let why = format!("{what} is not done to instances: power-off, terminate, stop, interrupt and console are");
+        let why =
+            format!("{what} is not done to instances: power-off, terminate, stop, interrupt, console and agent are");
         return Err((StatusCode::NOT_FOUND, why));
     }
     let after = model.world.touch(&place, now, |site| {

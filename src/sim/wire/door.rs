@@ -19,7 +19,7 @@ use super::auth::{self, Caller, Sessions};
 use super::call::{self, Call};
 use super::query::{Node, missing};
 use super::xml::{self, Xml};
-use super::{catalog, control, identity, imds, permissions, quotas, sts};
+use super::{catalog, control, identity, imds, permissions, quotas, ssm, sts};
 use crate::control::Clock;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
@@ -203,6 +203,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     }
     if quotas::is_asked(&parts.headers) {
         return quotas::answer(&shared, &parts.headers, &body).await;
+    }
+    if ssm::is_asked(&parts.headers) {
+        return ssm::answer(&shared, &parts.headers, &body).await;
     }
     let text = if parts.method == Method::GET { parts.uri.query().unwrap_or_default().as_bytes() } else { &body };
     api(&shared, &parts.headers, text).await

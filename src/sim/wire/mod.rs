@@ -1,10 +1,11 @@
 //! The wire door: EC2's own HTTP query protocol (version 2016-11-15) over a [`World`](super::World), so
 //! that the AWS SDKs, boto3, the AWS CLI and Buildbot's own worker work against the model unchanged.
 //!
-//! Beside EC2 and STS at `/`, it has a side entrance for tests and guests below `/_sim/`: the truth,
+//! Beside EC2, STS, Service Quotas and SSM at `/`, it has a side entrance for tests and guests below `/_sim/`: the truth,
 //! the clock, faults on demand, and the metadata service of each instance.
 
 mod addresses;
+mod agent;
 mod attributes;
 mod auth;
 mod call;
@@ -29,6 +30,7 @@ mod query;
 mod quotas;
 mod snapshots;
 mod spot;
+mod ssm;
 mod sts;
 mod tags;
 mod templates;

@@ -61,6 +61,20 @@ impl Permissions {
         Err(ApiError::denied("UnauthorizedOperation", message))
     }
 
+    /// Whether an action of another service is allowed on the resources that it names. What is bound to
+    /// parameters or to tags of a request allows nothing there.
+    pub(super) fn allows_on(&self, action: &str, ids: &[String], site: &mut Site, now: DateTime<Utc>) -> bool {
+        let Some(list) = self.0.get(&*site.account) else { return true };
+        let fits = |statement: &Statement, site: &mut Site| {
+            let named: Vec<&str> = ids.iter().map(String::as_str).collect();
+            statement.names(action)
+                && statement.parameters.is_empty()
+                && statement.request_tags.is_empty()
+                && (statement.resource_tags.is_empty() || statement.tags_fit(&named, site, now))
+        };
+        list.iter().any(|statement| fits(statement, site))
+    }
+
     /// Whether an action of another service is allowed.
     pub(super) fn allows_action(&self, account: &str, action: &str) -> bool {
         self.0.get(account).is_none_or(|list| list.iter().any(|statement| statement.names(action)))
@@ -100,6 +114,11 @@ impl Statement {
 
     fn is_about_its_tags(&self, query: &Node, site: &mut Site, now: DateTime<Utc>) -> bool {
         let named: Vec<&str> = RESOURCES.iter().flat_map(|name| query.texts(name)).collect();
+        self.tags_fit(&named, site, now)
+    }
+
+    /// Whether everything that is named has the tags; not if nothing is named.
+    fn tags_fit(&self, named: &[&str], site: &mut Site, now: DateTime<Utc>) -> bool {
         let tagged: BTreeMap<String, Tags> = site.tagged(now).into_iter().collect();
         let fits = |id: &&str| {
             let tags = tagged.get(*id);

@@ -11,7 +11,7 @@ use super::query::Node;
 use crate::sim::error::ApiError;
 use crate::sim::world::{Request, Served, SiteId};
 
-const JSON: &str = "application/x-amz-json-1.1";
+pub(super) const JSON: &str = "application/x-amz-json-1.1";
 const TARGET: &str = "ServiceQuotasV20190624.";
 const ACTION: &str = "GetServiceQuota";
 
@@ -101,7 +101,8 @@ fn serve(shared: &Shared, place: &SiteId, asked: &Asked) -> Served<Value> {
     })
 }
 
-fn refusal(shared: &Shared, error: &ApiError) -> Answer {
+/// A refusal in JSON.
+pub(super) fn refusal(shared: &Shared, error: &ApiError) -> Answer {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = json!({ "__type": error.code, "Message": error.message });
     let mut answer = dated(shared, typed(status, JSON, body.to_string()));

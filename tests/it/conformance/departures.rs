@@ -16,6 +16,7 @@ const MOTO: &[&str] = &["moto", "LocalStack"];
 
 const TOKENS: &str = "a client token is echoed and means nothing";
 const SNAPSHOTS: &str = "CreateImage with tags for its snapshots is answered with HTTP 500 or 501";
+const NO_AGENTS: &str = "a command is a success at once, nothing runs, and there are no agents";
 const TAGS: &str = "CreateTags takes the id of anything, whether it exists or not";
 
 /// A check that is named here must fail, and one that is not must pass.
@@ -43,5 +44,16 @@ pub(crate) const DEPARTURES: &[Departure] = &[
     row(MOTO, "an_image_of_others_is_not_retired", SNAPSHOTS),
     row(MOTO, "an_interface_in_use_is_not_deleted", "an interface is deleted though an instance has it"),
     row(MOTO, "what_nobody_has_is_not_found", "to cancel an unknown spot request is answered with HTTP 500"),
+    row(MOTO, "an_instance_without_an_agent_is_not_registered", "DescribeInstanceInformation is not known"),
+    row(MOTO, "an_agent_that_is_there_is_registered", "DescribeInstanceInformation is not known"),
+    row(MOTO, "a_command_without_an_agent_is_refused_for_now", NO_AGENTS),
+    row(MOTO, "a_command_waits_for_its_agent", NO_AGENTS),
+    row(MOTO, "a_command_tells_its_exit_code_and_output", NO_AGENTS),
+    row(MOTO, "a_reboot_runs_the_script_again", NO_AGENTS),
+    row(MOTO, "windows_reboots_by_a_code_of_its_own", NO_AGENTS),
+    row(MOTO, "output_is_kept_from_its_beginning", NO_AGENTS),
+    row(MOTO, "a_command_that_nobody_takes_times_out", NO_AGENTS),
+    row(MOTO, "an_agent_that_does_not_come_back_leaves_its_command_to_the_clock", NO_AGENTS),
+    row(MOTO, "a_shell_script_for_windows_is_the_owners_to_mend", NO_AGENTS),
     row(&["wire door"], "interfaces_are_listed_and_deleted", "it does not know CreateNetworkInterface"),
 ];

@@ -3,6 +3,7 @@
 //! `departures.rs` says so, and the check is then expected to fail.
 
 mod checks;
+mod commands;
 mod departures;
 mod equip;
 mod images;
@@ -21,6 +22,7 @@ use latent::model::{
     ShutdownBehavior, TagSet, tag_keys,
 };
 
+pub(crate) use commands::{Guest, commands_conform};
 use departures::DEPARTURES;
 
 /// The fleet that the clouds under test list.
@@ -143,17 +145,23 @@ list! {
 
 /// Runs every check, and holds each against the table of departures.
 pub(crate) async fn conforms<C: Cloud>(who: &str, ground: &Ground<C>) {
-    let departures = |check: &str| DEPARTURES.iter().find(|row| row.emulators.contains(&who) && row.check == check);
     let mut wrong = Vec::new();
     for (name, check) in list::<C>() {
-        match (check(ground).await, departures(name)) {
-            (Ok(()), None) => say(&format!("{who}: {name}: conforms")),
-            (Err(found), Some(row)) => say(&format!("{who}: {name}: departs: {} ({found})", row.reason)),
-            (Ok(()), Some(row)) => wrong.push(format!("{name}: conforms, and the table says: {}", row.reason)),
-            (Err(found), None) => wrong.push(format!("{name}: {found}")),
-        }
+        wrong.extend(against_the_table(who, name, check(ground).await));
     }
     assert!(wrong.is_empty(), "{who} is not as EC2, or not as departures.rs says:\n  {}", wrong.join("\n  "));
+}
+
+/// What is wrong with the outcome of a check, if it is not what the table of departures says.
+fn against_the_table(who: &str, name: &str, checked: Checked) -> Option<String> {
+    let row = DEPARTURES.iter().find(|row| row.emulators.contains(&who) && row.check == name);
+    match (checked, row) {
+        (Ok(()), Some(row)) => return Some(format!("{name}: conforms, and the table says: {}", row.reason)),
+        (Err(found), None) => return Some(format!("{name}: {found}")),
+        (Ok(()), None) => say(&format!("{who}: {name}: conforms")),
+        (Err(found), Some(row)) => say(&format!("{who}: {name}: departs: {} ({found})", row.reason)),
+    }
+    None
 }
 
 pub(crate) fn say(line: &str) {
@@ -162,7 +170,8 @@ pub(crate) fn say(line: &str) {
 
 #[test]
 fn every_departure_is_one_of_a_check_that_there_is() {
-    let names: BTreeSet<&str> = list::<latent::sim::SimCloud>().into_iter().map(|(name, _)| name).collect();
+    let mut names: BTreeSet<&str> = list::<latent::sim::SimCloud>().into_iter().map(|(name, _)| name).collect();
+    names.extend(commands::list::<latent::sim::SimCloud>().into_iter().map(|(name, _)| name));
     let mut rows = BTreeSet::new();
     for (who, check) in DEPARTURES.iter().flat_map(|row| row.emulators.iter().map(|who| (who, row.check))) {
         assert!(rows.insert((who, check)), "{who} {check} stands twice");

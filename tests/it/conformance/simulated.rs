@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta};
 use futures_util::future::LocalBoxFuture;
 use latent::control::Clock;
-use latent::model::{InstanceId, ResourceKind, TagSet};
+use latent::model::{AgentPlatform, InstanceId, ResourceKind, TagSet};
 use latent::sim::{
-    ApiError, Disk, Image, ImageState, Interface, Platform, RunInstances, SimCloud, SiteId, TagTarget, Tags, Volume,
-    Weather, World,
+    ApiError, Disk, Image, ImageState, Interface, Platform, RunInstances, SimCloud, Site, SiteId, TagTarget, Tags,
+    Taken, Volume, Weather, World,
 };
 
-use super::{FLEET, Ground, Probe, Resource, Snapshots, conforms};
+use super::{FLEET, Ground, Guest, Probe, Resource, Snapshots, commands_conform, conforms};
 
 const ACCOUNT: &str = "123456789012";
 const AMI: &str = "ami-0123456789abc0001";
@@ -124,6 +124,43 @@ impl Probe for Inside {
     }
 }
 
+impl Inside {
+    fn touch<T>(&self, act: impl FnOnce(&mut Site, DateTime<chrono::Utc>) -> T) -> T {
+        let now = self.clock.now();
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        world.touch(&self.place, now, |site| act(site, now))
+    }
+}
+
+impl Guest for Inside {
+    fn pings<'a>(&'a self, of: &'a InstanceId, platform: &'a str) -> LocalBoxFuture<'a, Result<bool, String>> {
+        let platform = AgentPlatform::read(platform);
+        let heard = self.touch(|site, now| site.agent_pings(of, "3.3.0.0", &platform, now));
+        Box::pin(std::future::ready(Ok(heard)))
+    }
+
+    fn takes<'a>(&'a self, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Option<Taken>, String>> {
+        Box::pin(std::future::ready(Ok(self.touch(|site, now| site.agent_takes(of, now)))))
+    }
+
+    fn answers<'a>(
+        &'a self,
+        of: &'a InstanceId,
+        run: &'a Taken,
+        (code, output): (i32, &'a str),
+    ) -> LocalBoxFuture<'a, Result<(), String>> {
+        self.touch(|site, now| site.agent_answers(of, &run.command, (code, output, ""), now));
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn waits(&self, seconds: u32) -> LocalBoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(i64::from(seconds))).await;
+            Ok(())
+        })
+    }
+}
+
 fn image() -> Image {
     let root = Disk {
         device: "/dev/xvda".to_owned(),
@@ -156,7 +193,7 @@ fn image() -> Image {
     }
 }
 
-fn ground() -> Ground<SimCloud> {
+fn ground() -> (Ground<SimCloud>, Inside) {
     let clock = Clock::starting_at(DateTime::UNIX_EPOCH + TimeDelta::days(20_000));
     let place = SiteId::new(ACCOUNT, "us-west-2");
     let mut world = World::new(1, Weather::calm());
@@ -164,18 +201,26 @@ fn ground() -> Ground<SimCloud> {
     site.images.insert(AMI.to_owned(), image());
     site.quota_vcpus = 10_000;
     let world = Arc::new(Mutex::new(world));
-    Ground {
+    let inside = || Inside { world: Arc::clone(&world), place: place.clone(), clock: clock.clone() };
+    let ground = Ground {
         cloud: SimCloud::new(Arc::clone(&world), place.clone(), Some(FLEET), clock.clone()),
         clock: clock.clone(),
         account: ACCOUNT,
         ami: AMI.to_owned(),
         more_than_a_page: 1_005,
         look_every: TimeDelta::seconds(1),
-        probe: Box::new(Inside { world, place, clock }),
-    }
+        probe: Box::new(inside()),
+    };
+    (ground, inside())
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_simulated_ec2_does_as_ec2_does() {
-    conforms("simulation", &ground()).await;
+    conforms("simulation", &ground().0).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_ssm_does_as_ssm_does() {
+    let (ground, guest) = ground();
+    commands_conform("simulation", &ground, &guest).await;
 }
