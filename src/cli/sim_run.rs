@@ -7,6 +7,7 @@ use clap::Parser;
 
 use super::exit::{CommandError, Exit};
 use crate::control::Clock;
+use crate::sim::run::rebake::{Case, rebake_walk};
 use crate::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, Summary, run, run_all, shrink};
 use crate::sim::{Fault, Weather};
 
@@ -198,7 +199,15 @@ pub(super) fn walk(options: &WalkOptions, out: &mut dyn Write) -> Result<Exit, C
         "walk {word}: lifecycles={} steps={} kills={} violations={found}",
         walked.lifecycles, walked.steps, walked.kills
     )?;
-    Ok(if found == 0 && whole { Exit::Done } else { Exit::Violated })
+    let rebake = apart(|| rebake_walk(&Case::default()))?;
+    for violation in &rebake.violations {
+        writeln!(out, "{violation}")?;
+    }
+    let broken = rebake.violations.len();
+    let right = broken == 0 && rebake.kills == 2 * rebake.steps;
+    let word = if right { "ok" } else { "failed" };
+    writeln!(out, "walk rebake {word}: steps={} kills={} violations={broken}", rebake.steps, rebake.kills)?;
+    Ok(if found == 0 && whole && right { Exit::Done } else { Exit::Violated })
 }
 
 /// Makes each mistake until it is found, and prints the table of docs/SIMULATION.md.

@@ -50,7 +50,6 @@ pub use rebake::{
     Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
 };
 pub use pace::{ApiAction, Pace};
-pub use rebake::{Engine, EngineError, Stage, Standing, Wish, first_entry};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 
