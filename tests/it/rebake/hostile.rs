@@ -68,7 +68,7 @@ async fn an_agent_that_is_lost_in_its_reboot_ends_with_the_builder() {
     let case = Case { channel: RebakeChannel::Ssm, manner: Manner::NoAgent, ..Case::default() };
     fails(&house(case), Step::Quiesce, "did not register in 40 minutes").await;
     let case = Case { channel: RebakeChannel::Ssm, manner: Manner::Fails(GuestStep::Settle), ..Case::default() };
-    fails(&house(case), Step::Quiesce, "failed in settle, exit code 100").await;
+    fails(&house(case), Step::Settle, "failed in settle, exit code 100").await;
 }
 
 #[tokio::test(start_paused = true)]
