@@ -23,6 +23,8 @@ use crate::sim::{Fault, Life, SimCloud, Site, SiteId, Weather, World};
 
 /// How often guests and canaries are given their time.
 const TURN: TimeDelta = TimeDelta::seconds(5);
+/// In a wait of so long they are given it less often.
+const LONG: TimeDelta = TimeDelta::hours(1);
 /// After so long a rebake counts as one that never ends.
 const NEVER: Duration = Duration::from_hours(24 * 90);
 /// The most processes that one rebake may need.
@@ -230,9 +232,10 @@ impl House {
     /// Time passes, and nobody works on the rebake.
     pub async fn pass(&self, span: TimeDelta) {
         let end = self.clock.now() + span;
+        let turn = if span < LONG { TURN } else { TURN * 24 };
         while self.clock.now() < end {
             self.turn();
-            self.clock.sleep_until((self.clock.now() + TURN).min(end)).await;
+            self.clock.sleep_until((self.clock.now() + turn).min(end)).await;
         }
         self.turn();
     }

@@ -10,22 +10,23 @@ use crate::model::Outcome;
 pub struct RebakeWalk {
     /// How many steps a whole rebake has.
     pub steps: u64,
-    /// How often the process was killed: at each step once to go on, and once to take everything back.
+    /// How often the process was killed: at each step that is walked once to go on, and once to take everything back.
     pub kills: u64,
     /// What did not hold.
     pub violations: Vec<String>,
 }
 
-/// Walks a rebake twice: whoever comes after a kill goes on, or takes everything back.
+/// Walks a rebake twice: whoever comes after a kill goes on, or takes everything back. Of the steps every one of so
+/// many is walked; with 1, all of them.
 ///
 /// # Errors
 /// If there is no runtime to be had.
-pub fn rebake_walk(case: &Case) -> std::io::Result<RebakeWalk> {
+pub fn rebake_walk(case: &Case, stride: u64) -> std::io::Result<RebakeWalk> {
     let mut walk = RebakeWalk::default();
     let (steps, whole) = one(case, None, false)?;
     walk.steps = steps;
     walk.violations.extend(whole.err().map(|what| format!("nobody was killed: {what}")));
-    for step in 1..=steps {
+    for step in (1..=steps).step_by(usize::try_from(stride.max(1)).unwrap_or(1)) {
         for aborted in [false, true] {
             let (_, walked) = one(case, Some(step), aborted)?;
             walk.kills += 1;
