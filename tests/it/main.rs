@@ -36,6 +36,8 @@ mod loud;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod rebake;
+#[cfg(test)]
 mod recipes;
 #[cfg(test)]
 mod record;

@@ -40,12 +40,12 @@ pub(super) async fn look<C: Bakery + Commands, S: Stage>(
             Question::Uses => sight.uses = Some(uses(cloud, clock, rebake).await),
             Question::Canary => {
                 if let Some(stage) = stage {
-                    sight.canary = Some(stage.canary(&rebake.order).await);
+                    sight.canary = Some(told_in_time(clock, stage.canary(&rebake.order)).await);
                 }
             }
             Question::Soak => {
                 if let (Some(stage), Some(ami)) = (stage, &rebake.ami) {
-                    sight.soak = Some(stage.soak(&rebake.order, ami).await);
+                    sight.soak = Some(told_in_time(clock, stage.soak(&rebake.order, ami)).await);
                 }
             }
             Question::Retire => sight.retire = Some(retire(cloud, stage, clock, rebake).await),
@@ -60,10 +60,12 @@ pub(crate) fn failure(error: &CloudError) -> Failure {
 }
 
 async fn in_time<T>(clock: &Clock, call: impl Future<Output = Result<T, CloudError>>) -> Told<T> {
-    match clock.within(LOOK_LIMIT, call).await {
-        Some(result) => result.map_err(|error| failure(&error)),
-        None => Err(Failure::new(Phase::Rebake, FailureKind::Unreachable, "Timeout", "no answer within 60 s")),
-    }
+    told_in_time(clock, async { call.await.map_err(|error| failure(&error)) }).await
+}
+
+async fn told_in_time<T>(clock: &Clock, call: impl Future<Output = Told<T>>) -> Told<T> {
+    let late = || Err(Failure::new(Phase::Rebake, FailureKind::Unreachable, "Timeout", "no answer within 60 s"));
+    clock.within(LOOK_LIMIT, call).await.unwrap_or_else(late)
 }
 
 async fn builder<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<Instance>> {
