@@ -69,7 +69,8 @@ class Sandbox:
     def order(self) -> str:
         """What the system was told last: `reboot`, `off`, or nothing."""
         orders = self.shim / "orders"
-        return orders.read_text().split()[0] if orders.exists() else ""
+        # It may be there before its word is.
+        return (orders.read_text().split() or [""])[0] if orders.exists() else ""
 
     def power_cut(self) -> None:
         """Every process of it ends at once."""
