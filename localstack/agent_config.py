@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from builder import BuilderSettings
+from builder import settings_from_config as builder_from_config
 from fates import Rule, rule_from_config
 from identity import Image, image_from_config
 from lease_watch import WatchSettings, settings_from_config
@@ -22,6 +24,7 @@ KEYS = {
     "poll_interval",
     "fates",
     "lease_watch",
+    "builder",
 }
 
 
@@ -38,6 +41,7 @@ class Settings:
     poll_interval: float
     fates: tuple[Rule, ...]
     lease_watch: WatchSettings
+    builder: BuilderSettings
 
 
 class ConfigFile:
@@ -80,4 +84,5 @@ def parse(text: str, folder: Path) -> Settings:
         poll_interval=float(raw.get("poll_interval", 0.25)),
         fates=tuple(rule_from_config(rule) for rule in raw.get("fates", [])),
         lease_watch=settings_from_config(raw.get("lease_watch", {})),
+        builder=builder_from_config(raw.get("builder", {})),
     )

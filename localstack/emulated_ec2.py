@@ -11,6 +11,7 @@ from aws_client import client
 from sim_control import Imds, SimControl, imds_address
 
 WORKER_TAG = "latent:worker"
+ROLE_TAG = "latent:role"
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Instance:
     state: str
     # Text that sorts by time.
     launched: str
+    # From its tag; empty if it has none.
+    role: str = ""
 
 
 class EmulatedEc2(Protocol):
@@ -42,6 +45,9 @@ class EmulatedEc2(Protocol):
 
     def imds(self, instance_id: str) -> str:
         """The address of its metadata service; empty where it has none that knows its tags."""
+
+    def console(self, instance_id: str, text: str) -> None:
+        """Its guest writes that onto its console; where nobody can read it, it is lost."""
 
     def power_off(self, instance_id: str) -> str:
         """Its guest shuts itself down; returns what that means: `terminate` or `stop`."""
@@ -83,6 +89,9 @@ class MotoEc2:
         """See `EmulatedEc2`."""
         return ""
 
+    def console(self, instance_id: str, text: str) -> None:
+        """See `EmulatedEc2`. Moto's console is always the same text."""
+
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`.
 
@@ -111,6 +120,7 @@ class MotoEc2:
             worker=tags.get(WORKER_TAG, ""),
             state=raw["State"]["Name"],
             launched=raw["LaunchTime"].isoformat(),
+            role=tags.get(ROLE_TAG, ""),
         )
 
 
@@ -134,6 +144,10 @@ class SimulatedEc2:
         """See `EmulatedEc2`."""
         return imds_address(self._control.endpoint, instance_id)
 
+    def console(self, instance_id: str, text: str) -> None:
+        """See `EmulatedEc2`."""
+        self._control.console(instance_id, text)
+
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`."""
         return str(self._control.power_off(instance_id)["shutdown_behavior"])
@@ -147,4 +161,5 @@ class SimulatedEc2:
             worker=raw["tags"].get(WORKER_TAG, ""),
             state=raw["state"],
             launched=raw["launch_time"],
+            role=raw["tags"].get(ROLE_TAG, ""),
         )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from agent_config import Settings
 from agent_events import Report
+from builder import ROLE, Builder, is_builder
 from emulated_ec2 import EmulatedEc2, Instance
 from fates import Fate, Roll, choose
 from identity import Identity, from_user_data
@@ -31,6 +32,7 @@ class Guest:
         self._fate = Fate()
         self._services: Sequence[WorkerService] = ()
         self._watch: LeaseWatch | None = None
+        self._builder: Builder | None = None
         self._powering_off = False
         self._off = False
         self._ending = False
@@ -49,6 +51,8 @@ class Guest:
                 self._boot(now, settings)
         elif self._powering_off:
             self._power_off_when_quiet()
+        elif self._builder is not None:
+            self._tick_builder(self._builder)
         elif self._watch is not None and self._watch.orders_power_off:
             self._report("lease-watch-ordered", said=self._watch.said.strip().rpartition("\n")[2])
             self._begin_power_off()
@@ -64,8 +68,9 @@ class Guest:
         """After `end`: waits until no process is left."""
         for service in self._services:
             service.wait()
-        if self._watch is not None:
-            self._watch.wait()
+        for other in (self._watch, self._builder):
+            if other is not None:
+                other.wait()
 
     @property
     def ended(self) -> bool:
@@ -74,12 +79,16 @@ class Guest:
 
     @property
     def _quiet(self) -> bool:
-        watched = self._watch is not None and not self._watch.ended
-        return not watched and all(service.ended for service in self._services)
+        others = [other for other in (self._watch, self._builder) if other is not None]
+        return all(one.ended for one in [*others, *self._services])
 
     def _boot(self, now: float, settings: Settings) -> None:
         imds = self._ec2.imds(self.instance.id)
-        user_data = self._ec2.user_data(self.instance.id) if imds or self._is_injected(settings) else ""
+        told = bool(imds) or self._is_injected(settings) or self.instance.role == ROLE
+        user_data = self._ec2.user_data(self.instance.id) if told else ""
+        if is_builder(self.instance, user_data):
+            self._begin_rebake(user_data, now, settings)
+            return
         identity, problem = self._identity(settings, user_data)
         worker = self.instance.worker or (identity.worker if identity else "")
         nth = self._roll.number(worker, self.instance.id)
@@ -93,6 +102,19 @@ class Guest:
             self._report("no-identity", problem=problem)
         elif self._fate.name != "never":
             self._install(identity, settings, now)
+
+    def _begin_rebake(self, user_data: str, now: float, settings: Settings) -> None:
+        """Its worker is held: nothing of it runs here."""
+        self._booted_at = now
+        self._report("boot", worker=self.instance.worker, nth=0, fate="rebake")
+        base = settings.state_dir / self.instance.id
+        self._builder = Builder(base, self.instance, user_data, self._ec2, settings.builder, self._report)
+
+    def _tick_builder(self, builder: Builder) -> None:
+        builder.tick()
+        if builder.orders_power_off:
+            self._report("builder-ended", said=builder.said.strip().rpartition("\n")[2])
+            self._begin_power_off()
 
     def _is_injected(self, settings: Settings) -> bool:
         image = settings.images.get(self.instance.image)
@@ -146,5 +168,6 @@ class Guest:
     def _end_services(self) -> None:
         for service in self._services:
             service.end()
-        if self._watch is not None:
-            self._watch.end()
+        for other in (self._watch, self._builder):
+            if other is not None:
+                other.end()

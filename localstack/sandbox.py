@@ -22,7 +22,7 @@ NAMES = {
     "apt": f"{COMMON} apt-get dpkg dpkg-query systemctl cloud-init",
     "dnf": f"{COMMON} dnf rpm needs-restarting systemctl cloud-init",
     "yum": f"{COMMON} yum rpm needs-restarting systemctl cloud-init",
-    "freebsd": f"{COMMON} freebsd-update freebsd-version pkg sysctl daemon",
+    "freebsd": f"{COMMON} freebsd-update freebsd-version pkg sysctl daemon b64decode",
 }
 # The first thing of a boot, and then everything that it starts.
 INIT = 'echo "$1" > "$LATENT_ROOT/shim/booting"; "$2" "$3" ${4:-}; exec sleep 100000'
@@ -56,13 +56,12 @@ class Sandbox:
             (self.root / folder).mkdir(parents=True)
         (self.shim / "orders").unlink(missing_ok=True)
         self._name_boot()
-        environment = {**os.environ, **QUICK, **self._settings(imds), **self.environment}
         # Its words are one: a shell with arguments is a file of its own.
         interpreter = self.shim / "sh"
         interpreter.write_text(f'#!/bin/sh\nexec {" ".join(shell)} "$@"\n')
         interpreter.chmod(0o755)
         command = ["sh", "-c", INIT, "init", script.name, str(interpreter), str(script), *argument]
-        self._leash = Leash(command, self.root.parent / "boot.log", environment)
+        self._leash = Leash(command, self.root.parent / "boot.log", self.environ(imds))
 
     def order(self) -> str:
         """What the system was told last: `reboot`, `off`, or nothing."""
@@ -109,6 +108,10 @@ class Sandbox:
         """What a shim shall do; `sandbox_shim.sh` says what there is."""
         (self.shim / name).write_text(text)
 
+    def environ(self, imds: str = NOWHERE) -> dict[str, str]:
+        """What a process of it finds in its environment."""
+        return {**os.environ, **QUICK, **self._settings(imds), **self.environment}
+
     def _settings(self, imds: str) -> dict[str, str]:
         return {
             "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
@@ -124,7 +127,9 @@ class Sandbox:
             # As a clock would say it, each boot a minute after the last.
             count = len(list(self.root.glob("shim/booted-*")))
             (self.shim / f"booted-{count}").touch()
-            self.set("boottime", f"{{ sec = {1_700_000_000 + 60 * count}, usec = 123456 }} Tue Nov 14 22:13:20 2023\n")
+            self.set(
+                "boottime", f"{{ sec = {1_700_000_000 + 60 * count}, usec = 123456 }} Tue Nov 14 22:13:20 2023\n"
+            )
         else:
             self.put("proc/sys/kernel/random/boot_id", f"{uuid.uuid4()}\n")
 
@@ -142,5 +147,11 @@ class Sandbox:
         self.put("etc/ssh/ssh_host_ed25519_key", "of this machine\n")
         self.put("etc/ssh/sshd_config", "UsePAM yes\n")
         self.put("etc/cloud/cloud.cfg", "cloud_init_modules:\n - migrator\n - ssh\n")
-        for folder in ("etc/systemd/system", "usr/lib/systemd/system", "etc/init.d", "usr/local/etc/rc.d", "var/lib"):
+        for folder in (
+            "etc/systemd/system",
+            "usr/lib/systemd/system",
+            "etc/init.d",
+            "usr/local/etc/rc.d",
+            "var/lib",
+        ):
             (self.root / folder).mkdir(parents=True, exist_ok=True)

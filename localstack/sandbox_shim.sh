@@ -94,6 +94,7 @@ case $plain in
     'pkg upgrade') round ;;
     'pkg query %n FreeBSD-runtime') exit 1 ;;
     'pkg query'*) cat "$dir/packages" ;;
+    b64decode*) base64 -d ;;
     sysctl*) cat "$dir/boottime" ;;
     daemon*)
         shift

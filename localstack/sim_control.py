@@ -64,9 +64,30 @@ class SimControl:
         """Its guest powers itself off; the answer says what that means for the instance."""
         return dict(self.ask("POST", f"instances/{instance_id}/power-off") or {})
 
+    def console(self, instance_id: str, text: str) -> None:
+        """Its guest writes that onto its console."""
+        self.ask("POST", f"instances/{instance_id}/console", {"text": text})
+
     def meddle(self, instance_id: str, what: str) -> None:
         """Somebody else does `stop` or `terminate`."""
         self.ask("POST", f"instances/{instance_id}/{what}")
+
+    # What an instance's SSM agent does.
+
+    def agent_pings(self, instance_id: str, version: str, platform: str) -> bool:
+        """It says that it is there; whether SSM hears it."""
+        body = {"version": version, "platform": platform}
+        return bool(self.ask("POST", f"instances/{instance_id}/agent", body)["heard"])
+
+    def agent_takes(self, instance_id: str) -> dict[str, Any] | None:
+        """Its next run (`id`, `text`, `windows`, `timeout_s`, `run`), which begins with this; or None."""
+        found: dict[str, Any] | None = self.ask("POST", f"instances/{instance_id}/agent/take")["command"]
+        return found
+
+    def agent_answers(self, instance_id: str, command: str, exit_code: int, output: str, error_output: str) -> str:
+        """A run has ended: `over`, `reboots` (it is run again), or `ignored` because it comes too late."""
+        body = {"command": command, "exit_code": exit_code, "output": output, "error_output": error_output}
+        return str(self.ask("POST", f"instances/{instance_id}/agent/answer", body)["answer"])
 
     # Weather on demand.
 
@@ -81,6 +102,13 @@ class SimControl:
     def quota(self, account: str, region: str, vcpus: int) -> None:
         """The account may run so many virtual CPUs there."""
         self.ask("POST", "quota", {"account": account, "region": region, "vcpus": vcpus})
+
+    def next_image(
+        self, account: str, region: str, pending_seconds: int | None = None, fails: bool = False
+    ) -> None:
+        """What becomes of the next image that is made there."""
+        asked = {"account": account, "region": region, "pending_seconds": pending_seconds, "fails": fails}
+        self.ask("POST", "images", asked)
 
     def advance(self, seconds: float) -> None:
         """Lets the model's time pass at once."""

@@ -27,6 +27,7 @@ dnf_scan() {
         code=$?
         [ "$code" != 0 ] || { echo 0 && return; }
         [ "$code" != 100 ] || break
+        cat "$d/plan" >> "$d/log"
         [ "$nth" -lt "$tries" ] || return "$code"
         nth=$((nth + 1))
         sleep "$pause"

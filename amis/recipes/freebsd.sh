@@ -25,7 +25,12 @@ freebsd_scan() {
     fi
     try pkg update -q || return
     # It fails when there is something to do.
-    pkg upgrade -n > "$d/plan" 2>> "$d/log" < /dev/null || grep -q '^Number of packages' "$d/plan" || return
+    pkg upgrade -n > "$d/plan" 2>> "$d/log" < /dev/null
+    code=$?
+    if [ "$code" != 0 ] && ! grep -q '^Number of packages' "$d/plan"; then
+        cat "$d/plan" >> "$d/log"
+        return "$code"
+    fi
     awk -v n="$base" '/^Number of packages to be (installed|upgraded|reinstalled|removed):/ { n += $NF } END { print n }' "$d/plan"
 }
 

@@ -11,6 +11,8 @@
 #
 # It reports by marks, one line each, on the console or (SSM) on standard output (README.md).
 set -uf
+# What stays in the image is for its users to read; the folder of the rebake is closed.
+umask 022
 export LC_ALL=C
 PATH=${PATH:-/usr/bin}:/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
 
@@ -623,8 +625,9 @@ forget() {
 off() {
     step off
     release
-    rounds=$(($(recall round 1) - 1))
-    mark 'done' rounds="$rounds" reboots="$(reboots)" packages="$(wc -l < "$d/changes" | tr -d ' ')" sha="$(digest "$d/after")"
+    # The last one that found something, whether or not a kill kept it from being counted.
+    rounds=$(marks_of 'round ' | sed -n 's/.* n=\([0-9]*\) found=[1-9].*/\1/p' | sort -n | tail -n 1)
+    mark 'done' rounds="${rounds:-0}" reboots="$(reboots)" packages="$(wc -l < "$d/changes" | tr -d ' ')" sha="$(digest "$d/after")"
     tail -n 30 "$d/marks" | while read -r line; do tell "$line"; done
     forget
     power_off 0
@@ -707,6 +710,7 @@ if [ "$recipe" = auto ]; then
     recipe=dnf
     if has freebsd-version; then recipe=freebsd; elif has apt-get; then recipe=apt; fi
 fi
+cd "$r/" || exit 1
 mkdir -p "$d"
 chmod 700 "$d"
 rm -rf "$d.gone"

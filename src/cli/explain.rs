@@ -8,7 +8,7 @@ use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::output::{plain, span};
-use crate::control::{BoundView, WorkerView};
+use crate::control::{BoundView, CanaryView, WorkerView};
 use crate::link::StatusAnswer;
 use crate::model::WorkerName;
 
@@ -52,6 +52,7 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
         let at = at.format("%H:%M:%SZ");
         sentences.push(format!("EC2 said at {at} that it takes it back: it ends within two minutes of that."));
     }
+    sentences.extend(worker.canary.as_ref().map(of_canary));
     if let Some(build) = &worker.build {
         sentences.push(format!("It runs build {build}."));
     }
@@ -81,6 +82,23 @@ fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
     sentences.extend(worker.unattended.as_ref().map(worst_case));
     sentences.push(what_would_change_it(worker));
     sentences.join(" ")
+}
+
+/// What a rebake asks of it, and how far that has come.
+fn of_canary(canary: &CanaryView) -> String {
+    let CanaryView { rebake, ami, generation, phase, .. } = canary;
+    let smoke = canary.smoke.as_ref().map(|builder| format!(", pass a build of {builder}")).unwrap_or_default();
+    let why = canary.why.as_ref().and_then(|why| why.lines().next()).map(|why| format!(": {why}")).unwrap_or_default();
+    let passed = [
+        canary.connected_at.map(|time| format!("It connected at {}.", at(time))),
+        canary.built.as_ref().map(|built| format!("Build {} ended with {}.", built.build, built.word())),
+        canary.reconnected_at.map(|time| format!("It connected again at {}.", at(time))),
+    ];
+    let passed: String = passed.into_iter().flatten().map(|sentence| format!(" {sentence}")).collect();
+    format!(
+        "Rebake {rebake} has a canary of {ami}, generation {generation}: it shall connect{smoke}, stop, start and \
+         connect again. It is {phase}{why}.{passed}"
+    )
 }
 
 /// What it may cost when nobody comes back.

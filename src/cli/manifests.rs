@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
+#[cfg(feature = "ec2")]
 use crate::control::Manifests;
-use crate::ledger::write_manifest;
+use crate::ledger::write_promoted;
 use crate::model::{AmiId, ImageName};
-use crate::policy::{Intent, Sources, promoted, rolled_back};
+#[cfg(feature = "ec2")]
+use crate::policy::promoted;
+use crate::policy::{Intent, Sources, rolled_back};
 
 /// The files of a configuration, and how they are taken in.
+#[cfg(feature = "ec2")]
 pub(super) struct ManifestFiles<F> {
     sources: Sources,
     reload: F,
@@ -48,10 +52,11 @@ fn write_back(
     generation: Option<u32>,
 ) -> Result<(), String> {
     let before = generation.and_then(|generation| generation.checked_sub(1)).filter(|generation| *generation > 0);
-    let back = |text: &str| rolled_back(text, from, to, before).map_err(|error| error.to_string());
-    write_manifest(&file(sources, image)?, back).map_err(|error| error.to_string())
+    let back = |text: &str| rolled_back(text, from, to, before);
+    write_promoted(&file(sources, image)?, back).map(drop).map_err(|error| error.to_string())
 }
 
+#[cfg(feature = "ec2")]
 impl<F: Fn() -> Result<Intent, String> + Send + Sync> ManifestFiles<F> {
     /// The files of these sources; `reload` takes them in and gives what holds then.
     pub(super) fn new(sources: Sources, reload: F) -> Self {
@@ -65,6 +70,7 @@ impl<F: Fn() -> Result<Intent, String> + Send + Sync> ManifestFiles<F> {
     }
 }
 
+#[cfg(feature = "ec2")]
 impl<F: Fn() -> Result<Intent, String> + Send + Sync> Manifests for ManifestFiles<F> {
     fn writable(&self, image: &ImageName) -> Result<(), String> {
         let path = file(&self.sources, image)?;
@@ -73,8 +79,8 @@ impl<F: Fn() -> Result<Intent, String> + Send + Sync> Manifests for ManifestFile
     }
 
     fn promote(&self, image: &ImageName, from: &AmiId, to: &AmiId, generation: u32) -> Result<(), String> {
-        let change = |text: &str| promoted(text, from, to, generation).map_err(|error| error.to_string());
-        write_manifest(&file(&self.sources, image)?, change).map_err(|error| error.to_string())?;
+        let change = |text: &str| promoted(text, from, to, generation);
+        write_promoted(&file(&self.sources, image)?, change).map_err(|error| error.to_string())?;
         self.take_in(image, to)
     }
 
@@ -91,6 +97,7 @@ impl<F: Fn() -> Result<Intent, String> + Send + Sync> Manifests for ManifestFile
 }
 
 /// The text of an owner's script, which lies in `amis/`.
+#[cfg(feature = "ec2")]
 pub(super) fn script(sources: &Sources, name: &str) -> Result<String, String> {
     let path = sources.path(&format!("amis/{name}"));
     std::fs::read_to_string(&path).map_err(|error| format!("rebake.script {}: {error}", path.display()))

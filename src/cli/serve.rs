@@ -90,7 +90,7 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let tcp = server.tcp_address().map(|address| address.to_string());
     let journals = JournalFolder::new(sources.path(&ledger_name).with_file_name("rebakes"));
-    let manifests = Arc::new(ManifestFiles::new(sources, reload(args, &controller, seed)));
+    let manifests = Arc::new(ManifestFiles::new(sources, taking_in(args, &controller, seed)));
     let (rebakes, looking) =
         Rebakes::start(controller.clone(), journals, manifests, clock.clone(), seed, |cell: &Cell, intent: &Intent| {
             cloud(cell, intent).rebaking()
@@ -134,7 +134,7 @@ async fn serve(
 }
 
 /// Takes the configuration in again after a manifest was written.
-fn reload(
+fn taking_in(
     args: &Args,
     controller: &Controller<SqliteLedger>,
     seed: u64,

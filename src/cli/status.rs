@@ -9,7 +9,7 @@ use super::args::{Args, StatusOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::output::{ago, colour, left, plain, table};
-use crate::control::WorkerView;
+use crate::control::{CanaryView, WorkerView};
 use crate::link::{Client, Events, StatusAnswer};
 
 /// How long one wait for a change lasts, in seconds; ages are shown anew after it.
@@ -94,12 +94,21 @@ fn row(now: DateTime<Utc>, worker: &WorkerView) -> Vec<Cell> {
     ]
 }
 
+/// How far its canary is, and in a line why no further.
+fn canary(canary: &CanaryView) -> String {
+    // Why it waits is the reason that stands beside it.
+    let why = canary.why.as_ref().filter(|_| canary.phase != "waiting").and_then(|why| why.lines().next());
+    let why = why.map(|why| format!(": {why}"));
+    format!("canary of {} ({}) {}{}", canary.ami, canary.rebake, canary.phase, why.unwrap_or_default())
+}
+
 fn why(worker: &WorkerView) -> String {
     let mut parts = Vec::new();
     if let Some(failure) = &worker.failure {
         parts.push(format!("last request failed: {}", failure.code));
     }
     parts.extend(worker.held.clone());
+    parts.extend(worker.canary.as_ref().map(canary));
     if !worker.departing.is_empty() {
         parts.push(format!("ending: {}", worker.departing.join(", ")));
     }

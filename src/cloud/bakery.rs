@@ -99,3 +99,32 @@ pub trait Bakery: Cloud {
         rehearsal: &Rehearsal,
     ) -> impl Future<Output = Vec<(&'static str, Result<(), CloudError>)>> + Send;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_may_stand_for_any_ami_unless_aws_publishes_it() {
+        for (image, any) in [
+            ("ami-1", false),
+            ("resolve:ssm:/ours/worker", true),
+            ("resolve:ssm:worker:3", true),
+            ("resolve:ssm:/aws/service/ami-windows-latest/Windows_Server-2022-English-Full-Base", false),
+            ("", false),
+        ] {
+            assert_eq!(names_by_parameter(image), any, "{image}");
+        }
+    }
+
+    #[test]
+    fn what_ec2_knows_beside_is_added_and_nothing_is_told_twice() {
+        let found = vec!["instance i-1 (stopped)".to_owned(), "launch template lt-1 version 3".to_owned()];
+        let arn = |what: &str| format!("arn:aws:ec2:us-west-2:123456789012:{what}");
+        let told =
+            [("ec2:Instance", "instance/i-1"), ("ec2:Instance", "instance/i-12"), ("ec2:X", "launch-template/lt-1")];
+        let all = with_references(found.clone(), told.map(|(kind, what)| (kind.to_owned(), arn(what))));
+        assert_eq!(all[..2], found[..]);
+        assert_eq!(all[2..], [format!("ec2:Instance {}", arn("instance/i-12"))]);
+    }
+}

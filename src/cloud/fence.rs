@@ -177,3 +177,189 @@ fn not_ours(group: &FenceGroup) -> CloudError {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// A VPC with one group at most, behind an API that stops to answer after some calls; the last one of them
+    /// is done or not.
+    #[derive(Default)]
+    struct Account {
+        group: Mutex<Option<FenceGroup>>,
+        calls_left: Mutex<u32>,
+        last_is_done: bool,
+    }
+
+    fn id() -> GroupId {
+        "sg-1".parse().expect("valid")
+    }
+
+    fn rule(protocol: &str, ports: Option<(i32, i32)>, peer: &str) -> FenceRule {
+        FenceRule { protocol: protocol.to_owned(), ports, peer: peer.to_owned() }
+    }
+
+    fn fence() -> Fence {
+        let mut tags = TagSet::default();
+        tags.set(tag_keys::FLEET, "f").set(tag_keys::ROLE, "rebake");
+        let egress = vec![Egress { protocol: "tcp".to_owned(), from: 443, to: 443 }];
+        Fence { name: "fence".to_owned(), place: Place::Anywhere, egress, tags }
+    }
+
+    fn refusal(code: &str, kind: FailureKind) -> CloudError {
+        CloudError { kind, code: code.to_owned(), message: String::new() }
+    }
+
+    impl Account {
+        fn answering(calls: u32, last_is_done: bool) -> Self {
+            Self { calls_left: Mutex::new(calls), last_is_done, ..Self::default() }
+        }
+
+        fn call<T>(
+            &self,
+            effect: impl FnOnce(&mut Option<FenceGroup>) -> Result<T, CloudError>,
+        ) -> Result<T, CloudError> {
+            let (mut left, mut group) =
+                (self.calls_left.lock().expect("not poisoned"), self.group.lock().expect("not poisoned"));
+            let lost = Err(refusal("Timeout", FailureKind::Unreachable));
+            match *left {
+                0 => return lost,
+                _ => *left -= 1,
+            }
+            if *left > 0 {
+                return effect(&mut group);
+            }
+            if self.last_is_done {
+                let _ = effect(&mut group);
+            }
+            lost
+        }
+
+        fn edit(&self, edit: impl FnOnce(&mut FenceGroup)) -> Result<(), CloudError> {
+            self.call(|group| match group {
+                Some(group) => {
+                    edit(group);
+                    Ok(())
+                }
+                None => Err(refusal(GONE, FailureKind::Owner)),
+            })
+        }
+
+        fn standing(&self) -> Option<FenceGroup> {
+            self.group.lock().expect("not poisoned").clone()
+        }
+
+        fn answers_again(&self) {
+            *self.calls_left.lock().expect("not poisoned") = 100;
+        }
+    }
+
+    impl FenceApi for Account {
+        async fn vpc(&self, _: &Place) -> Result<String, CloudError> {
+            self.call(|_| Ok("vpc-1".to_owned()))
+        }
+
+        async fn groups(&self, _: WhichGroups<'_>) -> Result<Vec<FenceGroup>, CloudError> {
+            self.call(|group| Ok(group.iter().cloned().collect()))
+        }
+
+        async fn create_group(&self, name: &str, _: &str, tags: &TagSet) -> Result<GroupId, CloudError> {
+            self.call(|group| match group {
+                Some(_) => Err(refusal(DUPLICATE, FailureKind::RetrySame)),
+                None => {
+                    // As EC2 does where a VPC has addresses of both kinds.
+                    let outbound = EVERYWHERE.map(|peer| rule("-1", None, peer)).to_vec();
+                    let (name, tags, inbound) = (name.to_owned(), tags.clone(), Vec::new());
+                    *group = Some(FenceGroup { id: id(), name, inbound, outbound, tags });
+                    Ok(id())
+                }
+            })
+        }
+
+        async fn let_out(&self, _: &GroupId, rules: &[FenceRule]) -> Result<(), CloudError> {
+            self.edit(|group| group.outbound.extend(rules.iter().cloned()))
+        }
+
+        async fn stop_out(&self, _: &GroupId, rules: &[FenceRule]) -> Result<(), CloudError> {
+            self.edit(|group| group.outbound.retain(|own| !rules.contains(own)))
+        }
+
+        async fn stop_in(&self, _: &GroupId, rules: &[FenceRule]) -> Result<(), CloudError> {
+            self.edit(|group| group.inbound.retain(|own| !rules.contains(own)))
+        }
+
+        async fn delete_group(&self, _: &GroupId) -> Result<(), CloudError> {
+            self.call(|group| group.take().map(drop).ok_or_else(|| refusal(GONE, FailureKind::Owner)))
+        }
+    }
+
+    #[tokio::test]
+    async fn wherever_a_fence_is_cut_off_the_next_call_makes_it_right() {
+        let mut cut = 0;
+        for calls in 1..12 {
+            for last_is_done in [false, true] {
+                let account = Account::answering(calls, last_is_done);
+                cut += u32::from(raise(&account, "f", &fence()).await.is_err());
+                account.answers_again();
+                assert_eq!(raise(&account, "f", &fence()).await, Ok(id()));
+                let group = account.standing().expect("it stands");
+                let wanted = EVERYWHERE.map(|peer| rule("tcp", Some((443, 443)), peer)).to_vec();
+                assert_eq!((group.inbound, group.outbound), (Vec::new(), wanted), "{calls} {last_is_done}");
+            }
+        }
+        assert_eq!(cut, 12, "each of its six calls, done or not");
+    }
+
+    #[tokio::test]
+    async fn a_fence_that_nobody_shows_yet_is_asked_for_again() {
+        /// A group that was made is shown by no replica.
+        struct Late(Account);
+        impl FenceApi for Late {
+            async fn vpc(&self, place: &Place) -> Result<String, CloudError> {
+                self.0.vpc(place).await
+            }
+            async fn groups(&self, _: WhichGroups<'_>) -> Result<Vec<FenceGroup>, CloudError> {
+                Ok(Vec::new())
+            }
+            async fn create_group(&self, name: &str, vpc: &str, tags: &TagSet) -> Result<GroupId, CloudError> {
+                self.0.create_group(name, vpc, tags).await
+            }
+            async fn let_out(&self, id: &GroupId, rules: &[FenceRule]) -> Result<(), CloudError> {
+                self.0.let_out(id, rules).await
+            }
+            async fn stop_out(&self, id: &GroupId, rules: &[FenceRule]) -> Result<(), CloudError> {
+                self.0.stop_out(id, rules).await
+            }
+            async fn stop_in(&self, id: &GroupId, rules: &[FenceRule]) -> Result<(), CloudError> {
+                self.0.stop_in(id, rules).await
+            }
+            async fn delete_group(&self, id: &GroupId) -> Result<(), CloudError> {
+                self.0.delete_group(id).await
+            }
+        }
+        let late = Late(Account::answering(100, false));
+        for _ in 0..2 {
+            let refused = raise(&late, "f", &fence()).await.expect_err("it is not known to be a fence");
+            assert_eq!(refused.kind, FailureKind::RetrySame);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_group_of_others_is_neither_changed_nor_deleted() {
+        let account = Account::answering(100, false);
+        raise(&account, "f", &fence()).await.expect("a fence");
+        account.group.lock().expect("not poisoned").as_mut().expect("it stands").inbound =
+            vec![rule("tcp", Some((22, 22)), "0.0.0.0/0")];
+        let before = account.standing();
+        for fleet in ["another", "ff"] {
+            assert_eq!(raise(&account, fleet, &fence()).await.expect_err("refused").code, "NotOurs");
+            assert_eq!(take_down(&account, fleet, &id()).await.expect_err("refused").kind, FailureKind::Owner);
+        }
+        assert_eq!(account.standing(), before);
+        take_down(&account, "f", &id()).await.expect("it is ours");
+        take_down(&account, "f", &id()).await.expect("it is gone");
+        assert_eq!(account.standing(), None);
+    }
+}

@@ -3,6 +3,7 @@
 mod amis;
 mod backoff;
 mod book;
+mod canary;
 mod cell;
 mod checkup;
 mod declare;
@@ -30,8 +31,8 @@ use tokio::task::JoinHandle;
 use crate::cloud::Cloud;
 use crate::ledger::{Declarations, Ledger, LedgerError};
 use crate::model::{
-    Actor, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RequestId, WorkerName, WorkerState,
-    tag_keys,
+    Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RebakeId, RequestId,
+    WorkerName, WorkerState, tag_keys,
 };
 use crate::plan::sweep::Claims;
 use crate::plan::{self, Report};
@@ -41,12 +42,13 @@ use book::Book;
 use desk::Desk;
 use shared::Shared;
 
+pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use rebake::{
-    Engine, EngineError, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
+    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
     Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
 };
 pub use pace::{ApiAction, Pace};
@@ -87,6 +89,19 @@ pub enum ControlError {
         master: MasterId,
         /// The worker's state.
         state: &'static str,
+    },
+    /// Another canary is asked for, or is there still.
+    #[error(
+        "worker {worker} has a canary of {ami} for rebake {rebake} already; let that end, or take it back with \
+         DELETE /v1/workers/{worker}/canary/{rebake}"
+    )]
+    OtherCanary {
+        /// The worker.
+        worker: WorkerName,
+        /// The other rebake, or the same with another wish.
+        rebake: RebakeId,
+        /// Its candidate.
+        ami: AmiId,
     },
     /// A declaration has mistakes.
     #[error("{problem}")]
@@ -196,7 +211,6 @@ impl<L: Ledger + 'static> Controller<L> {
         }
         let shared = Arc::new(Shared::new(book, Desk::new(intent, kept), now));
         shared.take_declared();
-        shared.forget_accounts(|owner| declare::lives(shared.book().fleet(), owner));
         shared.append(now, &Actor::Controller, vec![Body::ControllerStarted { version: crate::VERSION.to_owned() }])?;
         let starter = Arc::new(Mutex::new(Starter::new(seed, connect)));
         let controller = Self { shared, clock, running: Arc::default(), starter, loops: Arc::default() };

@@ -330,7 +330,7 @@ mod tests {
         let (configured, attempt) = (&intent.workers[&worker], "1-1".parse().expect("an id"));
         let image = &intent.images[&configured.image];
         let ami = image.ami.named().expect("it names one");
-        let chosen = Chosen { image, ami, offering: &image.offerings[0] };
+        let chosen = Chosen { image, ami, offering: &image.offerings[0], canary: None };
         let spec = launch_spec(now, &intent, &worker, configured, chosen, &attempt);
         let launch = || Action::Launch { worker: worker.clone(), spec: Box::new(spec.clone()) };
         let mut book = Book::open(MemoryLedger::default()).expect("opens");

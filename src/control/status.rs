@@ -4,12 +4,13 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::canary::{self, CanaryView};
 use super::door::TurnedAwayView;
 use super::shared::{CellStatus, Shared};
 use crate::ledger::Ledger;
 use crate::model::{
     Cell, Failure, Fleet, HeldReason, Instance, LaunchSpec, Market, Phase, Place, Role, ShutdownBehavior, Subject,
-    Worker, WorkerName, WorkerState, tag_keys,
+    TagSet, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::plan::price::{self, Range, Software};
 use crate::plan::sweep::Finding;
@@ -87,6 +88,12 @@ pub struct WorkerView {
     pub hold_until: Option<DateTime<Utc>>,
     /// Instances of this worker that are on their way out.
     pub departing: Vec<String>,
+    /// Which generation of its image: of the instance if there is one, else of the next launch.
+    #[serde(default)]
+    pub generation: Option<u32>,
+    /// What a rebake asks of it. While its instance is a canary no build but the smoke build may run there.
+    #[serde(default)]
+    pub canary: Option<CanaryView>,
     /// Who was turned away at a master's door with its name and password in the last minutes, the last first.
     #[serde(default)]
     pub turned_away: Vec<TurnedAwayView>,
@@ -261,6 +268,12 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
             .filter(|(_, d)| d.worker.as_ref() == Some(name))
             .map(|(id, _)| text(id))
             .collect(),
+        generation: match (own_spec, seen) {
+            (Some(spec), _) => generation_of(&spec.tags),
+            (None, Some(seen)) => generation_of(&seen.tags),
+            (None, None) => image.and_then(|image| image.generation),
+        },
+        canary: canary::view(worker, held),
         turned_away: Vec::new(),
         idle_timeout_s: match policy.idle_timeout {
             IdleTimeout::After(span) => Some(span.num_seconds()),
@@ -270,6 +283,10 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         connect_deadline_s: policy.connect_deadline.num_seconds(),
         launch_deadline_s: policy.launch_deadline.num_seconds(),
     }
+}
+
+fn generation_of(tags: &TagSet) -> Option<u32> {
+    tags.get(tag_keys::GENERATION).and_then(|text| text.parse().ok())
 }
 
 /// The AMI of the next launch, where it is known which that would be.
@@ -356,11 +373,7 @@ pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
         CellView {
             owner: cell.owner.to_string(),
             region: cell.region.to_string(),
-            account: intent
-                .owners
-                .get(&cell.owner)
-                .and_then(|owner| owner.account.clone())
-                .or_else(|| shared.account(&cell.owner)),
+            account: shared.account_of(&intent, &cell.owner),
             listed_at: status.inventory.as_ref().map(|i| i.observed_at),
             instances,
             failure: status.failure.as_ref().map(FailureView::from),

@@ -7,8 +7,10 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{CellView, WorkerView};
-use crate::model::{BuildId, Cause, Entry, InstanceId, MasterId, RequestId, WorkerName};
+use crate::control::{AmiView, CellView, WorkerView};
+use crate::model::{
+    AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
+};
 use crate::plan::sweep::Claims;
 use crate::plan::{Admission, Info, Report, WorkerReport};
 use crate::policy::Secret;
@@ -106,6 +108,51 @@ pub struct WorkerReportBody {
     /// Whether the worker itself asked its master for a graceful shutdown.
     #[serde(default)]
     pub leaving: bool,
+    /// How the smoke build of the worker's canary ended; said until the canary is over.
+    #[serde(default)]
+    pub smoke: Option<SmokeReport>,
+}
+
+/// How a smoke build ended that a master was to run on a canary.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmokeReport {
+    /// The rebake whose canary it is.
+    pub rebake: RebakeId,
+    /// The build.
+    pub build: BuildId,
+    /// Buildbot's number of its result: 0 success, 1 warnings, all others are failures.
+    pub results: u8,
+}
+
+/// A rebake wants the worker's next instance to be a canary.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryRequest {
+    /// The rebake.
+    pub rebake: RebakeId,
+    /// The candidate.
+    pub ami: AmiId,
+    /// The generation that it would be.
+    pub generation: u32,
+    /// The builder whose build it must pass; null if it need not build.
+    #[serde(default)]
+    pub smoke: Option<String>,
+    /// How long its worker may take to connect, in seconds; the policy's `connect_deadline` if null.
+    #[serde(default)]
+    pub connect_deadline_s: Option<u32>,
+    /// Whether it waits for no more than the running build.
+    #[serde(default)]
+    pub now: bool,
+}
+
+/// How launches went, by AMI.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct AmisAnswer {
+    /// The controller's time.
+    pub now: DateTime<Utc>,
+    /// The last eight AMIs of each image, by image and then by the last launch.
+    pub amis: Vec<AmiView>,
 }
 
 /// All the workers that a master declares.
@@ -334,11 +381,19 @@ pub enum FailureCode {
 impl From<ReportBody> for Report {
     fn from(body: ReportBody) -> Self {
         let workers = body.workers.into_iter().map(|(name, said)| {
-            let WorkerReportBody { request, wanted, attached, build, leaving } = said;
-            let said = WorkerReport { request, wanted, attached, build, leaving };
+            let WorkerReportBody { request, wanted, attached, build, leaving, smoke } = said;
+            let smoke = smoke.map(|SmokeReport { rebake, build, results }| (rebake, Built { build, results }));
+            let said = WorkerReport { request, wanted, attached, build, leaving, smoke };
             (name, said)
         });
         Report { workers: workers.collect() }
+    }
+}
+
+impl From<CanaryRequest> for Canary {
+    fn from(asked: CanaryRequest) -> Self {
+        let CanaryRequest { rebake, ami, generation, smoke, connect_deadline_s, now } = asked;
+        Self { rebake, ami, generation, smoke, connect_deadline_s, now }
     }
 }
 

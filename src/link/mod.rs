@@ -8,9 +8,9 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use messages::{
-    AdmitAnswer, AdmitInfo, AdmitRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody, DrainAnswer,
-    ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
-    StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
+    AdmitAnswer, AdmitInfo, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer,
+    DeclareBody, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
+    ReportBody, Reported, SmokeReport, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
 };
 pub use openapi::document as openapi;
 pub use rebakes::{Desk, RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};

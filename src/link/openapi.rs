@@ -5,8 +5,9 @@ use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
 use super::messages::{
-    AdmitAnswer, AdmitRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody,
-    Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer, VersionAnswer,
+    AdmitAnswer, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody,
+    DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest,
+    StatusAnswer, VersionAnswer,
 };
 use super::rebakes::{RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
 use crate::control::{RebakeAsk, RebakeView, WorkerView};
@@ -27,8 +28,8 @@ pub fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
     let mut schemas = settings.into_generator();
     let mut paths: Map<String, Value> = Map::new();
-    let routes = routes(&mut schemas).into_iter().chain(routes_of_masters(&mut schemas));
-    let routes = routes.chain(routes_of_rebakes(&mut schemas));
+    let routes = routes(&mut schemas).into_iter().chain(routes_of_canaries(&mut schemas));
+    let routes = routes.chain(routes_of_masters(&mut schemas)).chain(routes_of_rebakes(&mut schemas));
     for route in routes.collect::<Vec<_>>() {
         let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
         entry[route.method] = operation(&route);
@@ -115,7 +116,30 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
     ]
 }
 
-/// What a master says of its workers.
+/// What a rebake asks of a worker, and how its AMIs do.
+fn routes_of_canaries(schemas: &mut SchemaGenerator) -> Vec<Route> {
+    let worker = of::<WorkerView>(schemas);
+    let route = |method, path, doc, body, answer| Route { method, path, doc, query: &[], body, answer };
+    vec![
+        route(
+            "put",
+            "/v1/workers/{worker}/canary",
+            "Have the worker's next instance be a canary of an AMI. Durable when it returns.",
+            Some(of::<CanaryRequest>(schemas)),
+            worker.clone(),
+        ),
+        route(
+            "delete",
+            "/v1/workers/{worker}/canary/{rebake}",
+            "Ask no longer for the canary of this rebake; what is left of it is taken away.",
+            None,
+            worker,
+        ),
+        route("get", "/v1/amis", "How launches from each AMI went.", None, of::<AmisAnswer>(schemas)),
+    ]
+}
+
+/// Rebakes.
 fn routes_of_rebakes(schemas: &mut SchemaGenerator) -> Vec<Route> {
     let route = |method, path, doc, query, body, answer| Route { method, path, doc, query, body, answer };
     const NEWS: &[(&str, &str)] = &[
@@ -145,6 +169,7 @@ fn routes_of_rebakes(schemas: &mut SchemaGenerator) -> Vec<Route> {
     ]
 }
 
+/// What a master says of its workers.
 fn routes_of_masters(schemas: &mut SchemaGenerator) -> Vec<Route> {
     let route = |method, path, doc, body, answer| Route { method, path, doc, query: &[], body, answer };
     vec![

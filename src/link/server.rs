@@ -12,22 +12,22 @@ use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 use super::messages::{
-    AdmitAnswer, AdmitRequest, ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer, ErrorBody, EventView, Events,
-    FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest, StatusAnswer,
-    VersionAnswer, release_cause,
+    AdmitAnswer, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer,
+    ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
+    StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
 use super::openapi;
 use super::rebakes::{self, Desk};
 use crate::control::{ControlError, Controller, WorkerView};
 use crate::ledger::Ledger;
-use crate::model::{Actor, MasterId, WorkerName};
+use crate::model::{Actor, MasterId, RebakeId, WorkerName};
 use crate::policy::Secret;
 
 /// The version of the interface: it grows when something changes that a client must know of.
@@ -38,6 +38,10 @@ const INTERFACE_MIN: u32 = 1;
 pub(super) const WAIT_MAX: Duration = Duration::from_mins(1);
 /// The longest hold: a forgotten one ends with the working week.
 const HOLD_SECONDS_MAX: u32 = 7 * 24 * 3600;
+/// The longest time that a canary's worker may be given to connect.
+const CONNECT_SECONDS_MAX: u32 = 24 * 3600;
+/// The longest name of a builder, in characters.
+const BUILDER_MAX: usize = 200;
 /// The longest declaration of one worker, in bytes. EC2 takes 16 KiB of user data, and what is longer is to
 /// be told so, not cut off.
 const DECLARATION_BYTES_MAX: usize = 4 << 20;
@@ -120,7 +124,7 @@ impl From<ControlError> for Failed {
     fn from(error: ControlError) -> Self {
         let (status, code) = match &error {
             ControlError::UnknownWorker { .. } => (StatusCode::NOT_FOUND, FailureCode::UnknownWorker),
-            ControlError::NothingToHold { .. } | ControlError::Elsewhere { .. } => {
+            ControlError::NothingToHold { .. } | ControlError::Elsewhere { .. } | ControlError::OtherCanary { .. } => {
                 (StatusCode::CONFLICT, FailureCode::Conflict)
             }
             ControlError::Declaration { .. } => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
@@ -274,6 +278,9 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
         .route("/v1/workers/{worker}/admit", post(admit::<L>))
         .route("/v1/workers/{worker}/drain", post(drain::<L>))
         .route("/v1/workers/{worker}/hold", post(hold::<L>).delete(unhold::<L>))
+        .route("/v1/workers/{worker}/canary", put(set_canary::<L>))
+        .route("/v1/workers/{worker}/canary/{rebake}", delete(end_canary::<L>))
+        .route("/v1/amis", get(amis::<L>))
         .route("/v1/masters/{master}/report", post(report::<L>))
         .route("/v1/masters/{master}/workers", put(declare::<L>).layer(DefaultBodyLimit::max(DECLARATIONS_BYTES_MAX)))
         .route(
@@ -389,9 +396,13 @@ async fn wait_until<L: Ledger + 'static>(app: &App<L>, seconds: u64, mut done: i
 
 /// Whether a request has its answer: an instance, a failure, or it was taken back.
 fn answered(view: &WorkerView) -> bool {
-    !matches!(view.state.as_str(), "requested" | "launching" | "draining" | "stopped" | "terminating")
-        || view.failure.is_some()
-        || !view.waiting
+    // The instance of a canary is the answer to no request.
+    let canary = view.canary.as_ref().is_some_and(|canary| canary.phase != "waiting") && view.waiting;
+    let over = view.failure.is_some() || !view.waiting;
+    if canary {
+        return over;
+    }
+    !matches!(view.state.as_str(), "requested" | "launching" | "draining" | "stopped" | "terminating") || over
 }
 
 async fn worker<L: Ledger + 'static>(
@@ -461,6 +472,41 @@ async fn unhold<L: Ledger + 'static>(State(app): Shared<L>, UrlPath(worker): Url
     let worker = name(&worker)?;
     app.controller.unhold(&worker)?;
     view(&app, &worker).map(Json)
+}
+
+async fn set_canary<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath(worker): UrlPath<String>,
+    body: Result<Json<CanaryRequest>, JsonRejection>,
+) -> Answer<WorkerView> {
+    let (worker, Json(body)) = (name(&worker)?, body?);
+    if let Some(seconds) = body.connect_deadline_s.filter(|seconds| !(1..=CONNECT_SECONDS_MAX).contains(seconds)) {
+        return Err(bad(&format!("connect_deadline_s = {seconds} must be from 1 to {CONNECT_SECONDS_MAX}")));
+    }
+    let odd = |builder: &&String| {
+        builder.trim().is_empty() || builder.chars().count() > BUILDER_MAX || builder.chars().any(char::is_control)
+    };
+    if let Some(builder) = body.smoke.as_ref().filter(odd) {
+        return Err(bad(&format!(
+            "smoke = {builder:?} is no builder's name of 1 to {BUILDER_MAX} characters; use null"
+        )));
+    }
+    app.controller.set_canary(&Actor::Operator, &worker, &body.into())?;
+    view(&app, &worker).map(Json)
+}
+
+async fn end_canary<L: Ledger + 'static>(
+    State(app): Shared<L>,
+    UrlPath((worker, rebake)): UrlPath<(String, String)>,
+) -> Answer<WorkerView> {
+    let worker = name(&worker)?;
+    let rebake: RebakeId = rebake.parse().map_err(|error: crate::model::IdError| bad(&error))?;
+    app.controller.end_canary(&Actor::Operator, &worker, &rebake, None)?;
+    view(&app, &worker).map(Json)
+}
+
+async fn amis<L: Ledger + 'static>(State(app): Shared<L>) -> Json<AmisAnswer> {
+    Json(AmisAnswer { now: app.controller.now(), amis: app.controller.amis() })
 }
 
 async fn report<L: Ledger + 'static>(

@@ -5,7 +5,9 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, ResourceId, WorkerName};
+use super::{
+    Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, WorkerName,
+};
 
 /// A worker or an instance that a plan must speak of, exactly once.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -181,6 +183,12 @@ pub enum HeldReason {
     Unreadable { why: String },
     /// No record explains it; it is looked at again before anything is done.
     SecondLook { until: DateTime<Utc> },
+    /// The worker is a canary, or shall be one; a request for it waits meanwhile, until `until` if there is one.
+    Canary { rebake: RebakeId, doing: Box<HeldReason>, until: Option<DateTime<Utc>> },
+    /// A canary that its master is to run a build of this builder on, until then.
+    AwaitsBuild { builder: String, until: DateTime<Utc> },
+    /// No master has spoken of it for a while: nobody would take its connection.
+    NoMaster,
 }
 
 /// A subject that was looked at and left alone.
@@ -203,6 +211,14 @@ pub struct Plan {
 }
 
 impl HeldReason {
+    /// Whether it waits for another instance of the fleet to end.
+    pub fn is_fleet_full(&self) -> bool {
+        match self {
+            HeldReason::Canary { doing, .. } => doing.is_fleet_full(),
+            other => matches!(other, HeldReason::FleetFull { .. }),
+        }
+    }
+
     /// When the reason may end by itself.
     pub fn until(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -221,9 +237,12 @@ impl HeldReason {
             | HeldReason::Stopping { until }
             | HeldReason::Settling { until }
             | HeldReason::SecondLook { until }
+            | HeldReason::AwaitsBuild { until, .. }
             | HeldReason::RetryAt { at: until } => Some(*until),
             HeldReason::Idle { until, .. } => *until,
-            HeldReason::NotWanted
+            HeldReason::Canary { doing, until, .. } => [doing.until(), *until].into_iter().flatten().min(),
+            HeldReason::NoMaster
+            | HeldReason::NotWanted
             | HeldReason::NotConfigured
             | HeldReason::NoListing
             | HeldReason::NoAmi { .. }
@@ -301,6 +320,14 @@ impl fmt::Display for HeldReason {
             HeldReason::SecondLook { until } => {
                 write!(f, "unexplained; second look at {}", clock(until))
             }
+            HeldReason::Canary { rebake, doing, until: None } => write!(f, "canary of {rebake}: {doing}"),
+            HeldReason::Canary { rebake, doing, until: Some(until) } => {
+                write!(f, "canary of {rebake}: {doing}; the request waits until {}", clock(until))
+            }
+            HeldReason::AwaitsBuild { builder, until } => {
+                write!(f, "its master is to run a build of {builder}, until {}", clock(until))
+            }
+            HeldReason::NoMaster => f.write_str("no master has spoken of it lately"),
         }
     }
 }

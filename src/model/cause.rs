@@ -44,6 +44,10 @@ pub enum Cause {
     Interrupted,
     /// The worker itself asked its master to be let go of.
     Leaving,
+    /// It is a canary, and this is part of what is asked of it.
+    Canary,
+    /// A canary takes its place.
+    MakesWay,
 }
 
 impl fmt::Display for Cause {
@@ -67,6 +71,8 @@ impl fmt::Display for Cause {
             Cause::StopFailed => "did not stop in time",
             Cause::Interrupted => "spot interruption",
             Cause::Leaving => "the worker asked to leave",
+            Cause::Canary => "part of its canary",
+            Cause::MakesWay => "makes way for a canary",
         })
     }
 }

@@ -4,12 +4,12 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Attempt, BuildId, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId, RequestId,
-    ResourceId, WorkerName,
+    Attempt, BuildId, Built, Canary, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId,
+    RebakeId, RequestId, ResourceId, WorkerName,
 };
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
-pub const ENTRY_VERSION: u32 = 3;
+pub const ENTRY_VERSION: u32 = 4;
 
 /// Who caused an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,6 +111,14 @@ pub enum Body {
     HoldSet { worker: WorkerName, until: DateTime<Utc> },
     /// The operator's hold was lifted, or is over.
     HoldReleased { worker: WorkerName },
+    /// A rebake wants the worker's next instance to be a canary of its candidate.
+    CanarySet { worker: WorkerName, canary: Box<Canary> },
+    /// The master ran the canary's smoke build to its end.
+    CanaryBuilt { worker: WorkerName, built: Built },
+    /// The canary did not do what is asked of it.
+    CanaryFailed { worker: WorkerName, rebake: RebakeId, failure: Failure },
+    /// Nobody asks for the canary any more; what is left of it is taken away.
+    CanaryEnded { worker: WorkerName, rebake: RebakeId, why: Option<String> },
 }
 
 impl Body {
@@ -134,7 +142,11 @@ impl Body {
             | Body::EquipIntended { .. }
             | Body::RemoveIntended { .. }
             | Body::HoldSet { .. }
-            | Body::HoldReleased { .. } => true,
+            | Body::HoldReleased { .. }
+            | Body::CanarySet { .. }
+            | Body::CanaryBuilt { .. }
+            | Body::CanaryFailed { .. }
+            | Body::CanaryEnded { .. } => true,
             Body::ControllerStarted { .. }
             | Body::ControllerStopped {}
             | Body::Running { .. }
@@ -191,7 +203,11 @@ impl Body {
             | Body::Lost { worker, .. }
             | Body::TurnedAway { worker, .. }
             | Body::HoldSet { worker, .. }
-            | Body::HoldReleased { worker } => Some(worker),
+            | Body::HoldReleased { worker }
+            | Body::CanarySet { worker, .. }
+            | Body::CanaryBuilt { worker, .. }
+            | Body::CanaryFailed { worker, .. }
+            | Body::CanaryEnded { worker, .. } => Some(worker),
         }
     }
 
@@ -244,6 +260,13 @@ impl Body {
             }
             Body::HoldSet { until, .. } => format!("held by an operator until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
             Body::HoldReleased { .. } => "operator's hold released".to_owned(),
+            Body::CanarySet { canary, .. } => format!("canary of {} asked for ({})", canary.ami, canary.rebake),
+            Body::CanaryBuilt { built, .. } => format!("smoke build {} ended: {}", built.build, built.word()),
+            Body::CanaryFailed { rebake, failure, .. } => format!("canary failed ({rebake}): {failure}"),
+            Body::CanaryEnded { rebake, why, .. } => {
+                let why = why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+                format!("canary no longer asked for ({rebake}){why}")
+            }
         }
     }
 }

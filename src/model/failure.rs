@@ -30,6 +30,8 @@ pub enum FailureKind {
     NotConnected,
     /// The instance ended before its worker could be used.
     Ended,
+    /// A canary did not do what its rebake asks of it.
+    Candidate,
     /// The cloud does not know the id. On a young id this proves nothing.
     NotFound,
 }
@@ -48,6 +50,7 @@ impl FailureKind {
             | FailureKind::AttemptOver
             | FailureKind::NotConnected
             | FailureKind::Ended
+            | FailureKind::Candidate
             | FailureKind::NotFound => false,
         }
     }
@@ -82,6 +85,7 @@ impl FailureKind {
             FailureKind::Ended => {
                 "see the reason EC2 gives; a worker that powers itself off, an owner's clean-up or a spot interruption looks like this"
             }
+            FailureKind::Candidate => "the manifest names the AMI before it still; see what the candidate lacks",
             FailureKind::NotFound => {
                 "nothing to do if it is young; otherwise check that the account and region are the right ones"
             }
@@ -103,6 +107,7 @@ impl fmt::Display for FailureKind {
             FailureKind::AttemptOver => "attempt over",
             FailureKind::NotConnected => "worker never connected",
             FailureKind::Ended => "instance ended",
+            FailureKind::Candidate => "candidate not proven",
             FailureKind::NotFound => "not found",
         })
     }

@@ -6,8 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Actor, AttemptId, Body, BuildId, Cause, Cell, Entry, Equipment, Failure, FailureKind, IllegalEvent, ImageName,
-    InstanceId, LaunchSpec, MasterId, Offering, Phase, RequestId, WorkerEvent, WorkerName, WorkerState,
+    Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Entry, Equipment, Failure, FailureKind,
+    Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, Phase, RequestId, Role,
+    WorkerEvent, WorkerName, WorkerState, generation, tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
@@ -32,6 +33,13 @@ pub struct Attempt {
     pub created: DateTime<Utc>,
     /// What was sent; absent for an adopted instance.
     pub spec: Option<Box<LaunchSpec>>,
+}
+
+impl Attempt {
+    /// Whether what it launches is a canary.
+    pub fn is_canary(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.tags.get(tag_keys::ROLE) == Some(Role::Canary.as_str()))
+    }
 }
 
 /// An operator's wish to keep an instance.
@@ -84,6 +92,10 @@ pub struct Worker {
     pub last_failure: Option<(DateTime<Utc>, Failure)>,
     /// An operator's hold.
     pub hold: Option<OperatorHold>,
+    /// What a rebake asks of the worker's next instance, or of the present one.
+    pub canary: Option<CanaryState>,
+    /// Whether the present launch has neither connected nor failed yet; a canary's never counts.
+    pub on_trial: bool,
     /// How many attempts were made in all.
     pub attempts: u64,
 }
@@ -136,6 +148,8 @@ pub struct Fleet {
     pub departing: BTreeMap<InstanceId, Departing>,
     /// The offerings that had no capacity.
     pub offerings: BTreeMap<(Cell, Offering), OfferingMemory>,
+    /// How launches from each AMI went.
+    pub generations: BTreeMap<AmiId, Generation>,
     /// The last entry's place.
     pub seq: u64,
     /// The last entry's time.
@@ -189,6 +203,8 @@ impl Worker {
             failures_in_a_row: 0,
             last_failure: None,
             hold: None,
+            canary: None,
+            on_trial: false,
             attempts: 0,
         }
     }
@@ -214,7 +230,22 @@ impl Worker {
     }
 
     fn next_state(&self, at: DateTime<Utc>, body: &Body) -> Result<WorkerState, IllegalEvent> {
-        event_of(at, body).map_or_else(|| Ok(self.state.clone()), |event| self.state.apply(&event))
+        let Some(event) = worker::event_of(at, body) else { return Ok(self.state.clone()) };
+        if matches!(event, WorkerEvent::CanaryIntended(_)) && !self.may_be_canary() {
+            return Err(IllegalEvent { state: self.state.name(), event: event.name() });
+        }
+        self.state.apply(&event)
+    }
+
+    /// Whether its instance, or the launch whose outcome is open, is a canary.
+    pub fn is_canary(&self) -> bool {
+        let there = matches!(self.state, WorkerState::Launching { .. }) || self.state.instance().is_some();
+        there && self.attempt.as_ref().is_some_and(Attempt::is_canary)
+    }
+
+    /// Whether a canary is asked for that is not over.
+    pub fn may_be_canary(&self) -> bool {
+        self.canary.as_ref().is_some_and(|canary| !canary.is_over())
     }
 
     /// Whose it is from this entry on. An operator's request for what nothing serves is nobody's, until a
@@ -230,6 +261,7 @@ impl Worker {
     }
 
     fn fold(&mut self, at: DateTime<Utc>, body: &Body, next: WorkerState) {
+        let was_canary = self.is_canary();
         if next.name() != self.state.name() {
             self.since = at;
         }
@@ -244,7 +276,9 @@ impl Worker {
             }
             Body::Released { cause, .. } => {
                 self.request = None;
-                self.released = self.holds_something().then(|| cause.clone());
+                // Who lets a worker go that is a canary does not mean it: only an operator can.
+                let counts = !was_canary || *cause == Cause::Operator;
+                self.released = (counts && self.holds_something()).then(|| cause.clone());
             }
             Body::RequestFailed { failure, .. } => {
                 if failure.phase != Phase::Launch {
@@ -252,12 +286,13 @@ impl Worker {
                 }
                 self.request = None;
                 self.failure = Some(failure.clone());
-                if matches!(self.state, WorkerState::Launching { .. }) {
+                if matches!(self.state, WorkerState::Launching { .. }) && !was_canary {
                     // Nobody waits any more for what this launch may still give.
                     self.released = Some(Cause::Withdrawn);
                 }
             }
             Body::LaunchIntended { attempt, .. } | Body::Adopted { attempt, .. } => self.begin(attempt),
+            Body::LaunchRefused { .. } if was_canary => {}
             Body::LaunchRefused { failure, .. } => self.note_refusal(at, failure),
             Body::Running { .. } => (self.running, self.last_ran) = (true, Some(at)),
             Body::InterruptionNoticed { instance, .. } => self.be_warned(at, instance),
@@ -283,6 +318,7 @@ impl Worker {
             Body::StopSeen { .. } | Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
             Body::HoldSet { until, .. } => self.hold = Some(OperatorHold { until: *until }),
             Body::HoldReleased { .. } => self.hold = None,
+            Body::CanarySet { canary, .. } if !was_canary => self.canary = Some(CanaryState::new((**canary).clone())),
             Body::ControllerStarted { .. }
             | Body::ControllerStopped {}
             | Body::Launched { .. }
@@ -296,7 +332,16 @@ impl Worker {
             | Body::RemoveIntended { .. }
             | Body::Removed { .. }
             | Body::RemoveRefused { .. }
-            | Body::TurnedAway { .. } => {}
+            | Body::TurnedAway { .. }
+            | Body::CanarySet { .. }
+            | Body::CanaryBuilt { .. }
+            | Body::CanaryFailed { .. }
+            | Body::CanaryEnded { .. } => {}
+        }
+        let own =
+            was_canary || self.is_canary() || matches!(body, Body::CanaryFailed { .. } | Body::CanaryEnded { .. });
+        if let Some(canary) = self.canary.as_mut().filter(|_| own) {
+            canary.note(at, body);
         }
         self.settle(at);
     }
@@ -334,6 +379,9 @@ impl Worker {
     /// Brings state and request together: a worker without an instance is requested exactly while a
     /// request waits for it.
     fn settle(&mut self, at: DateTime<Utc>) {
+        if self.canary.as_ref().is_some_and(|canary| canary.ended) && !self.is_canary() {
+            self.canary = None;
+        }
         let next = match (&self.state, &self.request) {
             (WorkerState::Gone { .. }, Some(_)) => WorkerState::Requested,
             (WorkerState::Requested, None) => WorkerState::Gone { cause: Cause::Withdrawn },
@@ -359,10 +407,15 @@ impl Worker {
         self.stop_intended = false;
         self.start_refused = None;
         self.started = None;
+        self.on_trial = false;
     }
 
     fn attach(&mut self) {
         self.attached = true;
+        if self.is_canary() {
+            // Nobody waited for it, and of the AMI that the manifest names it says nothing.
+            return;
+        }
         // Kept by a hold, let go of, and taken into use again: what was said before is over.
         self.released = None;
         self.request = None;
@@ -371,7 +424,8 @@ impl Worker {
     }
 
     fn leave_service(&mut self) {
-        self.attached = false;
+        // A canary is to connect again: a master that has not said that it lost it cannot say that it has.
+        self.attached &= self.is_canary() && matches!(self.state, WorkerState::Stopped { .. });
         self.build = None;
         self.running = false;
         self.interruption = None;
@@ -401,48 +455,6 @@ impl Worker {
     }
 }
 
-/// The worker's event that an entry stands for, if it moves the worker.
-fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
-    Some(match body {
-        Body::Requested { .. } => WorkerEvent::Requested,
-        Body::Released { .. } => WorkerEvent::Released,
-        Body::RequestFailed { .. } => WorkerEvent::RequestFailed,
-        Body::LaunchIntended { attempt, .. } => {
-            WorkerEvent::LaunchIntended(attempt.spec.as_ref().map(|spec| spec.token())?)
-        }
-        Body::Launched { instance, .. } => WorkerEvent::Launched(instance.clone()),
-        Body::LaunchRefused { .. } => WorkerEvent::LaunchRefused,
-        Body::Adopted { instance, .. } => WorkerEvent::Adopted(instance.clone()),
-        Body::Attached { .. } => WorkerEvent::Attached(at),
-        Body::Detached { .. } => WorkerEvent::Detached,
-        Body::BuildStarted { build, .. } => WorkerEvent::BuildStarted(build.clone()),
-        Body::BuildFinished { .. } => WorkerEvent::BuildFinished(at),
-        Body::DrainOrdered { cause, .. } => WorkerEvent::DrainOrdered(cause.clone()),
-        Body::TerminateIntended { cause, .. } => WorkerEvent::TerminateIntended(cause.clone()),
-        Body::StopIntended { cause, .. } => WorkerEvent::StopIntended(cause.clone()),
-        Body::StopSeen { .. } => WorkerEvent::StopSeen,
-        Body::StartIntended { .. } => WorkerEvent::StartIntended,
-        Body::StartRefused { instance, .. } => WorkerEvent::StartRefused(instance.clone()),
-        Body::Lost { cause, .. } => WorkerEvent::Lost(cause.clone()),
-        Body::ControllerStarted { .. }
-        | Body::ControllerStopped {}
-        | Body::Running { .. }
-        | Body::EquipIntended { .. }
-        | Body::Equipped { .. }
-        | Body::EquipRefused { .. }
-        | Body::InterruptionNoticed { .. }
-        | Body::TerminateAccepted { .. }
-        | Body::Departed { .. }
-        | Body::CallRefused { .. }
-        | Body::RemoveIntended { .. }
-        | Body::Removed { .. }
-        | Body::RemoveRefused { .. }
-        | Body::TurnedAway { .. }
-        | Body::HoldSet { .. }
-        | Body::HoldReleased { .. } => return None,
-    })
-}
-
 impl Fleet {
     /// Folds a whole ledger.
     pub fn fold<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Result<Self, FoldError> {
@@ -463,6 +475,7 @@ impl Fleet {
         }
         self.fold_instances(entry);
         self.fold_offerings(entry);
+        self.fold_generations(entry);
         self.seq = entry.seq;
         self.last_at = Some(entry.at);
         Ok(())
@@ -535,6 +548,17 @@ impl Fleet {
                 worker.since = at;
                 worker.settle(at);
             }
+        }
+    }
+
+    fn fold_generations(&mut self, entry: &Entry) {
+        let Some(started) = generation::start_of(&entry.body) else { return };
+        let Some(worker) = entry.body.worker().and_then(|name| self.workers.get_mut(name)) else { return };
+        let Some(attempt) = &worker.attempt else { return };
+        let counts = if started == generation::Start::Launched { !attempt.is_canary() } else { worker.on_trial };
+        worker.on_trial = counts && started == generation::Start::Launched;
+        if counts {
+            generation::count(&mut self.generations, attempt, started, entry.at);
         }
     }
 

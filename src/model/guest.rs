@@ -136,13 +136,19 @@ impl GuestReport {
     pub fn merged(&self, new: &Self) -> Self {
         let mut all = self.clone();
         all.step = all.step.max(new.step);
-        new.boots.iter().for_each(|boot| all.add_boot(boot.clone()));
+        for boot in &new.boots {
+            all.add_boot(boot.clone());
+        }
         all.rounds = all.rounds.max(new.rounds);
-        new.packages.iter().for_each(|change| all.add_package(change.clone()));
+        for change in &new.packages {
+            all.add_package(change.clone());
+        }
         all.packages_more = all.packages_more.max(new.packages_more);
         all.failed = all.failed.or_else(|| new.failed.clone());
         all.done = all.done.or_else(|| new.done.clone());
-        new.notes.iter().for_each(|note| all.add_note(note.clone()));
+        for note in &new.notes {
+            all.add_note(note.clone());
+        }
         all.last_seq = all.last_seq.max(new.last_seq);
         all
     }

@@ -3,6 +3,7 @@
 mod action;
 mod ami;
 mod bakery;
+mod canary;
 mod cause;
 mod checkup;
 mod command;
@@ -10,6 +11,7 @@ mod entry;
 mod failure;
 mod fleet;
 mod guest;
+mod generation;
 mod id;
 mod inventory;
 mod launch;
@@ -22,6 +24,7 @@ mod worker;
 pub use action::{Action, Held, HeldReason, Plan, Subject};
 pub use ami::{Ami, AmiCandidate, AmiFilter, AmiQuery, AmiState, Fit, LocationPattern};
 pub use bakery::{Egress, Fence, Rehearsal, SourceAmi, SourceDisk};
+pub use canary::{Built, Canary, CanaryEvent, CanaryPhase, CanaryState};
 pub use cause::Cause;
 pub use checkup::{
     AmiFacts, Found, Greeting, GroupFacts, GroupRule, Identity, ImdsDefaults, OtherInstance, Seen, SubnetFacts, Trial,
@@ -33,6 +36,7 @@ pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
 pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
 pub(crate) use id::digest_hex;
+pub use generation::Generation;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, GroupId, IdError, ImageName, InstanceId,
     MasterId, OwnerName, PolicyName, RebakeId, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
@@ -43,7 +47,7 @@ pub use launch::{
 };
 pub use leftover::{LeftoverKind, Response};
 pub use rebake::{
-    CanaryPhase, CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError,
+    CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError,
     RebakeKind, RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,
 };
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};

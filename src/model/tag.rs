@@ -59,6 +59,8 @@ pub mod keys {
     pub const OUTLIVES: &str = "latent:outlives";
     /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
     pub const RETIRED: &str = "latent:retired";
+    /// On an AMI: when it was disabled to be deregistered after a grace, RFC 3339 UTC.
+    pub const PUT_AWAY: &str = "latent:put-away";
     /// What the console shows as its name.
     pub const NAME: &str = "Name";
     /// What every key of ours begins with.
@@ -77,13 +79,20 @@ pub enum Role {
     Canary,
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// The value of its tag.
+    pub fn as_str(self) -> &'static str {
+        match self {
             Role::Worker => "worker",
             Role::Rebake => "rebake",
             Role::Canary => "canary",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -101,6 +110,8 @@ pub enum Ownership {
         worker: WorkerName,
         /// The attempt.
         attempt: AttemptId,
+        /// Whether it is a canary: it connects as the worker too, and builds nothing.
+        canary: bool,
     },
     /// Of this fleet, but another controller's, or in another role: not for us to change.
     Foreign {
@@ -166,13 +177,14 @@ impl TagSet {
             }
             None => return missing(keys::CONTROLLER),
         }
-        match self.get(keys::ROLE) {
-            Some("worker") => {}
+        let canary = match self.get(keys::ROLE) {
+            Some("worker") => false,
+            Some("canary") => true,
             Some(value) => {
                 return Ownership::Foreign { why: format!("role {value}") };
             }
             None => return missing(keys::ROLE),
-        }
+        };
         let parsed = |key: &str| self.get(key).map(ToOwned::to_owned).ok_or_else(|| missing(key));
         let worker = match parsed(keys::WORKER).map(WorkerName::try_from) {
             Ok(Ok(worker)) => worker,
@@ -182,7 +194,7 @@ impl TagSet {
             Err(unreadable) => return unreadable,
         };
         match parsed(keys::ATTEMPT).map(AttemptId::try_from) {
-            Ok(Ok(attempt)) => Ownership::Ours { worker, attempt },
+            Ok(Ok(attempt)) => Ownership::Ours { worker, attempt, canary },
             Ok(Err(error)) => Ownership::Unreadable { why: error.to_string() },
             Err(unreadable) => unreadable,
         }
@@ -214,12 +226,14 @@ mod tests {
 
     #[test]
     fn only_a_full_and_exact_set_is_ours() {
-        assert!(matches!(ours().ownership("f", "c"), Ownership::Ours { .. }));
+        assert!(matches!(ours().ownership("f", "c"), Ownership::Ours { canary: false, .. }));
         assert!(matches!(ours().ownership("f", "other"), Ownership::Foreign { .. }));
         assert!(matches!(ours().ownership("ff", "c"), Ownership::Foreign { .. }));
         let mut rebake = ours();
         rebake.set(keys::ROLE, "rebake");
         assert!(matches!(rebake.ownership("f", "c"), Ownership::Foreign { .. }));
+        rebake.set(keys::ROLE, "canary");
+        assert!(matches!(rebake.ownership("f", "c"), Ownership::Ours { canary: true, .. }));
         for key in [keys::FLEET, keys::CONTROLLER, keys::ROLE, keys::WORKER, keys::ATTEMPT] {
             let mut tags = ours();
             Arc::make_mut(&mut tags.0).remove(key);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
-use super::{BuildId, Cause, ClientToken, InstanceId};
+use super::{Body, BuildId, Cause, ClientToken, InstanceId};
 
 /// Where a worker is in its life. Each state holds what only that state knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +72,8 @@ pub enum WorkerEvent {
     RequestFailed,
     /// A launch is about to be sent.
     LaunchIntended(ClientToken),
+    /// A launch of a canary is about to be sent; nobody else need want the worker.
+    CanaryIntended(ClientToken),
     /// The launch gave this instance.
     Launched(InstanceId),
     /// The launch was refused for good; nothing runs.
@@ -164,6 +166,12 @@ impl WorkerState {
             }),
             WorkerEvent::LaunchIntended(token) => match self {
                 WorkerState::Requested => Ok(WorkerState::Launching { token: token.clone() }),
+                _ => Err(illegal()),
+            },
+            WorkerEvent::CanaryIntended(token) => match self {
+                WorkerState::Requested | WorkerState::Gone { .. } => {
+                    Ok(WorkerState::Launching { token: token.clone() })
+                }
                 _ => Err(illegal()),
             },
             WorkerEvent::Launched(instance) => match self {
@@ -262,6 +270,53 @@ impl WorkerState {
     }
 }
 
+/// The worker's event that an entry stands for, if it moves the worker.
+pub(super) fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
+    Some(match body {
+        Body::Requested { .. } => WorkerEvent::Requested,
+        Body::Released { .. } => WorkerEvent::Released,
+        Body::RequestFailed { .. } => WorkerEvent::RequestFailed,
+        Body::LaunchIntended { attempt, .. } => {
+            let token = attempt.spec.as_ref().map(|spec| spec.token())?;
+            if attempt.is_canary() { WorkerEvent::CanaryIntended(token) } else { WorkerEvent::LaunchIntended(token) }
+        }
+        Body::Launched { instance, .. } => WorkerEvent::Launched(instance.clone()),
+        Body::LaunchRefused { .. } => WorkerEvent::LaunchRefused,
+        Body::Adopted { instance, .. } => WorkerEvent::Adopted(instance.clone()),
+        Body::Attached { .. } => WorkerEvent::Attached(at),
+        Body::Detached { .. } => WorkerEvent::Detached,
+        Body::BuildStarted { build, .. } => WorkerEvent::BuildStarted(build.clone()),
+        Body::BuildFinished { .. } => WorkerEvent::BuildFinished(at),
+        Body::DrainOrdered { cause, .. } => WorkerEvent::DrainOrdered(cause.clone()),
+        Body::TerminateIntended { cause, .. } => WorkerEvent::TerminateIntended(cause.clone()),
+        Body::StopIntended { cause, .. } => WorkerEvent::StopIntended(cause.clone()),
+        Body::StopSeen { .. } => WorkerEvent::StopSeen,
+        Body::StartIntended { .. } => WorkerEvent::StartIntended,
+        Body::StartRefused { instance, .. } => WorkerEvent::StartRefused(instance.clone()),
+        Body::Lost { cause, .. } => WorkerEvent::Lost(cause.clone()),
+        Body::ControllerStarted { .. }
+        | Body::ControllerStopped {}
+        | Body::Running { .. }
+        | Body::EquipIntended { .. }
+        | Body::Equipped { .. }
+        | Body::EquipRefused { .. }
+        | Body::InterruptionNoticed { .. }
+        | Body::TerminateAccepted { .. }
+        | Body::Departed { .. }
+        | Body::CallRefused { .. }
+        | Body::RemoveIntended { .. }
+        | Body::Removed { .. }
+        | Body::RemoveRefused { .. }
+        | Body::TurnedAway { .. }
+        | Body::HoldSet { .. }
+        | Body::HoldReleased { .. }
+        | Body::CanarySet { .. }
+        | Body::CanaryBuilt { .. }
+        | Body::CanaryFailed { .. }
+        | Body::CanaryEnded { .. } => return None,
+    })
+}
+
 impl WorkerEvent {
     /// The event's name, for errors and the table test.
     pub fn name(&self) -> &'static str {
@@ -270,6 +325,7 @@ impl WorkerEvent {
             WorkerEvent::Released => "released",
             WorkerEvent::RequestFailed => "request failed",
             WorkerEvent::LaunchIntended(_) => "launch intended",
+            WorkerEvent::CanaryIntended(_) => "canary intended",
             WorkerEvent::Launched(_) => "launched",
             WorkerEvent::LaunchRefused => "launch refused",
             WorkerEvent::Adopted(_) => "adopted",
@@ -305,6 +361,7 @@ mod tests {
         released            gone      launching registering ready       busy        draining    terminating stopped     gone
         request failed      gone      launching registering ready       busy        draining    terminating stopped     gone
         launch intended     launching -         -           -           -           -           -           -           -
+        canary intended     launching -         -           -           -           -           -           -           launching
         launched            -         registering -         -           -           -           -           -           -
         launch refused      -         requested -           -           -           -           -           -           -
         adopted             registering -       -           -           -           -           -           -           registering
@@ -349,6 +406,7 @@ mod tests {
             WorkerEvent::Released,
             WorkerEvent::RequestFailed,
             WorkerEvent::LaunchIntended(ClientToken::derive(&["y"])),
+            WorkerEvent::CanaryIntended(ClientToken::derive(&["z"])),
             WorkerEvent::Launched(instance()),
             WorkerEvent::LaunchRefused,
             WorkerEvent::Adopted(instance()),

@@ -26,7 +26,7 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
     }
     let waiting = match ready_to_launch(view, name, worker, image, launches, live) {
         Ok((ami, offering)) => {
-            let chosen = spec::Chosen { image, ami: &ami, offering: &offering };
+            let chosen = spec::Chosen { image, ami: &ami, offering: &offering, canary: None };
             return launch(view, name, worker, configured, chosen);
         }
         Err(NoAmi::Failed(failure)) => return refuse(name, failure),
@@ -116,7 +116,7 @@ fn ready_to_launch(
     may_launch(view, name, worker, image, live).map_err(NoAmi::Held)?;
     // Last but for what is bought: while something else stands in the way, no AMI need be known.
     let ami = ami_of(view, image)?;
-    let offering = open_offering(view, name, image).map_err(NoAmi::Held)?;
+    let offering = open_offering(view, name, image.offerings.iter()).map_err(NoAmi::Held)?;
     if launches == 0 {
         return Err(NoAmi::Held(HeldReason::Paced { until: view.launches_from }));
     }
@@ -130,6 +130,14 @@ fn may_launch(view: &View<'_>, name: &WorkerName, worker: &Worker, image: &Image
     }
     if let (Some(until), Some((_, failure))) = (pause_end(view, name, worker, image), &worker.last_failure) {
         return Err(HeldReason::Pausing { until, kind: failure.kind });
+    }
+    room(view, name, live)
+}
+
+/// No other instance of the worker stands in the way, and the fleet has room for one.
+pub(super) fn room(view: &View<'_>, name: &WorkerName, live: u32) -> Result<(), HeldReason> {
+    if let Some(id) = earlier_instance(view, name) {
+        return Err(HeldReason::EarlierInstance(id));
     }
     let Some(inventory) = view.inventory.filter(|inventory| inventory.complete) else {
         return Err(HeldReason::NoListing);
@@ -211,10 +219,14 @@ pub(super) fn two_controllers(view: &View<'_>, controller: &str, instance: &Inst
 }
 
 /// The first offering that was not refused a short time ago.
-fn open_offering(view: &View<'_>, name: &WorkerName, image: &Image) -> Result<Offering, HeldReason> {
+pub(super) fn open_offering<'a>(
+    view: &View<'_>,
+    name: &WorkerName,
+    offerings: impl Iterator<Item = &'a Offering>,
+) -> Result<Offering, HeldReason> {
     let policy = view.policy(name);
     let mut soonest: Option<DateTime<Utc>> = None;
-    for offering in &image.offerings {
+    for offering in offerings {
         let memory = view.fleet.offerings.get(&(view.cell.clone(), offering.clone()));
         let closed_until = memory.map(|memory| memory.last + policy.memory_after(memory.refusals));
         match closed_until.filter(|until| *until > view.now) {
@@ -225,7 +237,7 @@ fn open_offering(view: &View<'_>, name: &WorkerName, image: &Image) -> Result<Of
     Err(HeldReason::NoCapacity { until: soonest.unwrap_or(view.now) })
 }
 
-fn launch(
+pub(super) fn launch(
     view: &View<'_>,
     name: &WorkerName,
     worker: &Worker,
@@ -305,7 +317,7 @@ fn cannot_repeat(
     worker: &Worker,
     attempt: &Attempt,
 ) -> Option<(&'static str, &'static str)> {
-    if worker.released.is_some() {
+    if worker.released.is_some() || (worker.is_canary() && !worker.may_be_canary()) {
         return Some(("Withdrawn", "nobody wants it any more, and no instance of it shows"));
     }
     let sent = attempt.spec.as_ref().and_then(|spec| spec.user_data_digest.as_ref());

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 
-use super::{View, lifecycle};
+use super::{View, canary, lifecycle};
 use crate::model::{InstanceId, WorkerName, WorkerState};
 
 /// So many lines of its end are kept …
@@ -28,12 +28,14 @@ pub enum Console {
 pub fn consoles_due(view: &View<'_>) -> Vec<(WorkerName, InstanceId)> {
     let mut due = Vec::new();
     for name in view.workers() {
-        let Some(worker) = view.fleet.workers.get(name).filter(|worker| worker.wanted()) else { continue };
+        let Some(worker) = view.fleet.workers.get(name) else { continue };
         let WorkerState::Registering { instance } = &worker.state else { continue };
+        let wanted = worker.wanted() && !worker.is_canary();
+        let limit = canary::connect_deadline(view, name, worker);
+        let Some(limit) = limit.or_else(|| wanted.then_some(view.policy(name).connect_deadline)) else { continue };
         let shown = view.inventory.and_then(|inventory| inventory.instances.get(instance));
         let ended = shown.is_some_and(|shown| shown.state.is_ending());
-        let late = view.now >= worker.since + view.policy(name).connect_deadline
-            && !lifecycle::unheard_after_adoption(view, name, worker);
+        let late = view.now >= worker.since + limit && !lifecycle::unheard_after_adoption(view, name, worker);
         if (ended || late) && view.watch.console(instance).is_none() {
             due.push((name.clone(), instance.clone()));
         }

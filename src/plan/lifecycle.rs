@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::step::{Step, record, refuse};
-use super::{View, ami, capacity, console, equip, held_call, instance_subject};
+use super::step::{Step, drain, record, refuse, terminate};
+use super::{View, ami, canary, capacity, console, equip, held_call, instance_subject};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Subject, Worker,
     WorkerName, WorkerState,
@@ -11,6 +11,9 @@ use crate::model::{
 use crate::policy::{IdleTimeout, Image, Lifecycle, OnIdle};
 
 pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
+    if let Some(next) = canary::step(view, name, worker, launches, live) {
+        return next;
+    }
     if let Some(answer) = capacity::overdue(view, name, worker) {
         return answer;
     }
@@ -159,25 +162,37 @@ fn draining(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
     if worker.stop_intended {
         return stopping(view, name, worker, instance, cause);
     }
+    match may_be_used(view, name, worker) {
+        Some(reason) => Err(reason),
+        None => take_away(policy, name, instance, cause.clone()),
+    }
+}
+
+/// Why a worker that shall go is left alone: its master may use it still.
+pub(super) fn may_be_used(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<HeldReason> {
+    let policy = view.policy(name);
     if !worker.attached {
-        return take_away(policy, name, instance, cause.clone());
+        return None;
     }
     let silent_until = (view.heard)(name) + policy.master_silence;
-    if view.now >= silent_until && worker.build.is_none() {
-        return take_away(policy, name, instance, cause.clone());
-    }
     let until = worker.since + policy.drain_deadline;
-    if view.now >= until && worker.build.is_none() {
-        return take_away(policy, name, instance, cause.clone());
+    if view.now >= silent_until.min(until) && worker.build.is_none() {
+        return None;
     }
     if view.now >= silent_until {
-        return Err(HeldReason::Building { until });
+        return Some(HeldReason::Building { until });
     }
-    Err(HeldReason::Draining { until: until.min(silent_until) })
+    Some(HeldReason::Draining { until: until.min(silent_until) })
 }
 
 /// A stop is repeated while a listing younger than it still shows the instance running.
-fn stopping(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, cause: &Cause) -> Step {
+pub(super) fn stopping(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    instance: &InstanceId,
+    cause: &Cause,
+) -> Step {
     let until = worker.since + view.policy(name).stop_deadline;
     if view.now >= until {
         return terminate(name, instance, Cause::StopFailed);
@@ -262,15 +277,6 @@ fn start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Instanc
         }
     }
     Ok(Action::Start { worker: name.clone(), instance: instance.clone() })
-}
-
-fn drain(name: &WorkerName, cause: Cause) -> Step {
-    record(name, Body::DrainOrdered { worker: name.clone(), cause })
-}
-
-#[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
-fn terminate(name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
-    Ok(Action::Terminate { instance: instance.clone(), worker: Some(name.clone()), cause })
 }
 
 /// Terminates, or stops where the policy keeps a stopped instance and the cause allows it.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{View, console, held_call, instance_subject, notice};
+use super::{View, canary, console, held_call, instance_subject, notice};
 use crate::model::{
     Attempt, AttemptId, Body, Cause, ClientToken, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory,
     Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
@@ -103,7 +103,12 @@ fn missed_for(view: &View<'_>, id: &InstanceId, grace: TimeDelta) -> bool {
 fn lost(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId, reason: &str) -> Vec<Body> {
     let mut facts = Vec::new();
     let cause = notice::cause_of_end(worker, reason);
-    if cause == Cause::Interrupted {
+    if worker.is_canary() {
+        if worker.may_be_canary() && console::is_being_read(view, id) {
+            return facts;
+        }
+        facts.extend(canary::lost(view, name, worker, id, reason));
+    } else if cause == Cause::Interrupted {
         // EC2 did not say so before, or was not heard: the place is remembered all the same.
         facts.extend(worker.interruption.is_none().then(|| notice::noticed(name, id)));
     } else if worker.wanted() && matches!(worker.state, WorkerState::Registering { .. }) {
@@ -145,8 +150,11 @@ fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
             continue;
         }
         let ownership = instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller);
-        if let Ownership::Ours { worker, attempt } = ownership {
-            candidates.entry(worker).or_default().push((instance, attempt));
+        if let Ownership::Ours { worker, attempt, canary } = ownership {
+            // Of a canary that no record explains nobody knows what is asked: it is never taken over.
+            if !canary || view.fleet.workers.get(&worker).is_some_and(Worker::is_canary) {
+                candidates.entry(worker).or_default().push((instance, attempt));
+            }
         } else if let Some((worker, attempt)) = instance.token.as_ref().and_then(|token| open.get(token)) {
             candidates.entry((*worker).clone()).or_default().push((instance, (*attempt).clone()));
         }

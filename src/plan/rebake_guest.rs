@@ -116,11 +116,9 @@ fn decoded(value: &str) -> Option<String> {
 fn take(report: &mut GuestReport, mark: &Mark) {
     match mark.word.as_str() {
         "step" => report.step = report.step.max(mark.get("name").and_then(|name| name.parse().ok())),
-        "boot" => mark.text("id").into_iter().for_each(|id| report.add_boot(id)),
-        "round" => {
-            if mark.number("found") > Some(0) {
-                report.rounds = report.rounds.max(mark.number("n").unwrap_or_default());
-            }
+        "boot" => report.add_boot(mark.text("id").unwrap_or_default()),
+        "round" if mark.number("found") > Some(0) => {
+            report.rounds = report.rounds.max(mark.number("n").unwrap_or_default());
         }
         "package" => match (mark.operation(), mark.text("name")) {
             (Some(op), Some(name)) => {
@@ -128,7 +126,7 @@ fn take(report: &mut GuestReport, mark: &Mark) {
             }
             _ => report.packages_more = report.packages_more.max(mark.number("count").unwrap_or_default()),
         },
-        "note" => mark.text("text").into_iter().for_each(|note| report.add_note(note)),
+        "note" => report.add_note(mark.text("text").unwrap_or_default()),
         // The first one is the reason; what comes after may follow from it.
         "fail" if report.failed.is_none() => {
             let said = mark.get("step").and_then(|name| name.parse().ok());

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Body, BuildId, Cause, Fleet, MasterId, RequestId, Worker, WorkerName, WorkerState};
+use crate::model::{
+    Body, BuildId, Built, CanaryPhase, Cause, Fleet, MasterId, RebakeId, RequestId, Worker, WorkerName, WorkerState,
+};
 
 /// Everything a master knows of its latent workers at one moment. Said whole each time, so that a
 /// lost report costs one period and nothing else.
@@ -25,6 +27,8 @@ pub struct WorkerReport {
     pub build: Option<BuildId>,
     /// Whether the worker itself asked for a graceful shutdown.
     pub leaving: bool,
+    /// How the smoke build of its canary ended, and for which rebake it was run.
+    pub smoke: Option<(RebakeId, Built)>,
 }
 
 /// Whose workers are: one master uses a worker at a time, and what another says of it has no influence.
@@ -102,9 +106,10 @@ fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport, taken_over
             (None, Some(_)) if said.attached => all.push(Body::BuildFinished { worker: name.clone() }),
             _ => {}
         }
-        if !said.attached && worker.attached {
-            all.push(Body::Detached { worker: name.clone() });
-        }
+        all.extend(smoke_build(name, worker, said));
+    }
+    if in_service && (!worker.stop_intended || worker.is_canary()) && !said.attached && worker.attached {
+        all.push(Body::Detached { worker: name.clone() });
     }
     let drains = matches!(worker.state, WorkerState::Draining { .. });
     if in_service && !drains && said.attached && said.leaving {
@@ -112,11 +117,23 @@ fn of_worker(name: &WorkerName, worker: &Worker, said: &WorkerReport, taken_over
     }
     // A stop that was never heard: the master no longer wants what it asked for by this very request.
     let same_request = said.request.is_some() && said.request == worker.last_request;
-    let something_left = worker.request.is_some() || in_service;
+    // What is a canary no request asked for.
+    let something_left = worker.request.is_some() || (in_service && !worker.is_canary());
     if !said.wanted && !said.attached && same_request && something_left && worker.released.is_none() {
         all.push(Body::Released { worker: name.clone(), cause: Cause::Released });
     }
     all
+}
+
+/// The end of the smoke build that the worker's canary waits for.
+fn smoke_build(name: &WorkerName, worker: &Worker, said: &WorkerReport) -> Option<Body> {
+    let (rebake, built) = said.smoke.as_ref()?;
+    let canary = worker.canary.as_ref().filter(|canary| !canary.is_over() && worker.is_canary())?;
+    let awaited = canary.order.smoke.is_some()
+        && canary.built.is_none()
+        && canary.order.rebake == *rebake
+        && canary.phase <= CanaryPhase::Building;
+    awaited.then(|| Body::CanaryBuilt { worker: name.clone(), built: built.clone() })
 }
 
 /// What a master is asked to do with a worker: `drain` means to let it go when no build runs on it.

@@ -3,8 +3,8 @@
 use chrono::{DateTime, SubsecRound, Utc};
 
 use crate::model::{
-    AmiId, Attempt, AttemptId, BlockDevice, LaunchSpec, Market, Offering, Role, ShutdownBehavior, TagSet, WorkerName,
-    tag_keys,
+    AmiId, Attempt, AttemptId, BlockDevice, Canary, LaunchSpec, Market, Offering, Role, ShutdownBehavior, TagSet,
+    WorkerName, tag_keys,
 };
 use crate::policy::{Image, Intent, OnIdle, WorkerIntent};
 
@@ -20,6 +20,8 @@ pub struct Chosen<'a> {
     pub ami: &'a AmiId,
     /// What is bought.
     pub offering: &'a Offering,
+    /// Of what canary; none for an ordinary instance.
+    pub canary: Option<&'a Canary>,
 }
 
 /// Every parameter of a launch. The same arguments give the same parameters, and so the same token.
@@ -31,7 +33,8 @@ pub fn launch_spec(
     chosen: Chosen<'_>,
     attempt: &AttemptId,
 ) -> LaunchSpec {
-    let Chosen { image, ami, offering } = chosen;
+    let Chosen { image, ami, offering, canary } = chosen;
+    let role = if canary.is_some() { Role::Canary } else { Role::Worker };
     let created = now.trunc_subsecs(0);
     let policy = &configured.policy;
     let mut tags: TagSet = image.tags.iter().cloned().collect();
@@ -40,7 +43,7 @@ pub fn launch_spec(
         .set(tag_keys::OWNER, image.owner.as_str())
         .set(tag_keys::WORKER, name.as_str())
         .set(tag_keys::ATTEMPT, attempt.as_str())
-        .set(tag_keys::ROLE, Role::Worker.to_string())
+        .set(tag_keys::ROLE, role.as_str())
         .set(tag_keys::IMAGE, configured.image.as_str())
         .set(tag_keys::WATCH, image.lease_watch.to_string())
         .set_time(tag_keys::CREATED, created)
@@ -48,6 +51,9 @@ pub fn launch_spec(
         .set_time(tag_keys::DEADLINE, created + policy.max_lifetime);
     if tags.get(tag_keys::NAME).is_none() {
         tags.set(tag_keys::NAME, format!("latent {name}"));
+    }
+    if let Some(generation) = canary.map(|canary| canary.generation).or(image.generation) {
+        tags.set(tag_keys::GENERATION, generation.to_string());
     }
     if let Some(devices) = outliving(&image.block_devices) {
         tags.set(tag_keys::OUTLIVES, devices);
@@ -60,13 +66,13 @@ pub fn launch_spec(
         key_pair: image.key_pair.clone(),
         instance_profile: image.instance_profile.clone(),
         block_devices: image.block_devices.clone(),
-        shutdown: shutdown_of(Role::Worker, policy.on_idle),
+        shutdown: shutdown_of(role, policy.on_idle),
         tags,
         user_data_digest: configured
             .user_data
             .as_ref()
             .map(|data| data.of_attempt(intent.join_key.as_ref(), name, attempt).digest),
-        ami_filter: image.ami.filter().map(ToString::to_string),
+        ami_filter: image.ami.filter().filter(|_| canary.is_none()).map(ToString::to_string),
         security_group_names: image.security_group_names.clone(),
         spot_price_max: spot_price_max(image, offering),
         elastic_ip: image.elastic_ip.clone(),
@@ -86,11 +92,12 @@ fn spot_price_max(image: &Image, offering: &Offering) -> Option<String> {
 }
 
 /// What a power-off from inside means: a worker that is to be thrown away is gone, one that is kept for
-/// the next request stays, and so does what is to become an image, whose end it announces.
+/// the next request stays, and so does what is to become an image, whose end it announces. A canary is stopped
+/// by a call; one that powers itself off is over.
 pub fn shutdown_of(role: Role, on_idle: OnIdle) -> ShutdownBehavior {
     match (role, on_idle) {
-        (Role::Worker | Role::Canary, OnIdle::Terminate) => ShutdownBehavior::Terminate,
-        (Role::Worker | Role::Canary, OnIdle::Stop) | (Role::Rebake, _) => ShutdownBehavior::Stop,
+        (Role::Worker, OnIdle::Terminate) | (Role::Canary, _) => ShutdownBehavior::Terminate,
+        (Role::Worker, OnIdle::Stop) | (Role::Rebake, _) => ShutdownBehavior::Stop,
     }
 }
 
@@ -101,8 +108,10 @@ pub fn drifted(attempt: &Attempt, image: Option<&Image>, ami: Option<&AmiId>) ->
         return image.is_none();
     };
     let ami = image.ami.named().or(ami);
-    ami.is_some_and(|ami| spec.ami != *ami)
-        || spec.ami_filter != image.ami.filter().map(ToString::to_string)
+    // A canary is from another AMI than the manifest's: that is what it is for.
+    let other_ami =
+        ami.is_some_and(|ami| spec.ami != *ami) || spec.ami_filter != image.ami.filter().map(ToString::to_string);
+    (other_ami && !attempt.is_canary())
         || !image.offerings.contains(&spec.offering)
         || spec.security_groups != image.security_groups
         || spec.key_pair != image.key_pair
@@ -125,6 +134,7 @@ mod tests {
             (Role::Worker, OnIdle::Terminate, gone),
             (Role::Worker, OnIdle::Stop, stays),
             (Role::Canary, OnIdle::Terminate, gone),
+            (Role::Canary, OnIdle::Stop, gone),
             (Role::Rebake, OnIdle::Terminate, stays),
             (Role::Rebake, OnIdle::Stop, stays),
         ] {

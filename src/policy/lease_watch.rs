@@ -83,7 +83,7 @@ pub(super) fn with_watch(platform: Platform, max_lifetime: TimeDelta, own: Optio
 
 /// A script as a guest needs it: without comments and indents, which would take a third of the room.
 /// Neither holds a text of several lines in which they would count.
-fn bare(script: &str) -> String {
+pub(super) fn bare(script: &str) -> String {
     let lines = script.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines.fold(String::new(), |text, line| text + line + "\n")
 }

@@ -113,6 +113,7 @@ impl Site {
             boot_mode: new.boot_mode,
             imds_support: new.imds_support,
             public: false,
+            protected: false,
             product_codes: Vec::new(),
             tags: new.tags,
         };
@@ -196,13 +197,19 @@ impl Site {
     fn image_ready_later(&mut self, id: &str, now: DateTime<Utc>) {
         let copied = self.images.get(id).into_iter().flat_map(|image| &image.disks);
         let copied = copied.filter_map(|disk| self.snapshots.get(disk.snapshot.as_deref()?)).map(|s| s.completes).max();
-        let ready = copied.unwrap_or(now) + self.draw(Latency::Image);
+        let mut ready = copied.unwrap_or(now) + self.draw(Latency::Image);
+        if let Some(fate) = self.image_fates.pop_front() {
+            ready = fate.pending.map_or(ready, |pending| now + pending);
+            if fate.fails {
+                self.failing_images.insert(id.to_owned());
+            }
+        }
         self.schedule(ready, Due::Image(id.to_owned()));
     }
 
     /// What a pending image comes to, and when one that was deregistered is shown no longer.
     pub(super) fn image_moves_on(&mut self, id: &str) {
-        let fails = self.chance(Fault::AsyncFailure);
+        let fails = self.chance(Fault::AsyncFailure) | self.failing_images.remove(id);
         let Some(image) = self.images.get_mut(id) else { return };
         match image.state {
             ImageState::Pending => image.state = if fails { ImageState::Failed } else { ImageState::Available },
@@ -214,14 +221,17 @@ impl Site {
     /// DeregisterImage: its snapshots stay, unless they are to go too. The snapshots' ids.
     ///
     /// # Errors
-    /// `InvalidAMIID.*`.
+    /// `InvalidAMIID.*`; `OperationNotPermitted` while it is protected.
     pub fn deregister_image(
         &mut self,
         id: &str,
         with_snapshots: bool,
         now: DateTime<Utc>,
     ) -> Result<Vec<String>, ApiError> {
-        self.image(id)?;
+        if self.image(id)?.protected {
+            let message = format!("The image id '[{id}]' is protected against deregistration");
+            return Err(ApiError::client("OperationNotPermitted", message));
+        }
         let shown = self.delays().into_iter().max().unwrap_or_default();
         let Some(image) = self.images.get_mut(id) else { return Ok(Vec::new()) };
         image.state = ImageState::Deregistered;
@@ -235,6 +245,18 @@ impl Site {
             return Ok(Vec::new());
         }
         Ok(snapshots.into_iter().filter(|snapshot| self.delete_snapshot(snapshot).is_ok()).collect())
+    }
+
+    /// EnableImageDeregistrationProtection, or its end.
+    ///
+    /// # Errors
+    /// `InvalidAMIID.*`.
+    pub fn protect_image(&mut self, id: &str, protected: bool) -> Result<(), ApiError> {
+        self.image(id)?;
+        if let Some(image) = self.images.get_mut(id) {
+            image.protected = protected;
+        }
+        Ok(())
     }
 
     /// EnableImageDeprecation, or its end.

@@ -1,6 +1,6 @@
 //! Images (AMIs) of an account, and what a launch needs to know of them.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::instance::{Disk, Tags};
 
@@ -24,6 +24,15 @@ pub enum ImageState {
     Failed,
     Deregistered,
     Disabled,
+}
+
+/// What becomes of an image that is not made yet, where a test says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageFate {
+    /// How long it is pending, if not as long as others.
+    pub pending: Option<TimeDelta>,
+    /// Whether it comes to nothing.
+    pub fails: bool,
 }
 
 /// An image.
@@ -61,6 +70,8 @@ pub struct Image {
     pub imds_support: Option<String>,
     /// Whether everybody may launch from it.
     pub public: bool,
+    /// Whether it cannot be deregistered.
+    pub protected: bool,
     /// The product codes of the marketplace that it carries.
     pub product_codes: Vec<String>,
     /// Its tags.

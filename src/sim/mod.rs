@@ -46,7 +46,7 @@ pub use commands::{Agent, Answered, Command, NewCommand, Taken, Told};
 pub use door::{Endless, Life, SimCloud, Step, launch_request};
 pub use error::ApiError;
 pub use fleet::{Choice, Fleet, FleetRequest, Template, TemplateVersion, Tried};
-pub use image::{Image, ImageState, Platform};
+pub use image::{Image, ImageFate, ImageState, Platform};
 pub use instance::{
     Disk, Facts, Instance, MetadataDefaults, MetadataOptions, Reason, RunInstances, SpotOptions, TagTarget, Tags,
 };

@@ -1,6 +1,6 @@
 //! One simulated account in one region: what it holds, and how it moves on in time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use super::bucket::Buckets;
 use super::commands::{Agent, Command};
 use super::error::ApiError;
 use super::fleet::{Fleet, Template};
-use super::image::Image;
+use super::image::{Image, ImageFate};
 use super::instance::{Facts, Instance, MetadataDefaults, REPLICAS, Reason, RunInstances};
 use super::interface::Interface;
 use super::key::KeyPair;
@@ -150,6 +150,10 @@ pub struct Site {
     pub network: Network,
     /// Images by id.
     pub images: BTreeMap<String, Image>,
+    /// What becomes of the images that are made next, the first of them first.
+    pub image_fates: VecDeque<ImageFate>,
+    /// Pending images that will come to nothing.
+    pub(super) failing_images: BTreeSet<String>,
     /// Volumes by id.
     pub volumes: BTreeMap<String, Volume>,
     /// Snapshots by id.
@@ -205,6 +209,8 @@ impl Site {
             network: Network::new(region, &digits),
             digits,
             images: BTreeMap::new(),
+            image_fates: VecDeque::new(),
+            failing_images: BTreeSet::new(),
             volumes: BTreeMap::new(),
             snapshots: BTreeMap::new(),
             interfaces: BTreeMap::new(),

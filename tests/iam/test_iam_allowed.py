@@ -73,6 +73,7 @@ MINE = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:owner
 HERE = {"aws:RequestedRegion": REGION}
 BUILDER = {**MINE, "aws:ResourceTag/latent:role": "rebake"}
 BAKED = {**MINE, "aws:ResourceTag/latent:image-origin": "rebake"}
+FENCED = requested({"latent:fleet": "cpython", "latent:role": "rebake"})
 BORN = requested({"latent:fleet": "cpython", "latent:image-origin": "rebake", "latent:owner": "alice"})
 
 
@@ -120,7 +121,24 @@ OTHER_CALLS = [
     ("rebake", "ec2:DisableImage", shared("image", "ami-1"), BAKED),
     ("rebake", "ec2:DeleteSnapshot", shared("snapshot", "snap-1"), BAKED),
     ("rebake", "ec2:TerminateInstances", arn("instance", "i-1"), BUILDER),
-    ("rebake", "ec2:RebootInstances", arn("instance", "i-1"), BUILDER),
+    # The fence of a builder: born tagged, put right, launched into, taken down.
+    ("rebake", "ec2:CreateSecurityGroup", arn("security-group", "sg-new"), FENCED),
+    ("rebake", "ec2:CreateSecurityGroup", arn("vpc", "vpc-1"), FENCED),
+    (
+        "rebake",
+        "ec2:CreateTags",
+        arn("security-group", "sg-new"),
+        {**FENCED, "ec2:CreateAction": "CreateSecurityGroup"},
+    ),
+    ("rebake", "ec2:AuthorizeSecurityGroupEgress", arn("security-group", "sg-1"), BUILDER),
+    ("rebake", "ec2:RevokeSecurityGroupEgress", arn("security-group", "sg-1"), BUILDER),
+    ("rebake", "ec2:RevokeSecurityGroupIngress", arn("security-group", "sg-1"), BUILDER),
+    ("rebake", "ec2:DeleteSecurityGroup", arn("security-group", "sg-1"), BUILDER),
+    ("rebake", "ec2:RunInstances", arn("security-group", "sg-1"), BUILDER),
+    ("rebake", "ec2:CreateTags", shared("image", "ami-1"), marked("latent:rollout", BAKED)),
+    ("rebake", "ec2:EnableImage", shared("image", "ami-1"), BAKED),
+    ("rebake", "ec2:EnableImageDeprecation", shared("image", "ami-1"), BAKED),
+    ("rebake", "ec2:DisableImageDeprecation", shared("image", "ami-1"), BAKED),
     (
         "rebake",
         "ssm:SendCommand",

@@ -21,6 +21,7 @@ MINE = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:role"
 THEIRS = {"aws:ResourceTag/Name": "production database"}
 OTHER_FLEET = {"aws:ResourceTag/latent:fleet": "openzfs", "aws:ResourceTag/latent:role": "worker"}
 BUILDER = {"aws:ResourceTag/latent:fleet": "cpython", "aws:ResourceTag/latent:role": "rebake"}
+SSM_MINE = {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "worker"}
 # In the fleet, but the owner's own: what rebake did not make.
 ORIGINAL = {"aws:ResourceTag/latent:fleet": "cpython"}
 
@@ -39,6 +40,7 @@ def shared(kind: str, name: str) -> str:
 
 INSTANCE, VOLUME = own("instance", "i-1"), own("volume", "vol-1")
 SNAPSHOT, IMAGE = shared("snapshot", "snap-1"), shared("image", "ami-1")
+GROUP = own("security-group", "sg-1")
 
 # Attacks on a launch.
 
@@ -465,6 +467,72 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
         INSTANCE,
         {"ssm:resourceTag/latent:fleet": "openzfs", "ssm:resourceTag/latent:role": "rebake"},
     ),
+    # The fence of a builder, and the groups of others.
+    ("rebake", "let somebody into a fence", "ec2:AuthorizeSecurityGroupIngress", GROUP, BUILDER),
+    ("rebake", "let a group of somebody out", "ec2:AuthorizeSecurityGroupEgress", GROUP, THEIRS),
+    ("rebake", "let a group of the fleet's workers out", "ec2:AuthorizeSecurityGroupEgress", GROUP, MINE),
+    ("rebake", "close a group of somebody", "ec2:RevokeSecurityGroupIngress", GROUP, THEIRS),
+    ("rebake", "delete a group of somebody", "ec2:DeleteSecurityGroup", GROUP, THEIRS),
+    ("rebake", "delete a group without tags", "ec2:DeleteSecurityGroup", GROUP, {}),
+    ("rebake", "delete another fleet's fence", "ec2:DeleteSecurityGroup", GROUP, OTHER_BUILDER),
+    ("rebake", "launch into another fleet's fence", "ec2:RunInstances", GROUP, OTHER_BUILDER),
+    ("rebake", "launch into a group of the fleet's workers", "ec2:RunInstances", GROUP, MINE),
+    ("rebake", "make a group without a tag", "ec2:CreateSecurityGroup", GROUP, {}),
+    ("rebake", "make a group that is no fence", "ec2:CreateSecurityGroup", GROUP, HIJACK),
+    (
+        "rebake",
+        "take a group of somebody by its tag",
+        "ec2:CreateTags",
+        GROUP,
+        {**THEIRS, **requested({"latent:fleet": "cpython", "latent:role": "rebake"})},
+    ),
+    ("worker", "make a group", "ec2:CreateSecurityGroup", GROUP, HIJACK),
+    ("worker", "let a fence out", "ec2:AuthorizeSecurityGroupEgress", GROUP, BUILDER),
+    ("audit", "delete a fence", "ec2:DeleteSecurityGroup", GROUP, BUILDER),
+    # What has become of an image is told on those of rebake alone, and nothing else is.
+    (
+        "rebake",
+        "roll out the original image",
+        "ec2:CreateTags",
+        IMAGE,
+        {**ORIGINAL, **requested({"latent:rollout": "promoted"})},
+    ),
+    (
+        "rebake",
+        "give its image to another fleet",
+        "ec2:CreateTags",
+        IMAGE,
+        {**BAKED, **requested({"latent:fleet": "x", "latent:rollout": "promoted"})},
+    ),
+    ("rebake", "write no tag on its image, so that every tag is allowed", "ec2:CreateTags", IMAGE, BAKED),
+    ("rebake", "announce that the original goes", "ec2:EnableImageDeprecation", IMAGE, ORIGINAL),
+    ("rebake", "reboot its builder from outside", "ec2:RebootInstances", INSTANCE, BUILDER),
+    (
+        "rebake",
+        "run a command on a canary, which has the worker's secrets in use",
+        "ssm:SendCommand",
+        INSTANCE,
+        {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "canary"},
+    ),
+    (
+        "rebake",
+        "run a command on a machine that is not in EC2",
+        "ssm:SendCommand",
+        f"arn:aws:ssm:{REGION}:{ACCOUNT}:managed-instance/mi-0aaaaaaaaaaaaaaaa",
+        {"ssm:resourceTag/latent:fleet": "cpython", "ssm:resourceTag/latent:role": "rebake"},
+    ),
+    (
+        "rebake",
+        "run a document of the account's own",
+        "ssm:SendCommand",
+        f"arn:aws:ssm:{REGION}:{ACCOUNT}:document/AWS-RunShellScript",
+        {},
+    ),
+    # IAM cannot bind it to an instance: whoever holds it ends anybody's command.
+    ("rebake", "end somebody's command", "ssm:CancelCommand", "*", {"aws:RequestedRegion": REGION}),
+    ("rebake", "open a session on its builder", "ssm:StartSession", INSTANCE, BUILDER),
+    ("worker", "run a command on its own instance", "ssm:SendCommand", INSTANCE, SSM_MINE),
+    ("worker", "see where commands stand", "ssm:GetCommandInvocation", "*", {"aws:RequestedRegion": REGION}),
     # Other ways in.
     (
         "worker",

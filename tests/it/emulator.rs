@@ -7,34 +7,35 @@ use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 
 use aws_sdk_ec2::types::{
-    ArchitectureValues, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, Image, NetworkInterface,
-    RequestSpotLaunchSpecification, ResourceType, Snapshot, SpotInstanceRequest, Subnet, Tag, TagSpecification,
+    ArchitectureValues, BlockDeviceMapping, DomainType, EbsBlockDevice, Filter, Image, IpPermission, IpRange,
+    Ipv6Range, LaunchTemplate, NetworkInterface, RequestLaunchTemplateData, RequestSpotLaunchSpecification,
+    ResourceType, SecurityGroup, Snapshot, SpotInstanceRequest, Subnet, Tag, TagSpecification,
 };
 use chrono::TimeDelta;
 use futures_util::future::LocalBoxFuture;
-use latent::cloud::Cloud;
+use latent::cloud::{Bakery, Cloud};
 use latent::control::Clock;
 use latent::ec2::Ec2;
-use latent::model::{Cell, FailureKind, InstanceId, ResourceKind, TagSet};
+use latent::model::{Cell, FailureKind, Fence, InstanceId, Place, Rehearsal, ResourceKind, TagSet};
 use latent::policy::{Intent, Sources};
 use latent::sim::Weather;
 use latent::sim::wire::{Door, DoorOptions};
 
-use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say};
+use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say, spec};
 
 const REGION: &str = "us-west-2";
 /// Instances per page: the least that EC2 allows.
 const PAGE: i32 = 5;
 
 /// moto's server; it ends with this value.
-struct Moto {
+pub(crate) struct Moto {
     server: Child,
     _folder: tempfile::TempDir,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl Moto {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/moto_server.py");
         let folder = tempfile::tempdir().expect("a folder");
         let python = std::env::var("LATENT_TEST_PYTHON").expect("LATENT_TEST_PYTHON: run this by `make test-rust`");
@@ -60,7 +61,7 @@ impl Drop for Moto {
 }
 
 /// The account at this endpoint, with an AMI in it.
-async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
+pub(crate) async fn ground(endpoint: &str, account: &'static str) -> Ground<Ec2> {
     let api = Api::at(endpoint).await;
     Ground {
         cloud: cloud_at(endpoint, "{ environment = true }").with_page(PAGE),
@@ -177,6 +178,79 @@ impl Api {
     }
 }
 
+/// Everybody, by this protocol and port; all of them by `-1`.
+fn everybody(protocol: &str, port: Option<i32>) -> IpPermission {
+    let range = IpRange::builder().cidr_ip("0.0.0.0/0").build();
+    IpPermission::builder().ip_protocol(protocol).set_from_port(port).set_to_port(port).ip_ranges(range).build()
+}
+
+fn words(way: &str, permissions: &[IpPermission]) -> Vec<String> {
+    let one = |permission: &IpPermission| {
+        let port = permission.from_port().map_or_else(|| "all".to_owned(), |port| port.to_string());
+        let head = format!("{way} {} {port}", permission.ip_protocol().unwrap_or_default());
+        let ranges = permission.ip_ranges().iter().filter_map(IpRange::cidr_ip);
+        let ranges6 = permission.ipv6_ranges().iter().filter_map(Ipv6Range::cidr_ipv6);
+        ranges.chain(ranges6).map(|peer| format!("{head} {peer}")).collect::<Vec<_>>()
+    };
+    permissions.iter().flat_map(one).collect()
+}
+
+/// What a rebake's checks need beside.
+impl Api {
+    async fn grouped(&self, name: &str, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
+        let made = self.ec2.create_security_group().group_name(name).description("of a check");
+        let made = made.set_tag_specifications(birth(ResourceType::SecurityGroup, tags)).send().await?;
+        Ok(made.group_id().unwrap_or_default().to_owned())
+    }
+
+    async fn rules_of(&self, group: &str) -> Result<Vec<String>, aws_sdk_ec2::Error> {
+        let found = self.ec2.describe_security_groups().group_ids(group).send().await?;
+        let both = |group: &SecurityGroup| {
+            [words("in", group.ip_permissions()), words("out", group.ip_permissions_egress())].concat()
+        };
+        Ok(found.security_groups().iter().flat_map(both).collect())
+    }
+
+    async fn opened(&self, group: &str) -> Result<(), aws_sdk_ec2::Error> {
+        let ssh = everybody("tcp", Some(22));
+        self.ec2.authorize_security_group_ingress().group_id(group).ip_permissions(ssh).send().await?;
+        let all = everybody("-1", None);
+        self.ec2.authorize_security_group_egress().group_id(group).ip_permissions(all).send().await?;
+        Ok(())
+    }
+
+    async fn first_subnet(&self) -> Result<String, aws_sdk_ec2::Error> {
+        let subnets = self.ec2.describe_subnets().send().await?;
+        Ok(subnets.subnets().first().and_then(Subnet::subnet_id).unwrap_or_default().to_owned())
+    }
+
+    async fn templated(&self, name: &str, amis: &[&str]) -> Result<String, aws_sdk_ec2::Error> {
+        let data = |ami: &str| RequestLaunchTemplateData::builder().image_id(ami).build();
+        let made = self.ec2.create_launch_template().launch_template_name(name).launch_template_data(data(amis[0]));
+        let made = made.send().await?;
+        let id = made.launch_template().and_then(LaunchTemplate::launch_template_id).unwrap_or_default().to_owned();
+        for ami in &amis[1..] {
+            let call = self.ec2.create_launch_template_version().launch_template_id(&id);
+            call.launch_template_data(data(ami)).send().await?;
+        }
+        Ok(id)
+    }
+
+    async fn registered_of(&self, name: &str, snapshot: &str, tags: &TagSet) -> Result<String, aws_sdk_ec2::Error> {
+        let disk = EbsBlockDevice::builder().snapshot_id(snapshot).delete_on_termination(true).build();
+        let disk = BlockDeviceMapping::builder().device_name("/dev/sda1").ebs(disk).build();
+        let call = self.ec2.register_image().name(name).architecture(ArchitectureValues::X8664);
+        let call = call.root_device_name("/dev/sda1").virtualization_type("hvm").block_device_mappings(disk);
+        let made = call.set_tag_specifications(birth(ResourceType::Image, tags)).send().await?;
+        Ok(made.image_id().unwrap_or_default().to_owned())
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn told(error: aws_sdk_ec2::Error) -> String {
+    format!("{error:?}")
+}
+
 impl Probe for Api {
     fn make<'a>(&'a self, kind: ResourceKind, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>> {
         Box::pin(async move { self.made(kind, tags).await.map_err(|error| format!("cannot make it: {error:?}")) })
@@ -184,6 +258,35 @@ impl Probe for Api {
 
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(self.tags_of(resource, of))
+    }
+
+    fn group<'a>(&'a self, name: &'a str, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>> {
+        Box::pin(async move { self.grouped(name, tags).await.map_err(told) })
+    }
+
+    fn rules<'a>(&'a self, group: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>, String>> {
+        Box::pin(async move { self.rules_of(group).await.map_err(told) })
+    }
+
+    fn open<'a>(&'a self, group: &'a str) -> LocalBoxFuture<'a, Result<(), String>> {
+        Box::pin(async move { self.opened(group).await.map_err(told) })
+    }
+
+    fn subnet(&self) -> LocalBoxFuture<'_, Result<String, String>> {
+        Box::pin(async move { self.first_subnet().await.map_err(told) })
+    }
+
+    fn template<'a>(&'a self, name: &'a str, amis: &'a [&'a str]) -> LocalBoxFuture<'a, Result<String, String>> {
+        Box::pin(async move { self.templated(name, amis).await.map_err(told) })
+    }
+
+    fn register<'a>(
+        &'a self,
+        name: &'a str,
+        snapshot: &'a str,
+        tags: &'a TagSet,
+    ) -> LocalBoxFuture<'a, Result<String, String>> {
+        Box::pin(async move { self.registered_of(name, snapshot, tags).await.map_err(told) })
     }
 
     fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
@@ -242,6 +345,48 @@ async fn nobody_at_the_endpoint_is_unreachable() {
     let cloud = cloud_at(&format!("http://127.0.0.1:{port}"), "{ environment = true }");
     let error = cloud.inventory(Clock::system().now(), &[]).await.expect_err("nobody there");
     assert_eq!(error.kind, FailureKind::Unreachable, "{error}");
+}
+
+/// Answers every request with this.
+fn always(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let endpoint = format!("http://{}", listener.local_addr().expect("an address"));
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(3) {
+            let mut stream = stream.expect("a connection");
+            let _ = stream.read(&mut [0; 8192]);
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: text/xml\r\nconnection: close\r\ncontent-length:";
+            let _ = stream.write_all(format!("{head} {}\r\n\r\n{answer}", answer.len()).as_bytes());
+        }
+    });
+    endpoint
+}
+
+#[tokio::test]
+#[ignore = "needs the emulated EC2 of `make test-rust`"]
+async fn without_a_default_vpc_the_owner_is_told_to_name_a_subnet() {
+    let none = "<DescribeVpcsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+        <requestId>1</requestId><vpcSet/></DescribeVpcsResponse>";
+    let cloud = cloud_at(&always(none), "{ environment = true }");
+    let (name, place) = ("fence".to_owned(), Place::Anywhere);
+    let fence = Fence { name, place, egress: Vec::new(), tags: TagSet::default() };
+    let error = cloud.fence(&fence).await.expect_err("there is no VPC");
+    assert_eq!((error.kind, error.code.as_str()), (FailureKind::Owner, "DefaultVpcDoesNotExist"), "{error}");
+    assert!(error.message.contains("name a subnet in the image manifest"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs the emulated EC2 of `make test-rust`"]
+async fn where_a_dry_run_is_none_nothing_else_is_tried() {
+    let listing = "<DescribeInstancesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+        <requestId>1</requestId><reservationSet/></DescribeInstancesResponse>";
+    let cloud = cloud_at(&always(listing), "{ environment = true }");
+    let spec = spec("ami-1", "never", Clock::system().now());
+    let source = spec.ami.clone();
+    let answers = cloud.rehearse(&Rehearsal { launch: Box::new(spec), source }).await;
+    let [(action, Err(error))] = answers.as_slice() else { panic!("{answers:?}") };
+    assert_eq!((*action, error.kind), ("ec2:DescribeInstances", FailureKind::Bug), "{error}");
+    assert!(error.message.contains("no dry run"), "{error}");
 }
 
 #[tokio::test]

@@ -514,5 +514,10 @@ fn place(setup: &Setup, owner: &str, region: &str) -> SiteId {
 
 /// The first offering of a manifest that names its AMI.
 pub(crate) fn first_choice(image: &latent::policy::Image) -> latent::plan::Chosen<'_> {
-    latent::plan::Chosen { image, ami: image.ami.named().expect("it names one"), offering: &image.offerings[0] }
+    latent::plan::Chosen {
+        image,
+        ami: image.ami.named().expect("it names one"),
+        offering: &image.offerings[0],
+        canary: None,
+    }
 }

@@ -21,6 +21,8 @@ mod doctor_wire;
 mod embedding;
 #[cfg(all(test, feature = "ec2"))]
 mod emulator;
+#[cfg(all(test, feature = "ec2"))]
+mod emulator_agents;
 #[cfg(test)]
 mod harness;
 #[cfg(test)]
@@ -36,7 +38,11 @@ mod plan;
 #[cfg(test)]
 mod rebake;
 #[cfg(test)]
+mod recipes;
+#[cfg(test)]
 mod record;
+#[cfg(test)]
+mod run_command;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]

@@ -61,7 +61,7 @@ impl Record {
         let manifest = &self.intent.images[&image];
         let id = format!("{}-{}", self.now.timestamp(), self.fleet.seq).parse().expect("an attempt id");
         let ami = manifest.ami.named().expect("it names one");
-        let chosen = Chosen { image: manifest, ami, offering: &manifest.offerings[0] };
+        let chosen = Chosen { image: manifest, ami, offering: &manifest.offerings[0], canary: None };
         let spec = launch_spec(self.now, &self.intent, name, configured, chosen, &id);
         let cell = configured.cell.clone();
         Attempt { id, cell, image, created: self.now, spec: (!adopted).then(|| Box::new(spec)) }

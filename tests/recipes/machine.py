@@ -73,7 +73,9 @@ class Rebake:
             "clean": "",
             "setup": 0,
         }
-        head = "".join(f"LATENT_{key.upper()}={shlex.quote(str(value))}\n" for key, value in {**known, **settings}.items())
+        head = "".join(
+            f"LATENT_{key.upper()}={shlex.quote(str(value))}\n" for key, value in {**known, **settings}.items()
+        )
         parts = [f"{recipe}.sh", "worker-setup.sh", "rebake.sh"]
         text = head + "".join(bare((RECIPES / name).read_text()) for name in parts)
         self.script = self.box.put(f"{STATE}/rebake", text, 0o700)
@@ -99,7 +101,8 @@ class Rebake:
     def _run_by_agent(self) -> None:
         """SSM's agent runs the text, and reboots where it is told to."""
         wrapper = self.box.put(
-            "shim/agent", f'"$LATENT_ROOT/shim/sh" {self.script} go >> {self.stdout} 2>&1\necho $? >> {self.stdout}.codes\n'
+            "shim/agent",
+            f'"$LATENT_ROOT/shim/sh" {self.script} go >> {self.stdout} 2>&1\necho $? >> {self.stdout}.codes\n',
         )
         self.box.boot(wrapper, shell=self.shell, imds=self.imds)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from account import OTHER_REGION, Account, named, refused, tag_specs, tags_of
+from account import OTHER_REGION, REGION, Account, named, refused, tag_specs, tags_of
 
 
 def bake(account: Account, name: str = "baked", **options: Any) -> str:
@@ -136,3 +136,79 @@ def test_what_is_not_there_cannot_be_baked_or_withdrawn(account: Account) -> Non
         account.ec2.create_image(InstanceId="i-0123456789abcdef0", Name="baked")
     with refused("InvalidAMIID.NotFound", "InvalidAMIID.Unavailable"):
         account.ec2.deregister_image(ImageId="ami-0123456789abcdef0")
+
+
+def test_an_image_may_be_pending_for_most_of_a_day(account: Account) -> None:
+    account.control.next_image(account.id, REGION, pending_seconds=20 * 3600)
+    slow, usual = bake(account, "slow"), bake(account, "usual")
+    ready(account, usual)
+    account.control.advance(16 * 3600)
+    assert show(account.ec2, slow)["State"] == "pending"
+    account.control.advance(5 * 3600)
+    assert show(account.ec2, slow)["State"] == "available"
+
+
+def test_an_image_may_fail_and_keeps_its_name_until_it_is_withdrawn(account: Account) -> None:
+    account.control.next_image(account.id, REGION, pending_seconds=60, fails=True)
+    image = bake(account, "unlucky")
+    account.control.advance(120)
+    assert show(account.ec2, image)["State"] == "failed"
+    with refused("InvalidAMIID.Unavailable"):
+        account.launch(ImageId=image)
+    with refused("InvalidAMIName.Duplicate"):
+        bake(account, "unlucky")
+    account.ec2.deregister_image(ImageId=image)
+    assert ready(account, bake(account, "unlucky"))["State"] == "available"
+
+
+def test_a_protected_image_is_not_withdrawn(account: Account) -> None:
+    account.ec2.enable_image_deregistration_protection(ImageId=account.image)
+    with refused("OperationNotPermitted"):
+        account.ec2.deregister_image(ImageId=account.image)
+    account.ec2.disable_image_deregistration_protection(ImageId=account.image)
+    account.ec2.deregister_image(ImageId=account.image)
+
+
+def test_a_builder_that_powers_itself_off_is_stopped_and_baked(account: Account) -> None:
+    builder = account.running(InstanceInitiatedShutdownBehavior="stop")
+    account.control.power_off(builder)
+    account.reach(builder, "stopped")
+    image = account.ec2.create_image(InstanceId=builder, Name="of-a-stopped-one")["ImageId"]
+    assert snapshots_of(ready(account, image))
+
+
+def test_versions_of_a_template_are_told_and_launched(account: Account) -> None:
+    def data(image: str) -> dict[str, str]:
+        return {"ImageId": image, "InstanceType": "m5.large"}
+
+    ec2 = account.ec2
+    made = ec2.create_launch_template(
+        LaunchTemplateName="workers", LaunchTemplateData=data("ami-0123456789abcdef0")
+    )
+    template = made["LaunchTemplate"]["LaunchTemplateId"]
+    second = ec2.create_launch_template_version(LaunchTemplateId=template, LaunchTemplateData=data(account.image))
+    assert second["LaunchTemplateVersion"]["VersionNumber"] == 2
+    third = ec2.create_launch_template_version(
+        LaunchTemplateName="workers", SourceVersion="2", LaunchTemplateData={"KeyName": "somebody"}
+    )
+    said = third["LaunchTemplateVersion"]["LaunchTemplateData"]
+    assert said == {**data(account.image), "KeyName": "somebody"}
+
+    def numbers(**what: Any) -> list[int]:
+        found = ec2.describe_launch_template_versions(**what)["LaunchTemplateVersions"]
+        return [one["VersionNumber"] for one in found]
+
+    assert numbers(LaunchTemplateId=template) == [1, 2, 3]
+    assert numbers(LaunchTemplateName="workers", Versions=["$Latest", "1"]) == [1, 3]
+    assert numbers(Versions=["$Latest"]) == [3]
+    with refused("InvalidLaunchTemplateId.VersionNotFound"):
+        numbers(LaunchTemplateId=template, Versions=["4"])
+    named = {"LaunchTemplateId": template, "Version": "2"}
+    (launched,) = ec2.run_instances(LaunchTemplate=named, MinCount=1, MaxCount=1)["Instances"]
+    assert launched["ImageId"] == account.image
+    with refused("InvalidAMIID.NotFound"):
+        ec2.run_instances(LaunchTemplate={"LaunchTemplateId": template}, MinCount=1, MaxCount=1)
+
+    told = ec2.describe_image_references(ImageIds=[account.image], IncludeAllResourceTypes=True)["ImageReferences"]
+    kinds = {(one["ResourceType"], one["Arn"].rsplit("/", 1)[-1]) for one in told}
+    assert kinds == {("ec2:Instance", launched["InstanceId"]), ("ec2:LaunchTemplate", template)}

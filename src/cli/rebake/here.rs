@@ -26,7 +26,6 @@ use crate::model::{
 use crate::plan::rebake::{Wanted, order, price};
 
 pub(super) async fn run(args: &Args, options: &RebakeOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let asked_for = |ami, image| Asked { ami, image, platform: None, instance_type: None, zone: None };
     if let Some(id) = options.abort.as_ref().or(options.resume.as_ref()) {
         return resume(args, options, id, out).await;
     }
@@ -40,7 +39,9 @@ pub(super) async fn run(args: &Args, options: &RebakeOptions, out: &mut dyn Writ
     }
     let mut exit = Exit::Done;
     for (ami, image) in targets(args, options)? {
-        let ground = ground(args, &options.ground, &asked_for(ami.as_ref(), image.as_ref())).await?;
+        let (ami, image) = (ami.as_ref(), image.as_ref());
+        let asked = Asked { ami, image, platform: None, instance_type: None, zone: None };
+        let ground = ground(args, &options.ground, &asked).await?;
         exit = one(options, &ground, out).await?;
     }
     Ok(exit)

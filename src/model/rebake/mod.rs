@@ -6,4 +6,4 @@ mod record;
 
 pub use entry::{REBAKE_VERSION, RebakeBody, RebakeEntry};
 pub use order::{RebakeChannel, RebakeKind, RebakeLimits, RebakeOrder, Step};
-pub use record::{CanaryPhase, CanarySight, Outcome, Rebake, RebakeFoldError, RetireStage, Retiring, Thing, Undo};
+pub use record::{CanarySight, Outcome, Rebake, RebakeFoldError, RetireStage, Retiring, Thing, Undo};

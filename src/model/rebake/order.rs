@@ -286,7 +286,7 @@ impl RebakeOrder {
             .set(tag_keys::CONTROLLER, &self.controller)
             .set(tag_keys::OWNER, self.owner.as_str())
             .set(tag_keys::IMAGE, self.image.as_str())
-            .set(tag_keys::IMAGE_ORIGIN, "rebake")
+            .set(tag_keys::IMAGE_ORIGIN, if self.kind == RebakeKind::Enroll { "enroll" } else { "rebake" })
             .set(tag_keys::PARENT, self.source.as_str())
             .set(tag_keys::ROOT, self.root.as_str())
             .set(tag_keys::GENERATION, self.generation.to_string())

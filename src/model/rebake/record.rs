@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{REBAKE_VERSION, RebakeBody, RebakeEntry, RebakeOrder, Step};
-use crate::model::{AmiId, CommandId, Failure, GroupId, GuestReport, InstanceId, LaunchSpec};
+use crate::model::{AmiId, CanaryPhase, CommandId, Failure, GroupId, GuestReport, InstanceId, LaunchSpec};
 
 /// How a rebake ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -105,46 +105,6 @@ impl fmt::Display for RetireStage {
             Self::Deprecate => "deprecate",
             Self::Disable => "disable",
             Self::Deregister => "deregister",
-        })
-    }
-}
-
-/// How far a canary has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum CanaryPhase {
-    /// Its worker is needed for something else.
-    Waiting,
-    /// It is launched, and boots.
-    Starting,
-    /// It has connected.
-    Connected,
-    /// It runs the smoke build.
-    Building,
-    /// It is being stopped.
-    Stopping,
-    /// It is stopped.
-    Stopped,
-    /// It was started again.
-    Restarting,
-    /// It has connected a second time.
-    Passed,
-    /// It will not.
-    Failed,
-}
-
-impl fmt::Display for CanaryPhase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Waiting => "waiting",
-            Self::Starting => "starting",
-            Self::Connected => "connected",
-            Self::Building => "building",
-            Self::Stopping => "stopping",
-            Self::Stopped => "stopped",
-            Self::Restarting => "restarting",
-            Self::Passed => "passed",
-            Self::Failed => "failed",
         })
     }
 }

@@ -140,7 +140,7 @@ fn of_attempt<'a>(knock: &Knock<'a>, attempt: &AttemptId) -> Option<&'a Instance
 fn ours(knock: &Knock<'_>, instance: &Instance) -> Option<(WorkerName, AttemptId)> {
     let fleet = &knock.intent.fleet;
     match instance.tags.ownership(&fleet.name, &fleet.controller) {
-        Ownership::Ours { worker, attempt } => Some((worker, attempt)),
+        Ownership::Ours { worker, attempt, .. } => Some((worker, attempt)),
         Ownership::Foreign { .. } | Ownership::Unreadable { .. } => None,
     }
 }

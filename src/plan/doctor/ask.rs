@@ -170,7 +170,7 @@ fn spec(
     let configured = intent.workers.get(worker)?;
     let ami = facts.ami_of(image)?;
     let attempt: AttemptId = "0-0".parse().ok()?;
-    Some(launch_spec(now, intent, worker, configured, Chosen { image, ami: &ami, offering }, &attempt))
+    Some(launch_spec(now, intent, worker, configured, Chosen { image, ami: &ami, offering, canary: None }, &attempt))
 }
 
 /// The instances that are there and not about to go.

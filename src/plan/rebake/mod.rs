@@ -9,6 +9,8 @@ mod order;
 mod rollout;
 mod undo;
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 
@@ -99,6 +101,8 @@ pub struct RetireSight {
     pub due: Vec<(AmiId, RetireStage)>,
     /// AMIs that will be due later.
     pub later: Vec<AmiId>,
+    /// All of the image's AMIs that are listed.
+    pub there: BTreeSet<AmiId>,
 }
 
 /// What was seen. What was not asked is `None`.

@@ -79,7 +79,7 @@ impl Values {
 }
 
 /// Every list, so that one without items is known too.
-const EMPTY: [&str; 33] = [
+const EMPTY: [&str; 35] = [
     "address_by_ip",
     "addressed",
     "ami_owner",
@@ -87,9 +87,11 @@ const EMPTY: [&str; 33] = [
     "any_image",
     "any_instance",
     "any_interface",
+    "any_security_group",
     "any_snapshot",
     "any_spot_request",
     "any_volume",
+    "any_vpc",
     "filter_image",
     "instance_profile",
     "instance_role",
@@ -159,7 +161,9 @@ fn image_lists(name: &ImageName, image: &Image, place: &Where<'_>, lists: &mut L
         ("any_address", "elastic-ip"),
         ("any_instance", "instance"),
         ("any_interface", "network-interface"),
+        ("any_security_group", "security-group"),
         ("any_volume", "volume"),
+        ("any_vpc", "vpc"),
         ("own_spot_request", "spot-instances-request"),
     ] {
         add(list, place.own(&format!("{kind}/*")));

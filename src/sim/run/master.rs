@@ -455,6 +455,7 @@ impl Master {
                 attached: desk.attached,
                 build: build(desk),
                 leaving: desk.leaving,
+                smoke: None,
             };
             (name.clone(), report)
         });

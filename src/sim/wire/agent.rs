@@ -16,8 +16,6 @@ use crate::sim::world::SiteId;
 struct Ping {
     version: String,
     platform: String,
-    /// Whether it has room for a run.
-    takes: bool,
 }
 
 /// The end of a run.
@@ -30,7 +28,7 @@ struct Answer {
     error_output: String,
 }
 
-/// The agent says that it is there, and is given its next run if it wants one.
+/// The agent says that it is there: after a boot, and now and then.
 pub(super) fn ping(shared: &Shared, id: &str, body: &[u8]) -> Result<Value> {
     let asked: Ping = read(body)?;
     let platform = AgentPlatform::read(&asked.platform);
@@ -40,10 +38,16 @@ pub(super) fn ping(shared: &Shared, id: &str, body: &[u8]) -> Result<Value> {
     let mut model = shared.model();
     let (id, place) = found(&model, id)?;
     let now = shared.now(&model);
-    let (heard, taken) = model.world.touch(&place, now, |site| {
-        let heard = site.agent_pings(&id, &asked.version, &platform, now);
-        (heard, if heard && asked.takes { site.agent_takes(&id, now) } else { None })
-    });
+    let heard = model.world.touch(&place, now, |site| site.agent_pings(&id, &asked.version, &platform, now));
+    Ok(json!({ "heard": heard }))
+}
+
+/// The agent is given its next run, if there is one.
+pub(super) fn take(shared: &Shared, id: &str) -> Result<Value> {
+    let mut model = shared.model();
+    let (id, place) = found(&model, id)?;
+    let now = shared.now(&model);
+    let taken = model.world.touch(&place, now, |site| site.agent_takes(&id, now));
     let command = taken.map(|taken| {
         json!({
             "id": taken.command,
@@ -53,7 +57,7 @@ pub(super) fn ping(shared: &Shared, id: &str, body: &[u8]) -> Result<Value> {
             "run": taken.run,
         })
     });
-    Ok(json!({ "heard": heard, "command": command }))
+    Ok(json!({ "command": command }))
 }
 
 /// A run has ended.

@@ -142,6 +142,8 @@ fn of_images_and_disks(action: &str) -> Option<Handler> {
         "EnableImageDeprecation" => images::deprecate,
         "DisableImageDeprecation" => images::undeprecate,
         "ModifyImageAttribute" => images::modify,
+        "EnableImageDeregistrationProtection" => images::protect,
+        "DisableImageDeregistrationProtection" => images::unprotect,
         "DisableImage" => images::disable,
         "EnableImage" => images::enable,
         "DescribeSnapshots" => snapshots::describe,

@@ -12,6 +12,7 @@ use super::door::{Answer, Model, Shared, typed};
 use super::permissions::{Permissions, Statement};
 use crate::model::{InstanceId, Region, tag_keys};
 use crate::sim::error::ApiError;
+use crate::sim::image::ImageFate;
 use crate::sim::instance::Instance;
 use crate::sim::site::Site;
 use crate::sim::types::instance_type;
@@ -26,8 +27,8 @@ const SKEW_SECONDS_MAX: f64 = 86_400.0;
 const TIMES_MAX: usize = 100_000;
 
 /// What there is that has no further parts.
-const PLACES: [&str; 10] =
-    ["ready", "trace", "bill", "instances", "faults", "advance", "skew", "quota", "permissions", "reset"];
+const PLACES: [&str; 11] =
+    ["ready", "trace", "bill", "instances", "faults", "advance", "skew", "quota", "images", "permissions", "reset"];
 
 pub(super) type Result<T> = std::result::Result<T, (StatusCode, String)>;
 
@@ -56,9 +57,11 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["advance"]) => advance(shared, &read(body)?),
         ("POST", ["skew"]) => skew(shared, &read(body)?),
         ("POST", ["quota"]) => quota(shared, &read(body)?),
+        ("POST", ["images"]) => next_image(shared, &read(body)?),
         ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
         ("POST", ["reset"]) => Ok(reset(shared)),
         ("POST", ["instances", id, "agent"]) => agent::ping(shared, id, body),
+        ("POST", ["instances", id, "agent", "take"]) => agent::take(shared, id),
         ("POST", ["instances", id, "agent", "answer"]) => agent::answer(shared, id, body),
         ("POST", ["instances", id, what]) => touch(shared, id, what, body),
         (_, [what]) if PLACES.contains(what) => {
@@ -333,13 +336,39 @@ struct Quota {
 
 /// As if the account's owner had asked AWS for more.
 fn quota(shared: &Shared, asked: &Quota) -> Result<Value> {
-    if asked.account.len() != 12 || !asked.account.chars().all(|c| c.is_ascii_digit()) {
-        return Err(wrong(format!("account {:?} must have 12 digits", asked.account)));
+    let place = place(&asked.account, &asked.region)?;
+    shared.model().world.site(&place).quota_vcpus = asked.vcpus;
+    Ok(json!({ "account": asked.account, "region": asked.region, "vcpus": asked.vcpus }))
+}
+
+/// An account in a region, both well formed.
+fn place(account: &str, region: &str) -> Result<SiteId> {
+    if account.len() != 12 || !account.chars().all(|c| c.is_ascii_digit()) {
+        return Err(wrong(format!("account {account:?} must have 12 digits")));
     }
-    let region: Region = asked.region.parse().map_err(wrong)?;
+    let region: Region = region.parse().map_err(wrong)?;
+    Ok(SiteId::new(account, region.as_str()))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NextImage {
+    account: String,
+    region: String,
+    pending_seconds: Option<u32>,
+    #[serde(default)]
+    fails: bool,
+}
+
+/// What becomes of the next image that nobody has asked for yet.
+fn next_image(shared: &Shared, asked: &NextImage) -> Result<Value> {
+    let place = place(&asked.account, &asked.region)?;
+    let pending = asked.pending_seconds.map(|seconds| TimeDelta::seconds(seconds.into()));
+    let fate = ImageFate { pending, fails: asked.fails };
     let mut model = shared.model();
-    model.world.site(&SiteId::new(&asked.account, region.as_str())).quota_vcpus = asked.vcpus;
-    Ok(json!({ "account": asked.account, "region": region, "vcpus": asked.vcpus }))
+    let site = model.world.site(&place);
+    site.image_fates.push_back(fate);
+    Ok(json!({ "account": asked.account, "region": asked.region, "waiting": site.image_fates.len() }))
 }
 
 /// What an account may do from now on; everything, if `allow` is left out.

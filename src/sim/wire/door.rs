@@ -364,7 +364,7 @@ fn resources(action: &str, query: &Node) -> u32 {
 }
 
 /// An id that no other request has.
-fn request_id(shared: &Shared) -> String {
+pub(super) fn request_id(shared: &Shared) -> String {
     let mut model = shared.model();
     model.requests += 1;
     let (seed, number) = (shared.options.seed, model.requests);
@@ -388,7 +388,8 @@ fn refusal(shared: &Shared, is_sts: bool, error: &ApiError) -> Answer {
     dated(shared, with_id(typed(status, XML, write(error, &id)), &id))
 }
 
-fn with_id(mut answer: Answer, id: &str) -> Answer {
+/// An answer with the id of its request.
+pub(super) fn with_id(mut answer: Answer, id: &str) -> Answer {
     if let Ok(value) = HeaderValue::from_str(id) {
         answer.headers_mut().insert("x-amzn-requestid", value);
     }

@@ -332,6 +332,21 @@ pub(super) fn undeprecate(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiEr
     site.deprecate_image(id, None).map(|()| done())
 }
 
+fn protection(call: &Call<'_>, site: &mut Site, protected: bool) -> Result<Xml, ApiError> {
+    let id = image_id(call.query, "ImageId")?;
+    call.permitted()?;
+    site.protect_image(id, protected).map(|()| done())
+}
+
+pub(super) fn protect(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    protection(call, site, true)
+}
+
+/// At once, whether or not it was protected with a cool-down.
+pub(super) fn unprotect(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
+    protection(call, site, false)
+}
+
 pub(super) fn disable(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     let id = image_id(call.query, "ImageId")?;
     call.permitted()?;

@@ -6,12 +6,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth;
-use super::door::{Answer, Lost, Shared, dated, typed};
+use super::door::{Answer, Lost, Shared, dated, request_id, typed, with_id};
 use super::query::Node;
 use crate::sim::error::ApiError;
 use crate::sim::world::{Request, Served, SiteId};
 
-pub(super) const JSON: &str = "application/x-amz-json-1.1";
+const JSON: &str = "application/x-amz-json-1.1";
 const TARGET: &str = "ServiceQuotasV20190624.";
 const ACTION: &str = "GetServiceQuota";
 
@@ -52,7 +52,7 @@ pub(super) async fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) ->
     let there = shared.model().world.way_there(&place);
     shared.wait(there).await;
     Ok(match shared.delivered(serve(shared, &place, &asked)).await? {
-        Ok(body) => dated(shared, typed(StatusCode::OK, JSON, body.to_string())),
+        Ok(body) => success(shared, &body),
         Err(error) => refusal(shared, &error),
     })
 }
@@ -101,11 +101,18 @@ fn serve(shared: &Shared, place: &SiteId, asked: &Asked) -> Served<Value> {
     })
 }
 
+/// An answer in JSON.
+pub(super) fn success(shared: &Shared, body: &Value) -> Answer {
+    let id = request_id(shared);
+    dated(shared, with_id(typed(StatusCode::OK, JSON, body.to_string()), &id))
+}
+
 /// A refusal in JSON.
 pub(super) fn refusal(shared: &Shared, error: &ApiError) -> Answer {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let body = json!({ "__type": error.code, "Message": error.message });
-    let mut answer = dated(shared, typed(status, JSON, body.to_string()));
+    let id = request_id(shared);
+    let mut answer = dated(shared, with_id(typed(status, JSON, body.to_string()), &id));
     if let Ok(code) = HeaderValue::from_str(&error.code) {
         answer.headers_mut().insert("x-amzn-errortype", code);
     }

@@ -1,16 +1,16 @@
 //! SSM: Run Command on one instance, and the agents that there are. Its protocol is JSON (`awsJson1_1`).
 
 use chrono::{DateTime, Utc};
-use hyper::{HeaderMap, StatusCode};
+use hyper::HeaderMap;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::auth;
-use super::door::{Answer, Lost, Shared, dated, typed};
+use super::door::{Answer, Lost, Shared};
 use super::permissions::Permissions;
 use super::query::Node;
-use super::quotas::{JSON, refusal};
+use super::quotas::{refusal, success};
 use crate::cloud::ssm_document;
 use crate::model::{AgentPlatform, CommandId, InstanceId};
 use crate::sim::commands::{Command, NewCommand, in_ssms_words};
@@ -87,7 +87,7 @@ pub(super) async fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) ->
     let there = shared.model().world.way_there(&known.place);
     shared.wait(there).await;
     Ok(match shared.delivered(serve(shared, &known)).await? {
-        Ok(body) => dated(shared, typed(StatusCode::OK, JSON, body.to_string())),
+        Ok(body) => success(shared, &body),
         Err(error) => refusal(shared, &in_ssms_words(error)),
     })
 }

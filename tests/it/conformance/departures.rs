@@ -17,6 +17,7 @@ const MOTO: &[&str] = &["moto", "LocalStack"];
 const TOKENS: &str = "a client token is echoed and means nothing";
 const SNAPSHOTS: &str = "CreateImage with tags for its snapshots is answered with HTTP 500 or 501";
 const NO_AGENTS: &str = "a command is a success at once, nothing runs, and there are no agents";
+const REFERENCES: &str = "DescribeImageReferences is answered with HTTP 500 or 501, so nobody knows who uses an image";
 const TAGS: &str = "CreateTags takes the id of anything, whether it exists or not";
 
 /// A check that is named here must fail, and one that is not must pass.
@@ -42,6 +43,24 @@ pub(crate) const DEPARTURES: &[Departure] = &[
     row(MOTO, "images_are_those_of_this_fleet", SNAPSHOTS),
     row(MOTO, "a_retired_image_leaves_no_snapshot", SNAPSHOTS),
     row(MOTO, "an_image_of_others_is_not_retired", SNAPSHOTS),
+    row(
+        MOTO,
+        "a_source_is_told_and_what_never_was_is_none",
+        "a registered image has disks of 15 GiB, whatever was said",
+    ),
+    row(MOTO, "a_fence_stays_as_long_as_its_builder", "a security group is deleted though an instance has it"),
+    row(MOTO, "an_image_is_announced_to_go_and_taken_back", SNAPSHOTS),
+    row(MOTO, "an_image_is_put_away_and_taken_back", SNAPSHOTS),
+    row(MOTO, "an_image_is_tagged_and_keeps_its_other_tags", SNAPSHOTS),
+    row(MOTO, "an_image_is_used_by_its_instances_until_they_have_ended", REFERENCES),
+    row(MOTO, "an_image_is_used_by_any_version_of_a_template", REFERENCES),
+    row(MOTO, "a_template_that_names_a_parameter_may_use_any_image", REFERENCES),
+    row(MOTO, "a_snapshot_of_two_images_goes_with_the_second", SNAPSHOTS),
+    row(
+        MOTO,
+        "a_rehearsal_tells_what_would_be_refused_and_does_nothing",
+        "some dry runs of listings are answered with listings",
+    ),
     row(MOTO, "an_interface_in_use_is_not_deleted", "an interface is deleted though an instance has it"),
     row(MOTO, "what_nobody_has_is_not_found", "to cancel an unknown spot request is answered with HTTP 500"),
     row(MOTO, "an_instance_without_an_agent_is_not_registered", "DescribeInstanceInformation is not known"),

@@ -14,7 +14,7 @@ fn baked(fleet: &str, attempt: &str) -> TagSet {
 }
 
 /// A stopped instance, as a rebake leaves its builder.
-async fn builder<C: Cloud>(ground: &Ground<C>, attempt: &str) -> Result<InstanceId, String> {
+pub(super) async fn builder<C: Cloud>(ground: &Ground<C>, attempt: &str) -> Result<InstanceId, String> {
     let id = ground.launched(attempt).await?;
     ground.becomes(&id, InstanceState::Running).await?;
     done("stop", ground.cloud.stop(&id).await)?;
@@ -22,11 +22,16 @@ async fn builder<C: Cloud>(ground: &Ground<C>, attempt: &str) -> Result<Instance
     Ok(id)
 }
 
-async fn image_of<C: Cloud>(ground: &Ground<C>, of: &InstanceId, name: &str, fleet: &str) -> Result<AmiId, String> {
+pub(super) async fn image_of<C: Cloud>(
+    ground: &Ground<C>,
+    of: &InstanceId,
+    name: &str,
+    fleet: &str,
+) -> Result<AmiId, String> {
     done("create", ground.cloud.create_image(of, name, &baked(fleet, name)).await)
 }
 
-async fn image<C: Cloud>(ground: &Ground<C>, name: &str, fleet: &str) -> Result<AmiId, String> {
+pub(super) async fn image<C: Cloud>(ground: &Ground<C>, name: &str, fleet: &str) -> Result<AmiId, String> {
     image_of(ground, &builder(ground, name).await?, name, fleet).await
 }
 
@@ -35,7 +40,7 @@ async fn listed<C: Cloud>(ground: &Ground<C>, id: &AmiId) -> Result<Option<Ami>,
     Ok(all.into_iter().find(|ami| ami.id == *id))
 }
 
-async fn available<C: Cloud>(ground: &Ground<C>, id: &AmiId) -> Result<Ami, String> {
+pub(super) async fn available<C: Cloud>(ground: &Ground<C>, id: &AmiId) -> Result<Ami, String> {
     for _ in 0..900 {
         match listed(ground, id).await? {
             Some(ami) if ami.state == AmiState::Available => return Ok(ami),

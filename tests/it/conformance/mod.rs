@@ -2,6 +2,7 @@
 //! the AWS SDK, on every emulator there is (`emulator.rs`). Where one departs from EC2 a row of
 //! `departures.rs` says so, and the check is then expected to fail.
 
+mod bakery;
 mod checks;
 mod commands;
 mod departures;
@@ -15,7 +16,7 @@ use std::fmt::Debug;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::LocalBoxFuture;
-use latent::cloud::{Cloud, CloudError};
+use latent::cloud::{Bakery, Cloud, CloudError};
 use latent::control::Clock;
 use latent::model::{
     FailureKind, Instance, InstanceId, InstanceState, LaunchSpec, Market, Offering, Place, ResourceKind,
@@ -66,6 +67,29 @@ pub(crate) trait Probe {
 
     /// Makes something of a kind that nothing has, with these tags, and tells its id.
     fn make<'a>(&'a self, kind: ResourceKind, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>>;
+
+    /// Makes a security group of the default VPC, and tells its id.
+    fn group<'a>(&'a self, name: &'a str, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>>;
+
+    /// What a security group lets through, each as `out tcp 443 0.0.0.0/0`.
+    fn rules<'a>(&'a self, group: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>, String>>;
+
+    /// Lets everybody in by SSH, and everything out, as somebody might who looks into a builder.
+    fn open<'a>(&'a self, group: &'a str) -> LocalBoxFuture<'a, Result<(), String>>;
+
+    /// A subnet of the default VPC.
+    fn subnet(&self) -> LocalBoxFuture<'_, Result<String, String>>;
+
+    /// Makes a launch template with a version for each of these AMIs, and tells its id.
+    fn template<'a>(&'a self, name: &'a str, amis: &'a [&'a str]) -> LocalBoxFuture<'a, Result<String, String>>;
+
+    /// Makes an AMI of a snapshot, and tells its id.
+    fn register<'a>(
+        &'a self,
+        name: &'a str,
+        snapshot: &'a str,
+        tags: &'a TagSet,
+    ) -> LocalBoxFuture<'a, Result<String, String>>;
 }
 
 type Check<C> = for<'a> fn(&'a Ground<C>) -> LocalBoxFuture<'a, Checked>;
@@ -73,7 +97,7 @@ type Check<C> = for<'a> fn(&'a Ground<C>) -> LocalBoxFuture<'a, Checked>;
 /// Name and function, one row each.
 macro_rules! list {
     ($($module:ident: $($name:ident),+;)+) => {
-        fn list<C: Cloud>() -> Vec<(&'static str, Check<C>)> {
+        fn list<C: Bakery>() -> Vec<(&'static str, Check<C>)> {
             vec![$($((stringify!($name), (|ground| Box::pin($module::$name(ground))) as Check<C>)),+),+]
         }
     };
@@ -127,6 +151,25 @@ list! {
     a_retired_image_leaves_no_snapshot,
     an_image_of_others_is_not_retired,
     an_image_that_never_was_is_retired_already;
+    bakery:
+    a_source_is_told_and_what_never_was_is_none,
+    a_fence_lets_nothing_in_and_out_what_it_says,
+    a_fence_that_somebody_opened_is_put_right,
+    a_group_of_others_is_no_fence_of_ours,
+    a_group_in_another_role_is_no_fence,
+    a_fence_stays_as_long_as_its_builder,
+    a_fence_goes_and_may_go_twice,
+    a_fence_stands_in_the_vpc_of_its_subnet,
+    an_image_is_announced_to_go_and_taken_back,
+    an_image_is_put_away_and_taken_back,
+    an_image_is_tagged_and_keeps_its_other_tags,
+    an_image_of_others_is_not_changed,
+    an_image_that_is_gone_is_not_found,
+    an_image_is_used_by_its_instances_until_they_have_ended,
+    an_image_is_used_by_any_version_of_a_template,
+    a_template_that_names_a_parameter_may_use_any_image,
+    a_snapshot_of_two_images_goes_with_the_second,
+    a_rehearsal_tells_what_would_be_refused_and_does_nothing;
     leftovers:
     volumes_are_listed_and_deleted,
     snapshots_are_listed_and_deleted,
@@ -144,7 +187,7 @@ list! {
 }
 
 /// Runs every check, and holds each against the table of departures.
-pub(crate) async fn conforms<C: Cloud>(who: &str, ground: &Ground<C>) {
+pub(crate) async fn conforms<C: Bakery>(who: &str, ground: &Ground<C>) {
     let mut wrong = Vec::new();
     for (name, check) in list::<C>() {
         wrong.extend(against_the_table(who, name, check(ground).await));

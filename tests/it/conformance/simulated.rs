@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::LocalBoxFuture;
 use latent::control::Clock;
 use latent::model::{AgentPlatform, InstanceId, ResourceKind, TagSet};
 use latent::sim::{
-    ApiError, Disk, Image, ImageState, Interface, Platform, RunInstances, SimCloud, Site, SiteId, TagTarget, Tags,
-    Taken, Volume, Weather, World,
+    ApiError, Disk, Image, ImageState, Interface, NewImage, Platform, Rule, RunInstances, SimCloud, Site, SiteId,
+    TagTarget, Tags, Taken, Volume, Weather, World,
 };
 
 use super::{FLEET, Ground, Guest, Probe, Resource, Snapshots, commands_conform, conforms};
@@ -51,22 +51,22 @@ fn sim_tags(tags: &TagSet) -> Tags {
 }
 
 impl Inside {
+    fn at_once<'a, T: 'a>(
+        &self,
+        effect: impl FnOnce(&mut Site, DateTime<Utc>) -> Result<T, ApiError>,
+    ) -> LocalBoxFuture<'a, Result<T, String>> {
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        let done = world.touch(&self.place, now, |site| effect(site, now));
+        Box::pin(std::future::ready(done.map_err(|error| format!("{error:?}"))))
+    }
+
     fn make_now(&self, kind: ResourceKind, tags: &TagSet) -> Result<String, ApiError> {
         let (tags, now) = (sim_tags(tags), self.clock.now());
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.touch(&self.place, now, |site| {
             let zone = site.network.zones.first().cloned().unwrap_or_default();
-            let volume = Volume {
-                id: String::new(),
-                size_gib: 8,
-                volume_type: "gp3".to_owned(),
-                zone: zone.clone(),
-                snapshot: None,
-                encrypted: false,
-                created: now,
-                attachment: None,
-                tags: tags.clone(),
-            };
+            let volume = Volume::lone(&zone, 8, tags.clone(), now);
             match kind {
                 ResourceKind::Volume => Ok(site.create_volume(volume)?.id.clone()),
                 ResourceKind::Snapshot => {
@@ -114,6 +114,62 @@ impl Probe for Inside {
 
     fn tags<'a>(&'a self, resource: Resource, of: &'a InstanceId) -> LocalBoxFuture<'a, Result<Vec<TagSet>, String>> {
         Box::pin(async move { Ok(self.tags_now(resource, of)) })
+    }
+
+    fn group<'a>(&'a self, name: &'a str, tags: &'a TagSet) -> LocalBoxFuture<'a, Result<String, String>> {
+        self.at_once(|site, _| Ok(site.create_group(name, "of a check", sim_tags(tags))?.id.clone()))
+    }
+
+    fn rules<'a>(&'a self, group: &'a str) -> LocalBoxFuture<'a, Result<Vec<String>, String>> {
+        let word = |rule: &Rule| {
+            let way = if rule.egress { "out" } else { "in" };
+            let port = rule.ports.map_or_else(|| "all".to_owned(), |(from, _)| from.to_string());
+            format!("{way} {} {port} {}", rule.protocol, rule.peer)
+        };
+        self.at_once(|site, _| {
+            Ok(site.network.groups.get(group).map(|group| group.rules.iter().map(word).collect()).unwrap_or_default())
+        })
+    }
+
+    fn open<'a>(&'a self, group: &'a str) -> LocalBoxFuture<'a, Result<(), String>> {
+        let rule = |egress: bool, protocol: &str, ports: Option<(i64, i64)>| Rule {
+            id: String::new(),
+            egress,
+            protocol: protocol.to_owned(),
+            ports,
+            peer: "0.0.0.0/0".to_owned(),
+            description: String::new(),
+        };
+        let rules = vec![rule(false, "tcp", Some((22, 22))), rule(true, "-1", None)];
+        self.at_once(|site, _| site.authorize_group(group, rules).map(drop))
+    }
+
+    fn subnet(&self) -> LocalBoxFuture<'_, Result<String, String>> {
+        self.at_once(|site, _| Ok(site.network.subnets.keys().next().cloned().unwrap_or_default()))
+    }
+
+    fn template<'a>(&'a self, name: &'a str, amis: &'a [&'a str]) -> LocalBoxFuture<'a, Result<String, String>> {
+        self.at_once(|site, now| {
+            let data = |ami: &str| [("ImageId".to_owned(), ami.to_owned())].into();
+            let id = site.create_template(name, data(amis[0]), Tags::new(), now)?.id.clone();
+            for ami in &amis[1..] {
+                site.add_template_version(&id, data(ami), now)?;
+            }
+            Ok(id)
+        })
+    }
+
+    fn register<'a>(
+        &'a self,
+        name: &'a str,
+        snapshot: &'a str,
+        tags: &'a TagSet,
+    ) -> LocalBoxFuture<'a, Result<String, String>> {
+        self.at_once(|site, now| {
+            let new = NewImage { name: name.to_owned(), tags: sim_tags(tags), ..NewImage::default() };
+            let disk = Disk { snapshot: Some(snapshot.to_owned()), ..image().disks.remove(0) };
+            Ok(site.register_image(new, "x86_64", "/dev/xvda", vec![disk], now)?.id.clone())
+        })
     }
 
     fn snapshots(&self) -> LocalBoxFuture<'_, Result<Snapshots, String>> {
@@ -188,6 +244,7 @@ fn image() -> Image {
         boot_mode: None,
         imds_support: None,
         public: false,
+        protected: false,
         product_codes: Vec::new(),
         tags: Tags::new(),
     }

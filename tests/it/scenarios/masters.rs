@@ -163,6 +163,7 @@ fn said() -> impl Strategy<Value = WorkerReport> {
             attached,
             build: build.filter(|_| attached).map(|number| format!("b/{number}").parse().expect("an id")),
             leaving: false,
+            smoke: None,
         },
     )
 }

@@ -135,8 +135,11 @@ pub(super) fn baked(text: &str, age: TimeDelta) -> Ami {
         id: ami_id(text),
         name: format!("debian-{text}"),
         state: AmiState::Available,
+        architecture: "x86_64".to_owned(),
         snapshots: Vec::new(),
         created: ago(age),
+        size_gib: None,
+        deprecated: None,
         tags,
     }
 }

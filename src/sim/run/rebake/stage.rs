@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::control::Stage;
+use crate::control::{Kept, Stage};
 use crate::model::{
     AmiId, CanaryPhase, CanarySight, Failure, ImageName, InstanceId, InstanceState, Phase, RebakeId, RebakeOrder, Role,
     WorkerName, tag_keys,
@@ -76,11 +76,10 @@ pub(super) struct Backstage {
     ending: Vec<InstanceId>,
     fleet: String,
     controller: String,
-    keeps: Vec<AmiId>,
 }
 
 impl Backstage {
-    pub(super) fn new(conduct: Conduct, ami: AmiId, (fleet, controller): (&str, &str), keeps: Vec<AmiId>) -> Self {
+    pub(super) fn new(conduct: Conduct, ami: AmiId, (fleet, controller): (&str, &str)) -> Self {
         let manifest = Manifest { ami, previous: None };
         Self {
             conduct,
@@ -93,7 +92,6 @@ impl Backstage {
             ending: Vec::new(),
             fleet: fleet.to_owned(),
             controller: controller.to_owned(),
-            keeps,
         }
     }
 
@@ -313,10 +311,10 @@ impl Stage for SimStage {
         self.call("DescribeStarts", |back, now| Ok(back.soak(order, now))).await
     }
 
-    fn needed(&self, _: &ImageName) -> Vec<AmiId> {
-        let back = lock(&self.back);
-        let manifest = back.manifest.previous.iter().chain([&back.manifest.ami]);
-        manifest.chain(&back.keeps).cloned().collect()
+    fn kept(&self, _: &ImageName) -> Option<Kept> {
+        let Manifest { ami, previous } = lock(&self.back).manifest.clone();
+        let keep_for = TimeDelta::days(14);
+        Some(Kept { current: Some(ami), previous, in_work: BTreeSet::new(), keep: 2, keep_for })
     }
 
     fn urgent(&self, _: &ImageName, _: DateTime<Utc>) -> bool {
