@@ -9,10 +9,11 @@ use super::stage::Stage;
 use crate::cloud::{Bakery, CloudError, Commands};
 use crate::control::driver::Clock;
 use crate::model::{
-    Ami, AmiState, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, SourceAmi, tag_keys,
+    Ami, AmiState, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, SourceAmi,
+    tag_keys,
 };
-use crate::plan::{RetireView, console_tail, read_marks, retirements};
 use crate::plan::rebake::{CommandSight, Question, RetireSight, Sight, Told};
+use crate::plan::{RetireView, console_tail, read_marks, retirements};
 
 /// The longest that a look may take.
 const LOOK_LIMIT: Duration = Duration::from_mins(1);

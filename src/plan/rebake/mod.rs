@@ -13,7 +13,6 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-
 pub use order::{NoOrder, Wanted, order, price};
 
 use crate::model::{

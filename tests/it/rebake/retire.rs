@@ -42,7 +42,8 @@ async fn what_an_instance_uses_stays_though_it_is_stopped() {
     let house = House::new(Case { older: true, ..Case::default() }, |site, order| {
         let (image, now) = (site.images.values().find(|image| image.name == "latent-linux-g1"), order.at);
         let image = image.expect("there").id.clone();
-        let by_hand = RunInstances { image, instance_type: "t3.large".to_owned(), min: 1, max: 1, ..RunInstances::default() };
+        let by_hand =
+            RunInstances { image, instance_type: "t3.large".to_owned(), min: 1, max: 1, ..RunInstances::default() };
         let ids = site.run_instances(&by_hand, None, now - TimeDelta::minutes(30)).expect("launches");
         site.advance(now - TimeDelta::minutes(20));
         site.stop_instances(&ids, false, now - TimeDelta::minutes(20)).expect("stops");
@@ -78,7 +79,8 @@ async fn so_is_one_whose_process_died_within_it() {
     assert!(matches!(worked.await, Work::Over(Outcome::Done { .. })), "{}", whole.story());
     for step in from.get()..from.get() + 24 {
         let house = with_an_older_generation();
-        let outcome = house.to_the_end(Some(step)).await.unwrap_or_else(|what| panic!("{step}: {what}\n{}", house.story()));
+        let outcome =
+            house.to_the_end(Some(step)).await.unwrap_or_else(|what| panic!("{step}: {what}\n{}", house.story()));
         assert!(matches!(outcome, Outcome::Done { .. }), "{step}: {outcome}");
         assert_eq!(stages(&house).len(), 3, "{step}\n{}", house.story());
     }

@@ -15,8 +15,8 @@ use super::scene::{self, CONTROLLER, FLEET, Scene};
 use super::stage::{Backstage, Conduct, Manifest, SimStage};
 use crate::control::{Clock, Engine, EngineError, Standing as Told, Wish, first_entry};
 use crate::model::{
-    InstanceId, InstanceState, Outcome, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeKind, RebakeOrder, RetireStage, Role,
-    TagSet, tag_keys,
+    InstanceId, InstanceState, Outcome, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeKind, RebakeOrder,
+    RetireStage, Role, TagSet, tag_keys,
 };
 use crate::sim::run::life::{Mortal, lock};
 use crate::sim::{Fault, Life, SimCloud, Site, SiteId, Weather, World};

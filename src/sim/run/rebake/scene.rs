@@ -34,7 +34,9 @@ pub(super) fn set(case: &Case) -> Scene {
         true => generation_before(site, at(24 * 90)),
         false => Vec::new(),
     });
-    let [root, current] = world.touch(&place, at(9), |site| [image(site, "original", None, at(9)), image(site, "latent-linux-g2", Some(2), at(8))]);
+    let [root, current] = world.touch(&place, at(9), |site| {
+        [image(site, "original", None, at(9)), image(site, "latent-linux-g2", Some(2), at(8))]
+    });
     world.touch(&place, at(7), |site| strangers(site, &root, &current, at(7)));
     // What was launched runs by now.
     world.touch(&place, at(1), |site| stop_one(site, at(1)));

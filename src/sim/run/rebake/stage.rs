@@ -100,7 +100,9 @@ impl Backstage {
         self.ending.retain(|id| {
             let alive = site.instance(id).is_some_and(|instance| !instance.is_over());
             // A replica that has not heard of it: the next turn.
-            if alive { drop(site.terminate_instances(std::slice::from_ref(id), now)) }
+            if alive {
+                drop(site.terminate_instances(std::slice::from_ref(id), now))
+            }
             alive
         });
         let Some(mut canary) = self.canary.take() else { return };
@@ -132,7 +134,7 @@ impl Backstage {
         let over = state.as_ref().is_some_and(InstanceState::is_ending);
         let sight = &mut canary.sight;
         match sight.phase {
-            CanaryPhase::Passed | CanaryPhase::Failed => {}
+            CanaryPhase::Reconnected | CanaryPhase::Passed | CanaryPhase::Failed => {}
             CanaryPhase::Waiting if self.conduct == Conduct::NeverIdle || waited < NEEDED => {
                 sight.why = Some("its worker is needed".to_owned());
             }
