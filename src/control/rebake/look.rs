@@ -108,13 +108,13 @@ async fn command<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake
     if let Ok(state) = &told {
         heard(sight, Some(read_marks(&state.output, &rebake.order.nonce)));
     }
-    sight.command = Some(told.map(|state| match state.status.is_over() {
-        false => CommandSight::Runs,
-        true => {
-            let word = serde_json::to_value(&state.status).ok();
-            let word = word.and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default();
-            CommandSight::Ended { well: state.status == CommandStatus::Success, word }
+    sight.command = Some(told.map(|state| {
+        if !state.status.is_over() {
+            return CommandSight::Runs;
         }
+        let word = serde_json::to_value(&state.status).ok();
+        let word = word.and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+        CommandSight::Ended { well: state.status == CommandStatus::Success, word }
     }));
 }
 

@@ -30,10 +30,8 @@ pub(super) fn set(case: &Case) -> Scene {
     let place = SiteId::new(ACCOUNT, REGION);
     let mut world = World::new(case.seed, Weather::calm()).lenient();
     let at = |hours: i64| now - TimeDelta::hours(hours);
-    let older = world.touch(&place, at(24 * 90), |site| match case.older {
-        true => generation_before(site, at(24 * 90)),
-        false => Vec::new(),
-    });
+    let older = world
+        .touch(&place, at(24 * 90), |site| if case.older { generation_before(site, at(24 * 90)) } else { Vec::new() });
     let [root, current] = world.touch(&place, at(9), |site| {
         [image(site, "original", None, at(9)), image(site, "latent-linux-g2", Some(2), at(8))]
     });
