@@ -47,11 +47,11 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
-pub use rebake::{
-    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
-    Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
-};
 pub use pace::{ApiAction, Pace};
+pub use rebake::{
+    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
+    RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
+};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 

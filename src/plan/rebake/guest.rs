@@ -109,7 +109,9 @@ fn at_work(view: &RebakeView<'_>) -> Move {
     }
     match &view.sight.agent {
         Some(Ok(true)) => match &rebake.builder {
-            Some(instance) if is_time(view) && rebake.command_at.is_none_or(|sent| view.now >= sent + SHOWN) => Move::Act(RebakeAct::Command { instance: instance.clone() }),
+            Some(instance) if is_time(view) && rebake.command_at.is_none_or(|sent| view.now >= sent + SHOWN) => {
+                Move::Act(RebakeAct::Command { instance: instance.clone() })
+            }
             _ => wait(view, at),
         },
         Some(Err(failure)) => unseen(view, "the builder's agent", failure),

@@ -9,8 +9,9 @@ mod order;
 mod rollout;
 mod undo;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeSet;
 
+use chrono::{DateTime, TimeDelta, Utc};
 
 pub use order::{NoOrder, Wanted, order, price};
 
@@ -99,6 +100,8 @@ pub struct RetireSight {
     pub due: Vec<(AmiId, RetireStage)>,
     /// AMIs that will be due later.
     pub later: Vec<AmiId>,
+    /// All of the image's AMIs that are listed.
+    pub there: BTreeSet<AmiId>,
 }
 
 /// What was seen. What was not asked is `None`.

@@ -114,7 +114,10 @@ fn fence(view: &RebakeView<'_>) -> Move {
     let rebake = view.rebake;
     let shown = rebake.fence_at.unwrap_or(rebake.order.at) + rebake.order.limits.absence_grace;
     if view.now < shown {
-        return Move::Wait { why: "a security group may show late".to_owned(), until: shown.min(view.now + LOOK_AGAIN) };
+        return Move::Wait {
+            why: "a security group may show late".to_owned(),
+            until: shown.min(view.now + LOOK_AGAIN),
+        };
     }
     Move::Act(RebakeAct::Unfence { group: rebake.fence.clone() })
 }

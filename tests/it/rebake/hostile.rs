@@ -17,11 +17,7 @@ fn before(conduct: Conduct) -> House {
 }
 
 /// Something happens in the account as soon as this holds; then the rebake goes on to its end.
-async fn when(
-    house: &House,
-    holds: impl FnMut(&Standing) -> bool,
-    happens: impl FnOnce(&House),
-) -> Outcome {
+async fn when(house: &House, holds: impl FnMut(&Standing) -> bool, happens: impl FnOnce(&House)) -> Outcome {
     let worked = house
         .work(None, async |mut standing| {
             if standing.wait_for(holds).await.is_ok() {
@@ -111,14 +107,18 @@ async fn a_name_that_somebody_elses_ami_has_is_left_to_it() {
 #[tokio::test(start_paused = true)]
 async fn a_snapshot_that_another_ami_shares_is_left_to_that_one() {
     let house = before(Conduct::NeverConnects);
-    let outcome = when(&house, |seen| seen.rebake.step == Step::Canary, |house| {
-        let (ami, now) = (candidate(house), house.clock.now());
-        house.touch(|site| {
-            let disks = site.images[&ami].disks.clone();
-            let new = NewImage { name: "a copy".to_owned(), ..NewImage::default() };
-            site.register_image(new, "x86_64", "/dev/sda1", disks, now).map(drop).expect("registers");
-        });
-    });
+    let outcome = when(
+        &house,
+        |seen| seen.rebake.step == Step::Canary,
+        |house| {
+            let (ami, now) = (candidate(house), house.clock.now());
+            house.touch(|site| {
+                let disks = site.images[&ami].disks.clone();
+                let new = NewImage { name: "a copy".to_owned(), ..NewImage::default() };
+                site.register_image(new, "x86_64", "/dev/sda1", disks, now).map(drop).expect("registers");
+            });
+        },
+    );
     let outcome = outcome.await;
     assert!(matches!(outcome, Outcome::Failed { step: Step::Canary, .. }), "{outcome}\n{}", house.story());
     let ami = candidate(&house);
@@ -149,9 +149,13 @@ async fn where_only_spot_has_capacity_every_place_is_tried_once_and_nothing_is_l
 async fn a_place_without_capacity_is_left_for_the_next() {
     let house = house(Case::default());
     let full = Mishap::Refuse(ApiError::server("InsufficientInstanceCapacity", "There is no capacity."));
-    let outcome = when(&house, |seen| seen.rebake.step == Step::Launch, |house| {
-        house.world(|world, place| world.inject(Some("RunInstances"), Some(place), full, 2));
-    });
+    let outcome = when(
+        &house,
+        |seen| seen.rebake.step == Step::Launch,
+        |house| {
+            house.world(|world, place| world.inject(Some("RunInstances"), Some(place), full, 2));
+        },
+    );
     let outcome = outcome.await;
     house.check(&outcome).expect("nothing is left");
     let record = house.record().expect("folds");
@@ -177,7 +181,13 @@ async fn what_is_rolled_back_stays_as_long_as_somebody_uses_it() {
     let work = house.work(None, async |mut standing| {
         drop(standing.wait_for(|seen| seen.rebake.step == Step::Soak).await);
         let ami = candidate(&house);
-        let by_hand = RunInstances { image: ami.clone(), instance_type: "t3.large".to_owned(), min: 1, max: 1, ..RunInstances::default() };
+        let by_hand = RunInstances {
+            image: ami.clone(),
+            instance_type: "t3.large".to_owned(),
+            min: 1,
+            max: 1,
+            ..RunInstances::default()
+        };
         let now = house.clock.now();
         let id = house.touch(|site| site.run_instances(&by_hand, None, now)).expect("launches").remove(0);
         drop(standing.wait_for(|seen| seen.rebake.undo.is_some()).await);
@@ -196,10 +206,14 @@ async fn what_is_rolled_back_stays_as_long_as_somebody_uses_it() {
 #[tokio::test(start_paused = true)]
 async fn what_somebody_else_deregistered_still_loses_no_snapshot_of_others() {
     let house = before(Conduct::NeverConnects);
-    let outcome = when(&house, |seen| seen.rebake.step == Step::Canary, |house| {
-        let (ami, now) = (candidate(house), house.clock.now());
-        house.touch(|site| site.deregister_image(&ami, true, now).map(drop)).expect("deregisters");
-    });
+    let outcome = when(
+        &house,
+        |seen| seen.rebake.step == Step::Canary,
+        |house| {
+            let (ami, now) = (candidate(house), house.clock.now());
+            house.touch(|site| site.deregister_image(&ami, true, now).map(drop)).expect("deregisters");
+        },
+    );
     let outcome = outcome.await;
     assert!(matches!(outcome, Outcome::Failed { step: Step::Canary, .. }), "{outcome}\n{}", house.story());
     house.check(&outcome).expect("nothing is left");
@@ -209,7 +223,9 @@ async fn what_somebody_else_deregistered_still_loses_no_snapshot_of_others() {
 async fn a_canary_is_not_taken_for_the_builder_though_it_carries_the_rebakes_id() {
     let house = before(Conduct::ConnectsOnce);
     fails(&house, Step::Canary, "").await;
-    let role = |instance: &latent::sim::Instance| instance.params.tags.values().next().and_then(|tags| tags.get(tag_keys::ROLE).cloned());
+    let role = |instance: &latent::sim::Instance| {
+        instance.params.tags.values().next().and_then(|tags| tags.get(tag_keys::ROLE).cloned())
+    };
     house.touch(|site| {
         let ours = site.ever().filter(|instance| role(instance).is_some_and(|role| role != "worker"));
         assert_eq!(ours.count(), 2, "one builder and one canary");

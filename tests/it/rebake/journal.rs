@@ -83,7 +83,8 @@ async fn a_last_line_that_was_torn_is_cut_and_the_rest_gone_on_with() {
     let folder = folder();
     folder.written(3);
     let whole = fs::read(folder.path()).expect("reads");
-    let lines: Vec<usize> = whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
+    let lines: Vec<usize> =
+        whole.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at + 1).collect();
     for length in lines[1]..whole.len() {
         fs::write(folder.path(), &whole[..length]).expect("tears");
         assert_eq!(folder.journals.read(&folder.order.id).expect("reads").len(), 2, "{length}");
@@ -104,7 +105,8 @@ async fn a_damaged_line_is_told_with_its_number_and_nothing_is_cut() {
     lines[1] = r#"{"version":1,"seq":2"#;
     let damaged = lines.join("\n") + "\n";
     fs::write(folder.path(), &damaged).expect("writes");
-    for refused in [folder.journals.open(&folder.order.id).map(drop), folder.journals.read(&folder.order.id).map(drop)] {
+    for refused in [folder.journals.open(&folder.order.id).map(drop), folder.journals.read(&folder.order.id).map(drop)]
+    {
         let told = refused.expect_err("is damaged").to_string();
         assert!(told.contains("is damaged (line 2: ") && told.contains("latent sweep finds it"), "{told}");
     }

@@ -5,6 +5,7 @@ mod deaths;
 mod fold;
 mod hostile;
 mod journal;
+mod retire;
 mod steps;
 mod weather;
 mod whole;

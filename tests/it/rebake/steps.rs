@@ -118,7 +118,11 @@ async fn every_step_is_repeated_until_it_is_done() {
             for (mishap, times) in &passing {
                 let house = house(Case::default());
                 let outcome = disturbed(&house, step, action, mishap.clone(), *times).await;
-                assert!(matches!(outcome, Outcome::Done { .. }), "{step} {action} {mishap:?}: {outcome}\n{}", house.story());
+                assert!(
+                    matches!(outcome, Outcome::Done { .. }),
+                    "{step} {action} {mishap:?}: {outcome}\n{}",
+                    house.story()
+                );
             }
         }
     }

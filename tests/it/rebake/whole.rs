@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use latent::model::{Outcome, RebakeBody, RebakeChannel, RebakeKind, Step, tag_keys};
 use latent::sim::run::rebake::{Case, Conduct, House, Manner};
-use latent::sim::{Tags, TagTarget};
+use latent::sim::{TagTarget, Tags};
 
 use super::{ends, house, succeeds};
 
@@ -14,10 +14,14 @@ async fn a_rebake_ends_with_one_new_ami_and_nothing_else() {
     let (made, record) = (house.manifest(), house.record().expect("folds"));
     assert_eq!(Some(&made.ami), record.ami.as_ref());
     assert_eq!(made.previous, house.order.current);
-    let done: Vec<Step> = house.entries().iter().filter_map(|entry| match &entry.body {
-        RebakeBody::Done { step, .. } => Some(*step),
-        _ => None,
-    }).collect();
+    let done: Vec<Step> = house
+        .entries()
+        .iter()
+        .filter_map(|entry| match &entry.body {
+            RebakeBody::Done { step, .. } => Some(*step),
+            _ => None,
+        })
+        .collect();
     assert_eq!(done, Step::ALL, "each once, in order");
     house.touch(|site| {
         let image = &site.images[made.ami.as_str()];
@@ -90,7 +94,12 @@ async fn what_was_handed_over_is_proven_and_promoted() {
     house.work(None, async |_| ()).await;
     house.pass(TimeDelta::hours(1)).await;
     let candidate = house.order.candidate.clone().expect("there");
-    assert_eq!(house.record().expect("folds").outcome, Some(Outcome::Done { ami: candidate.clone() }), "{}", house.story());
+    assert_eq!(
+        house.record().expect("folds").outcome,
+        Some(Outcome::Done { ami: candidate.clone() }),
+        "{}",
+        house.story()
+    );
     assert_eq!(house.manifest().ami, candidate);
     house.touch(|site| assert_eq!(site.ever().filter(|i| i.tag(tag_keys::ROLE) == Some("rebake")).count(), 0));
 }

@@ -25,14 +25,12 @@ pub fn holdings(site: &Site) -> BTreeSet<String> {
     for image in site.images.values().filter(|image| image.state != ImageState::Deregistered) {
         let (state, deprecated) = (image.state, image.deprecated_at);
         let disks: Vec<_> = image.disks.iter().filter_map(|disk| disk.snapshot.as_ref()).collect();
-        held.insert(format!(
-            "image {} {} {state:?} {deprecated:?} {disks:?} {:?}",
-            image.id, image.name, image.tags
-        ));
+        held.insert(format!("image {} {} {state:?} {deprecated:?} {disks:?} {:?}", image.id, image.name, image.tags));
     }
     held.extend(site.snapshots.values().map(|snapshot| format!("snapshot {} {:?}", snapshot.id, snapshot.tags)));
     held.extend(site.network.groups.values().map(|group| {
-        let rules: Vec<_> = group.rules.iter().map(|rule| (rule.egress, &rule.protocol, rule.ports, &rule.peer)).collect();
+        let rules: Vec<_> =
+            group.rules.iter().map(|rule| (rule.egress, &rule.protocol, rule.ports, &rule.peer)).collect();
         format!("group {} {} {rules:?} {:?}", group.id, group.name, group.tags)
     }));
     held.extend(site.addresses.values().map(|address| format!("address {} {:?}", address.id, address.tags)));

@@ -146,8 +146,8 @@ impl Guest {
         while self.deeds.front().is_some_and(|(at, _)| *at <= now) {
             match self.deeds.pop_front() {
                 Some((_, Deed::Say(line))) => site.console_says(&self.id, &line),
-                Some((at, Deed::PowerOff)) => site.power_off(&self.id, at),
-                Some((at, Deed::End)) => site.end_from_outside(&self.id, at, "Client.UserInitiatedShutdown"),
+                Some((_, Deed::PowerOff)) => site.power_off(&self.id, now),
+                Some((_, Deed::End)) => site.end_from_outside(&self.id, now, "Client.UserInitiatedShutdown"),
                 None => {}
             }
         }
@@ -187,9 +187,8 @@ impl Guest {
     /// What a run of the script writes, and its exit code.
     fn output(&self, number: u32) -> (i32, String) {
         let mut marks = Marks { nonce: &self.nonce, seq: 0 };
-        let mut texts = cut(lives(self.manner), self.manner).map(|life| {
-            life.into_iter().map(|(_, word)| marks.say(&word)).collect::<String>()
-        });
+        let mut texts = cut(lives(self.manner), self.manner)
+            .map(|life| life.into_iter().map(|(_, word)| marks.say(&word)).collect::<String>());
         let failed = texts.iter().position(|text| text.contains(" fail "));
         let run = usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX).min(1);
         let code = match (failed, run) {

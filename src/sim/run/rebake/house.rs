@@ -15,8 +15,8 @@ use super::scene::{self, CONTROLLER, FLEET, Scene};
 use super::stage::{Backstage, Conduct, Manifest, SimStage};
 use crate::control::{Clock, Engine, EngineError, Standing as Told, Wish, first_entry};
 use crate::model::{
-    InstanceId, InstanceState, Outcome, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeKind, RebakeOrder, Role,
-    TagSet, tag_keys,
+    InstanceId, InstanceState, Outcome, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeKind, RebakeOrder,
+    RetireStage, Role, TagSet, tag_keys,
 };
 use crate::sim::run::life::{Mortal, lock};
 use crate::sim::{Fault, Life, SimCloud, Site, SiteId, Weather, World};
@@ -49,6 +49,8 @@ pub struct Case {
     pub channel: RebakeChannel,
     /// What it begins with.
     pub kind: RebakeKind,
+    /// Whether there is a generation that is due to be retired when it is done, which takes weeks.
+    pub older: bool,
 }
 
 impl Default for Case {
@@ -62,6 +64,7 @@ impl Default for Case {
             staged: true,
             channel: RebakeChannel::UserData,
             kind: RebakeKind::Update,
+            older: false,
         }
     }
 }
@@ -94,6 +97,8 @@ pub struct House {
     pub journals: SimJournals,
     /// What the account held before.
     pub before: BTreeSet<String>,
+    /// The generation that is to be retired, if there is one: its AMI and its snapshots.
+    pub older: Vec<String>,
     /// How many steps processes have taken.
     pub steps: Arc<AtomicU64>,
     world: Arc<Mutex<World>>,
@@ -108,17 +113,18 @@ pub struct House {
 impl House {
     /// An account in which nothing has happened yet; `change` may change what is ordered.
     pub fn new(case: Case, change: impl FnOnce(&mut Site, &mut RebakeOrder)) -> Self {
-        let Scene { mut world, place, mut order, keeps, now } = scene::set(&case);
+        let Scene { mut world, place, mut order, older, now } = scene::set(&case);
         world.touch(&place, now, |site| change(site, &mut order));
         let before = world.touch(&place, now, |site| holdings(site));
         world.set_weather_at(&place, case.weather.clone());
         let current = order.current.clone().unwrap_or_else(|| order.source.clone());
-        let back = Backstage::new(case.conduct, current, (FLEET, CONTROLLER), keeps);
+        let back = Backstage::new(case.conduct, current, (FLEET, CONTROLLER));
         let journals = SimJournals::new(case.weather.rate(Fault::LedgerTorn), case.seed);
         let house = Self {
             clock: Clock::starting_at(now),
             journals,
             before,
+            older,
             steps: Arc::default(),
             world: Arc::new(Mutex::new(world)),
             place,
@@ -245,7 +251,9 @@ impl House {
         let turns = async {
             loop {
                 self.turn();
-                self.clock.sleep_until(self.clock.now() + TURN).await;
+                // Weeks may follow a promotion, in which nothing is urgent.
+                let turn = if lock(&self.back).promoted_at.is_some() { TURN * 24 } else { TURN };
+                self.clock.sleep_until(self.clock.now() + turn).await;
             }
         };
         let both = async { tokio::join!(turns, following) };
@@ -300,7 +308,15 @@ impl House {
             }
         };
         let new: Vec<&String> = after.difference(&self.before).collect();
-        let gone: Vec<&String> = self.before.difference(&after).collect();
+        let retired = self.record().is_ok_and(|rebake| {
+            rebake.retiring.values().any(|known| known.stage == RetireStage::Deregister && known.done)
+        });
+        let of_older = |line: &&String| self.older.iter().any(|id| line.split(' ').nth(1) == Some(id.as_str()));
+        let half = after.iter().find(|line| retired && of_older(line));
+        if let Some(line) = half {
+            return Err(format!("retired, and yet there: {line}"));
+        }
+        let gone: Vec<&String> = self.before.difference(&after).filter(|line| !(retired && of_older(line))).collect();
         let surplus: Vec<&&String> = new.iter().filter(|line| !is_new(line)).collect();
         if !surplus.is_empty() || !gone.is_empty() {
             return Err(format!("{outcome}; there is now {surplus:#?} and no longer {gone:#?}"));

@@ -63,11 +63,7 @@ impl SimJournals {
     ///
     /// # Errors
     /// [`JournalError`].
-    pub fn open(
-        &self,
-        id: &RebakeId,
-        life: Arc<dyn Life>,
-    ) -> Result<(SimJournal, Vec<RebakeEntry>), JournalError> {
+    pub fn open(&self, id: &RebakeId, life: Arc<dyn Life>) -> Result<(SimJournal, Vec<RebakeEntry>), JournalError> {
         let (inner, entries) = self.inner.open(id)?;
         Ok((SimJournal { inner, life, torn: Arc::clone(&self.torn) }, entries))
     }

@@ -19,8 +19,8 @@ pub(super) struct Scene {
     pub(super) world: World,
     pub(super) place: SiteId,
     pub(super) order: RebakeOrder,
-    /// AMIs that other rebakes or manifests need.
-    pub(super) keeps: Vec<AmiId>,
+    /// An AMI that two generations have replaced once the rebake is done, and its snapshot.
+    pub(super) older: Vec<String>,
     pub(super) now: DateTime<Utc>,
 }
 
@@ -30,13 +30,17 @@ pub(super) fn set(case: &Case) -> Scene {
     let place = SiteId::new(ACCOUNT, REGION);
     let mut world = World::new(case.seed, Weather::calm()).lenient();
     let at = |hours: i64| now - TimeDelta::hours(hours);
-    let [root, current] = world.touch(&place, at(9), |site| [image(site, "original", None, at(9)), image(site, "latent-linux-g2", Some(2), at(8))]);
+    let older = world
+        .touch(&place, at(24 * 90), |site| if case.older { generation_before(site, at(24 * 90)) } else { Vec::new() });
+    let [root, current] = world.touch(&place, at(9), |site| {
+        [image(site, "original", None, at(9)), image(site, "latent-linux-g2", Some(2), at(8))]
+    });
     world.touch(&place, at(7), |site| strangers(site, &root, &current, at(7)));
     // What was launched runs by now.
     world.touch(&place, at(1), |site| stop_one(site, at(1)));
     world.touch(&place, now, |_| ());
     let order = order(case, parsed(&current), parsed(&root), now);
-    Scene { world, place, keeps: vec![parsed(&root)], order, now }
+    Scene { world, place, older, order, now }
 }
 
 /// An id that the model made.
@@ -89,6 +93,14 @@ fn image(site: &mut Site, name: &str, generation: Option<u32>, now: DateTime<Utc
         site.register_image(new, "x86_64", "/dev/sda1", vec![disk], now).map(|image| image.id.clone())
     });
     made.unwrap_or_default()
+}
+
+/// Generation 1, which was promoted long ago.
+fn generation_before(site: &mut Site, now: DateTime<Utc>) -> Vec<String> {
+    let id = image(site, "latent-linux-g1", Some(1), now);
+    let snapshots = site.images.get(&id).into_iter().flat_map(|image| &image.disks);
+    let snapshots: Vec<String> = snapshots.filter_map(|disk| disk.snapshot.clone()).collect();
+    std::iter::once(id).chain(snapshots).collect()
 }
 
 fn launch(site: &mut Site, image: &str, own: &Tags, now: DateTime<Utc>) {

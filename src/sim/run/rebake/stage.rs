@@ -76,11 +76,10 @@ pub(super) struct Backstage {
     ending: Vec<InstanceId>,
     fleet: String,
     controller: String,
-    keeps: Vec<AmiId>,
 }
 
 impl Backstage {
-    pub(super) fn new(conduct: Conduct, ami: AmiId, (fleet, controller): (&str, &str), keeps: Vec<AmiId>) -> Self {
+    pub(super) fn new(conduct: Conduct, ami: AmiId, (fleet, controller): (&str, &str)) -> Self {
         let manifest = Manifest { ami, previous: None };
         Self {
             conduct,
@@ -93,7 +92,6 @@ impl Backstage {
             ending: Vec::new(),
             fleet: fleet.to_owned(),
             controller: controller.to_owned(),
-            keeps,
         }
     }
 
@@ -102,7 +100,9 @@ impl Backstage {
         self.ending.retain(|id| {
             let alive = site.instance(id).is_some_and(|instance| !instance.is_over());
             // A replica that has not heard of it: the next turn.
-            if alive { drop(site.terminate_instances(std::slice::from_ref(id), now)) }
+            if alive {
+                drop(site.terminate_instances(std::slice::from_ref(id), now))
+            }
             alive
         });
         let Some(mut canary) = self.canary.take() else { return };
@@ -134,7 +134,7 @@ impl Backstage {
         let over = state.as_ref().is_some_and(InstanceState::is_ending);
         let sight = &mut canary.sight;
         match sight.phase {
-            CanaryPhase::Passed | CanaryPhase::Failed | CanaryPhase::Reconnected => {}
+            CanaryPhase::Reconnected | CanaryPhase::Passed | CanaryPhase::Failed => {}
             CanaryPhase::Waiting if self.conduct == Conduct::NeverIdle || waited < NEEDED => {
                 sight.why = Some("its worker is needed".to_owned());
             }
@@ -314,10 +314,9 @@ impl Stage for SimStage {
     }
 
     fn kept(&self, _: &ImageName) -> Option<Kept> {
-        let back = lock(&self.back);
-        let (current, previous) = (Some(back.manifest.ami.clone()), back.manifest.previous.clone());
-        let in_work = back.keeps.iter().cloned().collect();
-        Some(Kept { current, previous, in_work, keep: 2, keep_for: TimeDelta::days(30) })
+        let Manifest { ami, previous } = lock(&self.back).manifest.clone();
+        let keep_for = TimeDelta::days(14);
+        Some(Kept { current: Some(ami), previous, in_work: BTreeSet::new(), keep: 2, keep_for })
     }
 
     fn urgent(&self, _: &ImageName, _: DateTime<Utc>) -> bool {

@@ -31,7 +31,8 @@ pub fn rebake_walk(case: &Case, stride: u64) -> std::io::Result<RebakeWalk> {
             let (_, walked) = one(case, Some(step), aborted)?;
             walk.kills += 1;
             let then = if aborted { "taken back" } else { "gone on with" };
-            walk.violations.extend(walked.err().map(|what| format!("killed at step {step} of {steps}, {then}: {what}")));
+            walk.violations
+                .extend(walked.err().map(|what| format!("killed at step {step} of {steps}, {then}: {what}")));
         }
     }
     Ok(walk)
