@@ -24,6 +24,11 @@ class Declarations:
         """Whether master.cfg describes any worker."""
         return bool(self._declared)
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something to tell."""
+        return self._untold
+
     def set(self, name: str, declaration: Optional[dict[str, Any]]) -> None:
         """Without a declaration, what the controller knows already shall stay: builds decide it."""
         self._elsewhere.discard(name)
@@ -39,6 +44,11 @@ class Declarations:
             self._declared.pop(name, None)
             self.refused.pop(name, None)
             self._untold = True
+
+    def hand_over(self, name: str) -> None:
+        """Another speaks for the worker: here it is named, and nothing said of it."""
+        self._declared.pop(name, None)
+        self.refused.pop(name, None)
 
     def untold(self) -> Optional[dict[str, Any]]:
         """Everything, if there is news. The controller forgets whom this does not name."""

@@ -10,6 +10,10 @@ from twisted.python import log
 from . import options as ec2_options
 from .http import LinkError
 from .link import Link
+from .view import View
+
+# What EC2 shows of an instance, whoever launched it.
+SHOWN = ("ami", "instance_type")
 
 
 class Described:
@@ -61,20 +65,34 @@ class Described:
             declaration = self._declaration(wanted)
         except (ValueError, TypeError) as e:
             raise LinkError(str(e), "bad_request") from e
-        yield link.declare(self._name, declaration)
+        # At once: builds that come while the controller hears it are compared with it.
         self._started_with = wanted
+        yield link.declare(self._name, declaration)
+
+    def is_of(self, view: Optional[View]) -> bool:
+        """Whether the instance that a start has brought, which may be one that was there, is what it was for."""
+        return self._started_with is None or _is_shown(self._started_with, view)
 
     def ended(self) -> None:
         """The instance is gone: the next may be any."""
         self._started_with = None
 
     @defer.inlineCallbacks
-    def fits(self, build_props: Any) -> Any:
-        """Whether the present instance is what a build with these properties wants."""
-        if self._started_with is None:
+    def fits(self, build_props: Any, view: Optional[View]) -> Any:
+        """Whether the present instance, of which there is a view or not yet, is what such a build wants."""
+        if self._started_with is None and (view is None or not self.is_dynamic):
             return True
         wanted = yield build_props.render(ec2_options.as_renderable(self._given))
-        return wanted == self._started_with
+        if self._started_with is None:
+            # It was taken over: what it was started with, only an earlier life of the master knew.
+            return _is_shown(wanted, view)
+        return wanted == self._started_with and _is_shown(wanted, view)
 
     def _declaration(self, given: dict[str, Any]) -> dict[str, Any]:
         return ec2_options.declaration(given, *self._timing)
+
+
+def _is_shown(wanted: dict[str, Any], view: Optional[View]) -> bool:
+    """Whether nothing that EC2 shows of an instance is other than wanted."""
+    seen = view or {}
+    return all(wanted[key] == seen[key] for key in SHOWN if None not in (wanted[key], seen.get(key)))

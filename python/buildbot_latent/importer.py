@@ -17,11 +17,9 @@ from buildbot.config.master import FileLoader
 from buildbot.worker.latent import AbstractLatentWorker
 
 from . import options as ec2_options
-from .worker import LatentEC2Worker
+from .worker import IDLE_UNTIL_TOLD_S, LatentEC2Worker
 
 REDACTED = "redacted"
-# The default of Buildbot's own class.
-WAIT_S = 600
 
 
 class OldWorker(AbstractLatentWorker):
@@ -68,7 +66,7 @@ def _taken_over(name: str, given: dict[str, Any], kwargs: dict[str, Any], notes:
     if given["spot_instance"] and given["max_spot_price"] is None:
         notes.append(f"worker {name}: price_multiplier= is not needed: without a cap the on-demand price is it")
     try:
-        wait = kwargs.get("build_wait_timeout", WAIT_S)
+        wait = kwargs.get("build_wait_timeout", IDLE_UNTIL_TOLD_S)
         said = ec2_options.declaration(given, wait, kwargs.get("missing_timeout"))
     except ValueError as e:
         notes.append(f"worker {name}: {e}")

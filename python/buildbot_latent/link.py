@@ -32,8 +32,17 @@ RETRY_S = 1.0
 class Link:
     """Calls to one controller, and the report loop."""
 
-    def __init__(self, reactor: Any, controller: Controller, master_id: str, declarations: Declarations) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        controller: Controller,
+        master_id: str,
+        declarations: Declarations,
+        place: tuple[str, Optional[str]],
+    ) -> None:
         self._reactor = reactor
+        # The controller's configuration and its socket, by which one is told from another.
+        self.place = place
         self._controller = controller
         self.master_id = master_id
         self.declarations = declarations
@@ -49,6 +58,8 @@ class Link:
         self._complained: Optional[str] = None
         self._telling = defer.DeferredLock()
         self._said: set[str] = set()
+        # Whether the last worker has left, and the controller is still to hear of it.
+        self._bereft = False
 
     # Workers that stand in master.cfg.
 
@@ -131,6 +142,18 @@ class Link:
             self._timer.cancel()
             self._timer = None
 
+    def hand_over(self, worker: Any) -> None:
+        """Another link to the same controller speaks of the worker from now on."""
+        self.declarations.hand_over(worker.name)
+        self.unregister(worker)
+
+    def withdraw(self, worker: Any) -> None:
+        """The worker has left master.cfg; the controller is told, also if no other is left to report."""
+        self.declarations.withdraw(worker.name)
+        self.unregister(worker)
+        self._bereft = not self.workers
+        self.report_soon()
+
     def fresh_within(self, seconds: float) -> bool:
         """Whether the controller took a report this short a time ago."""
         return self._last_report is not None and self._reactor.seconds() - self._last_report <= seconds
@@ -139,7 +162,7 @@ class Link:
         self._schedule(GATHER_S)
 
     def _schedule(self, seconds: float) -> None:
-        if not self.workers:
+        if not self.workers and not self._bereft:
             return
         if self._timer is not None and self._timer.active():
             if self._timer.getTime() <= self._reactor.seconds() + seconds:
@@ -164,7 +187,10 @@ class Link:
     def _report_once(self) -> Any:
         try:
             yield self.tell_declarations()
-            body = {"workers": {name: worker.said() for name, worker in self.workers.items()}}
+            self._bereft = not self.workers and self.declarations.has_news
+            if not self.workers:
+                return
+            body = {"workers": self._all_said()}
             answer = yield self.call("POST", f"/v1/masters/{self.master_id}/report", body, limit=20)
         except LinkError as e:
             self._complain(str(e))
@@ -186,6 +212,16 @@ class Link:
                 except Exception:
                     # The others are told all the same.
                     log.err(None, f"latent: {name} could not take in what the controller says")
+
+    def _all_said(self) -> dict[str, Any]:
+        said: dict[str, Any] = {}
+        for name, worker in self.workers.items():
+            try:
+                said[name] = worker.said()
+            except Exception:
+                # The others are spoken of all the same.
+                log.err(None, f"latent: {name} could not say how it is")
+        return said
 
     def say_once(self, text: str) -> None:
         """Says what is true of all workers once."""
@@ -256,6 +292,7 @@ def link_of(
             Controller(master.reactor, *controller),
             master_name(master),
             Declarations(lambda: configured(known())),
+            controller[:2],
         )
         links[controller] = link
     return links[controller]

@@ -8,6 +8,7 @@ from typing import Any, Optional
 from urllib.parse import quote
 
 from buildbot import config
+from buildbot.interfaces import LatentWorkerFailedToSubstantiate
 from buildbot.worker.base import AbstractWorker
 from buildbot.worker.latent import States
 from twisted.cred.error import UnauthorizedLogin
@@ -75,6 +76,8 @@ class LatentEC2Worker(MendedLatentWorker):
     _policy_idle = True
     # What master.cfg says of its instances, if it does.
     _described: Optional[Described] = None
+    # The build that its instance was started for.
+    _started_for: Any = None
     # Whether one that knocked is being let in.
     _greeting = False
     # Whether it was asked to shut down, and to be as new when its instance is gone.
@@ -118,8 +121,11 @@ class LatentEC2Worker(MendedLatentWorker):
         link = link_of(self.master, (path, socket, binary, autostart), _names)
         before = getattr(self, "_link", link)
         if before is not link:
-            before.unregister(self)
-            before.declarations.withdraw(self.name)
+            if before.place == link.place:
+                # The same controller, started in another way: from now on the other link speaks of it.
+                before.hand_over(self)
+            else:
+                before.withdraw(self)
             link.register(self)
         self._link, self._door = link, Door(self.master.reactor, self.name, link)
 
@@ -142,7 +148,7 @@ class LatentEC2Worker(MendedLatentWorker):
 
     @defer.inlineCallbacks
     def isCompatibleWithBuild(self, build_props: Any) -> Any:
-        return self._described is None or (yield self._described.fits(build_props))
+        return self._described is None or (yield self._described.fits(build_props, self._own_view()))
 
     @defer.inlineCallbacks
     def startService(self) -> Any:
@@ -156,9 +162,9 @@ class LatentEC2Worker(MendedLatentWorker):
         yield super().stopService()
         if has_left:
             # It is not in master.cfg any more, and does not only end with its master.
-            self._link.declarations.withdraw(self.name)
-            self._link.report_soon()
-        self._link.unregister(self)
+            self._link.withdraw(self)
+        else:
+            self._link.unregister(self)
 
     # What this master tells the controller, and what it is told.
 
@@ -245,11 +251,29 @@ class LatentEC2Worker(MendedLatentWorker):
     # Buildbot's contract.
 
     def substantiate(self, wfb: Any, build: Any) -> Any:
+        is_warm = self.substantiated
         ready = super().substantiate(wfb, build)
+        if build is not None and not is_warm:
+            ready.addCallback(self._check_build, build)
         if build is not None:
             # It took the worker's properties before there was an instance, or while there was another.
             ready.addCallback(self._tell_build, build)
         return ready
+
+    @defer.inlineCallbacks
+    def _check_build(self, ready: Any, build: Any) -> Any:
+        """Refuses a build that has joined a start before it could be known what that would bring."""
+        if ready and self.builds_may_be_incompatible and not (yield self._is_for(build)):
+            why = "its instance is of another kind than this build wants, which is tried again when it has gone"
+            raise LatentWorkerFailedToSubstantiate(self.name, why)
+        return ready
+
+    @defer.inlineCallbacks
+    def _is_for(self, build: Any) -> Any:
+        if build is not self._started_for:
+            return (yield self.isCompatibleWithBuild(build.getProperties()))
+        # What it chose is not asked a second time: a function may say something else then.
+        return self._described is None or self._described.is_of(self._own_view())
 
     @defer.inlineCallbacks
     def _tell_build(self, ready: Any, build: Any) -> Any:
@@ -264,6 +288,7 @@ class LatentEC2Worker(MendedLatentWorker):
     @defer.inlineCallbacks
     def start_instance(self, build: Any) -> Any:
         request = self._request = uuid.uuid4().hex
+        self._started_for = build
         enough = self._enough = defer.Deferred()
         began = self.master.reactor.seconds()
         try:
@@ -283,6 +308,9 @@ class LatentEC2Worker(MendedLatentWorker):
         raise_failure(self.name, view)
         self._link.report_soon()
         self._take_instance(view)
+        if self._described is not None and not self._described.is_of(view):
+            why = f"{view['instance']} was there before, of another kind than this build wants, and is let go"
+            raise LatentWorkerFailedToSubstantiate(self.name, why)
         elapsed = self.master.reactor.seconds() - began
         return [view["instance"], view["ami"], f"{elapsed:.1f} s"]
 
@@ -301,7 +329,9 @@ class LatentEC2Worker(MendedLatentWorker):
     def _own_view(self) -> Optional[View]:
         """What the controller says of the instance of the present request."""
         view = self._view
-        return view if view is not None and view.get("instance") == self._instance else None
+        if view is None or self._instance is None or view.get("instance") != self._instance:
+            return None
+        return view
 
     def _take_instance(self, view: View) -> None:
         if self._request is not None and view.get("request") == self._request and view["instance"]:
@@ -337,7 +367,7 @@ class LatentEC2Worker(MendedLatentWorker):
     @defer.inlineCallbacks
     def stop_instance(self, fast: bool = False) -> Any:
         self._released, self._request = self._request or self._released, None
-        self._instance = None
+        self._instance = self._started_for = None
         self._show_instance()
         if self._described is not None:
             self._described.ended()
@@ -403,10 +433,7 @@ class LatentEC2Worker(MendedLatentWorker):
         yield conn.remotePrint(message="latent: let in")
         if request is not None and self._request != request:
             self._turn_away(conn, "it was let go of while it knocked")
-        if self.state == States.SUBSTANTIATED:
-            yield self._attach_again(conn)
-        else:
-            yield super().attached(conn)
+        yield self._attach(conn)
         # Were the answer to the start waited for any longer, a failure there would end what works.
         self._wait_no_longer()
         if self._leaving:
@@ -417,16 +444,29 @@ class LatentEC2Worker(MendedLatentWorker):
         self._link.report_soon()
 
     @defer.inlineCallbacks
-    def _attach_again(self, conn: Any) -> Any:
-        """Its connection was lost, and its instance is the same: Buildbot's own class would not have it."""
+    def _attach(self, conn: Any) -> Any:
+        if self.state not in (States.SUBSTANTIATING_STARTING, States.SUBSTANTIATED):
+            # Buildbot's own refusal would wait for the end of a connection of which nobody tells.
+            self._turn_away(conn, f"this master is not ready for it: {self.state.name}")
+        why: Any = "its instance is let go"
         try:
-            yield AbstractWorker.attached(self, conn)
+            if self.state == States.SUBSTANTIATED:
+                # Its connection was lost, and its instance is the same: Buildbot's own class would not have it.
+                yield AbstractWorker.attached(self, conn)
+            else:
+                # What fails here is told the builds that wait, and not us.
+                yield super().attached(conn)
         except Exception as e:
-            if self.conn is conn:
-                # Its login is not done, so nobody else would tell that it has gone.
-                self._detached_sub.unsubscribe()
-                yield self.detached()
-            self._turn_away(conn, f"it cannot be attached: {e}")
+            why = e
+        else:
+            if self.state == States.SUBSTANTIATED:
+                return
+        if self.conn is conn:
+            # Its login is not done, so nobody else would tell those who wait for its end.
+            conn.notifyDisconnected()
+            self._detached_sub.unsubscribe()
+            yield conn.waitShutdown()
+        self._turn_away(conn, f"it cannot be attached: {why}")
 
     @defer.inlineCallbacks
     def _recognise(self) -> Any:

@@ -9,8 +9,9 @@ use chrono::{DateTime, Utc};
 use super::backoff::backoff;
 use super::driver::Clock;
 use crate::cloud::{Cloud, CloudError};
-use crate::model::{AmiCandidate, AmiQuery, Failure, FailureKind, Phase};
+use crate::model::{AmiCandidate, AmiQuery, Cell, Failure, FailureKind, Phase};
 use crate::plan::AmiListings;
+use crate::policy::Intent;
 
 /// A listing may take this long: all that is public in a region is a hundred pages.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -71,13 +72,23 @@ impl Amis {
     }
 
     /// A look has ended. Says whether EC2 found that it came too fast.
-    pub(super) fn looked(&mut self, now: DateTime<Utc>, looked: Looked, random: &mut fastrand::Rng) -> bool {
+    pub(super) fn looked(
+        &mut self,
+        now: DateTime<Utc>,
+        looked: Looked,
+        cell: &Cell,
+        intent: &Intent,
+        random: &mut fastrand::Rng,
+    ) -> bool {
         let Looked { query, asked_at, result } = looked;
         self.asked.remove(&query);
         match result {
             Ok(found) => {
                 self.refusals.remove(&query);
-                Arc::make_mut(&mut self.listings).listed(query, asked_at, found);
+                // Other owners' filters choose of listings of their own.
+                let images = intent.images.values();
+                let images = images.filter(|image| image.owner == cell.owner && image.region == cell.region);
+                Arc::make_mut(&mut self.listings).listed(query, asked_at, found, images);
                 false
             }
             Err(error) => {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use super::amis::Amis;
 use super::backoff::{BACKOFF_MAX, backoff};
 use super::book::Book;
+use super::declare::lives;
 use super::driver::Clock;
 use super::listing::{self, Listed, Whose};
 use super::notice::{self, Noticed, Notices};
@@ -173,10 +174,12 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 
     /// One look: facts, decisions, calls. Gives the time of the next look if nothing happens.
     fn activate(&mut self) -> Result<DateTime<Utc>, LedgerError> {
-        let (shared, intent) = (Arc::clone(&self.shared), self.shared.intent());
+        let shared = Arc::clone(&self.shared);
         let next = {
-            // One lock from the facts to the intents: what was decided still holds when it is written.
+            // One lock from the facts to the intents: what was decided still holds when it is written. The
+            // configuration is that of this time: whoever changes it and then writes knows what it led to.
             let mut book = shared.book();
+            let intent = shared.intent();
             let next = self.look(&mut book, &intent);
             if next.is_err() {
                 // What builds must not die of our disk: a renewal needs no entry.
@@ -219,7 +222,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let next = plan::next_look(&plan, now);
         let renewal = self.with_view(now, intent, book.fleet(), plan::next_renewal);
         let mut actions = std::mem::take(&mut plan.actions);
-        actions.extend(self.sweeper.decide(now, &self.cell, intent, book.fleet()));
+        let account = self.shared.account_of(intent, &self.cell.owner).unwrap_or_default();
+        actions.extend(self.sweeper.decide(now, &self.cell, &account, intent, book.fleet()));
         self.survey_if_due(now);
         let listings = self.list_amis(now, intent, book.fleet());
         let waits = self.perform(now, book, intent, actions)?;
@@ -337,7 +341,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 self.sweeper.looked(survey, self.shared.intent().sweep.period, &mut self.random);
             }
             Done::Amis(looked) => {
-                if self.amis.looked(now, looked, &mut self.random) {
+                if self.amis.looked(now, looked, &self.cell, &self.shared.intent(), &mut self.random) {
                     self.pace.refused(ApiAction::Describe, now);
                 }
             }
@@ -496,21 +500,24 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             self.next_listing = at;
             return;
         }
-        let whose = self.whose(intent);
-        let (cloud, clock, check) = (Arc::clone(&self.cloud), self.clock.clone(), !self.account_known);
+        // Credentials may be replaced in their place: an absence is believed in the right account alone.
+        let check = !self.account_known || self.watch.misses_any();
+        let whose = check.then(|| self.whose(intent, fleet));
+        let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
         let also = plan::known_instances(&self.cell, fleet);
         self.listing = true;
         self.calls.push(Box::pin(async move {
-            Done::Listed(listing::in_time(cloud.as_ref(), &clock, check.then_some(whose), now, &also).await)
+            Done::Listed(listing::in_time(cloud.as_ref(), &clock, whose, now, &also).await)
         }));
     }
 
-    fn whose(&self, intent: &Intent) -> Whose {
+    /// What was learnt holds for as long as something of the owner lives; then other credentials may lead elsewhere.
+    fn whose(&self, intent: &Intent, fleet: &Fleet) -> Whose {
         let owner = &self.cell.owner;
         match intent.owners.get(owner).map(|owner| owner.account.clone()) {
             None => Whose::Nobodys,
             Some(Some(account)) => Whose::Named(account),
-            Some(None) => self.shared.account(owner).map_or(Whose::Any, Whose::Learnt),
+            Some(None) => self.shared.account(owner).filter(|_| lives(fleet, owner)).map_or(Whose::Any, Whose::Learnt),
         }
     }
 
@@ -558,7 +565,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Ok(Listed { mut inventory, account }) => {
                 inventory.keep_addresses(self.inventory.as_deref());
                 let intent = self.shared.intent();
-                let learns = matches!(self.whose(&intent), Whose::Any);
+                let learns = matches!(self.whose(&intent, self.shared.book().fleet()), Whose::Any);
                 if let Some(account) = account.filter(|_| learns) {
                     self.shared.learn(&self.cell.owner, &account);
                 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::desk::{Declared, Record};
+use super::desk::Declared;
 use super::{ControlError, Controller};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Body, Fleet, MasterId, OwnerName, WorkerName, WorkerState};
@@ -44,7 +44,7 @@ impl<L: Ledger + 'static> Controller<L> {
         let lives = |owner: &OwnerName| lives(self.shared.book().fleet(), owner);
         let answer = {
             let mut desk = self.shared.desk();
-            let (answer, changed) = desk.declare(master, workers, whole, &Record { uses: &uses, lives: &lives })?;
+            let (answer, changed) = desk.declare(master, workers, whole, &uses)?;
             if !changed {
                 return Ok(answer);
             }
@@ -54,6 +54,8 @@ impl<L: Ledger + 'static> Controller<L> {
         let (accepted, refused) = (answer.accepted.len(), answer.refused.len());
         tracing::info!(%master, accepted, refused, "a master declared its workers anew");
         self.apply_intent()?;
+        // Only now: no loop decides by the configuration before any more, and what it led to is written.
+        self.shared.desk().prune(&lives);
         Ok(answer)
     }
 
@@ -116,9 +118,11 @@ impl<L: Ledger + 'static> Controller<L> {
     }
 }
 
-/// Whether the record knows something of an owner that has not gone.
+/// Whether the record knows something of an owner that has not gone. A worker that is only asked for is nothing
+/// yet: the attempt that is remembered of it is its last one's, and over.
 pub(super) fn lives(fleet: &Fleet, owner: &OwnerName) -> bool {
-    let bound = fleet.workers.values().filter(|worker| !matches!(worker.state, WorkerState::Gone { .. }));
+    let has = |state: &WorkerState| state.instance().is_some() || matches!(state, WorkerState::Launching { .. });
+    let bound = fleet.workers.values().filter(|worker| has(&worker.state));
     let mut cells = bound.filter_map(|worker| worker.attempt.as_ref()).map(|attempt| &attempt.cell);
     cells.any(|cell| cell.owner == *owner) || fleet.departing.values().any(|gone| gone.cell.owner == *owner)
 }

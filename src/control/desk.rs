@@ -23,13 +23,8 @@ pub struct Declared {
     pub refused: BTreeMap<String, String>,
 }
 
-/// What the record says, as far as a declaration depends on it.
-pub(super) struct Record<'a> {
-    /// Whether this master uses the worker.
-    pub(super) uses: &'a dyn Fn(&MasterId, &WorkerName) -> bool,
-    /// Whether something of the owner lives, or is on its way out.
-    pub(super) lives: &'a dyn Fn(&OwnerName) -> bool,
-}
+/// Whether a master uses a worker, as the record has it.
+pub(super) type Uses<'a> = dyn Fn(&MasterId, &WorkerName) -> bool + 'a;
 
 /// A declaration that was read.
 #[derive(Debug)]
@@ -141,7 +136,7 @@ impl Desk {
         master: &MasterId,
         workers: &BTreeMap<String, Value>,
         whole: bool,
-        record: &Record<'_>,
+        uses: &Uses<'_>,
     ) -> Result<(Declared, bool), LedgerError> {
         let before = self.kept.sets().get(master).cloned().unwrap_or_default();
         let mut round = Round::new(master, &before, whole);
@@ -152,7 +147,7 @@ impl Desk {
             }
             if value.is_null() {
                 round.keep(name);
-            } else if let Err(why) = self.take_in(&mut round, name, value, record) {
+            } else if let Err(why) = self.take_in(&mut round, name, value, uses) {
                 round.refuse(name, why);
             }
         }
@@ -160,11 +155,11 @@ impl Desk {
         round.follow_access();
         // A worker whose owner's way to act was declared anew with another one is read again with it.
         self.read(&mut round, false);
-        self.settle(round, &before, workers, whole, record)
+        self.settle(round, &before, workers, whole)
     }
 
     /// One declaration, before it is read over the files.
-    fn take_in(&self, round: &mut Round<'_>, name: &str, value: &Value, record: &Record<'_>) -> Result<(), String> {
+    fn take_in(&self, round: &mut Round<'_>, name: &str, value: &Value, uses: &Uses<'_>) -> Result<(), String> {
         let at = at(round.master, name);
         let worker: WorkerName = name.parse().map_err(|error| format!("{at}: worker: {error}; choose another name"))?;
         let mut declared = Declaration::read(&at, value).map_err(|problems| problems.to_string())?;
@@ -179,7 +174,7 @@ impl Desk {
         let linked = self.linked.get(&worker);
         let same = linked.is_some_and(|linked| linked.declared == declared);
         if let Some(other) = linked.filter(|linked| linked.master != *round.master) {
-            let used = (record.uses)(&other.master, &worker);
+            let used = uses(&other.master, &worker);
             if used && same {
                 // It stays the other's, and nobody can tell the difference.
                 round.answer.accepted.push(worker);
@@ -246,20 +241,19 @@ impl Desk {
         before: &DeclaredSet,
         workers: &BTreeMap<String, Value>,
         whole: bool,
-        record: &Record<'_>,
     ) -> Result<(Declared, bool), LedgerError> {
         let Round { master, mut after, keys, taken, linked, mut answer, .. } = round;
         answer.accepted.sort();
         self.refused.retain(|(of, name), _| of != master || !(whole || workers.contains_key(name)));
         let refused = answer.refused.iter().map(|(name, why)| ((master.clone(), name.clone()), why.clone()));
         self.refused.extend(refused);
-        keep_former(&mut after, before, &self.files, record);
+        keep_former(&mut after, before, &self.files);
         let mut changed = BTreeMap::new();
         for (other, name) in &taken {
             let theirs = self.kept.sets().get(other).cloned().unwrap_or_default();
             let set = changed.entry(other.clone()).or_insert_with(|| theirs.clone());
             set.workers.remove(name);
-            keep_former(set, &theirs, &self.files, record);
+            keep_former(set, &theirs, &self.files);
         }
         if after != *before {
             changed.insert(master.clone(), after.clone());
@@ -280,12 +274,13 @@ fn at(master: &MasterId, name: &str) -> crate::policy::Origin {
     place(master.as_str(), &name)
 }
 
-/// An owner of whom nothing is declared any more is needed until his instances have gone.
-fn keep_former(after: &mut DeclaredSet, before: &DeclaredSet, files: &Intent, record: &Record<'_>) {
+/// An owner of whom nothing is declared any more is needed until his instances have gone; [`Desk::prune`]
+/// forgets him then.
+fn keep_former(after: &mut DeclaredSet, before: &DeclaredSet, files: &Intent) {
     let present: Vec<OwnerName> = after.workers.values().map(|declared| declared.owner.clone()).collect();
     let before = before.owners().into_iter().map(|(name, access)| (name.clone(), access.clone()));
     let gone = before.filter(|(name, _)| !present.contains(name) && !files.owners.contains_key(name));
-    after.former = gone.filter(|(name, _)| (record.lives)(name)).collect();
+    after.former = gone.collect();
 }
 
 /// What comes of one call.

@@ -211,7 +211,6 @@ impl<L: Ledger + 'static> Controller<L> {
         }
         let shared = Arc::new(Shared::new(book, Desk::new(intent, kept), now));
         shared.take_declared();
-        shared.forget_accounts(|owner| declare::lives(shared.book().fleet(), owner));
         shared.append(now, &Actor::Controller, vec![Body::ControllerStarted { version: crate::VERSION.to_owned() }])?;
         let starter = Arc::new(Mutex::new(Starter::new(seed, connect)));
         let controller = Self { shared, clock, running: Arc::default(), starter, loops: Arc::default() };

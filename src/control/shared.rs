@@ -110,6 +110,12 @@ impl<L: Ledger> Shared<L> {
         lock(&self.accounts).get(owner).cloned()
     }
 
+    /// The number of an owner's account: that of the configuration, or the learnt one.
+    pub(super) fn account_of(&self, intent: &Intent, owner: &OwnerName) -> Option<String> {
+        let named = intent.owners.get(owner).and_then(|owner| owner.account.clone());
+        named.or_else(|| self.account(owner))
+    }
+
     /// Remembers the account in which an owner's credentials act.
     pub(super) fn learn(&self, owner: &OwnerName, account: &str) {
         let all = {
@@ -124,11 +130,6 @@ impl<L: Ledger> Shared<L> {
         if let Err(error) = self.desk().keep_accounts(all) {
             tracing::warn!(%error, "the account is learnt again after a restart");
         }
-    }
-
-    /// Forgets what was learnt of owners of whom nothing lives, so that other credentials may lead elsewhere.
-    pub(super) fn forget_accounts(&self, lives: impl Fn(&OwnerName) -> bool) {
-        lock(&self.accounts).retain(|owner, _| lives(owner));
     }
 
     pub(super) fn intent(&self) -> Arc<Intent> {

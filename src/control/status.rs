@@ -373,11 +373,7 @@ pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
         CellView {
             owner: cell.owner.to_string(),
             region: cell.region.to_string(),
-            account: intent
-                .owners
-                .get(&cell.owner)
-                .and_then(|owner| owner.account.clone())
-                .or_else(|| shared.account(&cell.owner)),
+            account: shared.account_of(&intent, &cell.owner),
             listed_at: status.inventory.as_ref().map(|i| i.observed_at),
             instances,
             failure: status.failure.as_ref().map(FailureView::from),

@@ -85,10 +85,18 @@ impl Sweeper {
     }
 
     /// What is to be done about what the last look showed; nothing if that was decided already. The
-    /// record is read after the look: what the cloud shows was intended before.
-    pub(super) fn decide(&mut self, now: DateTime<Utc>, cell: &Cell, intent: &Intent, fleet: &Fleet) -> Vec<Action> {
+    /// record is read after the look: what the cloud shows was intended before. `account` is the number of the
+    /// account that was looked at.
+    pub(super) fn decide(
+        &mut self,
+        now: DateTime<Utc>,
+        cell: &Cell,
+        account: &str,
+        intent: &Intent,
+        fleet: &Fleet,
+    ) -> Vec<Action> {
         let Some(survey) = self.seen.take() else { return Vec::new() };
-        let plan = self.plan(now, cell, intent, fleet, survey);
+        let plan = self.plan(now, cell, account, intent, fleet, survey);
         let resources: BTreeSet<ResourceId> = plan.findings.iter().filter_map(Finding::resource).collect();
         self.first_seen.retain(|id, _| resources.contains(id));
         for id in resources {
@@ -114,7 +122,15 @@ impl Sweeper {
         removals
     }
 
-    fn plan(&self, now: DateTime<Utc>, cell: &Cell, intent: &Intent, fleet: &Fleet, survey: Survey) -> SweepPlan {
+    fn plan(
+        &self,
+        now: DateTime<Utc>,
+        cell: &Cell,
+        account: &str,
+        intent: &Intent,
+        fleet: &Fleet,
+        survey: Survey,
+    ) -> SweepPlan {
         let policy = &intent.sweep;
         let caps =
             Caps { free: policy.acts_free, max: policy.acts_max, percent: policy.acts_percent, state_lost: false };
@@ -126,7 +142,7 @@ impl Sweeper {
             now,
             policy,
             caps,
-            account: intent.owners.get(&cell.owner).and_then(|owner| owner.account.as_deref()).unwrap_or_default(),
+            account,
             fleet: Some(&intent.fleet.name),
             me: Some(&intent.fleet.controller),
             surveys: &surveys,

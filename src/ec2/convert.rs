@@ -101,6 +101,7 @@ pub(super) fn ami(sdk: &types::Image, unknown_age: DateTime<Utc>) -> Result<Ami,
         id,
         name: sdk.name().unwrap_or_default().to_owned(),
         state: ami_state(sdk.state()),
+        architecture: architecture(sdk),
         snapshots,
         created: sdk.creation_date().and_then(|text| text.parse().ok()).unwrap_or(unknown_age),
         tags: tags(sdk.tags()),
@@ -118,7 +119,7 @@ pub(super) fn candidate(sdk: &types::Image) -> Result<AmiCandidate, CloudError> 
         id,
         location: sdk.image_location().unwrap_or_default().to_owned(),
         state: ami_state(sdk.state()),
-        architecture: sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default(),
+        architecture: architecture(sdk),
         created: sdk.creation_date().and_then(|text| text.parse().ok()),
         deprecated: sdk.deprecation_time().and_then(|text| text.parse().ok()),
     })
@@ -145,7 +146,7 @@ pub(super) fn source(sdk: &types::Image, account: &str) -> Result<SourceAmi, Clo
         state,
         account: text(sdk.owner_id()),
         ours: sdk.owner_id() == Some(account),
-        architecture: sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default(),
+        architecture: architecture(sdk),
         platform_details: text(sdk.platform_details()),
         windows: sdk.platform().is_some_and(|word| word.as_str().eq_ignore_ascii_case("windows")),
         root_device: sdk.root_device_name().map(ToOwned::to_owned),
@@ -155,6 +156,10 @@ pub(super) fn source(sdk: &types::Image, account: &str) -> Result<SourceAmi, Clo
         product_codes: codes.map(ToOwned::to_owned).collect(),
         tags,
     })
+}
+
+fn architecture(sdk: &types::Image) -> String {
+    sdk.architecture().map(|word| word.as_str().to_owned()).unwrap_or_default()
 }
 
 /// The id of a snapshot.

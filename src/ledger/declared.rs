@@ -33,6 +33,20 @@ pub struct DeclaredSet {
 }
 
 impl DeclaredSet {
+    /// A key that is kept is where the folder is now, whatever path that had when this was written.
+    fn keys_are_in(&mut self, keys: &Path) {
+        let present = self.workers.values_mut().filter_map(|declared| declared.access.as_mut());
+        for access in present.chain(self.former.values_mut()) {
+            if let DeclaredCredentials::KeyFile(file) = &mut access.credentials {
+                let old = Path::new(file.as_str());
+                let kept = old.parent().is_some_and(|folder| folder.ends_with("declared/keys"));
+                if let Some(name) = old.file_name().filter(|_| kept) {
+                    *file = keys.join(name).display().to_string();
+                }
+            }
+        }
+    }
+
     /// How to act for each owner that it names, those included that are former ones.
     pub fn owners(&self) -> BTreeMap<&OwnerName, &DeclaredOwner> {
         let present = self.workers.values().filter_map(|declared| Some((&declared.owner, declared.access.as_ref()?)));
@@ -74,7 +88,8 @@ impl Declarations {
             let before = std::mem::take(&mut self.sets);
             for path in files {
                 match read_set(&path) {
-                    Ok((master, set, warnings)) => {
+                    Ok((master, mut set, warnings)) => {
+                        set.keys_are_in(&folder.join("keys"));
                         self.warnings.extend(warnings);
                         self.sets.insert(master, set);
                     }
@@ -221,18 +236,14 @@ impl Declarations {
     fn prune_keys(&self) {
         let Some(folder) = self.folder.as_ref().filter(|_| self.warnings.is_empty()) else { return };
         let owners = self.sets.values().flat_map(|set| set.owners().into_values());
-        let used: BTreeSet<std::ffi::OsString> = owners
+        let used: BTreeSet<PathBuf> = owners
             .filter_map(|owner| match &owner.credentials {
-                // By its name: the folder may have had another path when it was written.
-                DeclaredCredentials::KeyFile(file) => Path::new(file).file_name().map(ToOwned::to_owned),
+                DeclaredCredentials::KeyFile(file) => Some(PathBuf::from(file)),
                 _ => None,
             })
             .collect();
         let Ok(entries) = fs::read_dir(folder.join("keys")) else { return };
-        for path in entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.file_name().is_some_and(|name| !used.contains(name)))
-        {
+        for path in entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| !used.contains(path)) {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "a key that nothing refers to any more was not removed");
             }

@@ -32,6 +32,8 @@ pub struct Ami {
     pub name: String,
     /// Its state.
     pub state: AmiState,
+    /// EC2's word for the processor that it is made for; empty if EC2 does not say.
+    pub architecture: String,
     /// The snapshots of its disks, which stay when it goes.
     pub snapshots: Vec<SnapshotId>,
     /// When it was made; the time of the look if that cannot be read, so that nothing is old by mistake.

@@ -22,13 +22,41 @@ struct Listed {
     /// When it was asked for.
     at: DateTime<Utc>,
     /// What it showed, or why it was refused and when it may be asked for again.
-    result: Result<Vec<AmiCandidate>, (Failure, DateTime<Utc>)>,
+    result: Result<Shown, (Failure, DateTime<Utc>)>,
+}
+
+/// All that a region has may be a hundred thousand AMIs: each filter goes over them once, not at each decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Shown {
+    candidates: Vec<AmiCandidate>,
+    chosen: Vec<(AmiFilter, Option<AmiId>)>,
+}
+
+impl Shown {
+    /// What a filter chooses; one that came after the listing is asked now.
+    fn choice(&self, at: DateTime<Utc>, filter: &AmiFilter) -> Option<AmiId> {
+        let known = self.chosen.iter().find(|(asked, _)| asked == filter);
+        known.map_or_else(|| choose(at, filter, &self.candidates), |(_, chosen)| chosen.clone())
+    }
 }
 
 impl AmiListings {
-    /// Takes a listing in that was asked for at this time.
-    pub fn listed(&mut self, query: AmiQuery, at: DateTime<Utc>, found: Vec<AmiCandidate>) {
-        self.0.insert(query, Listed { at, result: Ok(found) });
+    /// Takes a listing in that was asked for at this time, and lets the filters choose that it was made for.
+    pub fn listed<'a>(
+        &mut self,
+        query: AmiQuery,
+        at: DateTime<Utc>,
+        candidates: Vec<AmiCandidate>,
+        images: impl IntoIterator<Item = &'a Image>,
+    ) {
+        let mut chosen: Vec<(AmiFilter, Option<AmiId>)> = Vec::new();
+        let of_it = images.into_iter().filter(|image| image.ami_query().as_ref() == Some(&query));
+        for filter in of_it.filter_map(|image| image.ami.filter()) {
+            if chosen.iter().all(|(asked, _)| asked != filter) {
+                chosen.push((filter.clone(), choose(at, filter, &candidates)));
+            }
+        }
+        self.0.insert(query, Listed { at, result: Ok(Shown { candidates, chosen }) });
     }
 
     /// A listing was refused; it is not asked for again before `until`.
@@ -44,7 +72,7 @@ impl AmiListings {
     /// The AMI that a manifest's filter chose of the last listing, however old that is: for people.
     pub fn last_choice(&self, image: &Image) -> Option<AmiId> {
         let listed = self.0.get(&image.ami_query()?)?;
-        choose(listed.at, image.ami.filter()?, listed.result.as_ref().ok()?)
+        listed.result.as_ref().ok()?.choice(listed.at, image.ami.filter()?)
     }
 
     fn fresh(&self, query: &AmiQuery, now: DateTime<Utc>) -> Option<&Listed> {
@@ -71,13 +99,16 @@ pub(super) fn ami_of(view: &View<'_>, image: &Image) -> Result<AmiId, NoAmi> {
         AmiChoice::Filter(filter) => filter,
     };
     let listed = image.ami_query().and_then(|query| view.amis.fresh(&query, view.now));
-    match listed.map(|listed| &listed.result) {
-        None => Err(NoAmi::Held(HeldReason::NoAmi { filter: filter.to_string() })),
-        Some(Ok(candidates)) => {
-            choose(view.now, filter, candidates).ok_or_else(|| NoAmi::Failed(nothing_fits(image, filter, candidates)))
+    let Some(Listed { at, result }) = listed else {
+        return Err(NoAmi::Held(HeldReason::NoAmi { filter: filter.to_string() }));
+    };
+    match result {
+        Ok(shown) => {
+            let chosen = shown.choice(*at, filter);
+            chosen.ok_or_else(|| NoAmi::Failed(nothing_fits(image, filter, &shown.candidates)))
         }
-        Some(Err((failure, _))) if failure.kind.needs_a_person() => Err(NoAmi::Failed(failure.clone())),
-        Some(Err((failure, until))) => {
+        Err((failure, _)) if failure.kind.needs_a_person() => Err(NoAmi::Failed(failure.clone())),
+        Err((failure, until)) => {
             let (filter, code) = (filter.to_string(), failure.code.clone());
             Err(NoAmi::Held(HeldReason::AmiRefused { filter, code, until: *until }))
         }

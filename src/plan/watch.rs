@@ -139,6 +139,11 @@ impl Watch {
         self.leases.get(id).copied()
     }
 
+    /// Whether a listing did not show something that the record has.
+    pub fn misses_any(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Since when every complete listing missed it.
     pub fn missing_since(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
         self.missing.get(id).copied()

@@ -102,12 +102,12 @@ impl Sources {
         }
     }
 
-    /// The names, without their ending, of the files of a folder that end so; none if it cannot be read,
+    /// The names, without their ending, of the plain files of a folder that end so; none if it cannot be read,
     /// which is told of the files that are needed.
     pub fn stems_in(&self, folder: &str, ending: &str) -> Vec<String> {
-        let entries = std::fs::read_dir(self.path(folder)).into_iter().flatten();
-        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-        names.filter_map(|name| Some(name.strip_suffix(ending)?.strip_suffix('.')?.to_owned())).collect()
+        let paths = shown_in(&self.path(folder)).unwrap_or_default();
+        let files = paths.iter().filter(|path| path.is_file() && path.extension().is_some_and(|own| own == ending));
+        files.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
     }
 
     /// Reads a secret. The error never holds it.
@@ -171,25 +171,30 @@ fn read(path: &Path) -> Result<String, LoadError> {
 
 /// The plain files below a folder, sorted; a folder that is not there has none.
 fn files_below(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
-    let error = |path: &Path, source| LoadError { path: path.to_path_buf(), source };
     let mut files = Vec::new();
     let mut folders = vec![folder.to_path_buf()];
     while let Some(next) = folders.pop() {
-        let entries = match std::fs::read_dir(&next) {
-            Ok(entries) => entries,
-            Err(source) if source.kind() == io::ErrorKind::NotFound && next == folder => continue,
-            Err(source) => return Err(error(&next, source)),
+        let paths = match shown_in(&next) {
+            Ok(paths) => paths,
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound && next == folder => continue,
+            Err(error) => return Err(error),
         };
-        for entry in entries {
-            let path = entry.map_err(|source| error(&next, source))?.path();
-            let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if path.is_dir() && !hidden {
+        for path in paths {
+            if path.is_dir() {
                 folders.push(path);
-            } else if path.is_file() && !hidden {
+            } else if path.is_file() {
                 files.push(path);
             }
         }
     }
     files.sort();
     Ok(files)
+}
+
+/// What is in a folder and not hidden, such as an editor's own files are.
+fn shown_in(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
+    let entries = std::fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let entries = entries.map_err(|source| LoadError { path: folder.to_path_buf(), source })?;
+    let hidden = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    Ok(entries.into_iter().map(|entry| entry.path()).filter(|path| !hidden(path)).collect())
 }

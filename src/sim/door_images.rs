@@ -37,6 +37,7 @@ pub(super) fn shown(image: &Image) -> Result<Ami, CloudError> {
             ImageState::Deregistered => AmiState::Deregistered,
             ImageState::Disabled => AmiState::Disabled,
         },
+        architecture: image.architecture.clone(),
         snapshots: snapshots.map(own).collect::<Result<_, _>>()?,
         created: image.created,
         tags: tag_set(&image.tags),
@@ -63,8 +64,7 @@ impl SimCloud {
 }
 
 fn candidate(location: String, image: &Image) -> Result<AmiCandidate, CloudError> {
-    let Ami { id, state, created, .. } = shown(image)?;
-    let architecture = image.architecture.clone();
+    let Ami { id, state, architecture, created, .. } = shown(image)?;
     Ok(AmiCandidate { id, location, state, architecture, created: Some(created), deprecated: image.deprecated_at })
 }
 

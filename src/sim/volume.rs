@@ -30,6 +30,24 @@ pub struct Volume {
     pub tags: Tags,
 }
 
+impl Volume {
+    /// What CreateVolume is asked for: a plain one of nobody's snapshot, which nothing has.
+    #[must_use]
+    pub fn lone(zone: &str, size_gib: u32, tags: Tags, created: DateTime<Utc>) -> Self {
+        Self {
+            id: String::new(),
+            size_gib,
+            volume_type: "gp3".to_owned(),
+            zone: zone.to_owned(),
+            snapshot: None,
+            encrypted: false,
+            created,
+            attachment: None,
+            tags,
+        }
+    }
+}
+
 /// Where a volume is attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {

@@ -32,6 +32,22 @@ def is_usable(fleet: Fleet, worker: str = "baked") -> None:
     assert fleet.wait_build(fleet.force(worker), USABLE_S)["results"] == SUCCESS
 
 
+def stop_build(fleet: Fleet, request: int) -> None:
+    """The stop button of a build, which ends by it."""
+    build = fleet.builds(request)[0]
+    fleet.master.control(f"builds/{build['buildid']}", "stop", reason="no longer wanted")
+    assert fleet.wait_build(request)["results"] == CANCELLED
+
+
+def stop_while_it_launches(fleet: Fleet) -> None:
+    """A build is stopped before EC2 has answered its launch, which it does then."""
+    hold = fleet.gate.hold_call("RunInstances")
+    request = fleet.force("baked")
+    hold.wait()
+    stop_build(fleet, request)
+    hold.let_go()
+
+
 def test_force_on_a_cold_and_on_a_warm_worker(fleet: Fleet) -> None:
     fleet.set_policy(idle_timeout="5s")
     assert fleet.run("baked")["results"] == SUCCESS
@@ -99,14 +115,12 @@ def test_a_pause_in_a_build_lets_it_finish_and_the_instance_go(fleet: Fleet) -> 
     is_usable(fleet)
 
 
-def test_stop_of_a_build_that_prepares_its_worker(fleet: Fleet) -> None:
-    hold = fleet.gate.hold_call("RunInstances")
-    request = fleet.force("baked")
-    hold.wait()
-    build = fleet.builds(request)[0]
-    fleet.master.control(f"builds/{build['buildid']}", "stop", reason="no longer wanted")
-    assert fleet.wait_build(request)["results"] == CANCELLED
-    hold.let_go()
+def test_stop_of_a_build_that_prepares_its_worker_leaves_nothing(fleet: Fleet) -> None:
+    stop_while_it_launches(fleet)
+    wait_for("the launch", lambda: fleet.launched())
+    fleet.wait_gone(GONE_S)
+    stop_while_it_launches(fleet)
+    # At once, while that launch is still answered.
     is_usable(fleet)
 
 
@@ -115,9 +129,7 @@ def test_stop_of_a_build_whose_worker_has_not_connected(fleet: Fleet) -> None:
     fleet.agent.configure(fates=[{"worker": "baked", "fate": "never"}])
     request = fleet.force("baked")
     fleet.wait_state("baked", "registering")
-    build = fleet.builds(request)[0]
-    fleet.master.control(f"builds/{build['buildid']}", "stop", reason="no longer wanted")
-    assert fleet.wait_build(request)["results"] == CANCELLED
+    stop_build(fleet, request)
     fleet.wait_gone(GONE_S)
     fleet.agent.configure(fates=[])
     is_usable(fleet)
@@ -126,7 +138,5 @@ def test_stop_of_a_build_whose_worker_has_not_connected(fleet: Fleet) -> None:
 def test_stop_of_a_running_build(fleet: Fleet) -> None:
     request = fleet.force("baked", seconds=30)
     fleet.wait_building("baked")
-    build = fleet.builds(request)[0]
-    fleet.master.control(f"builds/{build['buildid']}", "stop", reason="no longer wanted")
-    assert fleet.wait_build(request)["results"] == CANCELLED
+    stop_build(fleet, request)
     is_usable(fleet)

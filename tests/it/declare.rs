@@ -260,6 +260,79 @@ async fn a_key_is_kept_in_a_file_of_its_own_that_goes_when_nothing_refers_to_it(
     assert!(!files(state.path()).iter().any(|(name, _, _)| is_key(name)));
 }
 
+/// The names of the keys that are kept, sorted.
+fn keys(state: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(state.join("declared/keys")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| is_key(name)).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn keys_are_found_where_the_state_folder_is_now_and_only_what_nothing_uses_is_removed() {
+    let (state, served) = served().await;
+    let mut second = declaration("ami-2");
+    second["owner"] = json!("aws-9z");
+    let both = json!({ "d1": declaration("ami-1"), "d2": second });
+    put_all(&served, "m1", &both).await.expect("taken");
+    drop(served);
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    std::fs::rename(state.path().join("declared"), elsewhere.path().join("declared")).expect("moves");
+    let folder = elsewhere.path().join("declared/keys");
+    let before = keys(elsewhere.path());
+    assert_eq!(before.len(), 2);
+    let kept = Declarations::open(elsewhere.path());
+    let intent = kept.over(&Setup::new().intent());
+    for owner in ["aws-1a2b", "aws-9z"] {
+        let credentials = &intent.owners[&owner.parse().expect("a name")].credentials;
+        let Credentials::KeyFile(file) = credentials else { panic!("{credentials:?}") };
+        assert_eq!(Path::new(file).parent(), Some(folder.as_path()));
+        assert!(std::fs::read_to_string(file).expect("is there").contains(SECRETS[0]));
+    }
+    std::fs::write(folder.join("aws-1a2b-old.key"), "nobody's").expect("a file");
+    let served = serve_with(kept, &Setup::new(), MemoryLedger::default(), World::steady(), Clock::system()).await;
+    put_all(&served, "m1", &both).await.expect("taken");
+    assert_eq!(keys(elsewhere.path()).len(), 3, "the same once more is no news, although the path is another one");
+    let changed = json!({ "d1": declaration("ami-3"), "d2": null });
+    put_all(&served, "m1", &changed).await.expect("taken");
+    assert_eq!(keys(elsewhere.path()), before, "what nothing uses is gone, and nothing else");
+    put_all(&served, "m1", &json!({ "d1": null })).await.expect("taken");
+    assert_eq!(keys(elsewhere.path()), before[..1], "nothing of the other owner lives");
+}
+
+/// A master declares its worker, asks for it and takes it back again and again, with an owner of its own.
+async fn comes_and_goes(served: &Served, state: &Path, number: i64) {
+    let (client, clock) = (Client::new(&served.socket), Clock::system());
+    let (master, worker, owner) = (format!("m{number}"), format!("d{number}"), format!("o{number}"));
+    for round in 0..6 {
+        let mut said = declaration(&format!("ami-{round}"));
+        said["owner"] = json!(owner);
+        let answer = put_all(served, &master, &json!({ worker.as_str(): said })).await.expect("answers");
+        assert_eq!(answer.refused, BTreeMap::new());
+        let start = json!({ "request": format!("r{round}"), "master": master });
+        let mut view: WorkerView = client.post(&format!("/v1/workers/{worker}/start"), &start).await.expect("asked");
+        // So that the loop is anywhere on its way to a launch, and at the last behind it.
+        let pause = chrono::TimeDelta::milliseconds((number * 61 + round * 97) % 400);
+        clock.sleep_until(clock.now() + pause).await;
+        while round == 5 && view.instance.is_none() {
+            view = client.get(&format!("/v1/workers/{worker}?wait=20")).await.expect("answers");
+        }
+        put_all(served, &master, &json!({})).await.expect("taken");
+        let forgotten = !keys(state).iter().any(|name| name.starts_with(&format!("{owner}-")));
+        let found = status(served).await.workers.into_iter().find(|view| view.worker == worker);
+        let lives = found.filter(|view| view.state == "launching" || view.instance.is_some());
+        assert!(!(forgotten && lives.is_some()), "how to act for {owner} is forgotten: {lives:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn masters_that_declare_at_once_wait_for_nobody_forever_and_no_owner_is_forgotten_too_early() {
+    let (state, served) = served().await;
+    let all = futures_util::future::join_all((0..8).map(|number| comes_and_goes(&served, state.path(), number)));
+    tokio::time::timeout(std::time::Duration::from_mins(1), all).await.expect("nobody waits forever");
+}
+
 #[tokio::test]
 async fn what_does_not_change_writes_nothing() {
     let (state, served) = served().await;

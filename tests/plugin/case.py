@@ -6,7 +6,8 @@ asks of the controller is answered by `FakeController`; who connects is a `Guest
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional
 
@@ -118,6 +119,12 @@ class PluginCase(RunFakeMasterTestCase):
         assert not unheard, unheard
         assert not self.controller.live, "an instance lives on that nobody wants"
         assert not any(r.waits for r in self.controller.records.values()), "a request that nobody waits for"
+        self._assert_no_worker_was_ended()
+
+    def _assert_no_worker_was_ended(self) -> None:
+        """By a refusal; but for Buildbot's own of a second one, which stands before the plugin."""
+        refusals = {text for guest in self.guests.values() for text in guest.ended_at}
+        assert refusals <= {"rejecting duplicate worker"}, refusals
 
     def _heal(self) -> None:
         self.controller.down = self.controller.mute = False
@@ -297,6 +304,16 @@ class PluginCase(RunFakeMasterTestCase):
         number = self.worker(name).workerid
         self.done(self.master.data.control(action, {"reason": "test"}, ("workers", number)))
         self.pass_time(0.5)
+
+    @contextmanager
+    def free_moment(self, name: str = "w1") -> Iterator[None]:
+        """A moment in which a worker is said to be free, whatever it is at."""
+        worker = self.worker(name)
+        worker.canStartBuild = lambda: True
+        try:
+            yield
+        finally:
+            del worker.canStartBuild
 
     def record(self, name: str = "w1") -> Any:
         """What the controller knows of it."""

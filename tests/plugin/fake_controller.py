@@ -164,6 +164,7 @@ class FakeController:
         self.launched.append((worker, instance))
         self.live[instance] = worker
         record.instance = instance
+        record.launched_as(next((said[worker] for said in self.declared.values() if worker in said), {}))
         record.move("registering", self.now)
         self._moved(record)
         self.on_launched(worker, instance)

@@ -94,6 +94,9 @@ class Record:
     state: str = "gone"
     since: float = 0.0
     instance: Optional[str] = None
+    # What it is, as it was launched last.
+    ami: str = "ami-0debian"
+    instance_type: str = "m7i.large"
     # The request that waits, and the last one.
     waits: Optional[str] = None
     request: Optional[str] = None
@@ -116,6 +119,12 @@ class Record:
         if state in ("gone", "requested"):
             self.instance = None
             self.attached, self.build, self.released, self.interruption = False, None, False, None
+
+    def launched_as(self, declaration: dict[str, Any]) -> None:
+        """The AMI and the type of its new instance."""
+        image = declaration.get("image", {})
+        self.ami = image.get("ami", self.ami)
+        (self.instance_type,) = image.get("instance_types", [self.instance_type])
 
     def ask(self, request: str, now: float) -> None:
         """A master wants it."""
@@ -176,13 +185,13 @@ class Record:
             "owner": "alice",
             "region": "us-west-2",
             "image": "debian",
-            "ami": "ami-0debian",
+            "ami": self.ami,
             "state": self.state,
             "since": at(self.since),
             "instance": self.instance,
             "instance_state": "running" if there else None,
             "addresses": [f"10.0.0.{self.instance.rsplit('-', 1)[1]}"] if self.instance else [],
-            "instance_type": "m7i.large" if there else None,
+            "instance_type": self.instance_type if there else None,
             "place": "us-west-2a" if there else None,
             "market": "on-demand" if there else None,
             "attempt": f"attempt-{self.instance}" if there else None,

@@ -6,6 +6,7 @@ from typing import Any, Optional
 
 from buildbot.worker.protocols import base
 from fake_record import address_of
+from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from twisted.python.failure import Failure
 from twisted.spread import pb
@@ -22,6 +23,8 @@ class GuestConnection(base.Connection):
         self.guest = guest
         self.info: dict[str, Any] = {}
         self.lost = False
+        # Whether its login is done: PB tells of the end of no other.
+        self.let_in = False
         # Messages that are not answered yet.
         self._open: list[defer.Deferred] = []
 
@@ -42,7 +45,8 @@ class GuestConnection(base.Connection):
         waiting, self._open = self._open, []
         for answer in waiting:
             answer.errback(Failure(pb.PBConnectionLost("lost connection")))
-        self.notifyDisconnected()
+        if self.let_in:
+            self.notifyDisconnected()
         self.guest.disconnected(self)
 
     def _say(self, message: str, value: Any = None) -> defer.Deferred:
@@ -82,7 +86,8 @@ class GuestConnection(base.Connection):
         return self._say("interrupt")
 
     def remoteShutdown(self) -> defer.Deferred:
-        self.guest.reactor.callLater(MESSAGE_S, self.guest.exit)
+        if "shutdown" not in self.guest.ignores:
+            self.guest.reactor.callLater(MESSAGE_S, self.guest.exit)
         # A connection that is lost is what was asked for; PB's own class says so too.
         return self._say("shutdown").addErrback(lambda failure: failure.trap(pb.PBConnectionLost) and None)
 
@@ -113,8 +118,9 @@ class Guest:
         self.troubles: dict[str, Exception] = {}
         self.ignores: set[str] = set()
         self.heard: list[str] = []
-        # How often it was turned away.
+        # How often it was turned away; and the refusals at which its process has ended.
         self.refused = 0
+        self.ended_at: list[str] = []
         self._timer: Any = None
 
     def boot(self, seconds: float = BOOT_S) -> None:
@@ -139,14 +145,23 @@ class Guest:
     def _let_in(self, conn: GuestConnection, manager: Any) -> Any:
         """What PB's login does, once name and password are right."""
         if self.worker not in manager.registrations:
-            raise RuntimeError("the master does not know this name")
+            raise UnauthorizedLogin()
         worker = manager.getWorkerByName(self.worker)
         yield manager.newConnection(conn, self.worker)
         yield worker.attached(conn)
+        conn.let_in = True
 
     def _turned_away(self, failure: Failure, conn: GuestConnection) -> None:
+        """What `buildbot-worker` does when its login fails: it ends, but for two reasons."""
         self.refused += 1
-        conn.loseConnection()
+        if conn.lost or self.severed:
+            # It has noticed that by itself, or hears nothing at all.
+            return
+        if failure.check(UnauthorizedLogin, pb.PBConnectionLost):
+            conn.loseConnection()
+        else:
+            self.ended_at.append(failure.getErrorMessage())
+            self.exit()
 
     def disconnected(self, conn: GuestConnection) -> None:
         """The connection is lost; it knocks again as long as it lives."""

@@ -131,21 +131,8 @@ class TwoBuilders(PluginCase):
 
     def _let_both_wait(self) -> None:
         """Both are found to be startable before either is started, as it happens in a busy master."""
-        worker = self.worker()
-        with self.patched_can_start(worker):
+        with self.free_moment():
             self.ask("b1")
             self.ask("b2")
         assert self.results() == [None, None]
         assert len(self.controller.asked("POST", "/start")) == 1
-
-    def patched_can_start(self, worker: Any) -> Any:
-        """A moment in which the worker is said to be free."""
-
-        class Moment:
-            def __enter__(self) -> None:
-                worker.canStartBuild = lambda: True
-
-            def __exit__(self, *_: object) -> None:
-                del worker.canStartBuild
-
-        return Moment()

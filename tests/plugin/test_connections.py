@@ -179,6 +179,66 @@ class WhileBuilding(PluginCase):
         assert self.results() == [SUCCESS, SUCCESS]
 
 
+class WhileAttached(PluginCase):
+    """Something is wrong in the middle of a login: PB tells the master of the end of no such connection."""
+
+    def _is_back(self) -> None:
+        self.pass_time(RETRY_S + 2)
+        assert self.guest().connected and self.guest().ended_at == []
+        self.run_build()
+        assert self.results() == [SUCCESS, SUCCESS]
+        assert self.launches == 1
+
+    def test_one_that_comes_back_and_refuses_its_builders_knocks_again(self) -> None:
+        self.start_master()
+        guest = self.bring_up_idle()
+        guest.troubles["builders"] = CannotMakeFolder("can't create dir")
+        guest.cut()
+        self.pass_time(RETRY_S + 1)
+        assert guest.refused == 1 and self.worker().conn is None
+        assert not self.seen()["connected_to"]
+        guest.troubles = {}
+        self._is_back()
+
+    def _comes_back_and_is_told_its_builders(self) -> Guest:
+        """Which it does not answer."""
+        self.start_master()
+        guest = self.bring_up_idle()
+        guest.ignores = {"builders"}
+        guest.cut()
+        self.pass_time(RETRY_S + 1)
+        assert self.worker().conn is not None
+        return guest
+
+    def test_one_that_comes_back_and_is_lost_again_meanwhile_knocks_again(self) -> None:
+        guest = self._comes_back_and_is_told_its_builders()
+        guest.cut()
+        assert self.worker().conn is None
+        guest.ignores = set()
+        self._is_back()
+
+    def test_the_master_stops_while_one_comes_back(self) -> None:
+        guest = self._comes_back_and_is_told_its_builders()
+        self.stop_master()
+        assert guest.ended_at == []
+
+    def test_one_that_is_lost_while_its_first_login_is_written_down(self) -> None:
+        written: defer.Deferred = defer.Deferred()
+        self.start_master()
+        self.patch(self.master.data.updates, "workerConnected", lambda **_: written)
+        self.ask()
+        self.pass_until(lambda: self.worker().conn is not None, STARTED_S, "the worker")
+        self.guest().lives = False
+        self.guest().cut()
+        written.callback(None)
+        self.pass_time(1)
+        assert self.worker().conn is None
+        self.lost_connection_logged()
+        self.pass_until(lambda: self.steps["b1"].running, QUARANTINE_S + 2 * STARTED_S, "the next try")
+        self.finish()
+        assert self.results() == [RETRY, SUCCESS]
+
+
 class AtTheDoor(PluginCase):
     """Whoever knocks is asked for at the controller."""
 
@@ -221,6 +281,23 @@ class AtTheDoor(PluginCase):
         first.cut()
         self.pass_time(2)
         assert not self.steps["b1"].running
+
+    def test_one_that_knocks_while_it_is_let_go_is_turned_away_and_its_process_goes_on(self) -> None:
+        self.start_master(build_wait_timeout=1)
+        guest = self.bring_up()
+        for path in ("/release", "/report"):
+            self.controller.hold(path)
+        self.finish()
+        self.pass_time(RETRY_S + 5)
+        # The controller has not heard of it, and would let it in.
+        assert self.record().state != "gone" and guest.refused == 1
+        assert any("not ready for it: INSUBSTANTIATING" in line for line in self.lines)
+        assert guest.ended_at == []
+        for path in ("/release", "/report"):
+            self.controller.let_through(path)
+        self.pass_time(1)
+        # A stop of the worker would wait for what is not done.
+        assert not self.worker()._deferwaiter.has_waited()
 
     def test_one_that_nobody_asked_for_is_turned_away(self) -> None:
         self.start_master()

@@ -17,8 +17,9 @@ def told(declarations: Declarations) -> dict:
 
 def test_news_are_told_once() -> None:
     declarations = Declarations(set)
-    assert declarations.untold() is None and not declarations.some
+    assert declarations.untold() is None and not declarations.some and not declarations.has_news
     declarations.set("w1", W1)
+    assert declarations.has_news
     assert told(declarations) == {"w1": W1}
     assert declarations.untold() is None and declarations.some
     declarations.set("w1", dict(W1))
@@ -46,6 +47,16 @@ def test_one_that_left_is_not_named_any_more() -> None:
     assert declarations.untold() is None
     declarations.set("w2", W2)
     assert told(declarations) == {"w1": W1, "w2": W2}
+
+
+def test_of_one_that_was_handed_over_nothing_is_said() -> None:
+    declarations = Declarations(lambda: {"w1", "w2"})
+    declarations.set("w1", W1)
+    declarations.set("w2", W2)
+    declarations.told({"accepted": [], "refused": {"w1": "no"}})
+    declarations.hand_over("w1")
+    assert told(declarations) == {"w1": None, "w2": W2}
+    declarations.raise_if_refused("w1")
 
 
 def test_one_that_stands_elsewhere_is_forgotten_also_if_an_earlier_life_told_it() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from buildbot.interfaces import LatentWorkerCannotSubstantiate
+from buildbot.interfaces import LatentWorkerCannotSubstantiate, LatentWorkerFailedToSubstantiate
 from buildbot.process.properties import Interpolate
-from case import EXCEPTION, STARTED_S, SUCCESS, PluginCase
+from case import EXCEPTION, RETRY, STARTED_S, SUCCESS, PluginCase
+from far_end import RETRY_S
 
 OLD = {"instance_type": "m5.large", "ami": "ami-1", "region": "us-west-2"}
 BY_BUILD = {**OLD, "ami": Interpolate("%(prop:ami)s")}
@@ -126,6 +127,51 @@ class Described(PluginCase):
         assert said.count("a role is better") == 1
 
 
+class Joined(PluginCase):
+    """Builds that choose, and meet a start that another has begun."""
+
+    builders = {"b1": ["w1"], "b2": ["w1"]}
+
+    def test_one_that_chooses_another_is_not_begun_while_the_controller_hears_of_the_first(self) -> None:
+        self.controller.hold("/workers/w1")
+        self.start_master(**BY_BUILD, build_wait_timeout=0)
+        self._let_both_come()
+        assert self.results() == [None]
+        self.controller.let_through("/workers/w1")
+        self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "the first build")
+        self.finish("b1")
+        self.pass_until(lambda: self.steps["b2"].running, 2 * STARTED_S, "the other build")
+        self.finish("b2")
+        assert (self.results(), self.launches) == ([SUCCESS, SUCCESS], 2)
+
+    def test_one_that_was_begun_before_anybody_could_know_is_tried_again(self) -> None:
+        self.start_master(**BY_BUILD, build_wait_timeout=1)
+        self.controller.hold("/release")
+        self.ask("b1", ami="ami-1")
+        self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
+        self.finish("b1")
+        self.pass_time(2)
+        self._let_both_come()
+        assert self.results() == [SUCCESS, None, None]
+        self.controller.let_through("/release")
+        self.pass_until(lambda: self.steps["b1"].running, 2 * STARTED_S, "the first build")
+        self.pass_time(1)
+        self.logged(LatentWorkerFailedToSubstantiate)
+        assert self.results() == [SUCCESS, None, RETRY]
+        assert "of another kind than this build wants" in self.preparation(3)
+        self.finish("b1")
+        self.pass_until(lambda: self.steps["b2"].running, 10 + 2 * STARTED_S, "the other build")
+        self.finish("b2")
+        assert self.results() == [SUCCESS, SUCCESS, RETRY, SUCCESS]
+        assert self.property_of("latent_ami", 2) == "ami-7" and self.property_of("latent_ami", 4) == "ami-8"
+
+    def _let_both_come(self) -> None:
+        """Both are found to be startable before either is started, as it happens in a busy master."""
+        with self.free_moment():
+            self.ask("b1", ami="ami-7")
+            self.ask("b2", ami="ami-8")
+
+
 class TwoDescribed(PluginCase):
     """Two of them, so that one can leave."""
 
@@ -140,6 +186,49 @@ class TwoDescribed(PluginCase):
         self.reconfigure()
         (told,) = self.controller.declared.values()
         assert sorted(told) == ["w1"]
+
+    def test_the_last_that_leaves_is_named_no_more(self) -> None:
+        self.start_master(**OLD)
+        self.names, self.builders = (), {}
+        self.reconfigure()
+        assert list(self.controller.declared.values()) == [{}]
+
+    def test_also_if_the_controller_is_away_at_that_moment(self) -> None:
+        self.start_master(**OLD)
+        self.controller.cut()
+        self.names, self.builders = (), {}
+        self.reconfigure()
+        self.pass_time(10)
+        self.controller.down = False
+        self.pass_time(10)
+        assert list(self.controller.declared.values()) == [{}]
+        # And that is the end of it.
+        self.pass_time(60)
+        due = [part for call in self.reactor.getDelayedCalls() for part in (call.func, *call.args)]
+        assert "_report" not in [getattr(part, "__name__", None) for part in due]
+
+    def test_they_go_to_another_controller(self) -> None:
+        self.start_master(**OLD)
+        self.reconfigure(socket="/other.sock")
+        assert {"workers": {}} in [call.body for call in self.controller.asked("PUT", "/workers")]
+
+    def test_the_same_controller_started_in_another_way_is_not_told_that_they_left(self) -> None:
+        self.start_master(**OLD)
+        self.reconfigure(autostart=False)
+        self.pass_time(10)
+        told = [call.body["workers"] for call in self.controller.asked("PUT", "/workers")]
+        assert len(told) == 2 and all(sorted(one) == ["w1", "w2"] for one in told)
+        assert None not in told[-1].values()
+
+    def test_one_that_cannot_say_how_it_is_does_not_silence_the_other(self) -> None:
+        self.builders = {"b1": ["w2"]}
+        self.start_master(**OLD)
+        self.patch(self.worker("w1"), "said", lambda: {}["nothing"])
+        self.bring_up()
+        assert self.record("w2").build == "b1/1"
+        self.logged(KeyError)
+        del self.worker("w1").said
+        self.finish()
 
 
 class BothStyles(PluginCase):
@@ -179,3 +268,61 @@ class Restarted(PluginCase):
         assert len([line for line in self.lines if "not adopted" in line]) == 1
         self.flushLoggedErrors()
         self.controller.end("i-1")
+
+    def _restarted_with_a_warm_instance(self) -> None:
+        """Of ami-7; what it was started with, the master has forgotten."""
+        self.start_master(**BY_BUILD, build_wait_timeout=60)
+        self.ask(ami="ami-7")
+        self.pass_until(lambda: self.steps["b1"].running, STARTED_S, "a build to run")
+        self.finish()
+        self.kill_master()
+
+    def _runs(self, ami: str, launches: int, seconds: float = 2 * STARTED_S) -> None:
+        self.pass_until(lambda: self.steps["b1"].running, seconds, "a build to run")
+        self.finish()
+        assert self.launches == launches
+        assert self.property_of("latent_ami", len(self.results())) == ami
+
+    def test_an_instance_that_was_taken_over_is_used_by_builds_that_choose_the_same(self) -> None:
+        self._restarted_with_a_warm_instance()
+        self.start_master(**BY_BUILD, build_wait_timeout=60)
+        self.pass_time(RETRY_S + 1)
+        self.ask(ami="ami-7")
+        self._runs("ami-7", 1)
+        assert self.results() == [SUCCESS, SUCCESS]
+
+    def test_an_instance_that_was_taken_over_is_used_by_no_others(self) -> None:
+        self._restarted_with_a_warm_instance()
+        self.start_master(**BY_BUILD, build_wait_timeout=60)
+        self.pass_time(RETRY_S + 1)
+        assert self.guest().connected
+        self.ask(ami="ami-8")
+        self.pass_time(30)
+        assert self.results() == [SUCCESS]
+        self._runs("ami-8", 2, 60 + 2 * STARTED_S)
+        assert self.results() == [SUCCESS, SUCCESS]
+
+    def test_a_build_that_comes_first_and_is_given_one_of_another_kind_lets_it_go(self) -> None:
+        self._restarted_with_a_warm_instance()
+        self.controller.hold("/report")
+        self.start_master(**BY_BUILD, build_wait_timeout=60)
+        self.ask(ami="ami-8")
+        self.pass_time(1)
+        self.logged(LatentWorkerFailedToSubstantiate)
+        assert self.results() == [SUCCESS, RETRY]
+        assert "i-1 was there before, of another kind" in self.preparation(2)
+        self.controller.let_through("/report")
+        self._runs("ami-8", 2, 10 + 2 * STARTED_S)
+
+    def test_nor_does_it_run_on_one_that_knocks_before_the_start_is_answered(self) -> None:
+        self._restarted_with_a_warm_instance()
+        self.controller.hold("/report")
+        self.controller.hold("/start")
+        self.start_master(**BY_BUILD, build_wait_timeout=60)
+        self.ask(ami="ami-8")
+        self.pass_time(RETRY_S + 1)
+        self.logged(LatentWorkerFailedToSubstantiate)
+        assert self.results() == [SUCCESS, RETRY]
+        self.controller.let_through("/start")
+        self.controller.let_through("/report")
+        self._runs("ami-8", 2, 60 + 10 + 2 * STARTED_S)

@@ -7,7 +7,8 @@ use crate::policy::Image;
 /// What the manifests of an owner claim.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stated {
-    filters: Vec<AmiFilter>,
+    /// Each with EC2's word for the processor that it chooses for.
+    filters: Vec<(String, AmiFilter)>,
     equipment: Vec<Equipment>,
 }
 
@@ -16,30 +17,31 @@ impl Stated {
     pub fn of<'a>(images: impl Iterator<Item = &'a Image>) -> Self {
         let mut all = Self::default();
         for image in images {
-            all.filters.extend(image.ami.filter().cloned());
+            let asked = image.ami_query().zip(image.ami.filter());
+            all.filters.extend(asked.map(|(query, filter)| (query.architecture, filter.clone())));
             all.equipment.extend(image.equipment());
         }
         all
     }
 
-    /// Whether a filter would choose this AMI of those of the account.
+    /// Whether a filter would choose this AMI of those of the account that are made for its processor.
     pub(super) fn chooses(&self, account: &str, survey: &Survey, id: &AmiId) -> bool {
-        let own = |filter: &&AmiFilter| {
+        let own = |filter: &AmiFilter| {
             filter.owners.is_empty() || filter.owners.iter().any(|owner| owner == "self" || owner == account)
         };
         let candidate = |ami: &Ami| AmiCandidate {
             id: ami.id.clone(),
             location: format!("{account}/{}", ami.name),
             state: ami.state.clone(),
-            architecture: String::new(),
+            architecture: ami.architecture.clone(),
             created: Some(ami.created),
             deprecated: None,
         };
-        let candidates: Vec<AmiCandidate> = survey.amis().map(candidate).collect();
-        self.filters
-            .iter()
-            .filter(own)
-            .any(|filter| choose(survey.observed_at, filter, &candidates).as_ref() == Some(id))
+        self.filters.iter().filter(|(_, filter)| own(filter)).any(|(architecture, filter)| {
+            let fitting = survey.amis().filter(|ami| ami.architecture == *architecture);
+            let candidates: Vec<AmiCandidate> = fitting.map(candidate).collect();
+            choose(survey.observed_at, filter, &candidates).as_ref() == Some(id)
+        })
     }
 
     /// Whether a manifest names this volume.

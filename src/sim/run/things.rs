@@ -42,17 +42,7 @@ fn plant_instances(site: &mut Site, now: DateTime<Utc>) {
 
 /// A volume that is attached to nothing.
 fn plant_volume(site: &mut Site, tags: Tags, now: DateTime<Utc>) -> Option<String> {
-    let volume = Volume {
-        id: String::new(),
-        size_gib: 8,
-        volume_type: "gp3".to_owned(),
-        zone: site.network.zones.first()?.clone(),
-        snapshot: None,
-        encrypted: false,
-        created: now,
-        attachment: None,
-        tags,
-    };
+    let volume = Volume::lone(site.network.zones.first()?, 8, tags, now);
     site.create_volume(volume).ok().map(|volume| volume.id.clone())
 }
 

@@ -66,17 +66,7 @@ impl Inside {
         let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.touch(&self.place, now, |site| {
             let zone = site.network.zones.first().cloned().unwrap_or_default();
-            let volume = Volume {
-                id: String::new(),
-                size_gib: 8,
-                volume_type: "gp3".to_owned(),
-                zone: zone.clone(),
-                snapshot: None,
-                encrypted: false,
-                created: now,
-                attachment: None,
-                tags: tags.clone(),
-            };
+            let volume = Volume::lone(&zone, 8, tags.clone(), now);
             match kind {
                 ResourceKind::Volume => Ok(site.create_volume(volume)?.id.clone()),
                 ResourceKind::Snapshot => {

@@ -1,7 +1,7 @@
 //! An AMI that is chosen by a filter when a launch is wanted.
 
 use chrono::TimeDelta;
-use latent::model::FailureKind;
+use latent::model::{FailureKind, InstanceId};
 use latent::sim::{NewImage, Tags};
 
 use crate::account::{ApiCall, Fault};
@@ -107,8 +107,8 @@ async fn an_ami_that_is_gone_since_it_was_listed_is_chosen_anew() {
     assert_eq!(lab.view("w1").ami.as_ref(), Some(&made[0]), "long before the old listing would have been too old");
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_stopped_instance_is_started_unless_the_filter_chooses_a_newer_ami() {
+/// A lab in which w1 had an instance of the one AMI, which is stopped; the listing is too old to go by.
+async fn with_a_stopped_instance() -> (Lab, InstanceId) {
     let mut lab = Lab::without_controller(filtered(NUMBERED).policy("on_idle = \"stop\""), morning());
     make(&lab, "worker-1", TimeDelta::hours(1));
     lab.start();
@@ -116,6 +116,12 @@ async fn a_stopped_instance_is_started_unless_the_filter_chooses_a_newer_ami() {
     lab.release("w1");
     lab.until_state("w1", "stopped").await;
     lab.run(minutes(10)).await;
+    (lab, first)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stopped_instance_is_started_unless_the_filter_chooses_a_newer_ami() {
+    let (mut lab, first) = with_a_stopped_instance().await;
     assert_eq!(lab.make_ready("w1").await, first);
     lab.release("w1");
     lab.until_state("w1", "stopped").await;
@@ -132,15 +138,24 @@ async fn a_stopped_instance_is_started_unless_the_filter_chooses_a_newer_ami() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stopped_instance_is_started_although_amis_cannot_be_listed() {
-    let mut lab = Lab::without_controller(filtered(NUMBERED).policy("on_idle = \"stop\""), morning());
-    make(&lab, "worker-1", TimeDelta::hours(1));
-    lab.start();
-    let first = lab.make_ready("w1").await;
-    lab.release("w1");
-    lab.until_state("w1", "stopped").await;
-    lab.run(minutes(10)).await;
+    let (mut lab, first) = with_a_stopped_instance().await;
     lab.inject(ApiCall::Images, &Fault::Unreachable, 50);
     assert_eq!(lab.make_ready("w1").await, first);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_that_came_after_the_listing_chooses_of_it_as_well() {
+    let (mut lab, made) = lab(NUMBERED, &[("worker-9", 1), ("worker-10", 5), ("other-11", 9)]);
+    lab.make_ready("w1").await;
+    assert_eq!(lab.view("w1").ami.as_ref(), Some(&made[1]));
+    lab.release("w1");
+    lab.until_nothing_is_left().await;
+    let listings = lab.calls(ApiCall::Images);
+    lab.reconfigure(filtered("ami_owners = [\"self\"]\nami_location = '[0-9]+/other-'"));
+    assert_eq!(lab.view("w1").ami.as_ref(), Some(&made[2]), "it is shown at once");
+    lab.make_ready("w1").await;
+    assert_eq!(lab.view("w1").ami.as_ref(), Some(&made[2]));
+    assert_eq!(lab.calls(ApiCall::Images), listings, "of the listing that there was");
 }
 
 #[tokio::test(start_paused = true)]

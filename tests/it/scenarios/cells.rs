@@ -1,7 +1,7 @@
 //! Accounts: whose they are, what is not ours in them, and that one never waits for another.
 
 use chrono::TimeDelta;
-use latent::model::{FailureKind, tag_keys};
+use latent::model::{Body, FailureKind, tag_keys};
 
 use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
@@ -149,6 +149,25 @@ async fn the_credentials_of_a_new_configuration_are_used_at_once() {
     lab.reconfigure(Setup::new());
     lab.request("w1");
     lab.until_state("w1", "registering").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absence_is_believed_only_in_an_account_that_was_asked_for_anew() {
+    let mut lab = Lab::new(Setup::new().policy("absence_grace = \"3m\"\nidle_timeout = \"never\""));
+    let id = lab.make_ready("w1").await;
+    lab.run(minutes(10)).await;
+    let (asked, refusals) = (lab.calls(ApiCall::Account), 20);
+    assert_eq!(asked, 1, "while nothing is missing, the first answer holds");
+    lab.world(|site| site.hide(&id, true));
+    lab.inject(ApiCall::Account, &Fault::Refuse(FailureKind::Credentials, "AuthFailure"), refusals);
+    let since = lab.now();
+    lab.until(minutes(60), "all refusals", |lab| lab.calls(ApiCall::Account) == asked + refusals).await;
+    assert!(lab.now() - since > minutes(5), "long after listings alone would have been believed");
+    assert_eq!((lab.state("w1").as_str(), lab.instance("w1")), ("ready", id));
+    let failure = lab.controller().cells().remove(0).failure.expect("nobody knows whose account it is");
+    assert_eq!(failure.code, "AuthFailure");
+    lab.until(minutes(10), "gone", |lab| lab.state("w1") == "gone").await;
+    assert_eq!(lab.count(|body| matches!(body, Body::Lost { .. })), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use latent::model::{Body, Cause, MasterId};
+use chrono::TimeDelta;
+use latent::control::CellView;
+use latent::model::{Body, Cause, MasterId, tag_keys};
+use latent::sim::{NewImage, Tags};
 use serde_json::{Value, json};
 
-use crate::harness::{Lab, minutes, seconds, worker};
+use crate::harness::{Lab, minutes, morning, seconds, worker};
 use crate::setup::Setup;
 
 const OWNER: &str = "aws-1a2b";
@@ -42,10 +45,15 @@ fn declare(lab: &Lab, workers: &[(&str, Value)]) {
 /// A lab whose declarations outlive the controller.
 fn lasting() -> (tempfile::TempDir, Lab) {
     let folder = tempfile::tempdir().expect("a folder");
-    let mut lab = Lab::without_controller(setup(), crate::harness::morning());
+    let mut lab = Lab::without_controller(setup(), morning());
     lab.state = Some(folder.path().to_path_buf());
     lab.start();
     (folder, lab)
+}
+
+/// The declared owner's cell.
+fn cell(lab: &Lab) -> CellView {
+    lab.controller().cells().into_iter().find(|cell| cell.owner == OWNER).expect("it was looked at")
 }
 
 fn launched_ami(lab: &Lab) -> String {
@@ -67,9 +75,7 @@ async fn a_declared_worker_is_launched_builds_and_goes_when_it_is_idle() {
     lab.build("d1", None);
     lab.run(minutes(5)).await;
     lab.until_nothing_is_left().await;
-    let cells = lab.controller().cells();
-    let learnt = cells.iter().find(|cell| cell.owner == OWNER).and_then(|cell| cell.account.as_deref());
-    assert_eq!(learnt, Some("333333333333"), "what was learnt is shown");
+    assert_eq!(cell(&lab).account.as_deref(), Some("333333333333"), "what was learnt is shown");
     assert_eq!(lab.view("d1").declared_by.as_deref(), Some("m1"));
 }
 
@@ -167,8 +173,7 @@ async fn credentials_that_lead_elsewhere_after_a_restart_make_nobody_believe_tha
     lab.crash_and_start().await;
     lab.run(minutes(10)).await;
     assert_eq!((lab.state("d1").as_str(), lab.instance("d1")), ("ready", id), "it stays in the record");
-    let failure = lab.controller().cells().into_iter().find(|cell| cell.owner == OWNER).and_then(|cell| cell.failure);
-    let failure = failure.expect("it cannot be listed");
+    let failure = cell(&lab).failure.expect("it cannot be listed");
     assert_eq!(failure.code, "AccountMismatch");
     assert!(
         failure.message.contains("444444444444") && failure.message.contains("333333333333"),
@@ -183,4 +188,58 @@ async fn credentials_that_lead_elsewhere_after_a_restart_make_nobody_believe_tha
     lab.crash_and_start().await;
     lab.make_ready("d1").await;
     lab.run(seconds(30)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn corrected_credentials_are_taken_without_a_restart_when_nothing_of_the_owner_lives() {
+    let mut lab = Lab::new(setup());
+    declare(&lab, &[("d1", of_ami("ami-1"))]);
+    lab.make_ready("d1").await;
+    lab.release("d1");
+    lab.until_nothing_is_left().await;
+    let mut corrected = of_ami("ami-1");
+    corrected["credentials"] = json!({ "profile": "corrected" });
+    corrected["policy"]["idle_timeout"] = json!("2h");
+    lab.reconfigure(setup().credentials_lead_to(OWNER, "444444444444"));
+    declare(&lab, &[("d1", corrected.clone())]);
+    let id = lab.make_ready("d1").await;
+    assert_eq!(cell(&lab).account.as_deref(), Some("444444444444"));
+    // The same once more, and now something lives where those before them led to.
+    corrected["credentials"] = json!({ "profile": "other" });
+    lab.reconfigure(setup().credentials_lead_to(OWNER, "555555555555"));
+    declare(&lab, &[("d1", corrected)]);
+    lab.run(minutes(10)).await;
+    assert_eq!((lab.state("d1").as_str(), lab.instance("d1")), ("ready", id), "it stays in the record");
+    assert_eq!(cell(&lab).failure.map(|failure| failure.code).as_deref(), Some("AccountMismatch"));
+    assert_eq!(cell(&lab).account.as_deref(), Some("444444444444"), "what was learnt holds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ami_that_a_declared_filter_chooses_by_the_number_of_the_learnt_account_is_no_leftover() {
+    let account = "111111111111";
+    let mut lab = Lab::without_controller(Setup::new().credentials_lead_to(OWNER, account), morning());
+    let made = [("old-1", 40), ("mid-1", 35), ("new-1", 20), ("new-2", 10)].map(|(name, age)| {
+        let tags = [
+            (tag_keys::FLEET, "test"),
+            (tag_keys::CONTROLLER, "ctl"),
+            (tag_keys::IMAGE, "debian"),
+            (tag_keys::IMAGE_ORIGIN, "rebake"),
+        ];
+        let tags: Tags = tags.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let new = NewImage { name: name.to_owned(), tags, ..NewImage::default() };
+        let at = morning() - TimeDelta::days(age);
+        lab.world(|site| site.register_image(new, "x86_64", "/dev/sda1", Vec::new(), at).expect("registers").id.clone())
+    });
+    lab.start();
+    let mut said = of_ami("ami-1");
+    said["image"] = json!({
+        "region": "us-west-2",
+        "ami_owners": [account],
+        "ami_location": format!("{account}/old-([0-9]+)"),
+        "instance_types": ["m7i.large"],
+    });
+    declare(&lab, &[("d1", said)]);
+    lab.run(minutes(5)).await;
+    let left: Vec<String> = cell(&lab).leftovers.into_iter().map(|finding| finding.id).collect();
+    assert_eq!(left, [made[1].clone()], "the old one is chosen, the one after it is superseded");
 }

@@ -9,21 +9,8 @@ use crate::setup::Setup;
 
 /// A volume of the owner's in a zone, which carries no tag of ours.
 fn volume(lab: &Lab, zone: &str) -> String {
-    let (created, zone) = (lab.now(), zone.to_owned());
-    lab.world(|site| {
-        let new = Volume {
-            id: String::new(),
-            size_gib: 50,
-            volume_type: "gp3".to_owned(),
-            zone,
-            snapshot: None,
-            encrypted: false,
-            created,
-            attachment: None,
-            tags: Tags::new(),
-        };
-        site.create_volume(new).expect("there is room").id.clone()
-    })
+    let new = Volume::lone(zone, 50, Tags::new(), lab.now());
+    lab.world(|site| site.create_volume(new).expect("there is room").id.clone())
 }
 
 /// An elastic IP address of the owner's: its allocation and itself.
@@ -61,6 +48,26 @@ fn begin(make: impl FnOnce(&Lab) -> Setup) -> Lab {
     lab
 }
 
+/// The same with an image that names a volume of the owner's; and that volume.
+fn begin_with_volume(policy: &str) -> (Lab, String) {
+    let mut id = String::new();
+    let lab = begin(|lab| {
+        id = volume(lab, "us-west-2a");
+        with_volume(&id).policy(policy)
+    });
+    (lab, id)
+}
+
+/// The same with a volume and an address; and these.
+fn begin_with_both() -> (Lab, String, (String, String)) {
+    let (mut id, mut eip) = (String::new(), (String::new(), String::new()));
+    let lab = begin(|lab| {
+        (id, eip) = (volume(lab, "us-west-2a"), address(lab));
+        setup(&format!("elastic_ip = \"{}\"\nvolumes = [{{ id = \"{id}\", device = \"/dev/sdf\" }}]", eip.1))
+    });
+    (lab, id, eip)
+}
+
 async fn running(lab: &mut Lab, name: &str) -> InstanceId {
     lab.request(name);
     lab.until_state(name, "registering").await;
@@ -77,11 +84,7 @@ fn refusals(lab: &Lab) -> usize {
 
 #[tokio::test(start_paused = true)]
 async fn a_running_instance_is_given_its_address_and_its_volumes_once() {
-    let (mut id, mut eip) = (String::new(), (String::new(), String::new()));
-    let mut lab = begin(|lab| {
-        (id, eip) = (volume(lab, "us-west-2a"), address(lab));
-        setup(&format!("elastic_ip = \"{}\"\nvolumes = [{{ id = \"{id}\", device = \"/dev/sdf\" }}]", eip.1))
-    });
+    let (mut lab, id, eip) = begin_with_both();
     let instance = running(&mut lab, "w1").await;
     assert_eq!(intents(&lab), 0, "not before it runs");
     lab.until(minutes(1), "both", |lab| {
@@ -124,11 +127,7 @@ async fn an_address_may_be_named_by_its_allocation_and_survives_a_stop_and_a_sta
 
 #[tokio::test(start_paused = true)]
 async fn what_somebody_takes_away_is_given_again() {
-    let mut id = String::new();
-    let mut lab = begin(|lab| {
-        id = volume(lab, "us-west-2a");
-        with_volume(&id)
-    });
+    let (mut lab, id) = begin_with_volume("");
     let instance = lab.make_ready("w1").await;
     lab.until(minutes(1), "its volume", |lab| holder(lab, &id).is_some()).await;
     lab.run(minutes(1)).await;
@@ -143,11 +142,7 @@ async fn what_somebody_takes_away_is_given_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_connects_before_its_instance_is_seen_running_is_equipped_soon() {
-    let mut id = String::new();
-    let mut lab = begin(|lab| {
-        id = volume(lab, "us-west-2a");
-        with_volume(&id)
-    });
+    let (mut lab, id) = begin_with_volume("");
     lab.request("w1");
     lab.until_state("w1", "registering").await;
     lab.connect("w1");
@@ -156,11 +151,7 @@ async fn a_worker_that_connects_before_its_instance_is_seen_running_is_equipped_
 
 #[tokio::test(start_paused = true)]
 async fn a_volume_that_another_has_is_never_taken_and_the_attempt_fails_with_the_cure() {
-    let mut id = String::new();
-    let mut lab = begin(|lab| {
-        id = volume(lab, "us-west-2a");
-        with_volume(&id).policy("connect_deadline = \"5m\"")
-    });
+    let (mut lab, id) = begin_with_volume("connect_deadline = \"5m\"");
     let other = lab.stranger("us-west-2a");
     lab.run(minutes(2)).await;
     let at = lab.now();
@@ -183,12 +174,7 @@ async fn a_volume_that_another_has_is_never_taken_and_the_attempt_fails_with_the
 
 #[tokio::test(start_paused = true)]
 async fn what_a_former_instance_of_ours_still_has_is_waited_for() {
-    let (mut id, mut eip) = (String::new(), (String::new(), String::new()));
-    let mut lab = begin(|lab| {
-        (id, eip) = (volume(lab, "us-west-2a"), address(lab));
-        let lines = format!("elastic_ip = \"{}\"\nvolumes = [{{ id = \"{id}\", device = \"/dev/sdf\" }}]", eip.1);
-        setup(&lines)
-    });
+    let (mut lab, id, eip) = begin_with_both();
     let first = lab.make_ready("w1").await;
     lab.until(minutes(1), "both", |lab| holder(lab, &id).is_some() && associated(lab, &eip.0).is_some()).await;
     lab.run(minutes(1)).await;
@@ -253,11 +239,7 @@ async fn an_address_that_is_missing_or_anothers_fails_the_attempt() {
 #[tokio::test(start_paused = true)]
 async fn a_lost_answer_or_a_crash_gives_nothing_twice() {
     for fault in [Fault::LoseReply, Fault::Hang, Fault::Refuse(FailureKind::Throttled, "RequestLimitExceeded")] {
-        let mut id = String::new();
-        let mut lab = begin(|lab| {
-            id = volume(lab, "us-west-2a");
-            with_volume(&id)
-        });
+        let (mut lab, id) = begin_with_volume("");
         lab.inject(ApiCall::Attach, &fault, 1);
         let instance = running(&mut lab, "w1").await;
         lab.until(minutes(1), "a call", |lab| lab.calls(ApiCall::Attach) > 0).await;
@@ -271,11 +253,7 @@ async fn a_lost_answer_or_a_crash_gives_nothing_twice() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_adopted_by_its_tags_is_given_what_the_manifest_says() {
-    let mut id = String::new();
-    let mut lab = begin(|lab| {
-        id = volume(lab, "us-west-2a");
-        with_volume(&id)
-    });
+    let (mut lab, id) = begin_with_volume("");
     let instance = lab.make_ready("w1").await;
     lab.until(minutes(1), "its volume", |lab| holder(lab, &id).is_some()).await;
     lab.crash().await;

@@ -21,18 +21,7 @@ fn own(lab: &Lab) -> Tags {
 fn volume(lab: &Lab, tags: Tags) -> String {
     let created = lab.now();
     lab.world(|site| {
-        let zone = site.network.zones[0].clone();
-        let volume = Volume {
-            id: String::new(),
-            size_gib: 10,
-            volume_type: "gp3".to_owned(),
-            zone,
-            snapshot: None,
-            encrypted: false,
-            created,
-            attachment: None,
-            tags,
-        };
+        let volume = Volume::lone(&site.network.zones[0], 10, tags, created);
         site.create_volume(volume).expect("a zone").id.clone()
     })
 }

@@ -135,6 +135,7 @@ pub(super) fn baked(text: &str, age: TimeDelta) -> Ami {
         id: ami_id(text),
         name: format!("debian-{text}"),
         state: AmiState::Available,
+        architecture: "x86_64".to_owned(),
         snapshots: Vec::new(),
         created: ago(age),
         tags,

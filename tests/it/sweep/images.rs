@@ -50,6 +50,20 @@ fn an_ami_that_a_filter_would_choose_is_kept() {
 }
 
 #[test]
+fn a_filter_chooses_among_the_amis_of_its_processor() {
+    let stated = |architecture: &str| {
+        let lines = format!("ami_owners = [\"self\"]\narchitecture = \"{architecture}\"");
+        let setup = crate::setup::Setup::new().image_by("debian", "alice", "us-west-2", &lines);
+        generations(|desk, old| {
+            old.architecture = "arm64".to_owned();
+            desk.stated = latent::plan::sweep::Stated::of(setup.intent().images.values());
+        })
+    };
+    assert_eq!(stated("arm64").kept(OLD), "the configuration names it", "the newest of its processor");
+    assert_eq!(stated("x86_64").act(OLD), Act::Report);
+}
+
+#[test]
 fn an_ami_is_kept_for_its_time_and_its_number() {
     let young = generations(|desk, old| {
         old.created = super::desk::ago(days(30) - TimeDelta::seconds(1));

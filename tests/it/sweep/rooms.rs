@@ -143,18 +143,7 @@ impl Rooms {
     /// A volume of the fleet that nothing has.
     pub(super) fn lone_volume(&self) -> String {
         self.here(|site, now| {
-            let zone = site.network.zones[0].clone();
-            let new = Volume {
-                id: String::new(),
-                size_gib: 30,
-                volume_type: "gp3".to_owned(),
-                zone,
-                snapshot: None,
-                encrypted: false,
-                created: now,
-                attachment: None,
-                tags: tags(&super::desk::fleet_tags()),
-            };
+            let new = Volume::lone(&site.network.zones[0], 30, tags(&super::desk::fleet_tags()), now);
             site.create_volume(new).expect("makes a volume").id.clone()
         })
     }
