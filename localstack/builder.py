@@ -48,9 +48,28 @@ def settings_from_config(raw: dict[str, Any]) -> BuilderSettings:
     return BuilderSettings(family, str(raw.get("updates", "2 1")), str(raw.get("fail", "")), environment)
 
 
-def is_builder(instance: Instance, user_data: str) -> bool:
-    """Whether its user data is to be run as a builder's."""
-    return instance.role == ROLE and TRACE in user_data
+def has_script(user_data: str) -> bool:
+    """Whether it is a builder's; without one the builder is told by Run Command what to do."""
+    return TRACE in user_data
+
+
+def furnished(base: Path, family: str, settings: BuilderSettings) -> Sandbox:
+    """Its machine: with the worker of the image, and what there is to update, if it is new."""
+    fresh = not (base / "machine").exists()
+    box = Sandbox(base / "machine", family)
+    box.environment = dict(settings.environment)
+    if not fresh:
+        return box
+    box.set("updates", settings.updates)
+    box.set("fail", settings.fail)
+    if box.systemd:
+        box.put("etc/systemd/system/buildbot-worker.service", UNIT)
+    box.put("home/buildbot/worker/buildbot.tac", "from buildbot_worker.bot import Worker\nkeepalive = 60\n")
+    box.put("home/buildbot/worker/twistd.pid", "4711\n")
+    # On a newer base: a virtual environment whose pip fetches nothing.
+    box.put("bin/python3", '#!/bin/sh\nmkdir -p "$3/bin"\ncp "$LATENT_ROOT/shim/pip" "$3/bin/pip"\n', 0o755)
+    box.put("shim/pip", '#!/bin/sh\necho "pip $*" >> "$LATENT_ROOT/shim/calls"\n', 0o755)
+    return box
 
 
 class Builder:
@@ -73,11 +92,7 @@ class Builder:
         self._boots = 0
         base.mkdir(parents=True, exist_ok=True)
         family = "freebsd" if "b64decode" in user_data else settings.family
-        fresh = not (base / "machine").exists()
-        self._box = Sandbox(base / "machine", family)
-        self._box.environment = dict(settings.environment)
-        if fresh:
-            self._furnish(settings)
+        self._box = furnished(base, family, settings)
         # The console is this life's: what an earlier one said is with the emulator.
         self._box.console.write_text("")
         self._script = base / "user-data"
@@ -113,16 +128,6 @@ class Builder:
     def ended(self) -> bool:
         """Whether no process runs."""
         return self._box.ended
-
-    def _furnish(self, settings: BuilderSettings) -> None:
-        """The worker of the image, and what there is to update."""
-        box = self._box
-        box.set("updates", settings.updates)
-        box.set("fail", settings.fail)
-        if box.systemd:
-            box.put("etc/systemd/system/buildbot-worker.service", UNIT)
-        box.put("home/buildbot/worker/buildbot.tac", "from buildbot_worker.bot import Worker\nkeepalive = 60\n")
-        box.put("home/buildbot/worker/twistd.pid", "4711\n")
 
     def _boot(self) -> None:
         self._boots += 1
