@@ -72,6 +72,8 @@ pub(super) enum Command {
     Enroll(Box<super::rebake::EnrollOptions>),
     /// Make an image's manifest name its previous AMI again
     Rollback(super::rebake::RollbackOptions),
+    /// The generations of each image: age, size, cost, who uses them, and when the next one is due
+    Amis(super::amis::AmisOptions),
     /// Start a worker's instance without a build
     Start {
         /// The worker

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 #[cfg(feature = "ec2")]
 use crate::control::Manifests;
-use crate::ledger::write_manifest;
+use crate::ledger::write_promoted;
 use crate::model::{AmiId, ImageName};
 #[cfg(feature = "ec2")]
 use crate::policy::promoted;
@@ -52,8 +52,8 @@ fn write_back(
     generation: Option<u32>,
 ) -> Result<(), String> {
     let before = generation.and_then(|generation| generation.checked_sub(1)).filter(|generation| *generation > 0);
-    let back = |text: &str| rolled_back(text, from, to, before).map_err(|error| error.to_string());
-    write_manifest(&file(sources, image)?, back).map_err(|error| error.to_string())
+    let back = |text: &str| rolled_back(text, from, to, before);
+    write_promoted(&file(sources, image)?, back).map(drop).map_err(|error| error.to_string())
 }
 
 #[cfg(feature = "ec2")]
@@ -79,8 +79,8 @@ impl<F: Fn() -> Result<Intent, String> + Send + Sync> Manifests for ManifestFile
     }
 
     fn promote(&self, image: &ImageName, from: &AmiId, to: &AmiId, generation: u32) -> Result<(), String> {
-        let change = |text: &str| promoted(text, from, to, generation).map_err(|error| error.to_string());
-        write_manifest(&file(&self.sources, image)?, change).map_err(|error| error.to_string())?;
+        let change = |text: &str| promoted(text, from, to, generation);
+        write_promoted(&file(&self.sources, image)?, change).map_err(|error| error.to_string())?;
         self.take_in(image, to)
     }
 

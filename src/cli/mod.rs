@@ -1,5 +1,6 @@
 //! Floor 5: the command line. Only here is anything printed.
 
+mod amis;
 mod args;
 mod check;
 mod config;
@@ -44,6 +45,13 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         #[cfg(not(feature = "ec2"))]
         Command::Sweep(_) => {
             let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot sweep");
+            Err(CommandError::new(Exit::Usage, error))
+        }
+        #[cfg(feature = "ec2")]
+        Command::Amis(options) => Box::pin(amis::run(&args, options, out)).await,
+        #[cfg(not(feature = "ec2"))]
+        Command::Amis(_) => {
+            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot look at accounts");
             Err(CommandError::new(Exit::Usage, error))
         }
         #[cfg(feature = "ec2")]

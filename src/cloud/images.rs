@@ -191,8 +191,18 @@ mod tests {
         let mut tags = TagSet::default();
         tags.set(tag_keys::FLEET, fleet);
         let snapshots = ["snap-1", "snap-2"].map(|text| text.parse().expect("valid")).to_vec();
-        let (architecture, created) = ("x86_64".to_owned(), DateTime::UNIX_EPOCH);
-        Ami { id: id(), name: "baked".to_owned(), state: AmiState::Available, architecture, snapshots, created, tags }
+        let created = DateTime::UNIX_EPOCH;
+        Ami {
+            id: id(),
+            name: "baked".to_owned(),
+            state: AmiState::Available,
+            architecture: "x86_64".to_owned(),
+            snapshots,
+            created,
+            size_gib: None,
+            deprecated: None,
+            tags,
+        }
     }
 
     fn refusal(code: &str, kind: FailureKind) -> CloudError {

@@ -48,7 +48,7 @@ pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use rebake::{
-    Engine, EngineError, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
+    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
     Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
 };
 pub use pace::{ApiAction, Pace};

@@ -149,7 +149,15 @@ async fn put_away<C: Bakery>(
     match stage {
         // EC2 takes no time that has passed, and rounds to a minute.
         RetireStage::Deprecate => gone(cloud.deprecate(ami, Some(now + chrono::TimeDelta::minutes(2))).await),
-        RetireStage::Disable => gone(cloud.put_away(ami, true).await),
+        RetireStage::Disable => {
+            // The time first: without it the next stage would take it for a person's doing.
+            let mut tags = TagSet::default();
+            tags.set_time(tag_keys::PUT_AWAY, now);
+            match cloud.tag_image(ami, &tags).await {
+                Ok(()) => gone(cloud.put_away(ami, true).await),
+                refused => gone(refused),
+            }
+        }
         RetireStage::Deregister => cloud.retire_image(ami).await.map(|()| Answer::Done),
     }
 }

@@ -91,7 +91,7 @@ pub struct WorkerView {
     /// Which generation of its image: of the instance if there is one, else of the next launch.
     #[serde(default)]
     pub generation: Option<u32>,
-    /// What a rebake asks of it. While its instance is a canary no build but the smoke build may run there.
+    /// What a rebake asks of it. While that is `present` no build but the smoke build may run on its instance.
     #[serde(default)]
     pub canary: Option<CanaryView>,
     /// Who was turned away at a master's door with its name and password in the last minutes, the last first.

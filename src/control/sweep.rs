@@ -96,9 +96,14 @@ impl<C: Cloud> SweepDoor<C> {
 
     /// Everything in the region, and what could not be read of it.
     pub async fn survey(&self, clock: &Clock) -> Survey {
+        self.survey_of(clock, &ResourceKind::ALL).await
+    }
+
+    /// These kinds alone, and what could not be read of them.
+    pub async fn survey_of(&self, clock: &Clock, kinds: &[ResourceKind]) -> Survey {
         let mut survey = Survey { observed_at: clock.now(), resources: BTreeMap::new(), gaps: Vec::new() };
-        for kind in ResourceKind::ALL {
-            take_in(&mut survey, kind, self.list(clock, kind, None).await);
+        for kind in kinds {
+            take_in(&mut survey, *kind, self.list(clock, *kind, None).await);
         }
         survey
     }

@@ -104,8 +104,17 @@ pub(super) fn ami(sdk: &types::Image, unknown_age: DateTime<Utc>) -> Result<Ami,
         architecture: architecture(sdk),
         snapshots,
         created: sdk.creation_date().and_then(|text| text.parse().ok()).unwrap_or(unknown_age),
+        size_gib: size_gib(sdk),
+        deprecated: sdk.deprecation_time().and_then(|text| text.parse().ok()),
         tags: tags(sdk.tags()),
     })
+}
+
+/// The sizes of the disks that have a snapshot; none if one of them has no size, or there is none yet.
+fn size_gib(sdk: &types::Image) -> Option<u32> {
+    let disks = sdk.block_device_mappings().iter().filter_map(types::BlockDeviceMapping::ebs);
+    let sizes = disks.filter(|disk| disk.snapshot_id().is_some()).map(|disk| u32::try_from(disk.volume_size()?).ok());
+    sizes.sum::<Option<u32>>().filter(|gib| *gib > 0)
 }
 
 /// An AMI to choose from.

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 pub use declared::{Declarations, DeclaredSet, KeptKey};
 pub use journal::{FileJournal, Journal, JournalError, JournalFolder, Journals, MemoryJournal, MemoryJournals};
-pub use manifest::write_manifest;
+pub use manifest::{ManifestError, Rewritten, write_promoted};
 pub use memory::MemoryLedger;
 pub use sqlite::SqliteLedger;
 

@@ -38,6 +38,10 @@ pub struct Ami {
     pub snapshots: Vec<SnapshotId>,
     /// When it was made; the time of the look if that cannot be read, so that nothing is old by mistake.
     pub created: DateTime<Utc>,
+    /// How large its disks are together, in GiB: what its snapshots hold at most. None if EC2 does not say it.
+    pub size_gib: Option<u32>,
+    /// From when it shall not be used any more, if its owner said so.
+    pub deprecated: Option<DateTime<Utc>>,
     /// Its tags.
     pub tags: TagSet,
 }

@@ -59,6 +59,8 @@ pub mod keys {
     pub const OUTLIVES: &str = "latent:outlives";
     /// On a snapshot: the AMI that was retired, whose snapshot goes after it.
     pub const RETIRED: &str = "latent:retired";
+    /// On an AMI: when it was disabled to be deregistered after a grace, RFC 3339 UTC.
+    pub const PUT_AWAY: &str = "latent:put-away";
     /// What the console shows as its name.
     pub const NAME: &str = "Name";
     /// What every key of ours begins with.

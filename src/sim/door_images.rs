@@ -25,6 +25,11 @@ pub(super) fn own<T: std::str::FromStr>(id: &str) -> Result<T, CloudError> {
     })
 }
 
+fn size_gib(image: &Image) -> Option<u32> {
+    let sizes = image.disks.iter().filter(|disk| disk.snapshot.is_some()).map(|disk| disk.size_gib);
+    Some(sizes.sum()).filter(|gib| *gib > 0)
+}
+
 pub(super) fn shown(image: &Image) -> Result<Ami, CloudError> {
     let snapshots = image.disks.iter().filter_map(|disk| disk.snapshot.as_deref());
     Ok(Ami {
@@ -40,6 +45,8 @@ pub(super) fn shown(image: &Image) -> Result<Ami, CloudError> {
         architecture: image.architecture.clone(),
         snapshots: snapshots.map(own).collect::<Result<_, _>>()?,
         created: image.created,
+        size_gib: size_gib(image),
+        deprecated: image.deprecated_at,
         tags: tag_set(&image.tags),
     })
 }

@@ -1,6 +1,6 @@
 //! Whole fleets in virtual time, in small: the long runs are `make sim` and `make test-sim`.
 
-use latent::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, lifecycle, run, shrink};
+use latent::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, canary, lifecycle, run, shrink};
 use latent::sim::{Fault, Weather};
 
 /// Worlds in which something once did not hold. Each is what `latent sim run` printed, and is played
@@ -66,6 +66,16 @@ fn a_lifecycle_survives_a_kill_at_each_of_its_steps() {
     let kills: u64 = (1..=whole.steps).map(killed).sum();
     // Whoever dies at the very last step has nothing left to be missed for.
     assert!(kills >= whole.steps - 2, "{kills} kills at {} steps", whole.steps);
+}
+
+#[test]
+fn a_canary_survives_a_kill_at_each_of_its_steps() {
+    let whole = holds(&canary(), 3);
+    assert!((30..1_000).contains(&whole.steps) && (whole.launched, whole.proven) == (1, 1), "{whole:?}");
+    for step in 1..=whole.steps {
+        let outcome = holds(&Settings { crash_at: Some(step), ..canary() }, 3);
+        assert_eq!((outcome.launched, outcome.proven), (1, 1), "killed at step {step}");
+    }
 }
 
 #[test]

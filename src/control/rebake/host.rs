@@ -1,6 +1,6 @@
 //! The rebakes of a controller: each is a task of its own, and gone on with after a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -273,7 +273,7 @@ where
             return tracing::error!(%id, owner = %order.owner, "a rebake waits for an owner who is not configured any more");
         }
         let cloud = Arc::new((self.0.connect)(&order.cell(), &intent));
-        let stage = Arc::new(ControllerStage::new(self.0.controller.clone(), Arc::clone(&self.0.manifests)));
+        let stage = self.stage(id);
         let engine = Engine::new(cloud, Some(stage), self.0.clock.clone(), journal, entries, wish.subscribe());
         let engine = match engine {
             Ok(engine) => engine,
@@ -304,6 +304,26 @@ where
         });
         lock(&self.0.running).insert(id.clone(), Running { standing, wish, task });
         self.0.moved.send_modify(|moved| *moved += 1);
+    }
+
+    /// The stage of a rebake; what it is at work with itself does not keep its own image's AMIs.
+    fn stage(&self, id: &RebakeId) -> Arc<ControllerStage<L>> {
+        let (others, own) = (Arc::downgrade(&self.0), id.clone());
+        let in_work = move || {
+            let Some(inner) = others.upgrade() else { return BTreeSet::new() };
+            let running = lock(&inner.running);
+            let mut all = BTreeSet::new();
+            for (_, one) in running.iter().filter(|(id, _)| **id != own) {
+                let standing = one.standing.borrow();
+                let rebake = &standing.rebake;
+                if rebake.outcome.is_none() && rebake.step != Step::Retire {
+                    all.extend(rebake.ami.iter().chain(&rebake.order.current).chain([&rebake.order.source]).cloned());
+                }
+            }
+            all
+        };
+        let manifests = Arc::clone(&self.0.manifests);
+        Arc::new(ControllerStage::new(self.0.controller.clone(), manifests, Box::new(in_work)))
     }
 
     /// The rebake that is at work on an image; one that only waits for what it replaced is not in the way.
@@ -371,6 +391,7 @@ where
         let Some(image) = intent.images.get(name) else {
             return Err(RebakeRefusal::Unknown(format!("there is no image {name} in the configuration")));
         };
+        self.0.manifests.writable(name).map_err(RebakeRefusal::Manifest)?;
         let now = self.0.clock.now();
         let (id, nonce) = self.new_id(now);
         let script = image.rebake.script.as_ref().map(|file| self.0.manifests.script(file)).transpose();
@@ -427,7 +448,7 @@ where
     /// AMIs that somebody made with the owner's own credentials, for this controller to prove.
     async fn take_over(&self) {
         let intent = self.0.controller.intent();
-        let cells: std::collections::BTreeSet<Cell> = intent
+        let cells: BTreeSet<Cell> = intent
             .images
             .values()
             .map(|image| Cell { owner: image.owner.clone(), region: image.region.clone() })

@@ -1,14 +1,17 @@
 //! What a rebake looks at before each of its moves.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use super::stage::Stage;
 use crate::cloud::{Bakery, CloudError, Commands};
 use crate::control::driver::Clock;
 use crate::model::{
-    Ami, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, tag_keys,
+    Ami, AmiState, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, SourceAmi, tag_keys,
 };
-use crate::plan::{console_tail, read_marks};
+use crate::plan::{RetireView, console_tail, read_marks, retirements};
 use crate::plan::rebake::{CommandSight, Question, RetireSight, Sight, Told};
 
 /// The longest that a look may take.
@@ -127,12 +130,63 @@ async fn uses<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<
     }
 }
 
-/// Which AMIs of the image may be put further away. Who uses them is asked of each; what cannot be told counts as used.
+/// Which AMIs of the image may be put further away. Who uses them is asked of each that a rebake made; what cannot
+/// be told counts as used.
 async fn retire<C: Bakery, S: Stage>(
-    _cloud: &C,
-    _stage: Option<&S>,
-    _clock: &Clock,
-    _rebake: &Rebake,
+    cloud: &C,
+    stage: Option<&S>,
+    clock: &Clock,
+    rebake: &Rebake,
 ) -> Told<RetireSight> {
-    Ok(RetireSight::default())
+    let order = &rebake.order;
+    let Some(kept) = stage.and_then(|stage| stage.kept(&order.image)) else { return Ok(RetireSight::default()) };
+    let now = clock.now();
+    let mut amis = in_time(clock, cloud.images(now)).await?;
+    amis.retain(|ami| ami.tags.get(tag_keys::IMAGE) == Some(order.image.as_str()));
+    if let Some(current) = kept.current.as_ref().filter(|current| amis.iter().all(|ami| ami.id != **current)) {
+        // The owner's own AMI carries no tag of ours.
+        amis.extend(in_time(clock, cloud.source(current)).await?.map(|source| of_source(source, now)));
+    }
+    let mut uses = BTreeMap::new();
+    let replaced = |ami: &&Ami| {
+        let named = Some(&ami.id) == kept.current.as_ref() || Some(&ami.id) == kept.previous.as_ref();
+        ami.tags.get(tag_keys::IMAGE_ORIGIN) == Some("rebake") && !named
+    };
+    for ami in amis.iter().filter(replaced) {
+        uses.insert(ami.id.clone(), in_time(clock, cloud.uses(&ami.id)).await.map_err(drop));
+    }
+    let view = RetireView {
+        now,
+        fleet: &order.fleet,
+        image: &order.image,
+        current: kept.current.as_ref(),
+        previous: kept.previous.as_ref(),
+        in_work: &kept.in_work,
+        amis: &amis,
+        uses: &uses,
+        keep: kept.keep,
+        keep_for: kept.keep_for,
+    };
+    let due = retirements(&view).due.into_iter().map(|due| (due.ami, due.stage)).collect::<Vec<_>>();
+    let on_its_way = |ami: &&Ami| {
+        let announced = ami.deprecated.is_some_and(|at| at <= now) || ami.state == AmiState::Disabled;
+        announced && replaced(ami) && due.iter().all(|(due, _)| *due != ami.id)
+    };
+    let later = amis.iter().filter(on_its_way).map(|ami| ami.id.clone()).collect();
+    Ok(RetireSight { due, later })
+}
+
+/// An AMI of whoever's, as the fleet's own are shown.
+fn of_source(source: SourceAmi, now: DateTime<Utc>) -> Ami {
+    Ami {
+        id: source.id,
+        name: source.name,
+        state: source.state,
+        architecture: source.architecture,
+        snapshots: source.disks.iter().filter_map(|disk| disk.snapshot.clone()).collect(),
+        created: source.created.unwrap_or(now),
+        size_gib: source.disks.iter().map(|disk| disk.size_gib).sum(),
+        deprecated: source.deprecated,
+        tags: source.tags,
+    }
 }

@@ -10,5 +10,5 @@ mod view;
 pub use engine::{Engine, EngineError, Standing, Wish, first_entry};
 pub use host::{Ordered, RebakeDesk, RebakeRefusal, RebakeSeen, Rebakes, rehearsed};
 pub use onstage::Manifests;
-pub use stage::{NoStage, Stage};
+pub use stage::{Kept, NoStage, Stage};
 pub use view::{RebakeAsk, RebakeEventView, RebakeView, StepView, steps as rebake_steps};

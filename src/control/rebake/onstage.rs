@@ -1,10 +1,11 @@
 //! The stage of a rebake that a controller hosts: its workers, its record and its manifests.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::stage::Stage;
+use super::stage::{Kept, Stage};
 use crate::control::{AmiView, ControlError, Controller};
 use crate::ledger::Ledger;
 use crate::model::{
@@ -44,7 +45,11 @@ pub trait Manifests: Send + Sync {
 pub(super) struct ControllerStage<L> {
     controller: Controller<L>,
     manifests: Arc<dyn Manifests>,
+    in_work: Box<InWork>,
 }
+
+/// Which AMIs the rebakes are at work with.
+pub(super) type InWork = dyn Fn() -> BTreeSet<AmiId> + Send + Sync;
 
 /// So many connections of a generation tell how long one takes.
 const LEARNED_FROM: usize = 10;
@@ -68,8 +73,8 @@ fn refused(kind: FailureKind, code: &str, message: &str) -> Failure {
 }
 
 impl<L: Ledger + 'static> ControllerStage<L> {
-    pub(super) fn new(controller: Controller<L>, manifests: Arc<dyn Manifests>) -> Self {
-        Self { controller, manifests }
+    pub(super) fn new(controller: Controller<L>, manifests: Arc<dyn Manifests>, in_work: Box<InWork>) -> Self {
+        Self { controller, manifests, in_work }
     }
 
     /// How it stands with the rebake's canary, if the worker has it.
@@ -161,11 +166,18 @@ impl<L: Ledger + 'static> Stage for ControllerStage<L> {
         })
     }
 
-    fn needed(&self, image: &ImageName) -> Vec<AmiId> {
+    fn kept(&self, image: &ImageName) -> Option<Kept> {
         let intent = self.controller.intent();
-        let named = intent.images.iter().flat_map(|(_, image)| image.ami.named().into_iter().chain(&image.previous));
-        let _ = image;
-        named.cloned().collect()
+        let known = intent.images.get(image)?;
+        // What another image names is needed as well.
+        let named = intent.images.values().flat_map(|image| image.ami.named().into_iter().chain(&image.previous));
+        Some(Kept {
+            current: known.ami.named().cloned(),
+            previous: known.previous.clone(),
+            in_work: (self.in_work)().into_iter().chain(named.cloned()).collect(),
+            keep: intent.sweep.ami_keep,
+            keep_for: intent.sweep.ami_keep_for,
+        })
     }
 
     fn urgent(&self, image: &ImageName, now: DateTime<Utc>) -> bool {

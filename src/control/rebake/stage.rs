@@ -1,11 +1,27 @@
 //! The controller, as a rebake needs it: a worker that proves the new AMI, and the manifest that names it.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{AmiId, CanarySight, ImageName, RebakeOrder, WorkerName};
 use crate::plan::rebake::{SoakSight, Told};
+
+/// What is kept of an image's AMIs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The AMI that its manifest names.
+    pub current: Option<AmiId>,
+    /// The one before, to which a rollback goes.
+    pub previous: Option<AmiId>,
+    /// What rebakes are at work with.
+    pub in_work: BTreeSet<AmiId>,
+    /// So many generations are kept.
+    pub keep: u32,
+    /// A generation is kept for so long.
+    pub keep_for: TimeDelta,
+}
 
 /// What a controller does for a rebake. Every method may be called again with the same arguments.
 pub trait Stage: Send + Sync {
@@ -52,8 +68,8 @@ pub trait Stage: Send + Sync {
     /// Any failure.
     fn soak(&self, order: &RebakeOrder, ami: &AmiId) -> impl Future<Output = Told<SoakSight>> + Send;
 
-    /// Which AMIs manifests name now, or named last, and running rebakes make: none of them goes.
-    fn needed(&self, image: &ImageName) -> Vec<AmiId>;
+    /// What is kept of an image's AMIs, whatever their age; `None` if the image is not configured any more.
+    fn kept(&self, image: &ImageName) -> Option<Kept>;
 
     /// Whether a canary of the image need not wait until its worker is idle.
     fn urgent(&self, image: &ImageName, now: DateTime<Utc>) -> bool;
@@ -88,7 +104,7 @@ impl Stage for NoStage {
         match *self {}
     }
 
-    fn needed(&self, _: &ImageName) -> Vec<AmiId> {
+    fn kept(&self, _: &ImageName) -> Option<Kept> {
         match *self {}
     }
 

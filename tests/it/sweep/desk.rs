@@ -138,6 +138,8 @@ pub(super) fn baked(text: &str, age: TimeDelta) -> Ami {
         architecture: "x86_64".to_owned(),
         snapshots: Vec::new(),
         created: ago(age),
+        size_gib: None,
+        deprecated: None,
         tags,
     }
 }
