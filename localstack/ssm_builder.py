@@ -24,7 +24,8 @@ class BoxedRun:
         self._code.unlink(missing_ok=True)
         script = box.put("shim/command", text)
         draft = f"{self._code}.new"
-        run = f'"$LATENT_ROOT/shim/sh" {script} >> {self._output} 2>&1\necho $? > {draft}\nmv {draft} {self._code}\n'
+        run = f'"$LATENT_ROOT/shim/sh" {script} >> {self._output} 2>&1\necho $? > {draft}\n'
+        run += f"mv {draft} {self._code}\n"
         box.boot(box.put("shim/agent", run))
 
     def poll(self) -> Optional[Ended]:
@@ -59,7 +60,7 @@ class SsmBuilder:
 
     @property
     def orders_power_off(self) -> bool:
-        """Whether it has ended its work, well or not, and its agent has said so: the power-off is a minute away."""
+        """Whether it has ended its work, well or not, and its agent has said so: it goes off a minute later."""
         return self._box.order() == "off" and not self._agent.runs
 
     @property

@@ -1,4 +1,4 @@
-"""The fleet of these tests: an image with a manifest that a person wrote, and a look at all that an account holds."""
+"""The fleet of these tests: an image whose manifest a person wrote, and a look at all that an account holds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, Callable, Optional
 
 from agent_process import BootAgent
-from emulated_ec2 import Instance
+from emulated_ec2 import Instance, emulated_ec2
 from fleet import Fleet
+from holdings import Holdings, holdings, snapshots_of
 from master_process import wait_for
 from sim_control import SimControl
-from stack import Stack
+from stack import REGION, Stack
 
 IMAGE = "baked"
 # A rebake takes seconds of its own, and on a busy machine many more.
 PATIENCE_S = 150.0
-ENDED_STATES = ("terminated", "shutting-down")
 
 REBAKE = """
 # Of a person's hand; it stays.
@@ -31,22 +31,6 @@ soak_for = "1s"
 """
 
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Account:
-    """All that lies in an account and may cost something, by id; what ended is not in it."""
-
-    instances: frozenset[str]
-    images: frozenset[str]
-    snapshots: frozenset[str]
-    volumes: frozenset[str]
-    groups: frozenset[str]
-
-    def beyond(self, other: Account) -> dict[str, list[str]]:
-        """What is here and not there, by kind."""
-        more = {name: sorted(getattr(self, name) - getattr(other, name)) for name in self.__dataclass_fields__}
-        return {name: ids for name, ids in more.items() if ids}
 
 
 @dataclass
@@ -109,7 +93,7 @@ class Bakehouse(Fleet):
         before = self.manifest().read_text() if self._keeps_manifests else ""
         super().write_fleet()
         text = self.manifest().read_text()
-        text = "# The manifest of a person.\n" + text.replace('ami = "', 'ami = "', 1) + self.rebake
+        text = "# The manifest of a person.\n" + text + self.rebake
         self.manifest().write_text(before or text)
         with open(self.config, "a") as config:
             config.write(self.more_config)
@@ -227,21 +211,11 @@ class Bakehouse(Fleet):
 
     # The account.
 
-    def account(self) -> Account:
+    def account(self) -> Holdings:
         """All that lies in it now."""
-        ec2 = self.ec2()
-        live = [one.id for one in self.truth(live=False) if one.state not in ENDED_STATES]
-        images = ec2.describe_images(Owners=["self"], IncludeDisabled=True, IncludeDeprecated=True)["Images"]
-        snapshots = ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"]
-        return Account(
-            frozenset(live),
-            frozenset(one["ImageId"] for one in images),
-            frozenset(one["SnapshotId"] for one in snapshots),
-            frozenset(one["VolumeId"] for one in ec2.describe_volumes()["Volumes"]),
-            frozenset(one["GroupId"] for one in ec2.describe_security_groups()["SecurityGroups"]),
-        )
+        return holdings(self.ec2(), emulated_ec2(self.emulator.endpoint, REGION))
 
-    def wait_account(self, before: Account, allowed: frozenset[str] = frozenset()) -> None:
+    def wait_account(self, before: Holdings, allowed: frozenset[str] = frozenset()) -> None:
         """Waits until the account holds what it held, and what is allowed besides."""
 
         def left() -> dict[str, list[str]]:
@@ -257,6 +231,10 @@ class Bakehouse(Fleet):
         found = self.ec2().describe_images(ImageIds=[ami])["Images"][0]
         found["tags"] = {tag["Key"]: tag["Value"] for tag in found.get("Tags", [])}
         return dict(found)
+
+    def made(self, ami: str) -> frozenset[str]:
+        """An AMI and its snapshots."""
+        return frozenset({ami}) | snapshots_of(self.image(ami))
 
     def of_role(self, role: str) -> list[Instance]:
         """Every instance of a role that was launched since the test began."""

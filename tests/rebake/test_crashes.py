@@ -1,4 +1,4 @@
-"""The controller is killed in each of several steps, and the master in the canary: it ends as if nothing had been."""
+"""The controller is killed in several steps, and the master in the canary: it ends as if nothing had been."""
 
 from __future__ import annotations
 
@@ -81,5 +81,4 @@ def made_by(bakehouse: Bakehouse, rebake: str) -> frozenset[str]:
     (ami,) = bakehouse.ec2().describe_images(
         Owners=["self"], Filters=[{"Name": "tag:latent:rebake-id", "Values": [rebake]}]
     )["Images"]
-    snapshots = {disk["Ebs"]["SnapshotId"] for disk in ami["BlockDeviceMappings"] if "Ebs" in disk}
-    return frozenset({ami["ImageId"], *snapshots})
+    return bakehouse.made(ami["ImageId"])

@@ -1,9 +1,9 @@
 """The bake half on moto: an EC2 that we did not write ourselves.
 
-Moto's console is always the same text, and CreateImage with tags for snapshots is an error there. A gate before moto
-answers the first from the builder's own console and leaves the second's tags away; all else is moto's: the dry runs,
-the security group and its rules, the launch, the stop, the AMI and its tags, the listings, the termination, the
-deletion of the group.
+Moto's console is always the same text, and CreateImage with tags for snapshots is an error there. A gate
+before moto answers the first from the builder's own console and leaves the second's tags away; all else is
+moto's: the dry runs, the security group and its rules, the launch, the stop, the AMI and its tags, the
+listings, the termination, the deletion of the group.
 """
 
 from __future__ import annotations

@@ -17,12 +17,12 @@ def test_a_new_generation_is_proven_promoted_and_used(bakehouse: Bakehouse) -> N
     # The manifest: another AMI, where it came from, and every word of the person's.
     manifest, new = bakehouse.read(), bakehouse.ami()
     assert new != old and manifest["previous"] == old and manifest["generation"] == "2"
-    assert comment in bakehouse.manifest().read_text() and "# needs the EC2 API alone" in bakehouse.manifest().read_text()
+    text = bakehouse.manifest().read_text()
+    assert comment in text and "# needs the EC2 API alone" in text
 
     # The account: one AMI with its snapshots, and nothing else.
     made = bakehouse.image(new)
-    snapshots = {disk["Ebs"]["SnapshotId"] for disk in made["BlockDeviceMappings"] if "Ebs" in disk}
-    bakehouse.wait_account(before, frozenset({new, *snapshots}))
+    bakehouse.wait_account(before, bakehouse.made(new))
     rebake = bakehouse.last()
     lineage = {
         "latent:fleet": "demo",
@@ -36,7 +36,8 @@ def test_a_new_generation_is_proven_promoted_and_used(bakehouse: Bakehouse) -> N
         "latent:rebake-id": rebake["id"],
     }
     assert lineage.items() <= made["tags"].items() and made["tags"]["latent:rollout"] == "promoted"
-    for snapshot in bakehouse.ec2().describe_snapshots(SnapshotIds=sorted(snapshots))["Snapshots"]:
+    snapshots = sorted(bakehouse.made(new) - {new})
+    for snapshot in bakehouse.ec2().describe_snapshots(SnapshotIds=snapshots)["Snapshots"]:
         assert lineage.items() <= {tag["Key"]: tag["Value"] for tag in snapshot["Tags"]}.items()
 
     # The builder could not reach the master, ran the real script, was rebooted; the canary was that worker.

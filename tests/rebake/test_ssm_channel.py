@@ -27,12 +27,11 @@ def test_an_agent_is_told_what_to_do_and_reboots(bakehouse: Bakehouse) -> None:
     (builder,) = bakehouse.of_role("rebake")
     answers = [event["exit_code"] for event in bakehouse.guests().events("ssm-answer", builder.id)]
     assert answers[-1] == 0 and set(answers[:-1]) == {194}
-    assert not bakehouse.ec2().describe_instance_attribute(InstanceId=builder.id, Attribute="userData").get("UserData")
+    told = bakehouse.ec2().describe_instance_attribute(InstanceId=builder.id, Attribute="userData")
+    assert not told.get("UserData")
     said = bakehouse.journal(bakehouse.last()["id"], "guest_said")[-1]["report"]
     assert said["done"]["reboots"] == len(answers) - 1
-    made = bakehouse.image(new)
-    snapshots = {disk["Ebs"]["SnapshotId"] for disk in made["BlockDeviceMappings"] if "Ebs" in disk}
-    bakehouse.wait_account(before, frozenset({new, *snapshots}))
+    bakehouse.wait_account(before, bakehouse.made(new))
 
 
 def test_a_script_that_fails_there_leaves_nothing(bakehouse: Bakehouse) -> None:

@@ -61,8 +61,7 @@ def test_what_an_owner_bakes_the_controller_proves_and_promotes(bakehouse: Bakeh
     assert bakehouse.ami() == new and bakehouse.read()["previous"] == old
     made = bakehouse.image(new)
     assert made["tags"]["latent:rollout"] == "promoted"
-    snapshots = {disk["Ebs"]["SnapshotId"] for disk in made["BlockDeviceMappings"] if "Ebs" in disk}
-    bakehouse.wait_account(before, frozenset({new, *snapshots}))
+    bakehouse.wait_account(before, bakehouse.made(new))
     assert len([one for one in bakehouse.rebakes() if one["ami"] == new]) == 1
 
 
@@ -105,7 +104,6 @@ def test_a_configured_instance_becomes_an_image(bakehouse: Bakehouse, laptop: La
         tags = {tag["Key"]: tag["Value"] for tag in ami["Tags"]}
         assert (tags["latent:image-origin"], tags["latent:parent"]) == ("enroll", base)
         assert bakehouse.control().instance(instance)["state"] == "stopped"
-        snapshots = {disk["Ebs"]["SnapshotId"] for disk in ami["BlockDeviceMappings"] if "Ebs" in disk}
-        bakehouse.wait_account(before, frozenset({ami["ImageId"], *snapshots}))
+        bakehouse.wait_account(before, bakehouse.made(ami["ImageId"]))
     finally:
         ec2.terminate_instances(InstanceIds=[instance])
