@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 from agent_config import Settings
 from agent_events import Report
-from builder import ROLE, Builder, has_script
+from builder import ROLE, Builder, is_builder
 from emulated_ec2 import EmulatedEc2, Instance
 from fates import Fate, Roll, choose
 from identity import Identity, Image, from_user_data
 from lease_watch import LeaseWatch
-from sim_control import SimControl
-from ssm_builder import SsmBuilder
 from worker_files import write
 from worker_service import WorkerService
 
@@ -35,7 +33,7 @@ class Guest:
         self._fate = Fate()
         self._services: Sequence[WorkerService] = ()
         self._watch: LeaseWatch | None = None
-        self._builder: Builder | SsmBuilder | None = None
+        self._builder: Builder | None = None
         self._powering_off = False
         self._off = False
         self._ending = False
@@ -55,7 +53,7 @@ class Guest:
         elif self._powering_off:
             self._power_off_when_quiet()
         elif self._builder is not None:
-            self._tick_builder(self._builder)
+            self._tick_builder(self._builder, now)
         elif self._watch is not None and self._watch.orders_power_off:
             self._report("lease-watch-ordered", said=self._watch.said.strip().rpartition("\n")[2])
             self._begin_power_off()
@@ -90,7 +88,7 @@ class Guest:
         imds = self._ec2.imds(self.instance.id)
         told = bool(imds) or self._is_injected() or self.instance.role == ROLE
         user_data = self._ec2.user_data(self.instance.id) if told else ""
-        if self.instance.role == ROLE:
+        if is_builder(self.instance, user_data, settings.builder):
             self._begin_rebake(user_data, now, settings)
             return
         identity, problem = self._identity(user_data)
@@ -112,14 +110,10 @@ class Guest:
         self._booted_at = now
         self._report("boot", worker=self.instance.worker, nth=0, fate="rebake")
         base = settings.state_dir / self.instance.id
-        if has_script(user_data):
-            self._builder = Builder(base, self.instance, user_data, self._ec2, settings.builder, self._report)
-        else:
-            control = SimControl(settings.endpoint)
-            self._builder = SsmBuilder(base, self.instance.id, control, settings.builder, self._report)
+        self._builder = Builder(base, self.instance, user_data, self._ec2, settings.builder, self._report)
 
-    def _tick_builder(self, builder: Builder | SsmBuilder) -> None:
-        builder.tick()
+    def _tick_builder(self, builder: Builder, now: float) -> None:
+        builder.tick(now)
         if builder.orders_power_off:
             self._report("builder-ended", said=builder.said.strip().rpartition("\n")[2])
             self._begin_power_off()

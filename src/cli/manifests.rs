@@ -30,11 +30,7 @@ fn file(sources: &Sources, image: &ImageName) -> Result<PathBuf, String> {
 }
 
 /// Makes a manifest name its previous AMI again. Gives the AMI before and after.
-pub(super) fn roll_back_file(
-    sources: &Sources,
-    intent: &Intent,
-    image: &ImageName,
-) -> Result<(AmiId, AmiId), String> {
+pub(super) fn roll_back_file(sources: &Sources, intent: &Intent, image: &ImageName) -> Result<(AmiId, AmiId), String> {
     let known = intent.images.get(image).ok_or_else(|| format!("there is no amis/{image}.toml"))?;
     let named = known.ami.named().cloned().zip(known.previous.clone());
     let (from, to) = named.ok_or_else(|| {

@@ -7,6 +7,8 @@ use clap::Parser;
 
 use super::exit::{CommandError, Exit};
 use crate::control::Clock;
+use crate::model::RebakeChannel;
+use crate::sim::run::rebake::{Case, rebake_walk};
 use crate::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, Summary, run, run_all, shrink};
 use crate::sim::{Fault, Weather};
 
@@ -203,7 +205,26 @@ pub(super) fn walk(options: &WalkOptions, out: &mut dyn Write) -> Result<Exit, C
         "walk {word}: lifecycles={} steps={} kills={} violations={found}",
         walked.lifecycles, walked.steps, walked.kills
     )?;
-    Ok(if found == 0 && whole { Exit::Done } else { Exit::Violated })
+    let rebakes = walk_rebakes(out)?;
+    Ok(if found == 0 && whole && rebakes { Exit::Done } else { Exit::Violated })
+}
+
+/// Walks a rebake by each of its channels; whether everything held.
+fn walk_rebakes(out: &mut dyn Write) -> Result<bool, CommandError> {
+    let (mut steps, mut kills, mut broken) = (0, 0, 0);
+    for channel in [RebakeChannel::UserData, RebakeChannel::Ssm] {
+        let walked = apart(|| rebake_walk(&Case { channel, ..Case::default() }, 1))?;
+        for violation in &walked.violations {
+            writeln!(out, "rebake by {channel}: {violation}")?;
+        }
+        steps += walked.steps;
+        kills += walked.kills;
+        broken += walked.violations.len();
+    }
+    let right = broken == 0 && steps > 0 && kills == 2 * steps;
+    let word = if right { "ok" } else { "failed" };
+    writeln!(out, "walk rebake {word}: steps={steps} kills={kills} violations={broken}")?;
+    Ok(right)
 }
 
 /// Makes each mistake until it is found, and prints the table of docs/SIMULATION.md.

@@ -47,11 +47,11 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
-pub use rebake::{
-    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, Rebakes,
-    Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
-};
 pub use pace::{ApiAction, Pace};
+pub use rebake::{
+    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
+    RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
+};
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 
@@ -354,7 +354,10 @@ impl<L: Ledger + 'static> Controller<L> {
     pub fn drain(&self, worker: &WorkerName) -> Result<(), ControlError> {
         self.known(worker)?;
         self.write(self.clock.now(), &Actor::Operator, |fleet| {
-            let used = fleet.workers.get(worker).is_some_and(|w| w.state.instance().is_some() && w.attached);
+            // What is stopped is used by nobody, whatever its master has said of it last.
+            let runs =
+                |state: &WorkerState| state.instance().is_some() && !matches!(state, WorkerState::Stopped { .. });
+            let used = fleet.workers.get(worker).is_some_and(|w| runs(&w.state) && w.attached);
             let (worker, cause) = (worker.clone(), Cause::Operator);
             [if used { Body::DrainOrdered { worker, cause } } else { Body::Released { worker, cause } }]
         })

@@ -104,7 +104,7 @@ async fn rehearse<C: Bakery>(cloud: &C, order: &RebakeOrder) -> Result<Answer, C
     let refused: Vec<(&str, CloudError)> =
         tried.into_iter().filter_map(|(action, result)| Some((action, result.err()?))).collect();
     // One that is open says nothing of the others: they are all tried again.
-    let first = refused.iter().find(|(_, error)| error.kind.leaves_outcome_open()).or(refused.first());
+    let first = refused.iter().find(|(_, error)| error.kind.leaves_outcome_open()).or_else(|| refused.first());
     let Some((_, first)) = first else { return Ok(Answer::Allowed { calls }) };
     let all: Vec<String> = refused.iter().map(|(action, error)| format!("{action} ({})", error.code)).collect();
     let message = format!("would be refused: {}: {}", all.join(", "), first.message);

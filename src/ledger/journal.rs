@@ -121,12 +121,13 @@ fn locked(file: &File, id: &RebakeId, path: &Path) -> Result<(), JournalError> {
 }
 
 /// The entries of a text, and the length of what was written whole: a crash may have torn its last line.
-fn whole(path: &Path, text: &str) -> Result<(Vec<RebakeEntry>, u64), JournalError> {
-    let length = text.rfind('\n').map_or(0, |at| at + 1);
+fn whole(path: &Path, bytes: &[u8]) -> Result<(Vec<RebakeEntry>, u64), JournalError> {
+    // Bytes and not a text: a line may be torn within a letter.
+    let length = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
     let damaged = |what: String| JournalError::Damaged { path: path.to_path_buf(), what };
-    let lines = text.get(..length).unwrap_or_default().lines().enumerate();
-    let entry = |(number, line): (usize, &str)| {
-        serde_json::from_str(line).map_err(|error| damaged(format!("line {}: {error}", number + 1)))
+    let lines = bytes.get(..length).unwrap_or_default().split_inclusive(|byte| *byte == b'\n').enumerate();
+    let entry = |(number, line): (usize, &[u8])| {
+        serde_json::from_slice(line).map_err(|error| damaged(format!("line {}: {error}", number + 1)))
     };
     let entries = lines.map(entry).collect::<Result<_, _>>()?;
     Ok((entries, u64::try_from(length).unwrap_or(u64::MAX)))
@@ -172,9 +173,9 @@ impl Journals for JournalFolder {
             Err(error) => return Err(storage(&path, "opened", &error)),
         };
         locked(&file, id, &path)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(|error| storage(&path, "read", &error))?;
-        let (entries, length) = whole(&path, &text)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(|error| storage(&path, "read", &error))?;
+        let (entries, length) = whole(&path, &bytes)?;
         let mut journal = FileJournal { path, file, length };
         journal.cut()?;
         Ok((journal, entries))
@@ -182,8 +183,8 @@ impl Journals for JournalFolder {
 
     fn read(&self, id: &RebakeId) -> Result<Vec<RebakeEntry>, JournalError> {
         let path = self.path(id);
-        match fs::read_to_string(&path) {
-            Ok(text) => whole(&path, &text).map(|(entries, _)| entries),
+        match fs::read(&path) {
+            Ok(bytes) => whole(&path, &bytes).map(|(entries, _)| entries),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Err(JournalError::Unknown { id: id.clone(), folder: self.0.clone() })
             }

@@ -10,8 +10,8 @@ mod command;
 mod entry;
 mod failure;
 mod fleet;
-mod guest;
 mod generation;
+mod guest;
 mod id;
 mod inventory;
 mod launch;
@@ -34,9 +34,9 @@ pub use command::{AgentFacts, AgentPlatform, CommandState, CommandStatus, DELIVE
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{Failure, FailureKind, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub use generation::Generation;
 pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
 pub(crate) use id::digest_hex;
-pub use generation::Generation;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, GroupId, IdError, ImageName, InstanceId,
     MasterId, OwnerName, PolicyName, RebakeId, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
@@ -47,8 +47,8 @@ pub use launch::{
 };
 pub use leftover::{LeftoverKind, Response};
 pub use rebake::{
-    CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError,
-    RebakeKind, RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,
+    CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError, RebakeKind,
+    RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,
 };
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};

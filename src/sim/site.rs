@@ -290,6 +290,13 @@ impl Site {
         }
     }
 
+    /// A pending image is ready at this time and not before, however long EC2 would have taken.
+    pub fn image_takes_until(&mut self, id: &str, at: DateTime<Utc>) {
+        let due = Due::Image(id.to_owned());
+        self.due.retain(|(_, _, other)| *other != due);
+        self.schedule(at, due);
+    }
+
     /// Whether a fault happens this time; its rate is a chance.
     pub(super) fn chance(&mut self, fault: Fault) -> bool {
         let rate = self.weather.rate(fault);

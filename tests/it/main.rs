@@ -36,6 +36,8 @@ mod loud;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
+mod rebake;
+#[cfg(test)]
 mod recipes;
 #[cfg(test)]
 mod record;
@@ -47,6 +49,7 @@ mod scenarios;
 mod setup;
 mod simulation;
 #[cfg(test)]
+mod soak;
 mod source;
 #[cfg(test)]
 mod sweep;

@@ -12,7 +12,8 @@ FAILED = 11
 
 @pytest.fixture(autouse=True)
 def usual_builders(bakehouse: Bakehouse) -> Any:
-    """What one test did to the builders is no other's."""
+    """Builders with an agent; what one test did to them is no other's."""
+    bakehouse.guests().configure(builder={"agent": True})
     yield
     bakehouse.guests().configure(builder={})
 
@@ -37,7 +38,7 @@ def test_an_agent_is_told_what_to_do_and_reboots(bakehouse: Bakehouse) -> None:
 def test_a_script_that_fails_there_leaves_nothing(bakehouse: Bakehouse) -> None:
     before, old = bakehouse.account(), bakehouse.ami()
     bakehouse.configure(channel="ssm")
-    bakehouse.guests().configure(builder={"fail": "100 apt-get update\n" * 9})
+    bakehouse.guests().configure(builder={"agent": True, "fail": "100 apt-get update\n" * 9})
     told = bakehouse.bake(old)
     assert told.code == FAILED and "failed in update, exit code 100" in told.out, told.out + told.err
     bakehouse.wait_account(before)

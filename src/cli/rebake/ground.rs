@@ -107,8 +107,7 @@ async fn bare(options: &GroundOptions, asked: &Asked<'_>) -> Result<Ground, Comm
         images: vec![(said.image.to_string(), path.display().to_string(), manifest.clone())],
         ..Sources::default()
     };
-    let mut intent =
-        Intent::parse(&sources).map_err(|problems| CommandError::new(Exit::Usage, problems))?;
+    let mut intent = Intent::parse(&sources).map_err(|problems| CommandError::new(Exit::Usage, problems))?;
     // A role's external id is no text of a configuration that is never written.
     for known in intent.owners.values_mut() {
         *known = owner(options);
@@ -137,7 +136,9 @@ struct Said {
 impl Said {
     fn of(options: &GroundOptions, asked: &Asked<'_>, source: Option<&SourceAmi>) -> Result<Self, CommandError> {
         let tag = |key: &str| source.and_then(|source| source.tags.get(key)).map(ToOwned::to_owned);
-        let missing = |what: &str, flag: &str| usage(format!("neither the command line nor the AMI's tags say {what}: add {flag}"));
+        let missing = |what: &str, flag: &str| {
+            usage(format!("neither the command line nor the AMI's tags say {what}: add {flag}"))
+        };
         let image = match asked.image.cloned().or_else(|| tag(tag_keys::IMAGE)?.parse().ok()) {
             Some(image) => image,
             None => return Err(missing("the image", "--image NAME")),

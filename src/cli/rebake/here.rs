@@ -13,8 +13,8 @@ use crate::cli::exit::{CommandError, Exit};
 use crate::cli::manifests::script;
 use crate::cloud::{Bakery as _, Cloud as _};
 use crate::control::{
-    Clock, Engine, NoStage, Ordered, RebakeAsk, RebakeEventView, RebakeView, Standing, Wish, first_entry,
-    rebake_steps, rehearsed,
+    Clock, Engine, NoStage, Ordered, RebakeAsk, RebakeEventView, RebakeView, Standing, Wish, first_entry, rebake_steps,
+    rehearsed,
 };
 use crate::ec2::Ec2;
 use crate::ledger::{FileJournal, JournalFolder, Journals as _};
@@ -71,7 +71,10 @@ fn refused(message: impl std::fmt::Display) -> CommandError {
 }
 
 async fn source(cloud: &Ec2, ami: &AmiId) -> Result<SourceAmi, CommandError> {
-    let found = cloud.source(ami).await.map_err(|error| refused(format!("cannot see {ami}: {error}; {}", error.kind.cure())))?;
+    let found = cloud
+        .source(ami)
+        .await
+        .map_err(|error| refused(format!("cannot see {ami}: {error}; {}", error.kind.cure())))?;
     found.ok_or_else(|| refused(format!("the account cannot see {ami}: is it the right account and region?")))
 }
 
@@ -85,7 +88,9 @@ async fn one(options: &RebakeOptions, ground: &Ground, out: &mut dyn Write) -> R
     let (kind, ami) = match (&options.from_base, image.ami.named()) {
         (Some(base), _) => (RebakeKind::FromBase, base.clone()),
         (None, Some(ami)) => (RebakeKind::Update, ami.clone()),
-        (None, None) => return Err(usage(format!("image {} is chosen by a filter: name its AMI in amis/", ground.image))),
+        (None, None) => {
+            return Err(usage(format!("image {} is chosen by a filter: name its AMI in amis/", ground.image)));
+        }
     };
     let source = source(&cloud, &ami).await?;
     let due = source.created.map(|at| at + ground.intent.requirements.max_ami_age);
@@ -133,9 +138,7 @@ fn not_busy(folder: &JournalFolder, image: &ImageName) -> Result<(), CommandErro
         None => Ok(()),
         Some(rebake) => {
             let id = &rebake.order.id;
-            Err(refused(format!(
-                "rebake {id} of {image} has not ended: latent rebake --resume {id}, or --abort {id}"
-            )))
+            Err(refused(format!("rebake {id} of {image} has not ended: latent rebake --resume {id}, or --abort {id}")))
         }
     }
 }
@@ -181,7 +184,8 @@ async fn engine(
         showing.news(answer.now, &answer.rebake, &answer.events, out)?;
         after = answer.rebake.seq;
         if let Some(ended) = ended {
-            ended.map_err(|error| CommandError::new(Exit::Unexpected, error))?
+            ended
+                .map_err(|error| CommandError::new(Exit::Unexpected, error))?
                 .map_err(|error| CommandError::new(Exit::Ledger, error))?;
             let exit = showing.end(&answer, out)?;
             return Ok((exit, answer));
@@ -225,13 +229,20 @@ fn finish(
 }
 
 /// Goes on with a journal, or takes back what it did.
-async fn resume(args: &Args, options: &RebakeOptions, id: &RebakeId, out: &mut dyn Write) -> Result<Exit, CommandError> {
+async fn resume(
+    args: &Args,
+    options: &RebakeOptions,
+    id: &RebakeId,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
     let folder = JournalFolder::new(journals(args, options)?);
     let (journal, entries) = folder.open(id)?;
     let rebake = Rebake::fold(&entries).map_err(|error| CommandError::new(Exit::Ledger, error))?;
     let waits_for_controller = rebake.made().contains(&Thing::Promotion) || rebake.made().contains(&Thing::Canary);
     if waits_for_controller && rebake.outcome.is_none() {
-        return Err(refused(format!("{id} is the controller's: it has a canary or was promoted; start the controller")));
+        return Err(refused(format!(
+            "{id} is the controller's: it has a canary or was promoted; start the controller"
+        )));
     }
     let cell = rebake.order.cell();
     let cloud = match connect::intent(args) {
@@ -257,7 +268,8 @@ pub(super) async fn enroll(args: &Args, options: &EnrollOptions, out: &mut dyn W
     let first = access(&options.ground, "", region);
     let clock = Clock::system();
     let listed = first.inventory(clock.now(), std::slice::from_ref(&options.instance)).await;
-    let listed = listed.map_err(|error| refused(format!("cannot see {}: {error}; {}", options.instance, error.kind.cure())))?;
+    let listed =
+        listed.map_err(|error| refused(format!("cannot see {}: {error}; {}", options.instance, error.kind.cure())))?;
     let Some(instance) = listed.instances.get(&options.instance) else {
         return Err(refused(format!("there is no {} in {region} of this account", options.instance)));
     };
@@ -274,7 +286,12 @@ pub(super) async fn enroll(args: &Args, options: &EnrollOptions, out: &mut dyn W
     let ground = ground(args, &options.ground, &asked).await?;
     let image = ground.manifest()?;
     let cloud = ground.cloud()?;
-    let source = cloud.source(from).await.ok().flatten().unwrap_or_else(|| gone(from, image, instance.platform_details.as_deref()));
+    let source = cloud
+        .source(from)
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or_else(|| gone(from, image, instance.platform_details.as_deref()));
     let (id, nonce) = new_id(&clock);
     let wanted = Wanted {
         id,
@@ -298,7 +315,12 @@ pub(super) async fn enroll(args: &Args, options: &EnrollOptions, out: &mut dyn W
     }
     std::fs::write(path, text)?;
     if !options.json {
-        writeln!(out, "wrote {}; {} is stopped: terminate it when a worker of the AMI has connected", path.display(), options.instance)?;
+        writeln!(
+            out,
+            "wrote {}; {} is stopped: terminate it when a worker of the AMI has connected",
+            path.display(),
+            options.instance
+        )?;
         writeln!(out, "in latent.toml: [worker.NAME] with image = \"{}\"", options.image)?;
     }
     Ok(exit)

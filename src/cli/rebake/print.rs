@@ -93,11 +93,21 @@ pub(super) fn end(answer: &RebakeAnswer, json: bool, out: &mut dyn Write) -> Res
     match &rebake.outcome {
         None => {
             let ami = rebake.ami.as_ref().map(ToString::to_string).unwrap_or_default();
-            writeln!(out, "{} uses {ami} from its next launch on; {} is kept as the previous one", rebake.image, rebake.source)?;
-            writeln!(out, "its starts are compared with those before; latent rebake --resume {id} --wait follows that")?;
+            writeln!(
+                out,
+                "{} uses {ami} from its next launch on; {} is kept as the previous one",
+                rebake.image, rebake.source
+            )?;
+            writeln!(
+                out,
+                "its starts are compared with those before; latent rebake --resume {id} --wait follows that"
+            )?;
         }
         Some(Outcome::HandedOver { ami }) => {
-            writeln!(out, "{ami} is made, and tagged for its controller, which proves it and writes it into the manifest")?;
+            writeln!(
+                out,
+                "{ami} is made, and tagged for its controller, which proves it and writes it into the manifest"
+            )?;
         }
         Some(outcome) => writeln!(out, "{}", plain(&outcome.to_string()))?,
     }

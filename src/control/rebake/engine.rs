@@ -129,6 +129,11 @@ where
                 }
                 let result = perform(&*self.cloud, self.stage.as_deref(), &self.clock, &self.rebake.order, &act).await;
                 let bodies = rebake::outcome(&self.rebake, &act, result);
+                if bodies.is_empty() {
+                    // What it comes to is seen, and not at once.
+                    let until = self.clock.now() + rebake::LOOK_AGAIN;
+                    self.wait(act.what().to_owned(), until, None).await;
+                }
                 self.write(bodies)
             }
             Move::Wait { why, until } => {

@@ -347,7 +347,10 @@ where
         let cloud = (self.0.connect)(&cell, &self.0.controller.intent());
         let found = cloud.source(ami).await.map_err(|error| RebakeRefusal::Cloud { what: ami.to_string(), error })?;
         found.ok_or_else(|| {
-            RebakeRefusal::Unknown(format!("owner {} cannot see {ami} in {}: is it the right one?", cell.owner, cell.region))
+            RebakeRefusal::Unknown(format!(
+                "owner {} cannot see {ami} in {}: is it the right one?",
+                cell.owner, cell.region
+            ))
         })
     }
 
@@ -362,7 +365,9 @@ where
             (Some(base), _) => (RebakeKind::FromBase, base.clone()),
             (None, Some(ami)) => (RebakeKind::Update, ami.clone()),
             (None, None) => {
-                return Err(RebakeRefusal::Unknown(format!("image {name} is chosen by a filter: name its AMI in amis/")));
+                return Err(RebakeRefusal::Unknown(format!(
+                    "image {name} is chosen by a filter: name its AMI in amis/"
+                )));
             }
         };
         let source = self.source(image, &source).await?;
@@ -403,8 +408,13 @@ where
         let first = first_entry(order.clone());
         let rebake = Rebake::begin(&first).map_err(|error| RebakeRefusal::Fold { id: id.clone(), error })?;
         let price = rebake::price(&order);
-        let ordered =
-            Ordered { view: RebakeView::of(&rebake, None), steps: steps(&rebake, &[]), order, permissions: Vec::new(), price };
+        let ordered = Ordered {
+            view: RebakeView::of(&rebake, None),
+            steps: steps(&rebake, &[]),
+            order,
+            permissions: Vec::new(),
+            price,
+        };
         if dry_run {
             return Ok(ordered);
         }
@@ -420,7 +430,9 @@ where
     async fn begin_due(&self) {
         let (intent, now) = (self.0.controller.intent(), self.0.clock.now());
         let open = intent.images.iter().filter(|(_, image)| image.rebake.may_begin(now));
-        for (name, image) in open.filter_map(|(name, image)| Some((name, image, image.ami.named()?))).map(|(n, i, _)| (n, i)) {
+        for (name, image) in
+            open.filter_map(|(name, image)| Some((name, image, image.ami.named()?))).map(|(n, i, _)| (n, i))
+        {
             if self.at_work(name).is_some() || self.failed_lately(name, now) {
                 continue;
             }
@@ -464,7 +476,9 @@ where
             };
             for ami in amis.into_iter().filter(|ami| ami.state == AmiState::Available) {
                 let tag = |key| ami.tags.get(key);
-                if tag(tag_keys::ROLLOUT) != Some("wanted") || tag(tag_keys::CONTROLLER) != Some(&intent.fleet.controller) {
+                if tag(tag_keys::ROLLOUT) != Some("wanted")
+                    || tag(tag_keys::CONTROLLER) != Some(&intent.fleet.controller)
+                {
                     continue;
                 }
                 let image = tag(tag_keys::IMAGE).and_then(|text| text.parse::<ImageName>().ok());
@@ -524,7 +538,8 @@ fn image_asked(intent: &Intent, ask: &RebakeAsk) -> Result<ImageName, RebakeRefu
     match (&ask.image, &ask.ami) {
         (Some(name), _) => Ok(name.clone()),
         (None, Some(ami)) => {
-            let mut names = intent.images.iter().filter(|(_, image)| image.ami.named() == Some(ami)).map(|(name, _)| name);
+            let mut names =
+                intent.images.iter().filter(|(_, image)| image.ami.named() == Some(ami)).map(|(name, _)| name);
             match (names.next(), names.next()) {
                 (Some(name), None) => Ok(name.clone()),
                 (None, _) => Err(RebakeRefusal::Unknown(format!("no manifest in amis/ names {ami}"))),

@@ -9,10 +9,11 @@ use super::stage::Stage;
 use crate::cloud::{Bakery, CloudError, Commands};
 use crate::control::driver::Clock;
 use crate::model::{
-    Ami, AmiState, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, SourceAmi, tag_keys,
+    Ami, AmiState, CommandStatus, Failure, FailureKind, GuestReport, Instance, InstanceId, Phase, Rebake, SourceAmi,
+    tag_keys,
 };
-use crate::plan::{RetireView, console_tail, read_marks, retirements};
 use crate::plan::rebake::{CommandSight, Question, RetireSight, Sight, Told};
+use crate::plan::{RetireView, console_tail, read_marks, retirements};
 
 /// The longest that a look may take.
 const LOOK_LIMIT: Duration = Duration::from_mins(1);
@@ -40,12 +41,12 @@ pub(super) async fn look<C: Bakery + Commands, S: Stage>(
             Question::Uses => sight.uses = Some(uses(cloud, clock, rebake).await),
             Question::Canary => {
                 if let Some(stage) = stage {
-                    sight.canary = Some(stage.canary(&rebake.order).await);
+                    sight.canary = Some(told_in_time(clock, stage.canary(&rebake.order)).await);
                 }
             }
             Question::Soak => {
                 if let (Some(stage), Some(ami)) = (stage, &rebake.ami) {
-                    sight.soak = Some(stage.soak(&rebake.order, ami).await);
+                    sight.soak = Some(told_in_time(clock, stage.soak(&rebake.order, ami)).await);
                 }
             }
             Question::Retire => sight.retire = Some(retire(cloud, stage, clock, rebake).await),
@@ -60,10 +61,12 @@ pub(crate) fn failure(error: &CloudError) -> Failure {
 }
 
 async fn in_time<T>(clock: &Clock, call: impl Future<Output = Result<T, CloudError>>) -> Told<T> {
-    match clock.within(LOOK_LIMIT, call).await {
-        Some(result) => result.map_err(|error| failure(&error)),
-        None => Err(Failure::new(Phase::Rebake, FailureKind::Unreachable, "Timeout", "no answer within 60 s")),
-    }
+    told_in_time(clock, async { call.await.map_err(|error| failure(&error)) }).await
+}
+
+async fn told_in_time<T>(clock: &Clock, call: impl Future<Output = Told<T>>) -> Told<T> {
+    let late = || Err(Failure::new(Phase::Rebake, FailureKind::Unreachable, "Timeout", "no answer within 60 s"));
+    clock.within(LOOK_LIMIT, call).await.unwrap_or_else(late)
 }
 
 async fn builder<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<Instance>> {
@@ -105,13 +108,13 @@ async fn command<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake
     if let Ok(state) = &told {
         heard(sight, Some(read_marks(&state.output, &rebake.order.nonce)));
     }
-    sight.command = Some(told.map(|state| match state.status.is_over() {
-        false => CommandSight::Runs,
-        true => {
-            let word = serde_json::to_value(&state.status).ok();
-            let word = word.and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default();
-            CommandSight::Ended { well: state.status == CommandStatus::Success, word }
+    sight.command = Some(told.map(|state| {
+        if !state.status.is_over() {
+            return CommandSight::Runs;
         }
+        let word = serde_json::to_value(&state.status).ok();
+        let word = word.and_then(|word| word.as_str().map(ToOwned::to_owned)).unwrap_or_default();
+        CommandSight::Ended { well: state.status == CommandStatus::Success, word }
     }));
 }
 
@@ -173,7 +176,8 @@ async fn retire<C: Bakery, S: Stage>(
         announced && replaced(ami) && due.iter().all(|(due, _)| *due != ami.id)
     };
     let later = amis.iter().filter(on_its_way).map(|ami| ami.id.clone()).collect();
-    Ok(RetireSight { due, later })
+    let there = amis.iter().filter(|ami| ami.state != AmiState::Deregistered).map(|ami| ami.id.clone()).collect();
+    Ok(RetireSight { due, later, there })
 }
 
 /// An AMI of whoever's, as the fleet's own are shown.

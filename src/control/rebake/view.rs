@@ -128,9 +128,10 @@ impl RebakeView {
             waits: waits.and_then(|standing| standing.waits.clone()),
             tail: waits.and_then(|standing| standing.tail.clone()),
             undoing: rebake.undo.as_ref().map(|undo| undo.why.clone()),
-            refused: rebake.refused.as_ref().map(|(_, what, failure)| {
-                format!("{what}: {} ({}): {}", failure.code, failure.kind, failure.message)
-            }),
+            refused: rebake
+                .refused
+                .as_ref()
+                .map(|(_, what, failure)| format!("{what}: {} ({}): {}", failure.code, failure.kind, failure.message)),
             outcome: rebake.outcome.clone(),
             ended: rebake.outcome.as_ref().map(ToString::to_string),
             seq: rebake.seq,

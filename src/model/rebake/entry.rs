@@ -90,6 +90,24 @@ pub enum RebakeBody {
 }
 
 impl RebakeBody {
+    /// Whether something has come about: that something is tried, refused or taken up again is none.
+    pub fn is_progress(&self) -> bool {
+        !matches!(
+            self,
+            Self::Resumed { .. }
+                | Self::FenceIntended {}
+                | Self::LaunchIntended { .. }
+                | Self::CommandIntended {}
+                | Self::StopIntended { .. }
+                | Self::ImageIntended {}
+                | Self::CanaryIntended { .. }
+                | Self::PromoteIntended { .. }
+                | Self::RetireIntended { .. }
+                | Self::UndoIntended { .. }
+                | Self::Refused { .. }
+        )
+    }
+
     /// One line for a person.
     pub fn describe(&self) -> String {
         let refused = |failure: &Failure| format!("{} ({}): {}", failure.code, failure.kind, failure.message);

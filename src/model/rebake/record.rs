@@ -196,11 +196,13 @@ pub struct Rebake {
     pub command_forgone: bool,
     /// The instance that was stopped for it.
     pub stopped: Option<InstanceId>,
+    /// When its stop was last asked for.
+    pub stop_at: Option<DateTime<Utc>>,
     /// What the guest has said.
     pub guest: GuestReport,
     /// When the builder was first seen off.
     pub off_at: Option<DateTime<Utc>>,
-    /// When the AMI was first asked for.
+    /// When the AMI was last asked for.
     pub image_at: Option<DateTime<Utc>>,
     /// The new AMI.
     pub ami: Option<AmiId>,
@@ -298,6 +300,7 @@ impl Rebake {
             command: None,
             command_forgone: false,
             stopped: None,
+            stop_at: None,
             guest: GuestReport::default(),
             off_at: None,
             image_at: None,
@@ -346,7 +349,7 @@ impl Rebake {
         }
         self.take_in(entry.at, &entry.body);
         (self.seq, self.last_at) = (entry.seq, entry.at);
-        if !matches!(entry.body, RebakeBody::Refused { .. } | RebakeBody::Resumed { .. }) {
+        if entry.body.is_progress() {
             self.refusals = 0;
         }
         Ok(())
@@ -359,41 +362,66 @@ impl Rebake {
         match body {
             _ if self.outcome.is_some() => Some("it has ended"),
             RebakeBody::Ordered { .. } => Some("it was ordered already"),
-            RebakeBody::Undone { .. } | RebakeBody::UndoIntended { .. } => no(!undoing, "nothing is taken back"),
+            RebakeBody::Resumed { .. } | RebakeBody::Refused { .. } => None,
+            RebakeBody::UndoIntended { thing } | RebakeBody::Undone { thing } => {
+                no(!undoing || !self.made().contains(thing), "there is nothing of it to be taken back")
+            }
             RebakeBody::Begun { step } => no(
                 undoing || self.order.after(self.step) != Some(*step) || !self.done,
                 "it is not the step that comes next",
             ),
-            RebakeBody::Done { step, .. } => no(undoing || self.step != *step, "it is in another step"),
-            RebakeBody::Promoted { .. } => no(self.promoting_from.is_none(), "it was not intended"),
-            RebakeBody::ImageMade { .. } => no(self.image_at.is_none(), "it was not intended"),
-            RebakeBody::Launched { .. } | RebakeBody::LaunchRefused { .. } => {
-                no(self.launch.is_none(), "it was not intended")
-            }
+            RebakeBody::Done { step, .. } => no(undoing || self.done || self.step != *step, "it is in another step"),
             RebakeBody::PromoteIntended { .. } => no(
                 undoing || self.canary.as_ref().is_none_or(|canary| canary.phase != CanaryPhase::Passed),
                 "its canary has not passed",
             ),
+            RebakeBody::RetireIntended { .. } => {
+                no(undoing || self.step != Step::Retire || self.promoted_at.is_none(), "nothing was replaced")
+            }
             RebakeBody::FenceIntended {}
             | RebakeBody::LaunchIntended { .. }
             | RebakeBody::CommandIntended {}
             | RebakeBody::StopIntended { .. }
             | RebakeBody::ImageIntended {}
             | RebakeBody::CanaryIntended { .. }
-            | RebakeBody::UndoBegun { .. }
-            | RebakeBody::RetireIntended { .. } => no(undoing, "everything is being taken back"),
-            RebakeBody::Resumed { .. }
-            | RebakeBody::FenceMade { .. }
-            | RebakeBody::Commanded { .. }
-            | RebakeBody::CommandForgone { .. }
-            | RebakeBody::GuestSaid { .. }
-            | RebakeBody::BuilderOff {}
-            | RebakeBody::CanarySaw { .. }
-            | RebakeBody::FoundWorse { .. }
-            | RebakeBody::HandedOver {}
-            | RebakeBody::Retired { .. }
-            | RebakeBody::Refused { .. }
-            | RebakeBody::Ended { .. } => None,
+            | RebakeBody::UndoBegun { .. } => no(undoing, "everything is being taken back"),
+            RebakeBody::Ended { outcome } => no(!self.may_end(outcome), "it has not come to that end"),
+            _ => no(!self.was_intended(body), "it was not intended"),
+        }
+    }
+
+    /// Whether what has come about was begun before.
+    fn was_intended(&self, body: &RebakeBody) -> bool {
+        match body {
+            RebakeBody::FenceMade { .. } => self.fence_at.is_some(),
+            RebakeBody::Launched { .. } | RebakeBody::LaunchRefused { .. } => self.launch.is_some(),
+            RebakeBody::GuestSaid { .. } | RebakeBody::BuilderOff {} | RebakeBody::CommandForgone { .. } => {
+                self.builder.is_some()
+            }
+            RebakeBody::Commanded { .. } => self.command_at.is_some(),
+            RebakeBody::ImageMade { .. } => self.image_at.is_some(),
+            RebakeBody::HandedOver {} => self.ami.is_some(),
+            RebakeBody::CanarySaw { .. } => self.canary_asked.is_some(),
+            RebakeBody::Promoted { .. } => self.promoting_from.is_some(),
+            RebakeBody::FoundWorse { .. } => self.promoted_at.is_some(),
+            RebakeBody::Retired { ami, stage } => self.retiring.get(ami).is_some_and(|known| known.stage == *stage),
+            _ => true,
+        }
+    }
+
+    /// Whether it can end so from here.
+    fn may_end(&self, outcome: &Outcome) -> bool {
+        let over = self.undo.is_none() && self.done;
+        match outcome {
+            Outcome::Done { ami } => {
+                over && self.promoted_at.is_some()
+                    && self.ami.as_ref() == Some(ami)
+                    && self.order.after(self.step).is_none()
+            }
+            Outcome::HandedOver { ami } => over && self.ami.as_ref() == Some(ami),
+            Outcome::Failed { .. } | Outcome::Aborted {} | Outcome::RolledBack { .. } => {
+                self.undo.is_some() && self.made().is_empty()
+            }
         }
     }
 
@@ -412,10 +440,10 @@ impl Rebake {
             RebakeBody::CommandIntended {} => self.command_at = Some(at),
             RebakeBody::Commanded { command } => self.command = Some(command.clone()),
             RebakeBody::CommandForgone { .. } => self.command_forgone = true,
-            RebakeBody::StopIntended { instance } => self.stopped = Some(instance.clone()),
+            RebakeBody::StopIntended { instance } => (self.stopped, self.stop_at) = (Some(instance.clone()), Some(at)),
             RebakeBody::GuestSaid { report } => self.guest = (**report).clone(),
             RebakeBody::BuilderOff {} => self.off_at = self.off_at.or(Some(at)),
-            RebakeBody::ImageIntended {} => self.image_at = self.image_at.or(Some(at)),
+            RebakeBody::ImageIntended {} => self.image_at = Some(at),
             RebakeBody::ImageMade { ami } => self.ami = Some(ami.clone()),
             RebakeBody::CanaryIntended { now } => self.canary_asked = Some(*now),
             RebakeBody::HandedOver {} => self.handed_over = true,

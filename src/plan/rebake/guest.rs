@@ -10,6 +10,8 @@ use crate::model::{GuestReport, GuestStep, InstanceState, Rebake, RebakeBody, Re
 const LAST_WORDS: TimeDelta = TimeDelta::minutes(10);
 /// How long the user data may take to show that it runs, before the agent is tried.
 const SILENCE: TimeDelta = TimeDelta::minutes(10);
+/// How long after it was sent a command may be shown by no listing: until then it is not sent again.
+const SHOWN: TimeDelta = TimeDelta::minutes(2);
 /// How long an agent may take to register; with stale routes in the AMI it has been seen to take half an hour.
 const REGISTRATION: TimeDelta = TimeDelta::minutes(40);
 
@@ -74,10 +76,10 @@ fn step_of(said: GuestStep) -> Step {
     }
 }
 
-/// The journal follows the guest, step by step.
+/// The journal follows the guest, step by step; also to the one that failed.
 fn progress(rebake: &Rebake) -> Option<Move> {
     let said = step_of(rebake.guest.step?);
-    if said <= rebake.step || rebake.guest.failed.is_some() {
+    if said <= rebake.step {
         return None;
     }
     let after = rebake.order.after(rebake.step)?;
@@ -107,7 +109,9 @@ fn at_work(view: &RebakeView<'_>) -> Move {
     }
     match &view.sight.agent {
         Some(Ok(true)) => match &rebake.builder {
-            Some(instance) if is_time(view) => Move::Act(RebakeAct::Command { instance: instance.clone() }),
+            Some(instance) if is_time(view) && rebake.command_at.is_none_or(|sent| view.now >= sent + SHOWN) => {
+                Move::Act(RebakeAct::Command { instance: instance.clone() })
+            }
             _ => wait(view, at),
         },
         Some(Err(failure)) => unseen(view, "the builder's agent", failure),

@@ -9,8 +9,9 @@ mod order;
 mod rollout;
 mod undo;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::BTreeSet;
 
+use chrono::{DateTime, TimeDelta, Utc};
 
 pub use order::{NoOrder, Wanted, order, price};
 
@@ -101,6 +102,8 @@ pub struct RetireSight {
     pub due: Vec<(AmiId, RetireStage)>,
     /// AMIs that will be due later.
     pub later: Vec<AmiId>,
+    /// All of the image's AMIs that are listed.
+    pub there: BTreeSet<AmiId>,
 }
 
 /// What was seen. What was not asked is `None`.
@@ -256,13 +259,9 @@ pub fn next(view: &RebakeView<'_>) -> Move {
 /// By when a step must be done.
 pub fn deadline(rebake: &Rebake) -> DateTime<Utc> {
     let limits = &rebake.order.limits;
-    let launched = rebake
-        .launch
-        .as_ref()
-        .map_or(rebake.since, |(spec, _)| spec.tags.time(tag_keys::CREATED).unwrap_or(rebake.since));
     match rebake.step {
         Step::Preflight | Step::Fence | Step::Launch | Step::Promote => rebake.since + CALLS_LIMIT,
-        step if step.is_the_guests() => launched + limits.builder,
+        step if step.is_the_guests() => begun(rebake) + limits.builder,
         Step::Image => rebake.since + limits.image,
         Step::Dismiss => rebake.since + DISMISS_LIMIT,
         Step::Canary => match rebake.canary.as_ref().map(|canary| canary.phase) {
@@ -272,6 +271,12 @@ pub fn deadline(rebake: &Rebake) -> DateTime<Utc> {
         Step::Soak => rebake.since + limits.soak,
         _ => rebake.since + RETIRE_LIMIT,
     }
+}
+
+/// From when on the time of the step counts: the builder has one time for all of its steps.
+fn begun(rebake: &Rebake) -> DateTime<Utc> {
+    let launched = rebake.launch.as_ref().and_then(|(spec, _)| spec.tags.time(tag_keys::CREATED));
+    launched.filter(|_| rebake.step.is_the_guests()).unwrap_or(rebake.since)
 }
 
 /// A step is done: the next one, or the end.
@@ -337,7 +342,7 @@ fn given_up(view: &RebakeView<'_>) -> Option<String> {
     if matches!(rebake.step, Step::Soak | Step::Retire) || view.now < deadline(rebake) {
         return None;
     }
-    let limit = humantime::format_duration((deadline(rebake) - rebake.since).to_std().unwrap_or_default());
+    let limit = humantime::format_duration((deadline(rebake) - begun(rebake)).to_std().unwrap_or_default());
     let last = said.map(|(_, text)| format!("; the last refusal was of {text}")).unwrap_or_default();
     Some(format!("it did not come about within {limit}{last}"))
 }

@@ -11,9 +11,7 @@ use crate::model::{
     WorkerName, digest_hex, tag_keys,
 };
 use crate::plan::price::{self, Software};
-use crate::policy::{
-    Channel, Image, Intent, Lifecycle, Platform, RebakeScript, builder_user_data, ssm_script,
-};
+use crate::policy::{Channel, Image, Intent, Lifecycle, Platform, RebakeScript, builder_user_data, ssm_script};
 
 /// The ports that package servers, name servers and clocks are reached on: what a builder needs, and no master.
 const OUT: [(&str, u16); 5] = [("tcp", 80), ("tcp", 443), ("udp", 53), ("tcp", 53), ("udp", 123)];
@@ -90,7 +88,10 @@ pub fn order(intent: &Intent, image: &Image, wanted: Wanted) -> Result<RebakeOrd
     fits(image, &wanted.source)?;
     let handed = wanted.kind == RebakeKind::HandedOver;
     if handed && wanted.source.tags.get(tag_keys::PARENT).is_none() {
-        return no(format!("{} has no tag {}", wanted.source.id, tag_keys::PARENT), "only what a rebake made is handed over");
+        return no(
+            format!("{} has no tag {}", wanted.source.id, tag_keys::PARENT),
+            "only what a rebake made is handed over",
+        );
     }
     let worker = prover(intent, name, wanted.worker.as_ref())?;
     let descent = Descent::of(image, &wanted.source);
@@ -148,7 +149,10 @@ fn fits(image: &Image, source: &SourceAmi) -> Result<(), NoOrder> {
     }
     if source.architecture != image.architecture.as_str() && !is_mac(image, source) {
         let (theirs, ours) = (&source.architecture, image.architecture.as_str());
-        return no(format!("{id} is made for {theirs}, and its manifest says {ours}"), "correct `architecture` in amis/");
+        return no(
+            format!("{id} is made for {theirs}, and its manifest says {ours}"),
+            "correct `architecture` in amis/",
+        );
     }
     if source.windows != (image.platform == Platform::Windows) {
         let (theirs, ours) = (&source.platform_details, image.platform.as_str());
@@ -313,7 +317,6 @@ fn builder_tags(order: &RebakeOrder) -> TagSet {
         .set_time(tag_keys::DEADLINE, until);
     tags
 }
-
 
 /// How long a builder works as a rule, for the estimate of its price.
 const USUAL_HOURS: u64 = 2;

@@ -1,8 +1,10 @@
 //! From the new AMI to its use: a worker proves it, the manifest names it, its starts are watched, and what it
 //! replaced goes.
 
+use std::collections::BTreeSet;
+
 use super::{Move, RebakeAct, RebakeView, SoakSight, done, fail, unseen, wait};
-use crate::model::{CanaryPhase, RebakeBody};
+use crate::model::{AmiId, CanaryPhase, RebakeBody, RetireStage};
 
 /// How often the starts of a new generation are looked at.
 const SOAK_LOOK: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
@@ -82,12 +84,25 @@ pub(super) fn retire(view: &RebakeView<'_>) -> Move {
         Some(Err(failure)) => return unseen(view, "what it replaced", failure),
         Some(Ok(sight)) => sight,
     };
-    if let Some((ami, stage)) = sight.due.first() {
+    // An AMI that is gone is due no more, and its snapshots may be there still: only an answer ends its removal.
+    let cut_off = rebake.retiring.iter().find(|(ami, retiring)| {
+        retiring.stage == RetireStage::Deregister && !retiring.done && !sight.there.contains(ami)
+    });
+    if let Some((ami, retiring)) = cut_off {
+        return Move::Act(RebakeAct::PutAway { ami: ami.clone(), stage: retiring.stage });
+    }
+    // What was done shows late: a deprecation counts from a time to come.
+    let was_done = |(ami, stage): &&(AmiId, RetireStage)| {
+        rebake.retiring.get(ami).is_some_and(|known| known.stage == *stage && known.done)
+    };
+    let (waits, due): (Vec<_>, Vec<_>) = sight.due.iter().partition(was_done);
+    if let Some((ami, stage)) = due.first() {
         return Move::Act(RebakeAct::PutAway { ami: ami.clone(), stage: *stage });
     }
-    if sight.later.is_empty() {
+    let later: BTreeSet<&AmiId> = sight.later.iter().chain(waits.iter().map(|(ami, _)| ami)).collect();
+    if later.is_empty() {
         return done(rebake, "nothing that it replaced is left to go".to_owned());
     }
-    let names: Vec<String> = sight.later.iter().map(ToString::to_string).collect();
+    let names: Vec<String> = later.iter().map(ToString::to_string).collect();
     Move::Wait { why: format!("{} will go later", names.join(", ")), until: view.now + RETIRE_LOOK }
 }

@@ -9,8 +9,8 @@ use crate::model::{AmiState, InstanceState, Outcome, Rebake, RebakeBody, Thing};
 pub(super) fn asks(rebake: &Rebake) -> Vec<Question> {
     match rebake.made().first() {
         Some(Thing::Builder | Thing::Stop) => vec![Question::Builder],
-        // What was in use may be so still: then it stays until it is not.
-        Some(Thing::Candidate) if rebake.promoted_at.is_some() => vec![Question::Image, Question::Uses],
+        // What was in use, or may have been, may be so still: then it stays until it is not.
+        Some(Thing::Candidate) if rebake.promoting_from.is_some() => vec![Question::Image, Question::Uses],
         Some(Thing::Candidate) => vec![Question::Image],
         Some(Thing::Promotion | Thing::Canary | Thing::Fence) | None => Vec::new(),
     }
@@ -42,7 +42,7 @@ pub(super) fn next(view: &RebakeView<'_>) -> Move {
         },
         Thing::Candidate => candidate(view).unwrap_or(undone),
         Thing::Builder => builder(view).unwrap_or(undone),
-        Thing::Fence => Move::Act(RebakeAct::Unfence { group: rebake.fence.clone() }),
+        Thing::Fence => fence(view),
         Thing::Stop => restart(view).unwrap_or(undone),
     }
 }
@@ -94,32 +94,50 @@ fn candidate(view: &RebakeView<'_>) -> Option<Move> {
         Some(Ok(_)) | None => {}
     }
     if let Some(image) = images.iter().find(|image| image.state != AmiState::Deregistered) {
+        if rebake.ami.is_none() {
+            // Its snapshots are found by its id once it is gone itself: the id is written down before.
+            return Some(Move::Record(vec![RebakeBody::ImageMade { ami: image.id.clone() }]));
+        }
         return Some(Move::Act(RebakeAct::RetireImage { ami: image.id.clone() }));
     }
     let sent = rebake.image_at.unwrap_or(rebake.order.at);
     if *at < sent + rebake.order.limits.absence_grace {
         return Some(wait(view, "an AMI may show late"));
     }
-    // Its snapshots outlive an AMI that somebody else deregistered; those that were marked are found by it.
-    rebake.ami.as_ref().filter(|_| !was_asked(rebake)).map(|ami| Move::Act(RebakeAct::RetireImage { ami: ami.clone() }))
+    // Its snapshots outlive it, if somebody else deregistered it or an earlier removal was cut off. Only a removal
+    // that was answered takes it off the list.
+    rebake.ami.as_ref().map(|ami| Move::Act(RebakeAct::RetireImage { ami: ami.clone() }))
 }
 
-fn was_asked(rebake: &Rebake) -> bool {
-    rebake.undo.as_ref().is_some_and(|undo| undo.intended.contains(&Thing::Candidate))
+/// The security group goes, once a listing that does not show it says that there is none.
+fn fence(view: &RebakeView<'_>) -> Move {
+    let rebake = view.rebake;
+    let shown = rebake.fence_at.unwrap_or(rebake.order.at) + rebake.order.limits.absence_grace;
+    if view.now < shown {
+        return Move::Wait {
+            why: "a security group may show late".to_owned(),
+            until: shown.min(view.now + LOOK_AGAIN),
+        };
+    }
+    Move::Act(RebakeAct::Unfence { group: rebake.fence.clone() })
 }
 
 /// An instance that was stopped for it runs again.
 fn restart(view: &RebakeView<'_>) -> Option<Move> {
     let stopped = view.rebake.stopped.as_ref()?;
-    let instances = match &view.sight.builder {
+    let (at, instances) = match &view.sight.builder {
         None => return Some(wait(view, "the instance is to be looked at")),
         Some((_, Err(failure))) => return Some(unseen(view, "the instance", failure)),
-        Some((_, Ok(instances))) => instances,
+        Some((at, Ok(instances))) => (at, instances),
     };
     let instance = instances.iter().find(|instance| instance.id == *stopped)?;
+    let sent = view.rebake.stop_at.unwrap_or(view.rebake.order.at);
     match instance.state {
         InstanceState::Stopped => Some(Move::Act(RebakeAct::Start { instance: stopped.clone() })),
         InstanceState::Stopping => Some(wait(view, format!("{stopped} is stopping"))),
+        InstanceState::Running if *at < sent + view.rebake.order.limits.absence_grace => {
+            Some(wait(view, format!("the stop of {stopped} may show late")))
+        }
         _ => None,
     }
 }

@@ -116,8 +116,15 @@ impl Play {
     pub(super) fn canary(&mut self) {
         let names: Vec<WorkerName> = self.master.desks.keys().cloned().collect();
         if self.settings.canary {
-            for name in names {
-                self.ask_for_canary(&name);
+            // Asked until it is taken: the controller may be dead just now.
+            let controller = self.controller();
+            let view = |name: &WorkerName| controller.as_ref().and_then(|controller| controller.worker(name)?.canary);
+            let missing: Vec<WorkerName> = names.into_iter().filter(|name| view(name).is_none()).collect();
+            for name in &missing {
+                self.ask_for_canary(name);
+            }
+            if !missing.is_empty() {
+                self.agenda.add(self.now() + TimeDelta::seconds(5), Happening::Canary);
             }
             return;
         }

@@ -11,7 +11,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::Entry;
 use crate::sim::{Life, Step};
 
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(in crate::sim::run) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -20,7 +20,7 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Between two such steps a process only computes; a kill there and a kill at the next step leave the
 /// same world behind. So these steps are all the moments at which a kill makes a difference.
 #[derive(Debug)]
-pub(super) struct Mortal {
+pub(in crate::sim::run) struct Mortal {
     alive: AtomicBool,
     steps: Arc<AtomicU64>,
     crash_at: Option<u64>,

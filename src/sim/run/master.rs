@@ -291,7 +291,7 @@ impl Master {
     ) {
         let done = desk.smoked.as_ref().is_some_and(|(rebake, _)| *rebake == canary.rebake);
         if canary.phase == "connected" && canary.smoke.is_some() && !done {
-            self.begin(worker, instance, Some(canary.rebake.clone()), now, controller);
+            self.begin(worker, instance, Some(&canary.rebake), now, controller);
         } else {
             self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
         }
@@ -311,14 +311,14 @@ impl Master {
         &mut self,
         worker: &WorkerName,
         instance: &InstanceId,
-        smoke: Option<RebakeId>,
+        smoke: Option<&RebakeId>,
         now: DateTime<Utc>,
         controller: Option<&Controller<L>>,
     ) {
         self.builds += 1;
         let number = self.builds;
         if let Some(desk) = self.desks.get_mut(worker) {
-            (desk.build, desk.smoke) = (Some(number), smoke.clone());
+            (desk.build, desk.smoke) = (Some(number), smoke.cloned());
         }
         let taken = self.report(controller);
         let busy = controller.and_then(|c| c.worker(worker)).is_some_and(|view| view.state == "busy");

@@ -10,6 +10,7 @@ mod master;
 mod minute;
 mod play;
 mod process;
+pub mod rebake;
 mod sabotage;
 mod scene;
 mod settings;
