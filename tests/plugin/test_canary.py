@@ -268,6 +268,7 @@ class Canaries(PluginCase):
             builderid=builder, buildrequestid=requests[builder], workerid=self.worker().workerid
         )
         build, _number = self.done(add)
+        self.boots = True
         self.guest().boot()
         self.pass_time(60)
         assert (canary.phase, len(self.requests()), len(self.builds())) == ("connected", 1, 1)
