@@ -20,6 +20,7 @@ c["builders"].append(
         steps.ShellCommand(command=["/bin/sh", "-c", "sleep 3"], name="smoke"),
     ]))
 )
+c["schedulers"].append(schedulers.ForceScheduler(name="force-smoke", builderNames=["smoke"]))
 """
 
 
