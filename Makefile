@@ -16,8 +16,8 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (KEEP=1 leaves it up, EC2=moto)
-	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep)
+demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (REBAKE=1 rebakes an image, KEEP=1 leaves it up, EC2=moto)
+	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep) $(if $(REBAKE),--rebake)
 
 sim: build-sim ## play SEEDS=0..10000 of whole fleets in rough weather, the controller killed at any step
 	$(SIM) sim run --seeds $(or $(SEEDS),0..10000) --weather $(or $(WEATHER),rough)
@@ -62,7 +62,7 @@ endif
 
 # Tests with real processes wait most of their time: several files at once (PARALLEL=3) take half of it.
 test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
 test-plugin: $(VENV)/ready

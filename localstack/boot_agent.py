@@ -86,6 +86,10 @@ class Agent:
             if guest.instance.region == ec2.region and guest.instance.id not in ids:
                 guest.end()
         for instance in running:
+            known = self._guests.get(instance.id)
+            if known is not None and known.instance.launched != instance.launched:
+                # It was stopped and started between two looks.
+                known.end()
             # A guest whose last life is still ending is in the list; it is born again later.
             if instance.id not in self._guests:
                 now = time.monotonic()

@@ -143,6 +143,9 @@ class Builder:
             box.put("etc/systemd/system/buildbot-worker.service", UNIT)
         box.put("home/buildbot/worker/buildbot.tac", "from buildbot_worker.bot import Worker\nkeepalive = 60\n")
         box.put("home/buildbot/worker/twistd.pid", "4711\n")
+        # On a newer base: a virtual environment whose pip fetches nothing.
+        box.put("bin/python3", '#!/bin/sh\nmkdir -p "$3/bin"\ncp "$LATENT_ROOT/shim/pip" "$3/bin/pip"\n', 0o755)
+        box.put("shim/pip", '#!/bin/sh\necho "pip $*" >> "$LATENT_ROOT/shim/calls"\n', 0o755)
 
     def _boot(self) -> None:
         self._boots += 1

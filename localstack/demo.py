@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from demo_rebake import prepare, rebake
 from emulator import KINDS
 from master_process import wait_for
 from stack import Options, Stack
@@ -90,12 +91,27 @@ def _seconds(text: str) -> float:
     return moment.timestamp() + float("0." + (fraction or "0"))
 
 
-def run(binary: str, ec2: str, keep: bool) -> int:
-    """The demonstration; 0 if every build succeeded and nothing is left."""
+class DemoStack(Stack):
+    """The stack, whose image may be rebaked."""
+
+    rebakes = False
+
+    def write_fleet(self) -> None:
+        """See `Stack`."""
+        super().write_fleet()
+        if self.rebakes:
+            prepare(self)
+
+
+def run(binary: str, ec2: str, keep: bool, rebakes: bool) -> int:
+    """The demonstration; 0 if every build succeeded and nothing is left, and so with the rebake."""
     began = time.monotonic()
     options = Options(policy=POLICY, boot_delay=2.0, ec2=ec2)
     print(f"starting {EC2[ec2]}, its boot agent and a Buildbot master ...", flush=True)
-    with Stack(binary, options) as stack:
+    baked = None
+    stack = DemoStack(binary, options)
+    stack.rebakes = rebakes
+    with stack:
         wait_for("the controller that the plugin starts", lambda: stack.latent("status").returncode == 0)
         narrator = Narrator(stack, began)
         narrator.start()
@@ -105,16 +121,18 @@ def run(binary: str, ec2: str, keep: bool) -> int:
         narrator.stop()
         lives = json.loads(stack.latent("history", "--json").stdout)
         print_lives(lives)
-        if keep:
-            _wait_for_enter(stack)
         good = sum(1 for record in records if record["results"] == SUCCESS)
         left = len(stack.truth())
         verdict = f"builds={len(records)} success={good} launched={len(lives)} left={left}"
-    if good == len(records) == BUILDS_EACH * len(Stack.workers) and left == 0:
-        print(f"demo ok: {verdict}")
-        return 0
-    print(f"demo failed: {verdict}")
-    return 1
+        if rebakes:
+            baked = rebake(stack, began)
+        if keep:
+            _wait_for_enter(stack)
+    served = good == len(records) == BUILDS_EACH * len(Stack.workers) and left == 0
+    print(f"demo {'ok' if served else 'failed'}: {verdict}")
+    if baked is not None:
+        print(f"rebake {'ok' if baked.good else 'failed'}: {baked}")
+    return 0 if served and (baked is None or baked.good) else 1
 
 
 def _departing(stack: Stack) -> bool:
@@ -135,9 +153,12 @@ def main() -> int:
     parser.add_argument("--binary", required=True, help="the latent program")
     parser.add_argument("--ec2", choices=KINDS, default=KINDS[0], help="who plays EC2; default: sim")
     parser.add_argument("--keep", action="store_true", help="leave it up and print the addresses")
+    parser.add_argument("--rebake", action="store_true", help="rebake the image of a worker as well")
     args = parser.parse_args()
+    if args.rebake and args.ec2 != "sim":
+        parser.error("--rebake needs --ec2 sim: other emulators do not show a builder's console")
     try:
-        return run(str(Path(args.binary).resolve()), args.ec2, args.keep)
+        return run(str(Path(args.binary).resolve()), args.ec2, args.keep, args.rebake)
     except (TimeoutError, RuntimeError, OSError) as e:
         print(f"demo failed: {e}", file=sys.stderr)
         return 1

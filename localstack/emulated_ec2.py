@@ -12,6 +12,7 @@ from sim_control import Imds, SimControl, imds_address
 
 WORKER_TAG = "latent:worker"
 ROLE_TAG = "latent:role"
+PARENT_TAG = "latent:parent"
 
 
 @dataclass(frozen=True)
@@ -55,11 +56,21 @@ class EmulatedEc2(Protocol):
     def power_off(self, instance_id: str) -> str:
         """Its guest shuts itself down; returns what that means: `terminate` or `stop`."""
 
+    def parent(self, image: str) -> str:
+        """The AMI that an AMI was made of, by its tag; empty if it says nothing of that."""
+
 
 def emulated_ec2(endpoint: str, region: str) -> EmulatedEc2:
     """The one that answers there; raises OSError if none does."""
     control = SimControl(endpoint)
     return SimulatedEc2(control, region) if control.is_there() else MotoEc2(endpoint, region)
+
+
+def parent_of(ec2: Any, image: str) -> str:
+    """By the tag of an AMI of the account's own; empty where there is none."""
+    found = ec2.describe_images(Owners=["self"], Filters=[{"Name": "image-id", "Values": [image]}])["Images"]
+    tags = {tag["Key"]: tag["Value"] for one in found for tag in one.get("Tags", [])}
+    return str(tags.get(PARENT_TAG, ""))
 
 
 class MotoEc2:
@@ -113,6 +124,10 @@ class MotoEc2:
             self._ec2.stop_instances(InstanceIds=[instance_id])
         return behaviour
 
+    def parent(self, image: str) -> str:
+        """See `EmulatedEc2`."""
+        return parent_of(self._ec2, image)
+
     def _attribute(self, instance_id: str, name: str) -> dict[str, Any]:
         answer: dict[str, Any] = self._ec2.describe_instance_attribute(InstanceId=instance_id, Attribute=name)
         return answer
@@ -137,6 +152,7 @@ class SimulatedEc2:
     def __init__(self, control: SimControl, region: str) -> None:
         self.region = region
         self._control = control
+        self._ec2 = client("ec2", control.endpoint, region)
 
     def instances(self, states: Sequence[str] = ()) -> list[Instance]:
         """See `EmulatedEc2`."""
@@ -162,6 +178,10 @@ class SimulatedEc2:
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`."""
         return str(self._control.power_off(instance_id)["shutdown_behavior"])
+
+    def parent(self, image: str) -> str:
+        """See `EmulatedEc2`. There is no other way to an AMI's tags than its owner's."""
+        return parent_of(self._ec2, image)
 
     def _instance(self, raw: dict[str, Any]) -> Instance:
         return Instance(

@@ -34,10 +34,12 @@ class Rule:
     worker: str
     nth: int | None
     fate: Fate
+    # Of any AMI, if it is empty.
+    image: str = ""
 
-    def fits(self, worker: str, nth: int) -> bool:
-        """Whether it is about the nth instance of this worker."""
-        return self.worker in ("*", worker) and self.nth in (None, nth)
+    def fits(self, worker: str, nth: int, image: str) -> bool:
+        """Whether it is about the nth instance of this worker, which was launched from this AMI."""
+        return self.worker in ("*", worker) and self.nth in (None, nth) and self.image in ("", image)
 
 
 class Roll:
@@ -54,14 +56,14 @@ class Roll:
         return instances.index(instance_id) + 1
 
 
-def choose(rules: Sequence[Rule], worker: str, nth: int) -> Fate:
+def choose(rules: Sequence[Rule], worker: str, nth: int, image: str) -> Fate:
     """The fate of the first rule that fits; without one it connects."""
-    return next((rule.fate for rule in rules if rule.fits(worker, nth)), Fate())
+    return next((rule.fate for rule in rules if rule.fits(worker, nth, image)), Fate())
 
 
 def rule_from_config(raw: Mapping[str, Any]) -> Rule:
     """Reads one of `fates`; raises ValueError."""
-    unknown = set(raw) - {"worker", "nth", "fate", "seconds", "from"}
+    unknown = set(raw) - {"worker", "nth", "image", "fate", "seconds", "from"}
     if unknown:
         raise ValueError(f"a fate has no {', '.join(sorted(unknown))}")
     name = raw.get("fate")
@@ -76,4 +78,4 @@ def rule_from_config(raw: Mapping[str, Any]) -> Rule:
     if nth is not None and (not isinstance(nth, int) or nth < 1):
         raise ValueError("nth counts from 1")
     fate = Fate(name, float(raw.get("seconds", 0.0)), from_boot=start == "boot")
-    return Rule(str(raw.get("worker", "*")), nth, fate)
+    return Rule(str(raw.get("worker", "*")), nth, fate, str(raw.get("image", "")))

@@ -10,7 +10,7 @@ from agent_events import Report
 from builder import ROLE, Builder, is_builder
 from emulated_ec2 import EmulatedEc2, Instance
 from fates import Fate, Roll, choose
-from identity import Identity, from_user_data
+from identity import Identity, Image, from_user_data
 from lease_watch import LeaseWatch
 from worker_files import write
 from worker_service import WorkerService
@@ -29,6 +29,7 @@ class Guest:
         self._report = functools.partial(report, instance=instance.id)
         self._seen_at = now
         self._booted_at: float | None = None
+        self._image: Image | None = None
         self._fate = Fate()
         self._services: Sequence[WorkerService] = ()
         self._watch: LeaseWatch | None = None
@@ -83,16 +84,17 @@ class Guest:
         return all(one.ended for one in [*others, *self._services])
 
     def _boot(self, now: float, settings: Settings) -> None:
+        self._image = self._find_image(settings)
         imds = self._ec2.imds(self.instance.id)
-        told = bool(imds) or self._is_injected(settings) or self.instance.role == ROLE
+        told = bool(imds) or self._is_injected() or self.instance.role == ROLE
         user_data = self._ec2.user_data(self.instance.id) if told else ""
         if is_builder(self.instance, user_data, settings.builder):
             self._begin_rebake(user_data, now, settings)
             return
-        identity, problem = self._identity(settings, user_data)
+        identity, problem = self._identity(user_data)
         worker = self.instance.worker or (identity.worker if identity else "")
         nth = self._roll.number(worker, self.instance.id)
-        self._fate = choose(settings.fates, worker, nth)
+        self._fate = choose(settings.fates, worker, nth, self.instance.image)
         self._booted_at = now
         self._report("boot", worker=worker, nth=nth, fate=self._fate.name)
         if imds:
@@ -104,7 +106,7 @@ class Guest:
             self._install(identity, settings, now)
 
     def _begin_rebake(self, user_data: str, now: float, settings: Settings) -> None:
-        """Its worker is held: nothing of it runs here."""
+        """Its worker is held, or its security group keeps it from the master: nothing of it runs here."""
         self._booted_at = now
         self._report("boot", worker=self.instance.worker, nth=0, fate="rebake")
         base = settings.state_dir / self.instance.id
@@ -116,12 +118,20 @@ class Guest:
             self._report("builder-ended", said=builder.said.strip().rpartition("\n")[2])
             self._begin_power_off()
 
-    def _is_injected(self, settings: Settings) -> bool:
-        image = settings.images.get(self.instance.image)
-        return image is not None and image.baked is None
+    def _find_image(self, settings: Settings) -> Image | None:
+        """What is on its AMI: what the configuration says of that, or of the AMI that it was made of."""
+        seen: set[str] = set()
+        ami = self.instance.image
+        while ami and ami not in settings.images and ami not in seen:
+            seen.add(ami)
+            ami = self._ec2.parent(ami)
+        return settings.images.get(ami)
 
-    def _identity(self, settings: Settings, user_data: str) -> tuple[Identity | None, str]:
-        image = settings.images.get(self.instance.image)
+    def _is_injected(self) -> bool:
+        return self._image is not None and self._image.baked is None
+
+    def _identity(self, user_data: str) -> tuple[Identity | None, str]:
+        image = self._image
         if image is None:
             return None, f"{self.instance.image} is not among the images of the configuration"
         if image.baked is not None:

@@ -108,6 +108,11 @@ class SsmAgent:
         elif now >= self._up_at and self._is_online():
             self._take(now)
 
+    @property
+    def runs(self) -> bool:
+        """Whether a script runs whose end it has not told."""
+        return self._run is not None
+
     def end(self) -> None:
         """Its guest ends: ends what it runs. Returns at once."""
         self._up_at = float("inf")

@@ -135,16 +135,16 @@ class Gate:
         self._add(rule)
 
     def hold_call(self, action: str) -> Hold:
-        """The next call is stopped before EC2 hears it."""
+        """The next call that is no dry run is stopped before EC2 hears it."""
         return self._hold(action, before=True)
 
     def hold_answer(self, action: str) -> Hold:
-        """The next call is heard by EC2, and its answer stopped."""
+        """The next call that is no dry run is heard by EC2, and its answer stopped."""
         return self._hold(action, before=False)
 
     def _hold(self, action: str, before: bool) -> Hold:
         hold = Hold(before)
-        self._add(Rule(action, hold=hold, times=1))
+        self._add(Rule(action, hold=hold, times=1, fits=lambda form: form.get("DryRun") != "true"))
         return hold
 
     def clear(self) -> None:

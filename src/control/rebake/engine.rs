@@ -121,6 +121,7 @@ where
         let aborted = self.wishes.borrow().abort;
         let view =
             RebakeView { now, rebake: &self.rebake, sight: &sight, stage: self.stage.is_some(), urgent, aborted };
+        let pause = rebake::pause_between_looks(&view, rebake::LOOK_AGAIN);
         match rebake::next(&view) {
             Move::Record(bodies) => self.write(bodies),
             Move::Act(act) => {
@@ -131,8 +132,7 @@ where
                 let bodies = rebake::outcome(&self.rebake, &act, result);
                 if bodies.is_empty() {
                     // What it comes to is seen, and not at once.
-                    let until = self.clock.now() + rebake::LOOK_AGAIN;
-                    self.wait(act.what().to_owned(), until, None).await;
+                    self.wait(act.what().to_owned(), self.clock.now() + pause, None).await;
                 }
                 self.write(bodies)
             }

@@ -315,7 +315,7 @@ fn wait(view: &RebakeView<'_>, why: impl Into<String>) -> Move {
 }
 
 /// Half as long as nothing has happened so far, and `longest` at most.
-fn pause_between_looks(view: &RebakeView<'_>, longest: TimeDelta) -> TimeDelta {
+pub fn pause_between_looks(view: &RebakeView<'_>, longest: TimeDelta) -> TimeDelta {
     let quiet = view.now.signed_duration_since(view.rebake.last_at);
     (quiet / 2).clamp(LOOK_FIRST.min(longest), longest)
 }
