@@ -1,4 +1,7 @@
-"""A builder: an instance whose user data rebakes its image. The real script runs in a machine that is a folder."""
+"""A builder: an instance that rebakes its image. The real script runs in a machine that is a folder.
+
+It comes with the user data, or from Systems Manager to the agent in it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any
 
 from agent_events import Report
 from emulated_ec2 import EmulatedEc2, Instance
-from sandbox import NAMES, Sandbox
+from sandbox import NAMES, NOWHERE, Sandbox
+from ssm_agent import Run, ShellRun, SsmAgent
 from user_data import BOOTHOOK
 
 ROLE = "rebake"
@@ -32,25 +36,28 @@ class BuilderSettings:
     updates: str = "2 1"
     # Calls that fail, as `sandbox_shim.sh` reads them.
     fail: str = ""
+    # Whether the agent of Systems Manager is in it.
+    agent: bool = False
     # Further settings of the script, by name.
     environment: dict[str, str] = field(default_factory=dict)
 
 
 def settings_from_config(raw: dict[str, Any]) -> BuilderSettings:
     """Reads `builder`; raises ValueError."""
-    unknown = set(raw) - {"family", "updates", "fail", "environment"}
+    unknown = set(raw) - {"family", "updates", "fail", "agent", "environment"}
     if unknown:
         raise ValueError(f"builder has no {', '.join(sorted(unknown))}")
     family = str(raw.get("family", "apt"))
     if family not in NAMES:
         raise ValueError(f"builder's family is one of {', '.join(NAMES)}")
     environment = {str(name): str(value) for name, value in raw.get("environment", {}).items()}
-    return BuilderSettings(family, str(raw.get("updates", "2 1")), str(raw.get("fail", "")), environment)
+    updates, fail = str(raw.get("updates", "2 1")), str(raw.get("fail", ""))
+    return BuilderSettings(family, updates, fail, bool(raw.get("agent", False)), environment)
 
 
-def is_builder(instance: Instance, user_data: str) -> bool:
-    """Whether its user data is to be run as a builder's."""
-    return instance.role == ROLE and TRACE in user_data
+def is_builder(instance: Instance, user_data: str, settings: BuilderSettings) -> bool:
+    """Whether somebody can tell it to rebake its image."""
+    return instance.role == ROLE and (TRACE in user_data or settings.agent)
 
 
 class Builder:
@@ -80,21 +87,30 @@ class Builder:
             self._furnish(settings)
         # The console is this life's: what an earlier one said is with the emulator.
         self._box.console.write_text("")
-        self._script = base / "user-data"
-        self._script.write_text(user_data.removeprefix(BOOTHOOK).lstrip())
+        self._imds = ec2.imds(instance.id) or NOWHERE
+        self._script: Path | None = None
+        if TRACE in user_data:
+            self._script = base / "user-data"
+            self._script.write_text(user_data.removeprefix(BOOTHOOK).lstrip())
+        self._folder = base / "ssm"
+        self._agent: SsmAgent | None = None
+        control = ec2.side_entrance() if settings.agent else None
+        if control is not None:
+            self._agent = SsmAgent(control, instance.id, self._run, self._reboot, report)
         self._boot()
 
-    def tick(self) -> None:
+    def tick(self, now: float) -> None:
         """Shows what is new on its console, and reboots it where it asks for that."""
         self._show()
+        if self._agent is not None:
+            self._agent.tick(now)
         if self._box.order() == "reboot":
-            self._report("builder-rebooted", boots=self._boots)
-            self._boot()
+            self._reboot()
 
     @property
     def orders_power_off(self) -> bool:
         """Whether it has ended its work, well or not, and all that it said is shown."""
-        return self._box.order() == "off"
+        return self._box.order() == "off" and (self._agent is None or self._agent.idle)
 
     @property
     def said(self) -> str:
@@ -103,10 +119,14 @@ class Builder:
 
     def end(self) -> None:
         """Ends its processes. Returns at once."""
+        if self._agent is not None:
+            self._agent.end()
         self._box.end()
 
     def wait(self) -> None:
         """After `end`: waits until no process is left."""
+        if self._agent is not None:
+            self._agent.wait()
         self._box.power_cut()
 
     @property
@@ -126,7 +146,14 @@ class Builder:
 
     def _boot(self) -> None:
         self._boots += 1
-        self._box.boot(self._script, imds=self._ec2.imds(self._instance.id) or "http://127.0.0.1:9")
+        self._box.boot(self._script, imds=self._imds)
+
+    def _reboot(self) -> None:
+        self._report("builder-rebooted", boots=self._boots)
+        self._boot()
+
+    def _run(self, text: str) -> Run:
+        return ShellRun(text, self._folder, env=self._box.environ(self._imds))
 
     def _show(self) -> None:
         said = self._box.said

@@ -49,6 +49,9 @@ class EmulatedEc2(Protocol):
     def console(self, instance_id: str, text: str) -> None:
         """Its guest writes that onto its console; where nobody can read it, it is lost."""
 
+    def side_entrance(self) -> SimControl | None:
+        """By which an agent of Systems Manager is reached; None where there is none."""
+
     def power_off(self, instance_id: str) -> str:
         """Its guest shuts itself down; returns what that means: `terminate` or `stop`."""
 
@@ -91,6 +94,10 @@ class MotoEc2:
 
     def console(self, instance_id: str, text: str) -> None:
         """See `EmulatedEc2`. Moto's console is always the same text."""
+
+    def side_entrance(self) -> SimControl | None:
+        """See `EmulatedEc2`."""
+        return None
 
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`.
@@ -147,6 +154,10 @@ class SimulatedEc2:
     def console(self, instance_id: str, text: str) -> None:
         """See `EmulatedEc2`."""
         self._control.console(instance_id, text)
+
+    def side_entrance(self) -> SimControl | None:
+        """See `EmulatedEc2`."""
+        return self._control
 
     def power_off(self, instance_id: str) -> str:
         """See `EmulatedEc2`."""

@@ -52,7 +52,7 @@ class Guest:
         elif self._powering_off:
             self._power_off_when_quiet()
         elif self._builder is not None:
-            self._tick_builder(self._builder)
+            self._tick_builder(self._builder, now)
         elif self._watch is not None and self._watch.orders_power_off:
             self._report("lease-watch-ordered", said=self._watch.said.strip().rpartition("\n")[2])
             self._begin_power_off()
@@ -86,7 +86,7 @@ class Guest:
         imds = self._ec2.imds(self.instance.id)
         told = bool(imds) or self._is_injected(settings) or self.instance.role == ROLE
         user_data = self._ec2.user_data(self.instance.id) if told else ""
-        if is_builder(self.instance, user_data):
+        if is_builder(self.instance, user_data, settings.builder):
             self._begin_rebake(user_data, now, settings)
             return
         identity, problem = self._identity(settings, user_data)
@@ -110,8 +110,8 @@ class Guest:
         base = settings.state_dir / self.instance.id
         self._builder = Builder(base, self.instance, user_data, self._ec2, settings.builder, self._report)
 
-    def _tick_builder(self, builder: Builder) -> None:
-        builder.tick()
+    def _tick_builder(self, builder: Builder, now: float) -> None:
+        builder.tick(now)
         if builder.orders_power_off:
             self._report("builder-ended", said=builder.said.strip().rpartition("\n")[2])
             self._begin_power_off()

@@ -143,7 +143,9 @@ def children() -> list[int]:
     """The processes whose parent is this one. Empty where there is no /proc."""
     found: list[int] = []
     for task in Path("/proc/self/task").glob("*/children"):
-        found.extend(int(pid) for pid in task.read_text().split())
+        # The thread that waited for the end of the pipe may end meanwhile.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found.extend(int(pid) for pid in task.read_text().split())
     return found
 
 

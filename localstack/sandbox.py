@@ -16,7 +16,7 @@ from typing import Optional
 from leash import Leash
 
 SHIM = Path(__file__).resolve().with_name("sandbox_shim.sh")
-COMMON = "reboot poweroff shutdown halt sync chown su useradd pw service update-rc.d journalctl"
+COMMON = "reboot poweroff shutdown halt sync chown id su useradd pw service update-rc.d journalctl"
 # What each family has. A name that is not here is the machine's own, so each that matters must be.
 NAMES = {
     "apt": f"{COMMON} apt-get dpkg dpkg-query systemctl cloud-init",
@@ -25,7 +25,7 @@ NAMES = {
     "freebsd": f"{COMMON} freebsd-update freebsd-version pkg sysctl daemon b64decode",
 }
 # The first thing of a boot, and then everything that it starts.
-INIT = 'echo "$1" > "$LATENT_ROOT/shim/booting"; "$2" "$3" ${4:-}; exec sleep 100000'
+INIT = 'echo "$1" > "$LATENT_ROOT/shim/booting"; shift; "$@"; exec sleep 100000'
 # It is over well before a test's patience.
 QUICK = {"LATENT_PAUSE": "0", "LATENT_TRIES": "3", "LATENT_LOCK_S": "3", "LATENT_FORCE_S": "100"}
 # Nobody listens there.
@@ -47,8 +47,10 @@ class Sandbox:
         if not self.root.exists():
             self._build()
 
-    def boot(self, script: Path, *argument: str, shell: Sequence[str] = ("sh",), imds: str = NOWHERE) -> None:
-        """A boot, which runs the script: of user data, or what stands on the disk."""
+    def boot(
+        self, script: Optional[Path], *argument: str, shell: Sequence[str] = ("sh",), imds: str = NOWHERE
+    ) -> None:
+        """A boot, which runs the script: of user data, or what stands on the disk; or nothing."""
         self.power_cut()
         shutil.rmtree(self.root / "run", ignore_errors=True)
         shutil.rmtree(self.root / "var/run", ignore_errors=True)
@@ -60,13 +62,15 @@ class Sandbox:
         interpreter = self.shim / "sh"
         interpreter.write_text(f'#!/bin/sh\nexec {" ".join(shell)} "$@"\n')
         interpreter.chmod(0o755)
-        command = ["sh", "-c", INIT, "init", script.name, str(interpreter), str(script), *argument]
+        first = [str(interpreter), str(script), *argument] if script else ["true"]
+        command = ["sh", "-c", INIT, "init", script.name if script else "nothing", *first]
         self._leash = Leash(command, self.root.parent / "boot.log", self.environ(imds))
 
     def order(self) -> str:
         """What the system was told last: `reboot`, `off`, or nothing."""
         orders = self.shim / "orders"
-        return orders.read_text().split()[0] if orders.exists() else ""
+        # It may be there before its word is.
+        return (orders.read_text().split() or [""])[0] if orders.exists() else ""
 
     def power_cut(self) -> None:
         """Every process of it ends at once."""

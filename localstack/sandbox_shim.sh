@@ -1,7 +1,7 @@
 #!/bin/sh
 # Stands for the commands of a system in a sandbox (sandbox.py), by the name it is called by. What it does is
 # told by files in $LATENT_ROOT/shim:
-#   updates       words: how many packages each round of updates has; the first is used up by the round
+#   updates       words: how many packages each round of updates has, one after the other
 #   packages      what is installed: NAME VERSION
 #   fail          lines `CODE TEXT`: a call that begins with the text fails with the code, once for each line
 #   hang          a call that begins with this text never ends; `hanging` is there when it has begun
@@ -47,16 +47,22 @@ if [ -s "$dir/fail" ]; then
     esac
 fi
 
-found() { set -- $(cat "$dir/updates") && echo "${1:-0}"; }
-# One round: so many packages have a higher version, the first time a new one comes along.
+# Each round that is over has added a package: a kill finds it done, or not begun.
+found() {
+    over=$(grep -c '^added-' "$dir/packages")
+    set -- $(cat "$dir/updates")
+    while [ "$over" -gt 0 ] && [ $# -gt 0 ]; do
+        shift
+        over=$((over - 1))
+    done
+    echo "${1:-0}"
+}
+# One round: so many packages have a higher version, and a new one comes along.
 round() {
     count=$(found)
     [ "$count" != 0 ] || return 0
-    set -- $(cat "$dir/updates")
-    shift
     awk -v n="$count" 'NR <= n { $2 = $2 "+u" } { print } END { print "added-" NR " 1.0" }' "$dir/packages" > "$dir/packages.new"
     mv "$dir/packages.new" "$dir/packages"
-    echo "$*" > "$dir/updates"
     [ ! -e "$dir/reboot-wanted" ] || touch "$LATENT_ROOT/run/reboot-required"
 }
 order() {
@@ -95,6 +101,8 @@ case $plain in
     'pkg query %n FreeBSD-runtime') exit 1 ;;
     'pkg query'*) cat "$dir/packages" ;;
     b64decode*) base64 -d ;;
+    'id buildbot') exit 1 ;;
+    id*) command -p id "$@" ;;
     sysctl*) cat "$dir/boottime" ;;
     daemon*)
         shift

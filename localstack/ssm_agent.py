@@ -96,6 +96,11 @@ class SsmAgent:
         self._run: Optional[Run] = None
         self._until = 0.0
 
+    @property
+    def idle(self) -> bool:
+        """Whether it runs nothing of which it has not told the end."""
+        return self._run is None
+
     def tick(self, now: float) -> None:
         """Takes its next step. May raise OSError; the next tick tries again."""
         if self._run is not None:

@@ -33,7 +33,7 @@ dnf_scan() {
         sleep "$pause"
     done
     # NAME.ARCH VERSION REPOSITORY; what they make obsolete comes after.
-    awk '/^Obsoleting/ { exit } NF == 3 && $1 ~ /\./ { n++ } END { print n ? n : 1 }' "$d/plan"
+    awk '/^Obsoleting/ { exit } NF == 3 && $1 ~ /\./ { n++ } END { print (n ? n : 1) }' "$d/plan"
 }
 
 dnf_update() { try dnf_tool upgrade; }

@@ -668,6 +668,9 @@ deadline() {
     [ "$left" -le "$deadline_s" ] || left=$deadline_s
     [ "$left" -le 0 ] || sleep "$left"
     [ -d "$d" ] || exit 0
+    # Two that write marks would give one number twice.
+    if read -r pid where < "$d/lock" && [ "$where" = "$(boot_id)" ]; then kill "$pid"; fi 2> /dev/null
+    # Standard output is nobody's here.
     channel=user-data
     fail 124 "the deadline of $deadline_s s is over"
 }
@@ -676,10 +679,12 @@ deadline() {
 detach() {
     if systemd; then
         unit=latent-rebake-$1.service
-        online='Wants=network-online.target\nAfter=network-online.target'
+        online='Wants=network-online.target\nAfter=network-online.target' again=''
         [ "$1" = go ] || online='DefaultDependencies=no'
-        printf "[Unit]\nDescription=Rebake of this image: %s (latent)\n$online\n[Service]\nExecStart=/bin/sh %s %s\n" \
-            "$1" "$d/rebake" "$1" > "$r/run/systemd/system/$unit"
+        # Killed for want of memory, it goes on from where it was.
+        [ "$1" != go ] || again='Restart=on-abnormal\nRestartSec=5\n'
+        printf '[Unit]\nDescription=Rebake of this image: %s (latent)\n%b\n[Service]\nExecStart=/bin/sh %s %s\n%b' \
+            "$1" "$online" "$d/rebake" "$1" "$again" > "$r/run/systemd/system/$unit"
         systemctl daemon-reload
         systemctl --no-block start "$unit"
     elif has daemon; then

@@ -19,6 +19,7 @@ PROPERTIES = {
     "instance": "instance",
     "ami": "latent_ami",
     "image": "latent_image",
+    "generation": "latent_generation",
     "attempt": "latent_attempt",
     "instance_type": "latent_instance_type",
     "place": "latent_place",
@@ -31,6 +32,12 @@ def is_answered(view: View) -> bool:
     """Whether the last request has its answer."""
     pending = view["state"] in ("requested", "launching", "draining", "terminating", "stopped")
     return not (pending and view["waiting"])
+
+
+def canary_of(view: Optional[View]) -> Optional[dict[str, Any]]:
+    """The canary that the worker's instance is, if it is one: only the smoke build may run there."""
+    canary: Optional[dict[str, Any]] = view.get("canary") if view is not None else None
+    return canary if canary is not None and canary["present"] else None
 
 
 def raise_failure(name: str, view: View) -> None:

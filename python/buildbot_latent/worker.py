@@ -15,6 +15,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from twisted.python import log
 
+from . import chooser
 from . import options as ec2_options
 from .described import Described
 from .door import Door, TurnedAway
@@ -22,12 +23,14 @@ from .http import LinkError
 from .link import Link, link_of
 from .mended import MendedLatentWorker
 from .patience import either, pause
+from .smoke import SmokeBuild
 from .view import (
     ENDED,
     FATAL_CODES,
     PROPERTIES,
     USABLE,
     View,
+    canary_of,
     cannot_or_failed,
     failure_text,
     info_of,
@@ -46,6 +49,8 @@ IDLE_UNTIL_TOLD_S = 600
 NEVER_S = 10 * 365 * 24 * 3600
 # How often a start is asked after; that costs no call to AWS.
 CHECK_INTERVAL_S = 2
+
+_WAITS = "its instance is the canary of a new AMI, which is no instance for builds; tried again when that is over"
 
 _OWN_OPTIONS = ("config", "socket", "binary", "autostart")
 
@@ -86,6 +91,10 @@ class LatentEC2Worker(MendedLatentWorker):
     _not_adopted: Optional[str] = None
     # Whether the last build could not begin on its instance.
     _suspect = False
+    # The instance that it took over as a canary: no request of this master has brought that.
+    _canary: Optional[str] = None
+    # From the first configuration on.
+    smoke_build: SmokeBuild
 
     def checkConfig(self, name: str, password: Any, *args: Any, **kwargs: Any) -> None:
         given = _taken(name, args, kwargs)
@@ -128,6 +137,9 @@ class LatentEC2Worker(MendedLatentWorker):
                 before.withdraw(self)
             link.register(self)
         self._link, self._door = link, Door(self.master.reactor, self.name, link)
+        if not hasattr(self, "smoke_build"):
+            self.smoke_build = SmokeBuild(self)
+        chooser.install(self.master)
 
     @defer.inlineCallbacks
     def _describe(self, given: dict[str, Any], missing_timeout: Optional[float]) -> Any:
@@ -171,12 +183,14 @@ class LatentEC2Worker(MendedLatentWorker):
     def said(self) -> dict[str, Any]:
         """Everything this master knows of the worker, for the report."""
         attached = self.conn is not None and self.state == States.SUBSTANTIATED
+        smoke = self.smoke_build.said()
         return {
             "request": self._request or self._released,
             "wanted": self._wanted(),
             "attached": attached,
             "build": self._build_name() if attached else None,
             "leaving": bool(self._graceful),
+            **({"smoke": smoke} if smoke is not None else {}),
         }
 
     def _wanted(self) -> bool:
@@ -202,6 +216,9 @@ class LatentEC2Worker(MendedLatentWorker):
             self._not_adopted = None
         self._take_idle_timeout()
         self._take_instance(view)
+        if canary_of(view) is not None and self._canary is None:
+            # A start that is under way would bring the canary to an ordinary build.
+            self._wait_no_longer()
         if self.state == States.NOT_SUBSTANTIATED and self._adoptable(view):
             self._adopt()
         elif self.state == States.SUBSTANTIATED and not self.building and self._must_let_go(view):
@@ -210,8 +227,9 @@ class LatentEC2Worker(MendedLatentWorker):
             # A host that is gone says no farewell: without this its build would hang for hours.
             log.msg(f"latent: {self.name}: ending the connection, the controller says {view['state']}")
             self._deferwaiter.add(self._disconnect(self.conn))
+        self.smoke_build.look(view)
         ordered = before is not None and before.get("order") and not view.get("order")
-        if ordered or after_silence:
+        if ordered or after_silence or (canary_of(before) is not None and canary_of(view) is None):
             # canStartBuild may say yes now where it said no.
             self.botmaster.maybeStartBuildsForWorker(self.name)
 
@@ -220,6 +238,10 @@ class LatentEC2Worker(MendedLatentWorker):
         self._deferwaiter.add(self._soft_disconnect(stopping_service=True))
 
     def _adoptable(self, view: View) -> bool:
+        canary = canary_of(view)
+        if canary is not None:
+            over = canary["phase"] in ("passed", "failed")
+            return view["state"] in USABLE and bool(view["instance"]) and not view.get("order") and not over
         released = self._released is not None and view.get("request") == self._released
         tried = view.get("instance") is not None and view.get("instance") == self._not_adopted
         return view["state"] in USABLE and not view.get("order") and not released and not tried
@@ -228,6 +250,8 @@ class LatentEC2Worker(MendedLatentWorker):
         return view.get("order") == "drain" or self._has_ended(view)
 
     def _has_ended(self, view: View) -> bool:
+        if self._canary is not None:
+            return view["state"] in ENDED or view.get("instance") != self._canary
         # One that still waits for its answer will have an instance: this one's state is of an earlier.
         return view["state"] in ENDED and view.get("request") == self._request and not view["waiting"]
 
@@ -251,6 +275,9 @@ class LatentEC2Worker(MendedLatentWorker):
     # Buildbot's contract.
 
     def substantiate(self, wfb: Any, build: Any) -> Any:
+        if build is not None and canary_of(self._view) is not None and not self.smoke_build.is_of(build):
+            # It was chosen for this worker a moment before that was known.
+            return defer.fail(LatentWorkerFailedToSubstantiate(self.name, _WAITS))
         is_warm = self.substantiated
         ready = super().substantiate(wfb, build)
         if build is not None and not is_warm:
@@ -285,8 +312,16 @@ class LatentEC2Worker(MendedLatentWorker):
             yield self.master.data.updates.setBuildProperties(build.buildid, build)
         return ready
 
+    def _take_canary(self, view: View) -> bool:
+        """Takes over a canary's instance. It is asked for by nobody: a request would be met after it."""
+        self._canary = self._instance = view["instance"]
+        self._show_instance()
+        return True
+
     @defer.inlineCallbacks
     def start_instance(self, build: Any) -> Any:
+        if build is None and self._view is not None and canary_of(self._view) is not None:
+            return self._take_canary(self._view)
         request = self._request = uuid.uuid4().hex
         self._started_for = build
         enough = self._enough = defer.Deferred()
@@ -295,12 +330,14 @@ class LatentEC2Worker(MendedLatentWorker):
             if self._described is not None:
                 yield self._described.tell_for(self._link, build)
             view = yield either(self._link.start(self.name, request), enough)
-            while view is not None and not is_answered(view):
+            while view is not None and not is_answered(view) and canary_of(view) is None:
                 view = yield either(self._ask_again(enough), enough)
         except LinkError as e:
             raise cannot_or_failed(self.name, str(e), e.code in FATAL_CODES) from e
         finally:
             self._enough = None
+        if canary_of(view or self._view) is not None:
+            raise LatentWorkerFailedToSubstantiate(self.name, _WAITS)
         if view is None:
             # The worker was faster than the answer, or Buildbot is about to stop it.
             return True
@@ -367,12 +404,17 @@ class LatentEC2Worker(MendedLatentWorker):
     @defer.inlineCallbacks
     def stop_instance(self, fast: bool = False) -> Any:
         self._released, self._request = self._request or self._released, None
+        canary, self._canary = self._canary, None
         self._instance = self._started_for = None
         self._show_instance()
         if self._described is not None:
             self._described.ended()
         self._suspect = False
         self._has_left()
+        if canary is not None:
+            # What nobody asked for is not given back: the controller hears that it is let go.
+            self._link.report_soon()
+            return True
         try:
             yield self._link.release(self.name, self._released)
         except LinkError as e:
@@ -383,6 +425,8 @@ class LatentEC2Worker(MendedLatentWorker):
 
     def check_instance(self) -> tuple[bool, str]:
         view = self._view
+        if view is not None and self._canary is not None:
+            return not self._must_let_go(view), f"the canary's worker is {view['state']}"
         if view is None or view.get("request") != self._request:
             return True, ""
         if view.get("failure"):
@@ -392,6 +436,13 @@ class LatentEC2Worker(MendedLatentWorker):
         return True, ""
 
     def canStartBuild(self) -> bool:
+        return canary_of(self._view) is None and self._can_start()
+
+    def may_smoke(self) -> bool:
+        """Whether the smoke build may begin on its canary."""
+        return self._canary is not None and self.substantiated and self._can_start()
+
+    def _can_start(self) -> bool:
         if self.state == States.SUBSTANTIATED and self._view is not None:
             # The controller may take an idle instance away when this master is silent for long; so
             # nothing is begun on it while the last report is half as old as that.
@@ -400,12 +451,18 @@ class LatentEC2Worker(MendedLatentWorker):
         return bool(super().canStartBuild())
 
     def putInQuarantine(self) -> None:
-        self._suspect = self.state == States.SUBSTANTIATED
+        self._suspect = self.state == States.SUBSTANTIATED and self._canary is None
         super().putInQuarantine()
 
     def resetQuarantine(self) -> None:
         self._suspect = False
         super().resetQuarantine()
+
+    def _soft_disconnect(self, fast: bool = False, stopping_service: bool = False) -> Any:
+        if self._canary is not None and not stopping_service:
+            # It is not let go of because it is idle: the controller says when it has shown enough.
+            return defer.succeed(None)
+        return super()._soft_disconnect(fast, stopping_service)
 
     # A worker that connects, works and leaves.
 
@@ -479,6 +536,9 @@ class LatentEC2Worker(MendedLatentWorker):
             if not self._adoptable(view):
                 raise TurnedAway(f"nobody wants it, it is {view['state']}")
             self._adopt()
+        if canary_of(view) is not None and self._canary != view["instance"]:
+            self._wait_no_longer()
+            raise TurnedAway("its instance is a canary, and a build waits here for another; it may knock again")
         self._instance = view.get("instance") or self._instance
         self._show_instance()
 

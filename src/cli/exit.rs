@@ -188,7 +188,7 @@ impl From<serde_json::Error> for CommandError {
 impl From<ClientError> for CommandError {
     fn from(error: ClientError) -> Self {
         let exit = match &error {
-            ClientError::NotRunning { .. } | ClientError::Slow { .. } => Exit::NotRunning,
+            ClientError::NotRunning { .. } | ClientError::Broken { .. } | ClientError::Slow { .. } => Exit::NotRunning,
             ClientError::Refused { .. } => Exit::Refused,
             ClientError::Incompatible { .. } => Exit::Unexpected,
         };

@@ -94,10 +94,10 @@ fn of_canary(canary: &CanaryView) -> String {
         canary.built.as_ref().map(|built| format!("Build {} ended with {}.", built.build, built.word())),
         canary.reconnected_at.map(|time| format!("It connected again at {}.", at(time))),
     ];
-    let passed: String = passed.into_iter().flatten().map(|sentence| format!(" {sentence}")).collect();
+    let passed = passed.into_iter().flatten().collect::<Vec<String>>().join(" ");
     format!(
         "Rebake {rebake} has a canary of {ami}, generation {generation}: it shall connect{smoke}, stop, start and \
-         connect again. It is {phase}{why}.{passed}"
+         connect again. It is {phase}{why}. {passed}"
     )
 }
 

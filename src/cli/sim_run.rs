@@ -36,6 +36,9 @@ pub(super) struct RunOptions {
     /// So many builds of each worker, right at the beginning, instead of as chance has it
     #[arg(long, value_name = "N")]
     builds: Option<u32>,
+    /// Ask for a canary of each worker, right at the beginning
+    #[arg(long)]
+    canary: bool,
     /// Kill the controller at this step (each call sent, done, answered, each write begun, ended)
     #[arg(long, value_name = "STEP")]
     crash_at: Option<u64>,
@@ -117,6 +120,7 @@ impl RunOptions {
             workers: self.workers,
             hours: self.hours,
             builds: self.builds,
+            canary: self.canary,
             crash_at: self.crash_at,
             sabotage: self.sabotage,
             telling: false,
@@ -152,12 +156,13 @@ pub(super) fn play(options: &RunOptions, out: &mut dyn Write) -> Result<Exit, Co
 fn closing(summary: &Summary, per_second: f64) -> String {
     let word = if summary.violations.is_empty() { "ok" } else { "failed" };
     format!(
-        "sim {word}: seeds={} worker_days={:.0} crashes={} faults={} noticed={} invariants={} violations={} seeds_per_s={per_second:.1}",
+        "sim {word}: seeds={} worker_days={:.0} crashes={} faults={} noticed={} proven={} invariants={} violations={} seeds_per_s={per_second:.1}",
         summary.seeds,
         summary.worker_days,
         summary.crashes,
         summary.faults,
         summary.noticed,
+        summary.proven,
         INVARIANTS.len(),
         summary.violations.len(),
     )

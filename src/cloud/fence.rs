@@ -266,15 +266,15 @@ mod tests {
         }
 
         async fn create_group(&self, name: &str, _: &str, tags: &TagSet) -> Result<GroupId, CloudError> {
-            self.call(|group| match group {
-                Some(_) => Err(refusal(DUPLICATE, FailureKind::RetrySame)),
-                None => {
-                    // As EC2 does where a VPC has addresses of both kinds.
-                    let outbound = EVERYWHERE.map(|peer| rule("-1", None, peer)).to_vec();
-                    let (name, tags, inbound) = (name.to_owned(), tags.clone(), Vec::new());
-                    *group = Some(FenceGroup { id: id(), name, inbound, outbound, tags });
-                    Ok(id())
+            self.call(|group| {
+                if group.is_some() {
+                    return Err(refusal(DUPLICATE, FailureKind::RetrySame));
                 }
+                // As EC2 does where a VPC has addresses of both kinds.
+                let outbound = EVERYWHERE.map(|peer| rule("-1", None, peer)).to_vec();
+                let (name, tags, inbound) = (name.to_owned(), tags.clone(), Vec::new());
+                *group = Some(FenceGroup { id: id(), name, inbound, outbound, tags });
+                Ok(id())
             })
         }
 

@@ -28,6 +28,9 @@ pub struct CanaryView {
     #[serde(skip, default = "waiting")]
     #[schemars(skip)]
     pub step: CanaryPhase,
+    /// Whether the worker's present instance is the canary: then no build but the smoke build may run there.
+    #[serde(default)]
+    pub present: bool,
     /// Why it waits or has failed, in words; the end of its console stands below a failure that it may explain.
     pub why: Option<String>,
     /// When its worker connected.
@@ -91,6 +94,7 @@ pub(super) fn view(worker: &Worker, held: Option<&HeldReason>) -> Option<CanaryV
         smoke: order.smoke.clone(),
         phase: phase.name().to_owned(),
         step: phase,
+        present: worker.is_canary(),
         why,
         connected_at: worker.canary.as_ref()?.connected_at,
         built: worker.canary.as_ref()?.built.clone(),

@@ -354,7 +354,10 @@ impl<L: Ledger + 'static> Controller<L> {
     pub fn drain(&self, worker: &WorkerName) -> Result<(), ControlError> {
         self.known(worker)?;
         self.write(self.clock.now(), &Actor::Operator, |fleet| {
-            let used = fleet.workers.get(worker).is_some_and(|w| w.state.instance().is_some() && w.attached);
+            // What is stopped is used by nobody, whatever its master has said of it last.
+            let runs =
+                |state: &WorkerState| state.instance().is_some() && !matches!(state, WorkerState::Stopped { .. });
+            let used = fleet.workers.get(worker).is_some_and(|w| runs(&w.state) && w.attached);
             let (worker, cause) = (worker.clone(), Cause::Operator);
             [if used { Body::DrainOrdered { worker, cause } } else { Body::Released { worker, cause } }]
         })

@@ -91,7 +91,7 @@ pub struct WorkerView {
     /// Which generation of its image: of the instance if there is one, else of the next launch.
     #[serde(default)]
     pub generation: Option<u32>,
-    /// What a rebake asks of it. While its instance is a canary no build but the smoke build may run there.
+    /// What a rebake asks of it. While that is `present` no build but the smoke build may run on its instance.
     #[serde(default)]
     pub canary: Option<CanaryView>,
     /// Who was turned away at a master's door with its name and password in the last minutes, the last first.
@@ -268,11 +268,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
             .filter(|(_, d)| d.worker.as_ref() == Some(name))
             .map(|(id, _)| text(id))
             .collect(),
-        generation: match (own_spec, seen) {
-            (Some(spec), _) => generation_of(&spec.tags),
-            (None, Some(seen)) => generation_of(&seen.tags),
-            (None, None) => image.and_then(|image| image.generation),
-        },
+        generation: generation(own_spec.map(|spec| &spec.tags).or_else(|| seen.map(|seen| &seen.tags)), image),
         canary: canary::view(worker, held),
         turned_away: Vec::new(),
         idle_timeout_s: match policy.idle_timeout {
@@ -285,8 +281,12 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
     }
 }
 
-fn generation_of(tags: &TagSet) -> Option<u32> {
-    tags.get(tag_keys::GENERATION).and_then(|text| text.parse().ok())
+/// By the tags of the instance; by the manifest where there is none.
+fn generation(tags: Option<&TagSet>, image: Option<&Image>) -> Option<u32> {
+    match tags {
+        Some(tags) => tags.get(tag_keys::GENERATION).and_then(|text| text.parse().ok()),
+        None => image.and_then(|image| image.generation),
+    }
 }
 
 /// The AMI of the next launch, where it is known which that would be.

@@ -1,6 +1,8 @@
 //! Run Command of SSM through the SDK.
 
-use aws_sdk_ssm::types::{Command, InstanceInformation, InstanceInformationStringFilter};
+use aws_sdk_ssm::types::{
+    Command, CommandInvocationStatus, InstanceInformation, InstanceInformationStringFilter, PlatformType,
+};
 use chrono::{DateTime, Utc};
 
 use super::{Ec2, PAGES_MAX, error, too_many_pages};
@@ -48,7 +50,7 @@ impl Commands for Ec2 {
         let answer = call.send().await.map_err(|e| error::sorted(&e))?;
         Ok(CommandState::read(
             answer.status_details().unwrap_or_default(),
-            answer.status().map(aws_sdk_ssm::types::CommandInvocationStatus::as_str).unwrap_or_default(),
+            answer.status().map(CommandInvocationStatus::as_str).unwrap_or_default(),
             answer.response_code(),
             answer.standard_output_content().unwrap_or_default(),
             answer.standard_error_content().unwrap_or_default(),
@@ -95,7 +97,7 @@ fn facts(found: &InstanceInformation) -> AgentFacts {
     let seconds = found.last_ping_date_time().map(aws_sdk_ssm::primitives::DateTime::secs);
     AgentFacts {
         version: found.agent_version().unwrap_or_default().to_owned(),
-        platform: AgentPlatform::read(found.platform_type().map(|kind| kind.as_str()).unwrap_or_default()),
+        platform: AgentPlatform::read(found.platform_type().map(PlatformType::as_str).unwrap_or_default()),
         last_ping: seconds.and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0)),
         connected: found.ping_status().is_some_and(|status| status.as_str() == "Online"),
     }

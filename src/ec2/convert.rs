@@ -136,7 +136,7 @@ pub(super) fn candidate(sdk: &types::Image) -> Result<AmiCandidate, CloudError> 
 
 /// The AMI that a rebake begins with, as the account sees it.
 pub(super) fn source(sdk: &types::Image, account: &str) -> Result<SourceAmi, CloudError> {
-    let Ami { id, name, state, tags, .. } = ami(sdk, DateTime::UNIX_EPOCH)?;
+    let Ami { id, name, state, architecture, tags, .. } = ami(sdk, DateTime::UNIX_EPOCH)?;
     let text = |value: Option<&str>| value.unwrap_or_default().to_owned();
     let disk = |(device, ebs): (Option<&str>, &types::EbsBlockDevice)| {
         Ok(SourceDisk {
@@ -155,7 +155,7 @@ pub(super) fn source(sdk: &types::Image, account: &str) -> Result<SourceAmi, Clo
         state,
         account: text(sdk.owner_id()),
         ours: sdk.owner_id() == Some(account),
-        architecture: architecture(sdk),
+        architecture,
         platform_details: text(sdk.platform_details()),
         windows: sdk.platform().is_some_and(|word| word.as_str().eq_ignore_ascii_case("windows")),
         root_device: sdk.root_device_name().map(ToOwned::to_owned),

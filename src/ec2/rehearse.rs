@@ -9,7 +9,7 @@ use aws_sdk_ec2::types::{ImageReferenceResourceType, ResourceType, ResourceTypeR
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 
 use super::connect::Clients;
-use super::trial::{WOULD_SUCCEED, launched};
+use super::trial::{self, WOULD_SUCCEED};
 use super::{convert, error};
 use crate::cloud::{CloudError, FENCE_DESCRIPTION, FenceApi, of_the_fleet};
 use crate::model::{AmiId, LaunchSpec, Rehearsal, Role, Unseen, tag_keys};
@@ -33,7 +33,7 @@ pub(super) async fn all(clients: &Clients, fleet: &str, rehearsal: &Rehearsal) -
         return answers;
     }
     answers.extend(reads(ec2, &rehearsal.source).await);
-    answers.push(("ec2:RunInstances", would(launched(ec2, &rehearsal.launch).send().await)));
+    answers.push(("ec2:RunInstances", would(trial::try_launch(ec2, &rehearsal.launch).await)));
     answers.push(("ec2:CreateSecurityGroup", group(clients, &rehearsal.launch).await));
     if of_the_fleet(clients, fleet, &rehearsal.source).await.is_ok() {
         answers.extend(of_own_image(ec2, &rehearsal.source).await);

@@ -5,6 +5,7 @@ use std::error::Error;
 use aws_sdk_ec2::Client;
 use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
+use aws_sdk_ec2::operation::run_instances::{RunInstancesError, RunInstancesOutput};
 use aws_sdk_ec2::types::{
     AttributeValue, HttpTokensState, InstanceAttributeName, InstanceMetadataOptionsRequest, IpPermission, IpRange, Tag,
 };
@@ -83,8 +84,16 @@ async fn removed(ec2: &Client, id: &ResourceId) -> Tried {
     }
 }
 
-/// A launch as latent makes it, but for its token: that belongs to a real one.
-pub(super) fn launched(ec2: &Client, spec: &LaunchSpec) -> RunInstancesFluentBuilder {
+/// A launch as latent makes it, tried.
+pub(super) async fn try_launch(
+    ec2: &Client,
+    spec: &LaunchSpec,
+) -> Result<RunInstancesOutput, SdkError<RunInstancesError, HttpResponse>> {
+    launched(ec2, spec).send().await
+}
+
+/// The same, but for its token: that belongs to a real one.
+fn launched(ec2: &Client, spec: &LaunchSpec) -> RunInstancesFluentBuilder {
     launch::fill(ec2.run_instances(), spec, &[], None, &spec.token()).set_client_token(None).dry_run(true)
 }
 

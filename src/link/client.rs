@@ -37,6 +37,14 @@ pub enum ClientError {
         /// What it said.
         body: ErrorBody,
     },
+    /// It answered, and went away before the answer was whole.
+    #[error("the controller on {} went away in the middle of its answer ({what})", path.display())]
+    Broken {
+        /// The socket.
+        path: PathBuf,
+        /// How it shows.
+        what: String,
+    },
     /// It does not speak this interface.
     #[error("what answers on {} does not speak this version's interface ({what}); upgrade one of the two", path.display())]
     Incompatible {
@@ -137,12 +145,21 @@ impl Client {
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
         let (mut sender, connection) = handshake.map_err(|error| self.incompatible(&error))?;
         let pump = tokio::spawn(connection);
-        let answer = sender.send_request(request).await.map_err(|error| self.incompatible(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| self.told(&error))?;
         let status = answer.status();
         let body = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         pump.abort();
         let body = body.map_err(|error| self.incompatible(&error))?;
         Ok((status, body.to_bytes()))
+    }
+
+    /// A connection that ends is no other interface.
+    fn told(&self, error: &hyper::Error) -> ClientError {
+        let broken = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+        match broken || std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>()) {
+            true => ClientError::Broken { path: self.path.clone(), what: error.to_string() },
+            false => self.incompatible(error),
+        }
     }
 
     fn incompatible(&self, what: &impl ToString) -> ClientError {

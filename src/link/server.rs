@@ -397,7 +397,7 @@ async fn wait_until<L: Ledger + 'static>(app: &App<L>, seconds: u64, mut done: i
 /// Whether a request has its answer: an instance, a failure, or it was taken back.
 fn answered(view: &WorkerView) -> bool {
     // The instance of a canary is the answer to no request.
-    let canary = view.canary.as_ref().is_some_and(|canary| canary.phase != "waiting") && view.waiting;
+    let canary = view.canary.as_ref().is_some_and(|canary| canary.present) && view.waiting;
     let over = view.failure.is_some() || !view.waiting;
     if canary {
         return over;

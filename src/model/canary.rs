@@ -134,8 +134,10 @@ impl CanaryPhase {
     #[must_use]
     pub fn after(self, event: CanaryEvent) -> Self {
         use CanaryPhase as P;
+        if self.is_over() {
+            return self;
+        }
         match (event, self) {
-            (_, P::Passed | P::Failed) => self,
             (CanaryEvent::LaunchIntended, P::Waiting) => P::Starting,
             (CanaryEvent::LaunchRefused, P::Starting) => P::Waiting,
             (CanaryEvent::Attached, P::Starting) | (CanaryEvent::BuildFinished, P::Building) => P::Connected,
@@ -147,8 +149,8 @@ impl CanaryPhase {
             }
             (CanaryEvent::StartIntended, P::Stopped) => P::Restarting,
             (CanaryEvent::Ended, P::Reconnected) => P::Passed,
-            (CanaryEvent::Ended, P::Waiting) => P::Waiting,
-            (CanaryEvent::Ended | CanaryEvent::Failed, _) => P::Failed,
+            (CanaryEvent::Ended, _) if self != P::Waiting => P::Failed,
+            (CanaryEvent::Failed, _) => P::Failed,
             (
                 CanaryEvent::LaunchIntended
                 | CanaryEvent::LaunchRefused
@@ -158,7 +160,8 @@ impl CanaryPhase {
                 | CanaryEvent::DrainOrdered
                 | CanaryEvent::StopSeen
                 | CanaryEvent::StartIntended
-                | CanaryEvent::StartRefused,
+                | CanaryEvent::StartRefused
+                | CanaryEvent::Ended,
                 _,
             ) => self,
         }

@@ -51,6 +51,7 @@ pub struct OperatorHold {
 
 /// A worker as the ledger knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Worker {
     /// Its state.
     pub state: WorkerState,
@@ -274,12 +275,7 @@ impl Worker {
                 self.failure = None;
                 self.released = None;
             }
-            Body::Released { cause, .. } => {
-                self.request = None;
-                // Who lets a worker go that is a canary does not mean it: only an operator can.
-                let counts = !was_canary || *cause == Cause::Operator;
-                self.released = (counts && self.holds_something()).then(|| cause.clone());
-            }
+            Body::Released { cause, .. } => self.be_released(cause, was_canary),
             Body::RequestFailed { failure, .. } => {
                 if failure.phase != Phase::Launch {
                     self.note_refusal(at, failure);
@@ -318,7 +314,6 @@ impl Worker {
             Body::StopSeen { .. } | Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
             Body::HoldSet { until, .. } => self.hold = Some(OperatorHold { until: *until }),
             Body::HoldReleased { .. } => self.hold = None,
-            Body::CanarySet { canary, .. } if !was_canary => self.canary = Some(CanaryState::new((**canary).clone())),
             Body::ControllerStarted { .. }
             | Body::ControllerStopped {}
             | Body::Launched { .. }
@@ -338,12 +333,24 @@ impl Worker {
             | Body::CanaryFailed { .. }
             | Body::CanaryEnded { .. } => {}
         }
-        let own =
-            was_canary || self.is_canary() || matches!(body, Body::CanaryFailed { .. } | Body::CanaryEnded { .. });
-        if let Some(canary) = self.canary.as_mut().filter(|_| own) {
-            canary.note(at, body);
-        }
+        self.note_canary(at, body, was_canary);
         self.settle(at);
+    }
+
+    fn be_released(&mut self, cause: &Cause, was_canary: bool) {
+        self.request = None;
+        // Who lets a worker go that is a canary does not mean it: only an operator can.
+        let counts = !was_canary || *cause == Cause::Operator;
+        self.released = (counts && self.holds_something()).then(|| cause.clone());
+    }
+
+    fn note_canary(&mut self, at: DateTime<Utc>, body: &Body, was: bool) {
+        let own = was || self.is_canary() || matches!(body, Body::CanaryFailed { .. } | Body::CanaryEnded { .. });
+        match (body, self.canary.as_mut().filter(|_| own)) {
+            (Body::CanarySet { canary, .. }, _) if !was => self.canary = Some(CanaryState::new((**canary).clone())),
+            (_, Some(canary)) => canary.note(at, body),
+            (_, None) => {}
+        }
     }
 
     fn restart(&mut self, at: DateTime<Utc>) {

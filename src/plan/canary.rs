@@ -71,7 +71,8 @@ pub(super) fn lost(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &Ins
 }
 
 fn limit(view: &View<'_>, name: &WorkerName, order: &Canary) -> TimeDelta {
-    order.connect_deadline_s.map_or(view.policy(name).connect_deadline, |seconds| TimeDelta::seconds(seconds.into()))
+    let given = order.connect_deadline_s.map(|seconds| TimeDelta::seconds(seconds.into()));
+    given.unwrap_or_else(|| view.policy(name).connect_deadline)
 }
 
 fn failed(name: &WorkerName, canary: &CanaryState, failure: Failure) -> Body {

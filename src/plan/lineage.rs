@@ -300,6 +300,7 @@ mod tests {
 
     fn ami(text: &str, days: i64, tags: &[(&str, &str)]) -> Ami {
         Ami {
+            architecture: "x86_64".to_owned(),
             id: id(text),
             name: text.to_owned(),
             state: AmiState::Available,

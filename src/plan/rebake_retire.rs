@@ -213,6 +213,7 @@ mod tests {
             id: id(number),
             name: String::new(),
             state: AmiState::Available,
+            architecture: "x86_64".to_owned(),
             snapshots: vec![snapshot],
             created: now() - TimeDelta::days(days),
             size_gib: Some(8),

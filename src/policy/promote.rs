@@ -282,10 +282,8 @@ mod tests {
             more.clone().prop_flat_map(move |more| Just([lines.clone(), more].concat()).prop_shuffle())
         });
         (order, decor, table, any::<bool>(), any::<bool>()).prop_map(|(lines, decor, table, dos, ended)| {
-            let mut text = String::new();
-            for (line, (indent, end)) in lines.iter().zip(&decor) {
-                text += &format!("{indent}{line}{end}\n");
-            }
+            let lines = lines.iter().zip(&decor).map(|(line, (indent, end))| format!("{indent}{line}{end}\n"));
+            let mut text: String = lines.collect();
             text += table;
             let text = if ended { text } else { text.trim_end_matches('\n').to_owned() };
             if dos { text.replace('\n', "\r\n") } else { text }

@@ -4,6 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::ApiError;
+use super::instance::Instance;
 use super::site::{Site, hash};
 use super::weather::Fault;
 use crate::model::{AgentPlatform, CommandId, InstanceId, InstanceState, OUTPUT_CHARACTERS_MAX, Script};
@@ -224,7 +225,7 @@ impl Site {
 
     fn status(&self, command: &Command, now: DateTime<Utc>) -> (&'static str, &'static str, i32) {
         let instance = self.instance(&command.sent.instance);
-        let over = instance.is_none_or(super::instance::Instance::is_over);
+        let over = instance.is_none_or(Instance::is_over);
         match command.progress {
             Progress::Over { exit_code: 0 } => ("Success", "Success", 0),
             Progress::Over { exit_code } => ("Failed", "Failed", exit_code),

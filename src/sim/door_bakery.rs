@@ -166,11 +166,9 @@ impl SimCloud {
         let mut uses = Vec::new();
         for template in templates.await? {
             let versions = self.call("DescribeLaunchTemplateVersions", 0, &template, |site, _| {
-                let named = |site: &Site| -> Result<Vec<(usize, String)>, ApiError> {
-                    let all = (1..).zip(&site.template(&template)?.versions);
-                    Ok(all.filter_map(|(n, version)| Some((n, version.data.get("ImageId")?.clone()))).collect())
-                };
-                named(site)
+                let all = (1..).zip(&site.template(&template)?.versions);
+                let named = all.filter_map(|(number, version)| Some((number, version.data.get("ImageId")?.clone())));
+                Ok::<Vec<(usize, String)>, ApiError>(named.collect())
             });
             let versions = versions.await?.into_iter();
             let using = versions.filter(|(_, image)| image == id.as_str() || names_by_parameter(image));
@@ -212,9 +210,10 @@ impl FenceApi for SimCloud {
         let Place::Subnet(id) = place else {
             return self.call("DescribeVpcs", 0, "", |site, _| Ok(site.network.vpc.clone())).await;
         };
-        self.call("DescribeSubnets", 0, id, |site, _| match site.network.subnets.contains_key(id) {
-            true => Ok(site.network.vpc.clone()),
-            false => Err(ApiError::client("InvalidSubnetID.NotFound", format!("The subnet ID '{id}' does not exist"))),
+        self.call("DescribeSubnets", 0, id, |site, _| {
+            let known = site.network.subnets.contains_key(id).then(|| site.network.vpc.clone());
+            let message = || format!("The subnet ID '{id}' does not exist");
+            known.ok_or_else(|| ApiError::client("InvalidSubnetID.NotFound", message()))
         })
         .await
     }

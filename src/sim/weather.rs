@@ -114,6 +114,7 @@ faults! {
     MasterSilence, "master-silence", Day, 1.0, 6.0, "The master and the controller cannot reach each other for a while.";
     Reconfig, "reconfig", Day, 2.0, 12.0, "The configuration changes while builds run.";
     Operator, "operator", Day, 4.0, 24.0, "Somebody holds a worker's instance, lifts the hold, or asks that it go.";
+    Canary, "canary", Day, 2.0, 12.0, "A rebake has a worker prove an AMI, or takes that back.";
     Crash, "crash", Step, 0.0003, 0.003, "The controller is killed at this very step and started again.";
     LedgerTorn, "ledger-torn", Write, 0.002, 0.02, "A write to the ledger fails; nothing or all of it was written.";
     LedgerLost, "ledger-lost", Day, 0.3, 2.0, "The controller's machine is lost, and its ledger with it.";

@@ -175,7 +175,7 @@ def test_every_listing_works_in_the_regions_of_the_manifests(
     assert not denied(simulator, granted[purpose], asks)
 
 
-def test_a_canary_is_launched_by_rebake_from_an_image_that_it_made(
+def test_a_canary_is_launched_from_an_image_that_rebake_made_by_rebake_and_by_the_controller(
     recorded: Recorded, granted: dict[str, Role], simulator: Simulator
 ) -> None:
     form: Form = recorded.launch("on-demand")
@@ -187,6 +187,7 @@ def test_a_canary_is_launched_by_rebake_from_an_image_that_it_made(
     images = {**recorded.account.images, "ami-0baked": {**image, "tags": tags}}
     account = replace(recorded.account, images=images)
     assert not denied(simulator, granted["rebake"], account.launch(canary))
+    assert not denied(simulator, granted["worker"], account.launch(canary))
     # And the worker role may start it once it is in the manifest, or carries the fleet's tag.
     worker = {**form, "ImageId": "ami-0baked"}
     assert not denied(simulator, granted["worker"], account.launch(worker))

@@ -266,6 +266,8 @@ HIJACK = requested({"latent:fleet": "cpython"})
 MARK = requested({"latent:mark": "x"})
 LEASE = requested({"latent:lease": "2030-01-01T00:00:00Z"})
 FROM_REBAKE = requested({"latent:image-origin": "rebake"})
+OTHER_FENCE = requested({"latent:fleet": "openzfs", "latent:role": "rebake"})
+AT_FENCE = {"ec2:CreateAction": "CreateSecurityGroup"}
 AT_IMAGE = {"ec2:CreateAction": "CreateImage"}
 READ_USER_DATA = "ec2:DescribeInstanceAttribute"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/{KMS_KEY}"
@@ -479,6 +481,9 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
     ("rebake", "launch into a group of the fleet's workers", "ec2:RunInstances", GROUP, MINE),
     ("rebake", "make a group without a tag", "ec2:CreateSecurityGroup", GROUP, {}),
     ("rebake", "make a group that is no fence", "ec2:CreateSecurityGroup", GROUP, HIJACK),
+    ("rebake", "make a fence of another fleet", "ec2:CreateSecurityGroup", GROUP, OTHER_FENCE),
+    ("rebake", "tag a new group as another fleet's fence", "ec2:CreateTags", GROUP, {**OTHER_FENCE, **AT_FENCE}),
+    ("rebake", "tag a new group as no fence", "ec2:CreateTags", GROUP, {**HIJACK, **AT_FENCE}),
     (
         "rebake",
         "take a group of somebody by its tag",
@@ -503,6 +508,13 @@ CALLS: list[tuple[str, str, str, str, dict[str, Any]]] = [
         "ec2:CreateTags",
         IMAGE,
         {**BAKED, **requested({"latent:fleet": "x", "latent:rollout": "promoted"})},
+    ),
+    (
+        "rebake",
+        "roll out another fleet's image",
+        "ec2:CreateTags",
+        IMAGE,
+        {**OTHER_BAKED, **requested({"latent:rollout": "promoted"})},
     ),
     ("rebake", "write no tag on its image, so that every tag is allowed", "ec2:CreateTags", IMAGE, BAKED),
     ("rebake", "announce that the original goes", "ec2:EnableImageDeprecation", IMAGE, ORIGINAL),

@@ -19,12 +19,15 @@ POLICY_MAX, TRUST_MAX = 10_240, 2_048
 MISMATCH = "RESOURCE_MISMATCH"
 # What parliament's data lack: AWS's own documents have no account in their ARNs.
 DOCUMENT = "arn:*:ssm:*:*:document/*"
+# An action of August 2025, which those data are too old for.
+NEWER = "ec2:DescribeImageReferences"
 
 
 def analyzed(statement: dict[str, Any]) -> list[Any]:
     """What parliament says of one statement."""
     document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    return list(parliament.analyze_policy_string(document).findings)
+    found = parliament.analyze_policy_string(document).findings
+    return [one for one in found if not (one.issue == "UNKNOWN_ACTION" and NEWER in str(one))]
 
 
 def as_list(value: Any) -> list[Any]:

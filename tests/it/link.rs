@@ -69,6 +69,64 @@ async fn served() -> Served {
     serve(&Setup::new(), MemoryLedger::default(), world, Clock::system()).await
 }
 
+/// One request by hand; the answer's status and body.
+async fn by_hand(served: &Served, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+    let mut stream = tokio::net::UnixStream::connect(&served.socket).await.expect("connects");
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: latent\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(request.as_bytes()).await.expect("is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("is answered");
+    let status = answer.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a status");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    (status, serde_json::from_str(body).unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_canary_is_asked_for_shown_and_taken_back() {
+    let served = served().await;
+    let wish = r#"{"rebake":"rb1","ami":"ami-new","generation":2,"smoke":null,"connect_deadline_s":null,"now":false}"#;
+    let put = |body: String| {
+        let served = &served;
+        async move { by_hand(served, "PUT", "/v1/workers/w1/canary", &body).await }
+    };
+    for _ in 0..2 {
+        let (status, view) = put(wish.to_owned()).await;
+        assert_eq!((status, view["canary"]["rebake"].as_str()), (200, Some("rb1")), "{view}");
+        assert_eq!(
+            (view["canary"]["phase"].as_str(), view["canary"]["present"].as_bool()),
+            (Some("waiting"), Some(false))
+        );
+    }
+    for (body, status, told) in [
+        (wish.replace("rb1", "rb2"), 409, "canary of ami-new for rebake rb1"),
+        (wish.replace("ami-new", "new"), 400, "ami-"),
+        (wish.replace("\"smoke\":null", "\"smoke\":\"\""), 400, "smoke"),
+        (wish.replace("\"connect_deadline_s\":null", "\"connect_deadline_s\":0"), 400, "connect_deadline_s = 0"),
+        (wish.replace("generation", "generations"), 400, "generations"),
+    ] {
+        let (found, answer) = put(body).await;
+        let message = answer["message"].as_str().unwrap_or_default();
+        assert!(found == status && message.contains(told), "{found} {answer}");
+    }
+    assert_eq!(by_hand(&served, "PUT", "/v1/workers/w9/canary", wish).await.0, 404);
+    for _ in 0..2 {
+        let (status, view) = by_hand(&served, "DELETE", "/v1/workers/w1/canary/rb1", "").await;
+        assert_eq!((status, &view["canary"]), (200, &serde_json::Value::Null), "{view}");
+    }
+    let (status, amis) = by_hand(&served, "GET", "/v1/amis", "").await;
+    assert_eq!((status, amis["amis"].as_array().map(Vec::len)), (200, Some(0)));
+    // What a master of an older plugin says is understood, and a smoke build's end too.
+    for smoke in ["", r#","smoke":null"#, r#","smoke":{"rebake":"rb1","build":"smoke/1","results":0}"#] {
+        let report = format!(r#"{{"workers":{{"w1":{{"wanted":false,"attached":false{smoke}}}}}}}"#);
+        let (status, answer) = by_hand(&served, "POST", "/v1/masters/m1/report", &report).await;
+        assert_eq!(status, 200, "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn only_the_owner_of_the_socket_may_ask() {
     let served = served().await;

@@ -49,6 +49,7 @@ mod scenarios;
 mod setup;
 mod simulation;
 #[cfg(test)]
+mod soak;
 mod source;
 #[cfg(test)]
 mod sweep;

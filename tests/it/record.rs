@@ -2,7 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{
-    Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, FoldError, InstanceId, Phase, WorkerName,
+    Actor, Attempt, Body, Built, Canary, Cause, Cell, Entry, Failure, FailureKind, Fleet, FoldError, InstanceId, Phase,
+    WorkerName,
 };
 use latent::plan::{Chosen, launch_spec};
 use latent::policy::Intent;
@@ -67,6 +68,23 @@ impl Record {
         Attempt { id, cell, image, created: self.now, spec: (!adopted).then(|| Box::new(spec)) }
     }
 
+    fn canary(&self, smoke: bool) -> Canary {
+        let rebake = format!("rb{}", self.fleet.seq / 8).parse().expect("a rebake id");
+        let (ami, smoke) = ("ami-new".parse().expect("an AMI id"), smoke.then(|| "smoke".to_owned()));
+        Canary { rebake, ami, generation: 2, smoke, connect_deadline_s: None, now: self.fleet.seq % 3 == 0 }
+    }
+
+    /// The attempt of the canary that is asked of a worker.
+    fn attempt_of(&self, name: &WorkerName) -> Option<Attempt> {
+        let order = self.fleet.workers.get(name)?.canary.as_ref()?.order.clone();
+        let configured = self.intent.workers.get(name)?;
+        let image = &self.intent.images[&configured.image];
+        let ordinary = self.attempt(name, false);
+        let chosen = Chosen { image, ami: &order.ami, offering: &image.offerings[0], canary: Some(&order) };
+        let spec = launch_spec(self.now, &self.intent, name, configured, chosen, &ordinary.id);
+        Some(Attempt { spec: Some(Box::new(spec)), ..ordinary })
+    }
+
     /// One step; what does not follow is left out.
     pub(crate) fn step(&mut self, step: &Step) {
         self.now += TimeDelta::seconds(step.seconds);
@@ -127,6 +145,18 @@ impl Record {
             }
             27 => Body::RequestFailed { worker, failure: failure(Phase::Equip, FailureKind::Owner) },
             28 => Body::InterruptionNoticed { worker, instance: bound? },
+            30 => Body::CanarySet { worker, canary: Box::new(self.canary(step.variant)) },
+            31 | 32 => Body::LaunchIntended { attempt: Box::new(self.attempt_of(&worker)?), worker },
+            33 => Body::DrainOrdered { worker, cause: Cause::Canary },
+            34 => {
+                let built = Built { build: "smoke/1".parse().expect("a build"), results: u8::from(step.variant) * 2 };
+                Body::CanaryBuilt { worker, built }
+            }
+            35 => {
+                let failure = failure(Phase::Connect, FailureKind::Candidate);
+                Body::CanaryFailed { worker, rebake: self.canary(step.variant).rebake, failure }
+            }
+            36 => Body::CanaryEnded { worker, rebake: self.canary(step.variant).rebake, why: None },
             _ => Body::HoldReleased { worker },
         })
     }
@@ -142,7 +172,7 @@ pub(crate) struct Step {
 }
 
 pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..30_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
+    let step = (0..37_u8, 0..WORKERS.len(), any::<bool>(), prop_oneof![0..5_i64, 0..2000_i64]);
     let step = step.prop_map(|(kind, worker, variant, seconds)| Step { kind, worker, variant, seconds });
     proptest::collection::vec(step, 0..120)
 }

@@ -74,7 +74,7 @@ impl Scene {
     }
 
     fn takes(&mut self) -> Option<Taken> {
-        self.touch(|site, id, now| site.agent_takes(id, now))
+        self.touch(Site::agent_takes)
     }
 
     fn answers(&mut self, command: &CommandId, code: i32) -> Answered {
@@ -118,7 +118,7 @@ fn a_command_that_a_stop_cut_off_is_run_again_by_the_next_life() {
     let mut scene = Scene::new();
     let command = scene.send();
     scene.takes().expect("a run");
-    scene.touch(|site, id, now| site.power_off(id, now));
+    scene.touch(Site::power_off);
     scene.pass(60);
     assert_eq!(scene.status(&command), "InProgress", "whoever powers off in a script leaves it so");
     let ids = [scene.id.clone()];
@@ -147,7 +147,7 @@ fn a_run_that_takes_too_long_is_ended_and_its_answer_comes_too_late() {
 #[test]
 fn a_command_to_an_agent_that_is_not_there_is_delayed_and_then_undeliverable() {
     let mut scene = Scene::new();
-    scene.touch(|site, id, now| site.power_off(id, now));
+    scene.touch(Site::power_off);
     scene.pass(60);
     let command = scene.send();
     assert_eq!(scene.status(&command), "Pending", "a stopped instance takes commands");

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import jsonschema
 from buildbot_latent.http import LinkError
+from fake_canary import Canary
 from fake_record import IN_SERVICE, Failure, Policy, Record, address_of
 from twisted.internet import defer
 
@@ -185,6 +186,13 @@ class FakeController:
         record.move("draining", self.now)
         self._moved(record)
 
+    def set_canary(self, worker: str, **wishes: Any) -> Canary:
+        """A rebake wants the worker's next instance to be a canary."""
+        record = self.records[worker]
+        canary = record.canary = Canary(**wishes)
+        self._moved(record)
+        return canary
+
     def lose(self, worker: str) -> None:
         """Somebody else ends its instance, and a listing shows it."""
         record = self.records[worker]
@@ -261,7 +269,9 @@ class FakeController:
 
     def _pends(self, name: str) -> bool:
         record = self.records[name]
-        return record.state in PENDING and record.waits is not None and record.failure is None
+        waits = record.waits is not None and record.failure is None
+        # The instance of a canary is the answer to no request.
+        return waits and (record.is_canary or record.state in PENDING)
 
     def _start(self, call: Call, name: str) -> None:
         record = self._known(call, name)
@@ -389,7 +399,13 @@ class FakeController:
         """What the real one's plan says of this worker now, in short."""
         if record is not self.records.get(record.worker):
             return
-        if record.state == "requested":
+        if record.is_canary:
+            self._look_at_canary(record)
+            return
+        if record.state == "gone" and record.canary is not None and record.canary.phase == "waiting":
+            record.is_canary, record.canary.phase = True, "starting"
+            self._begin_launch(record)
+        elif record.state == "requested":
             self._begin_launch(record)
         elif record.state == "registering" and record.waits:
             self.later(self.policy.connect_deadline, self._never_connected, record, record.instance)
@@ -399,6 +415,38 @@ class FakeController:
             record.released or (record.state == "draining" and not record.attached)
         ):
             self._terminate(record)
+
+    def _look_at_canary(self, record: Record) -> None:
+        """It connects, builds if that is asked, stops, starts, connects again, and ends."""
+        canary = record.canary
+        assert canary is not None
+        if record.state == "ready" and canary.has_shown_enough:
+            record.move("draining", self.now)
+            if canary.phase == "connected":
+                canary.phase = "stopping"
+            self._moved(record)
+        elif record.state == "draining" and not record.attached:
+            if canary.phase == "stopping":
+                self.later(END_S, self._canary_stopped, record)
+            else:
+                self._terminate(record)
+        elif record.state == "registering" and canary.is_over:
+            self._terminate(record)
+
+    def _canary_stopped(self, record: Record) -> None:
+        if record.state != "draining" or record.canary is None:
+            return
+        record.canary.phase = "stopped"
+        self.stop_seen(record.worker)
+        self.later(LAUNCH_S, self._canary_started, record)
+
+    def _canary_started(self, record: Record) -> None:
+        if record.state != "stopped" or record.canary is None:
+            return
+        record.canary.phase = "restarting"
+        record.move("registering", self.now)
+        self._moved(record)
+        self.on_launched(record.worker, str(record.instance))
 
     def _begin_launch(self, record: Record) -> None:
         record.move("launching", self.now)
@@ -416,7 +464,7 @@ class FakeController:
             self.launch(record.worker)
 
     def _too_late(self, record: Record, request: Optional[str]) -> None:
-        if record.state == "launching" and record.waits == request and request:
+        if record.state == "launching" and record.waits == request and request and not record.is_canary:
             message = "no instance within 10m (launch_deadline): its launch is not answered"
             self.fail(record.worker, Failure("LaunchDeadline", message))
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
+from fake_canary import Canary
+
 # When the tests' clock stands at 0.
 EPOCH = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -111,17 +113,27 @@ class Record:
     departing: list[str] = field(default_factory=list)
     # When its master spoke of it last.
     heard: Optional[float] = None
+    # What its image manifest says; what a rebake asks; and whether the instance, or its launch, is that.
+    generation: Optional[int] = None
+    canary: Optional[Canary] = None
+    is_canary: bool = False
 
     def move(self, state: str, now: float) -> None:
         """Into another state."""
         if state != self.state:
             self.state, self.since = state, now
+        if state == "gone" and self.is_canary and self.canary is not None:
+            self.canary.ended()
+            self.is_canary = False
         if state in ("gone", "requested"):
             self.instance = None
             self.attached, self.build, self.released, self.interruption = False, None, False, None
 
     def launched_as(self, declaration: dict[str, Any]) -> None:
         """The AMI and the type of its new instance."""
+        if self.is_canary and self.canary is not None:
+            self.ami = self.canary.ami
+            return
         image = declaration.get("image", {})
         self.ami = image.get("ami", self.ami)
         (self.instance_type,) = image.get("instance_types", [self.instance_type])
@@ -140,7 +152,8 @@ class Record:
         self.waits = None
         if self.state == "requested":
             self.move("gone", now)
-        self.released = self.state in (*IN_SERVICE, "launching", "terminating")
+        # Who lets a worker go that is a canary does not mean it.
+        self.released = not self.is_canary and self.state in (*IN_SERVICE, "launching", "terminating")
 
     def refuse(self, failure: Failure, now: float) -> None:
         """Answers the request that waits."""
@@ -156,18 +169,29 @@ class Record:
         if self.state in IN_SERVICE:
             if said["attached"]:
                 self._attach(said.get("build"), now)
+                if self.is_canary and self.canary is not None:
+                    self.canary.hear(said.get("smoke"))
             elif self.attached:
                 self.attached, self.build = False, None
+                if self.is_canary and self.canary is not None:
+                    self.canary.builds(None)
                 self.move("registering" if self.state in ("ready", "busy") else self.state, now)
-        let_go = not said["wanted"] and not said["attached"]
+        let_go = not said["wanted"] and not said["attached"] and not self.is_canary
         same = said.get("request") is not None and said["request"] == self.request
         if let_go and same and (self.waits or self.state in IN_SERVICE) and not self.released:
             self.let_go(now)
 
     def _attach(self, build: Optional[str], now: float) -> None:
+        canary = self.canary if self.is_canary else None
         if not self.attached:
-            self.attached, self.released, self.waits = True, False, None
+            self.attached = True
+            if canary is None:
+                self.released, self.waits = False, None
+            else:
+                canary.attached(at(now))
         self.build = build
+        if canary is not None:
+            canary.builds(build)
         if self.state != "draining":
             self.move("busy" if build else "ready", now)
 
@@ -218,4 +242,6 @@ class Record:
             "master": self.master,
             "declared_by": None,
             "turned_away": [],
+            "generation": self.canary.generation if self.is_canary and self.canary else self.generation,
+            "canary": None if self.canary is None else self.canary.view(self.is_canary),
         }

@@ -12,23 +12,27 @@ from typing import Any, Callable
 import pytest
 from account import REGION, Account, tag_specs
 from agent_process import BootAgent
+from aws_client import client
 from emulator import chosen_kind
 from machine import NONCE, RECIPES, bare, marks_in
+from moto_server import MotoServer
+from seed import seed
 from sim_server import SimServer, Weather
 
 pytestmark = pytest.mark.skipif(chosen_kind() != "sim", reason="only the model shows a console")
 PATIENCE_S = 90.0
 
 
-def user_data(family: str = "apt", boothook: bool = True) -> str:
+def user_data(family: str = "apt", boothook: bool = True, channel: str = "user-data") -> str:
     """As `policy::rebake_script` packs it; its own text is unpacked by a real shell in tests/it/recipes.rs."""
-    settings = {"NONCE": NONCE, "RECIPE": family, "CHANNEL": "user-data", "ROUNDS_MAX": "5", "DEADLINE_S": "600"}
+    settings = {"NONCE": NONCE, "RECIPE": family, "CHANNEL": channel, "ROUNDS_MAX": "5", "DEADLINE_S": "600"}
     settings |= {"SERVICES": "", "WORKER_VERSION": "", "CLEAN": "", "SETUP": "0"}
     driver = "".join(f"LATENT_{name}={value}\n" for name, value in settings.items())
     driver += "".join(bare((RECIPES / name).read_text()) for name in (f"{family}.sh", "rebake.sh"))
+    mode = "go" if channel == "ssm" else "start"
     unpack = (
         "d=${LATENT_ROOT:-}/var/lib/latent-rebake\n"
-        f'cat > "$d/rebake" <<\'END-OF-REBAKE\'\n{driver}END-OF-REBAKE\nexec /bin/sh "$d/rebake" start\n'
+        f'cat > "$d/rebake" <<\'END-OF-REBAKE\'\n{driver}END-OF-REBAKE\nexec /bin/sh "$d/rebake" {mode}\n'
     )
     pack = base64.encodebytes(gzip.compress(unpack.encode())).decode()
     decode = "b64decode -r" if family == "freebsd" else "base64 -d"
@@ -135,6 +139,57 @@ def test_a_builder_that_is_ended_leaves_no_process(account: Account, tmp_path: P
         assert processes_of(builder) == []
     finally:
         bakery.agent.stop()
+
+
+@pytest.mark.parametrize("fail", ["", "100 apt-get update\n" * 9], ids=["well", "not well"])
+def test_an_agent_runs_the_same_and_tells_how_it_ended(account: Account, tmp_path: Path, fail: str) -> None:
+    bakery = Bakery(account, tmp_path, agent=True, fail=fail)
+    try:
+        builder = bakery.launch("#cloud-config\n{}\n")
+        bakery.agent.wait_for("ssm-agent-online", builder)
+        ssm = account.client("ssm")
+        text = user_data(boothook=False, channel="ssm")
+        sent = ssm.send_command(
+            InstanceIds=[builder], DocumentName="AWS-RunShellScript", Parameters={"commands": [text]}
+        )
+        bakery.wait("the power-off", lambda: bakery.state(builder) == "stopped")
+        told = ssm.get_command_invocation(CommandId=sent["Command"]["CommandId"], InstanceId=builder)
+        # Each run has its own output: the last marks are in the last one.
+        said = told["StandardOutputContent"]
+        if fail:
+            assert (told["Status"], told["ResponseCode"]) == ("Failed", 1)
+            assert f"latent-rebake {NONCE} " in said and " fail step=update code=100 why=" in said
+        else:
+            assert (told["Status"], told["ResponseCode"]) == ("Success", 0)
+            assert " done rounds=2 reboots=1 packages=4 " in said
+            assert [one["exit_code"] for one in bakery.agent.events("ssm-answer", builder)] == [194, 0]
+    finally:
+        bakery.agent.stop()
+
+
+def test_on_moto_a_builder_stops_itself_too(tmp_path: Path) -> None:
+    """Which shows no console; what happened is seen on the disk."""
+    with MotoServer(tmp_path / "moto.log") as moto:
+        ec2 = client("ec2", moto.endpoint, REGION)
+        image = seed(moto.endpoint, REGION, ["image"])["amis"]["image"]
+        config = {"endpoint": moto.endpoint, "region": REGION, "state_dir": str(tmp_path / "guests")}
+        with BootAgent({**config, "boot_delay": 0.1, "poll_interval": 0.1}) as agent:
+            made = ec2.run_instances(
+                ImageId=image,
+                InstanceType="t3.micro",
+                MinCount=1,
+                MaxCount=1,
+                UserData=user_data(),
+                InstanceInitiatedShutdownBehavior="stop",
+                TagSpecifications=tag_specs("instance", **{"latent:role": "rebake"}),
+            )
+            builder = str(made["Instances"][0]["InstanceId"])
+            assert agent.wait_for("powered-off", builder, timeout=PATIENCE_S)["behaviour"] == "stop"
+            assert " done rounds=2 reboots=1 " in agent.events("builder-ended", builder)[0]["said"]
+            state = ec2.describe_instances(InstanceIds=[builder])["Reservations"][0]["Instances"][0]["State"][
+                "Name"
+            ]
+            assert state in ("stopping", "stopped")
 
 
 def processes_of(builder: str) -> list[str]:

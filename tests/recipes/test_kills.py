@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from typing import Callable, Optional
 
 import pytest
+from leash import Leash
 from machine import STATE, Rebake, until
 
 Make = Callable[..., Rebake]
@@ -99,6 +102,29 @@ def test_what_a_boot_wrote_anew_is_cleaned_again(rebake: Make) -> None:
     one.run()
     assert (one.box.root / "etc/machine-id").read_text() == ""
     assert not (one.box.root / "etc/ssh/ssh_host_ed25519_key").exists()
+
+
+def test_what_kills_the_script_alone_has_it_started_again(rebake: Make) -> None:
+    """For want of memory, say: systemd begins it again, and it goes on in the same boot."""
+    one = rebake()
+    one.box.set("updates", "2 1")
+    one.box.set("hang", "apt-get dist-upgrade")
+    one.boot()
+    until("the update", lambda: hangs(one))
+    unit = (one.box.root / "run/systemd/system/latent-rebake-go.service").read_text()
+    assert "\nAfter=network-online.target\n[Service]\nExecStart=/bin/sh " in unit
+    assert unit.endswith(" go\nRestart=on-abnormal\nRestartSec=5\n")
+    pid = int((one.box.root / STATE / "lock").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    again = Leash(["sh", str(one.script), "go"], one.box.root.parent / "again.log", one.box.environ())
+    try:
+        assert one.wait() == "reboot"
+    finally:
+        again.kill()
+        again.wait()
+    assert len(one.told("boot")) == 1
+    one.run()
+    ended_well(one, changes=4)
 
 
 def test_a_half_written_memory_is_no_memory(rebake: Make) -> None:

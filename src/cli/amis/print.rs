@@ -30,9 +30,9 @@ pub(super) struct Unseen {
     pub(super) why: String,
 }
 
-const HEADER: [&str; 8] = ["AMI", "GEN", "FROM", "AGE", "GIB", "MONTH", "STATE", "USED BY"];
-/// The column that gives way where the terminal is narrow.
-const USED_BY: usize = 7;
+const HEADER: [&str; 8] = ["AMI", "GEN", "FROM", "AGE", "GIB", "MONTH", "STATE", "USERS"];
+/// How long a line of text may be.
+const WIDTH: usize = 80;
 /// So many instances and workers are named.
 const NAMED_MAX: usize = 4;
 
@@ -88,7 +88,7 @@ fn table(now: DateTime<Utc>, all: &[Generation], out: &mut dyn Write) -> io::Res
         for one in all {
             rows.add_row(row(now, one, all));
         }
-        for column in rows.column_iter_mut().take(USED_BY) {
+        for column in rows.column_iter_mut() {
             column.set_constraint(ColumnConstraint::ContentWidth);
         }
         for line in rows.lines() {
@@ -97,6 +97,12 @@ fn table(now: DateTime<Utc>, all: &[Generation], out: &mut dyn Write) -> io::Res
     }
     for one in all {
         let mut more = Vec::new();
+        if !one.used_by.is_empty() {
+            let named: Vec<String> = one.used_by.iter().take(NAMED_MAX).map(|text| plain(text)).collect();
+            let rest = one.used_by.len() - named.len();
+            let rest = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            more.push(format!("used by {}{rest}", named.join(", ")));
+        }
         if let Some(starts) = &one.starts {
             more.push(format!("{} starts, {} connected, {} failed", starts.starts, starts.connected, starts.failed));
         }
@@ -105,7 +111,9 @@ fn table(now: DateTime<Utc>, all: &[Generation], out: &mut dyn Write) -> io::Res
             more.push(format!("{when} {}", at.date_naive()));
         }
         if !more.is_empty() {
-            writeln!(out, "  {}: {}", one.ami, more.join("; "))?;
+            let text = format!("{}: {}", one.ami, more.join("; "));
+            let options = textwrap::Options::new(WIDTH).initial_indent("  ").subsequent_indent("    ");
+            writeln!(out, "{}", textwrap::fill(&text, options))?;
         }
     }
     writeln!(out)
@@ -120,11 +128,6 @@ fn row(now: DateTime<Utc>, one: &Generation, all: &[Generation]) -> Vec<String> 
         Some(_) => dash(),
         None => "gone".to_owned(),
     });
-    let named: Vec<String> = one.used_by.iter().take(NAMED_MAX).map(|text| plain(text)).collect();
-    let mut used_by = named.join(" ");
-    if one.used_by.len() > NAMED_MAX {
-        used_by += &format!(" and {} more", one.used_by.len() - NAMED_MAX);
-    }
     vec![
         one.ami.to_string(),
         one.generation.map_or_else(dash, |number| number.to_string()),
@@ -133,7 +136,7 @@ fn row(now: DateTime<Utc>, one: &Generation, all: &[Generation]) -> Vec<String> 
         one.size_gib.map_or_else(dash, |gib| gib.to_string()),
         one.month.map_or_else(|| "?".to_owned(), |month| month.high.to_string()),
         one.standing.as_str().to_owned(),
-        if used_by.is_empty() { dash() } else { used_by },
+        one.used_by.len().to_string(),
     ]
 }
 

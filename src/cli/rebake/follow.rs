@@ -3,18 +3,22 @@
 use std::io::{IsTerminal as _, Write};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::print;
 use crate::cli::exit::{CommandError, Exit, RebakeExit};
 use crate::cli::output::{line_width, plain, span};
-use crate::control::{RebakeEventView, RebakeView};
-use crate::link::{Client, RebakeAnswer};
+use crate::control::{Clock, RebakeEventView, RebakeView};
+use crate::link::{Client, ClientError, RebakeAnswer};
 use crate::model::{Outcome, RebakeId, Step};
 
 /// How long one wait for news lasts, in seconds.
 const WAIT_SECONDS: u64 = 20;
+/// How long a controller may be away before nobody waits for it.
+const CONTROLLER_AWAY: TimeDelta = TimeDelta::minutes(2);
+/// How soon it is asked again.
+const ASK_AGAIN: TimeDelta = TimeDelta::seconds(1);
 
 /// How a rebake is shown.
 #[derive(Debug)]
@@ -63,6 +67,17 @@ impl Showing {
         Ok(())
     }
 
+    /// Says that nobody answers for now.
+    fn away(&self, out: &mut dyn Write) -> Result<(), CommandError> {
+        let why = "the controller does not answer; waiting until it is there again";
+        match &self.bar {
+            Some(bar) => bar.set_message(why),
+            None if self.json => {}
+            None => writeln!(out, "{why}")?,
+        }
+        Ok(())
+    }
+
     /// Whether there is nothing more to look on at.
     pub(super) fn is_over(&self, rebake: &RebakeView) -> bool {
         let left_alone = !self.to_the_end && rebake.undoing.is_none() && rebake.step >= Step::Soak;
@@ -102,6 +117,30 @@ fn moving(now: DateTime<Utc>, rebake: &RebakeView) -> String {
     std::iter::once(cut(&line)).chain(tail).collect()
 }
 
+/// Asks a controller that may be started anew meanwhile: the rebake goes on after that, and so does who follows it.
+async fn patiently(
+    client: &Client,
+    url: &str,
+    showing: &Showing,
+    out: &mut dyn Write,
+) -> Result<RebakeAnswer, CommandError> {
+    let clock = Clock::system();
+    let until = clock.now() + CONTROLLER_AWAY;
+    let mut told = false;
+    loop {
+        match client.get(url).await {
+            Err(ClientError::NotRunning { .. } | ClientError::Broken { .. }) if clock.now() < until => {
+                if !told {
+                    showing.away(out)?;
+                }
+                told = true;
+                clock.sleep_until(clock.now() + ASK_AGAIN).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
 /// Follows a rebake of a controller until there is nothing more to look on at.
 pub(super) async fn follow(
     client: &Client,
@@ -111,10 +150,10 @@ pub(super) async fn follow(
 ) -> Result<Exit, CommandError> {
     let (mut after, mut wait) = (0, 0);
     loop {
-        let answer: RebakeAnswer = client.get(&format!("/v1/rebakes/{id}?after={after}&wait={wait}")).await?;
+        let answer = patiently(client, &format!("/v1/rebakes/{id}?after={after}&wait={wait}"), &showing, out).await?;
         showing.news(answer.now, &answer.rebake, &answer.events, out)?;
         if showing.is_over(&answer.rebake) {
-            let whole: RebakeAnswer = client.get(&format!("/v1/rebakes/{id}")).await?;
+            let whole = patiently(client, &format!("/v1/rebakes/{id}"), &showing, out).await?;
             return showing.end(&whole, out);
         }
         (after, wait) = (answer.rebake.seq, WAIT_SECONDS);

@@ -218,9 +218,10 @@ where
         let mut handed_over_at = self.0.clock.now();
         loop {
             let now = self.0.clock.now();
+            let pause = LOOK_PERIOD.min(self.0.controller.intent().sweep.period);
             tokio::select! {
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = self.0.clock.sleep_until(now + LOOK_PERIOD) => {}
+                () = self.0.clock.sleep_until(now + pause) => {}
             }
             self.resume();
             self.begin_due().await;

@@ -24,8 +24,10 @@ use crate::model::{
 const PAUSE: TimeDelta = TimeDelta::seconds(5);
 /// The longest pause after a refusal.
 const PAUSE_MAX: TimeDelta = TimeDelta::minutes(5);
-/// How often what is waited for is looked at.
-pub const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(15);
+/// How soon what is waited for is looked at first. The longer nothing happens, the longer it takes to the next look.
+const LOOK_FIRST: TimeDelta = TimeDelta::seconds(1);
+/// How often it is looked at in the end.
+const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(15);
 /// How long a step that is a few calls may take.
 const CALLS_LIMIT: TimeDelta = TimeDelta::minutes(30);
 /// The builder and its group must go: nothing is given up before a sweep has had its chance.
@@ -309,7 +311,13 @@ fn done(rebake: &Rebake, evidence: String) -> Move {
 }
 
 fn wait(view: &RebakeView<'_>, why: impl Into<String>) -> Move {
-    Move::Wait { why: why.into(), until: view.now + LOOK_AGAIN }
+    Move::Wait { why: why.into(), until: view.now + pause_between_looks(view, LOOK_AGAIN) }
+}
+
+/// Half as long as nothing has happened so far, and `longest` at most.
+fn pause_between_looks(view: &RebakeView<'_>, longest: TimeDelta) -> TimeDelta {
+    let quiet = view.now.signed_duration_since(view.rebake.last_at);
+    (quiet / 2).clamp(LOOK_FIRST.min(longest), longest)
 }
 
 /// What could not be looked at is looked at again; it proves nothing.

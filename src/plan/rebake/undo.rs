@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::bake::is_builder;
-use super::{LOOK_AGAIN, Move, Question, RebakeAct, RebakeView, paused, unseen, wait};
+use super::{LOOK_AGAIN, Move, Question, RebakeAct, RebakeView, pause_between_looks, paused, unseen, wait};
 use crate::model::{AmiState, InstanceState, Outcome, Rebake, RebakeBody, Thing};
 
 pub(super) fn asks(rebake: &Rebake) -> Vec<Question> {
@@ -71,7 +71,7 @@ pub(super) fn builder(view: &RebakeView<'_>) -> Option<Move> {
     // One that is shown as terminated is the one of the only launch whose outcome is known.
     let known = rebake.builder.as_ref().is_some_and(|id| mine().any(|instance| instance.id == *id));
     if !known && *at < shown_from(rebake) {
-        let until = shown_from(rebake).min(view.now + LOOK_AGAIN);
+        let until = shown_from(rebake).min(view.now + pause_between_looks(view, LOOK_AGAIN));
         return Some(Move::Wait { why: "a launch may show late".to_owned(), until });
     }
     None
@@ -89,7 +89,7 @@ fn candidate(view: &RebakeView<'_>) -> Option<Move> {
         Some(Err(failure)) => return Some(unseen(view, "who uses the new AMI", failure)),
         Some(Ok(uses)) if !uses.is_empty() => {
             let why = format!("the new AMI is in use: {}", uses.join(", "));
-            return Some(Move::Wait { why, until: view.now + LOOK_AGAIN * 4 });
+            return Some(Move::Wait { why, until: view.now + pause_between_looks(view, LOOK_AGAIN * 4) });
         }
         Some(Ok(_)) | None => {}
     }

@@ -59,6 +59,8 @@ pub(super) enum Happening {
     Reconfig,
     /// An operator does something.
     Operator,
+    /// A rebake asks for a canary.
+    Canary,
     /// The controller's machine is lost.
     LedgerLost,
     /// Somebody starts a second controller.

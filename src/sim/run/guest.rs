@@ -222,6 +222,9 @@ impl Play {
             return self.agenda.add(now + ANSWER, Happening::Answered(guest.clone()));
         };
         lock(&self.truth).tell(now, || format!("{worker} on {id} knocks, taken: {taken}"));
+        if taken {
+            lock(&self.truth).canaries.connected(id);
+        }
         // A master that cannot ask takes back whom it knows, and begins no build on it.
         let asked = self.master.reachable && controller.is_some();
         if asked && taken && state != Some(InstanceState::Running) && lock(&self.truth).end_intended(id) {

@@ -29,6 +29,8 @@ pub struct Summary {
     pub builds: u64,
     /// How many interruptions were known before EC2 took the instance back.
     pub noticed: u64,
+    /// How many candidates a canary proved.
+    pub proven: u64,
     /// The seeds in which something did not hold.
     pub violations: Vec<(u64, Outcome)>,
 }
@@ -102,6 +104,7 @@ fn add(summary: &mut Summary, settings: &Settings, seed: u64, outcome: Outcome) 
     summary.launched += outcome.launched;
     summary.builds += outcome.builds;
     summary.noticed += outcome.noticed;
+    summary.proven += outcome.proven;
     if outcome.violation.is_some() {
         summary.violations.push((seed, outcome));
     }

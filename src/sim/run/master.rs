@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::sabotage::Sabotage;
-use crate::control::{Controller, WorkerView};
+use crate::control::{CanaryView, Controller, WorkerView};
 use crate::ledger::Ledger;
-use crate::model::{Actor, Cause, InstanceId, MasterId, RequestId, WorkerName};
+use crate::model::{Actor, Built, Cause, InstanceId, MasterId, RebakeId, RequestId, WorkerName};
 use crate::plan::{Info, Report, WorkerReport};
 
 /// How often the master says what it knows.
@@ -20,6 +20,8 @@ pub(super) const REPORT_PERIOD: TimeDelta = TimeDelta::seconds(60);
 const RETRY: TimeDelta = TimeDelta::minutes(5);
 /// The pause after a request that could not be made.
 const RETRY_SOON: TimeDelta = TimeDelta::seconds(20);
+/// Every so many builds, a smoke build fails.
+const SMOKE_FAILS: u64 = 9;
 /// A worker that is attached and has nothing to do is let go after this.
 const IDLE: TimeDelta = TimeDelta::minutes(8);
 
@@ -56,6 +58,10 @@ pub(super) struct Desk {
     pub(super) delivered: bool,
     pub(super) attached: bool,
     pub(super) build: Option<u64>,
+    /// For which rebake its build is a smoke build.
+    smoke: Option<RebakeId>,
+    /// How the last smoke build ended.
+    smoked: Option<(RebakeId, Built)>,
     /// Whether its guest asked to be let go of.
     pub(super) leaving: bool,
     pub(super) queue: u32,
@@ -68,8 +74,8 @@ pub(super) struct Desk {
 /// What a turn of the master leads to, for the agenda.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Next {
-    /// This build began on this instance.
-    Began(WorkerName, u64, InstanceId),
+    /// This build began on this instance; whether it is a smoke build.
+    Began(WorkerName, u64, InstanceId, bool),
     /// Look at this worker again then.
     Look(WorkerName, DateTime<Utc>),
     /// It was asked for.
@@ -105,6 +111,8 @@ impl Master {
             delivered: false,
             attached: false,
             build: None,
+            smoke: None,
+            smoked: None,
             leaving: false,
             queue: 0,
             idle_since: now,
@@ -251,41 +259,76 @@ impl Master {
         let view = controller.and_then(|controller| controller.worker(worker));
         let ordered = view.as_ref().is_some_and(|view| view.order.is_some());
         let gone = view.as_ref().is_some_and(|view| matches!(view.state.as_str(), "gone" | "terminating"));
-        if ordered || gone || now >= desk.idle_since + IDLE && desk.queue == 0 {
+        let canary = view.as_ref().and_then(|view| view.canary.as_ref()).filter(|canary| canary.present);
+        if let Some(canary) = canary.filter(|_| !ordered && !gone && !self.errs_about_canaries()) {
+            self.prove(worker, desk, instance, canary, now, controller);
+        } else if ordered || gone || now >= desk.idle_since + IDLE && desk.queue == 0 {
             self.let_go(worker, controller);
             if desk.queue > 0 {
                 self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
             }
         } else if desk.queue > 0 && view.is_some() {
-            self.begin(worker, instance, now, controller);
+            self.begin(worker, instance, None, now, controller);
         } else {
             let until = (desk.idle_since + IDLE).max(now + RETRY_SOON);
             self.next.push(Next::Look(worker.clone(), until));
         }
     }
 
-    /// A build begins once the controller has taken in that the worker is busy.
+    fn errs_about_canaries(&self) -> bool {
+        self.sabotage == Some(Sabotage::BuildsOnCanary)
+    }
+
+    /// On a canary nothing runs but its smoke build, once; it is let go of when that is ordered.
+    fn prove<L: Ledger + 'static>(
+        &mut self,
+        worker: &WorkerName,
+        desk: &Desk,
+        instance: &InstanceId,
+        canary: &CanaryView,
+        now: DateTime<Utc>,
+        controller: Option<&Controller<L>>,
+    ) {
+        let done = desk.smoked.as_ref().is_some_and(|(rebake, _)| *rebake == canary.rebake);
+        if canary.phase == "connected" && canary.smoke.is_some() && !done {
+            self.begin(worker, instance, Some(&canary.rebake), now, controller);
+        } else {
+            self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
+        }
+    }
+
+    /// The build that is over now was a smoke build: its result is said with the next report.
+    pub(super) fn smoke_ends(&mut self, worker: &WorkerName) {
+        let Some(desk) = self.desks.get_mut(worker) else { return };
+        let (Some(number), Some(rebake)) = (desk.build, desk.smoke.take()) else { return };
+        let results = if number % SMOKE_FAILS == 0 { 2 } else { u8::from(number % 2 == 0) };
+        desk.smoked = format!("b/{number}").parse().ok().map(|build| (rebake, Built { build, results }));
+    }
+
+    /// A build begins once the controller has taken in that the worker is busy; `smoke` is the rebake that
+    /// wants it.
     fn begin<L: Ledger + 'static>(
         &mut self,
         worker: &WorkerName,
         instance: &InstanceId,
+        smoke: Option<&RebakeId>,
         now: DateTime<Utc>,
         controller: Option<&Controller<L>>,
     ) {
         self.builds += 1;
         let number = self.builds;
         if let Some(desk) = self.desks.get_mut(worker) {
-            desk.build = Some(number);
+            (desk.build, desk.smoke) = (Some(number), smoke.cloned());
         }
         let taken = self.report(controller);
         let busy = controller.and_then(|c| c.worker(worker)).is_some_and(|view| view.state == "busy");
         let told = self.sabotage == Some(Sabotage::BusyIgnored);
         let Some(desk) = self.desks.get_mut(worker) else { return };
         if taken && (busy || told) {
-            desk.queue -= 1;
-            self.next.push(Next::Began(worker.clone(), number, instance.clone()));
+            desk.queue -= u32::from(smoke.is_none());
+            self.next.push(Next::Began(worker.clone(), number, instance.clone(), smoke.is_some()));
         } else {
-            desk.build = None;
+            (desk.build, desk.smoke) = (None, None);
             self.next.push(Next::Look(worker.clone(), now + RETRY_SOON));
         }
     }
@@ -309,7 +352,9 @@ impl Master {
         let Some(desk) = self.desks.get_mut(worker).filter(|desk| desk.build.is_some()) else { return };
         desk.build = None;
         desk.idle_since = now;
-        desk.queue += u32::from(again);
+        // A smoke build is not in the line: the canary wants it, or nobody.
+        desk.queue += u32::from(again && desk.smoke.take().is_none());
+        desk.smoke = None;
         self.next.push(Next::Left(worker.clone()));
     }
 
@@ -429,6 +474,7 @@ impl Master {
             if let Some(desk) = self.desks.get_mut(&name) {
                 desk.session = Session::None;
                 desk.request = None;
+                desk.smoked = None;
                 desk.attached = false;
                 desk.leaving = false;
                 desk.turn += 1;
@@ -455,7 +501,7 @@ impl Master {
                 attached: desk.attached,
                 build: build(desk),
                 leaving: desk.leaving,
-                smoke: None,
+                smoke: desk.smoked.clone(),
             };
             (name.clone(), report)
         });

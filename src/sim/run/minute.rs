@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::canary::OVER_WITHIN;
 use super::life::lock;
 use super::master::Session;
 use super::play::Play;
@@ -24,6 +25,7 @@ impl Play {
             return;
         }
         lock(&self.truth).all_are_listed(now);
+        self.canaries_are_proven(now);
         self.requests_are_answered(now);
         self.nothing_unwanted_stands(now);
     }
@@ -65,14 +67,16 @@ impl Play {
         let standing: Vec<(InstanceId, Known)> =
             lock(&self.truth).standing.iter().map(|(id, known)| (id.clone(), known.clone())).collect();
         for (id, known) in standing {
-            let pooled = !known.up && self.keeps_stopped(&known.worker);
+            let pooled = !known.up && !known.canary && self.keeps_stopped(&known.worker);
             let old = now > known.born + LIFETIME;
             let held = lock(&self.truth).holds.get(&known.worker).is_some_and(|until| *until > now);
-            let wanted = self.master.uses(&known.worker, &id, now) || pooled || held;
+            // A canary is wanted for as long as it may take; one of which no record is left by nobody.
+            let proves = known.canary && !known.survived_a_loss && now < known.born + OVER_WITHIN;
+            let wanted = self.master.uses(&known.worker, &id, now) || pooled || held || proves;
             let excused = known.unknowable() || !self.in_order(&known.site, now);
             // Another instance of the worker that is waited for does not make this one wanted for ever.
             let minutes = match (wanted && !old, excused) {
-                (true, _) if self.master.has_open(&known.worker, &id) || pooled || held => 0,
+                (true, _) if self.master.has_open(&known.worker, &id) || pooled || held || proves => 0,
                 (true, _) | (false, true) => known.unwanted,
                 (false, false) => known.unwanted + 1,
             };

@@ -2,6 +2,7 @@
 //! controller killed at any step, and the promise asserted after each.
 
 mod agenda;
+mod canary;
 mod guest;
 mod life;
 mod many;
@@ -25,7 +26,7 @@ pub use sabotage::Sabotage;
 pub use settings::Settings;
 pub use shrink::shrink;
 pub use truth::{INVARIANTS, Violation};
-pub use walk::{Walk, lifecycle, walk};
+pub use walk::{Walk, canary, lifecycle, walk};
 
 /// Plays a seed on a clock of its own. `None` if the fleet of the seed cannot be configured.
 ///

@@ -61,6 +61,8 @@ pub struct Outcome {
     pub builds: u64,
     /// How many interruptions were known before EC2 took the instance back.
     pub noticed: u64,
+    /// How many candidates a canary proved.
+    pub proven: u64,
     /// A number that is the same whenever the same happened.
     pub digest: u64,
 }
@@ -93,6 +95,8 @@ pub(super) struct Play {
     pub(super) second: Option<Controller<SimLedger>>,
     pub(super) read: u64,
     pub(super) crashes: u64,
+    /// How many candidates were made.
+    pub(super) candidates: u32,
     /// Since when this life of the controller lasts.
     pub(super) up_since: DateTime<Utc>,
 }
@@ -137,6 +141,7 @@ impl Play {
             second: None,
             read: 0,
             crashes: 0,
+            candidates: 0,
             faults: 0,
             calm: false,
             up_since: begin,
@@ -196,6 +201,7 @@ impl Play {
                 None => self.some_time(BUILDS_PER_HOUR, Happening::BuildWanted(name)),
             }
         }
+        self.first_canaries();
         self.agenda.add(now + REPORT_PERIOD, Happening::Report);
         self.agenda.add(now + TimeDelta::minutes(1), Happening::Minute);
         let daily = [
@@ -203,6 +209,7 @@ impl Play {
             (Fault::MasterSilence, Happening::SilenceBegins),
             (Fault::Reconfig, Happening::Reconfig),
             (Fault::Operator, Happening::Operator),
+            (Fault::Canary, Happening::Canary),
             (Fault::LedgerLost, Happening::LedgerLost),
             (Fault::SecondController, Happening::SecondController),
         ];
@@ -287,9 +294,9 @@ impl Play {
     fn plan_next(&mut self) {
         for next in self.master.take_next() {
             match next {
-                Next::Began(worker, number, instance) => {
+                Next::Began(worker, number, instance, smoke) => {
                     let now = self.now();
-                    lock(&self.truth).build_begins(now, &worker, &instance);
+                    lock(&self.truth).build_begins(now, &worker, &instance, smoke);
                     let at = self.now() + exponential(&mut self.random, BUILDS_DONE_PER_HOUR);
                     self.agenda.add(at, Happening::BuildEnds(worker, number));
                 }
@@ -342,6 +349,7 @@ impl Play {
             }
             Happening::BuildEnds(worker, number) => {
                 if self.master.desks.get(&worker).is_some_and(|desk| desk.build == Some(number)) {
+                    self.master.smoke_ends(&worker);
                     self.master.build_over(&worker, false, now);
                     lock(&self.truth).builds += 1;
                     self.report();
@@ -379,6 +387,7 @@ impl Play {
             | Happening::SilenceEnds
             | Happening::Reconfig
             | Happening::Operator
+            | Happening::Canary
             | Happening::LedgerLost
             | Happening::SecondController => self.trouble(happening).await,
         }
@@ -470,6 +479,7 @@ impl Play {
             digest: world.trace.digest() ^ truth.entries(),
             builds: truth.builds,
             noticed: truth.noticed,
+            proven: truth.canaries.passed.len() as u64,
         }
     }
 

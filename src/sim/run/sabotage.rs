@@ -63,6 +63,7 @@ sabotages! {
     TouchesStrangers, "touches-strangers", "Listings claim that everything in the account is ours.";
     SweepsStrangers, "sweeps-strangers", "A sweep takes every volume of the fleet for the controller's own.";
     NoAdoption, "no-adoption", "Instances of an earlier life are not listed.";
+    BuildsOnCanary, "builds-on-canary", "The master runs any build on a canary.";
     NoticeIgnored, "notice-ignored", "What EC2 says of spot requests is read as if nothing were the matter.";
     UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
 }

@@ -18,6 +18,8 @@ pub struct Settings {
     pub hours: u32,
     /// So many builds are wanted of each worker, right at the beginning; as chance has it, if not said.
     pub builds: Option<u32>,
+    /// Whether a canary is asked of each worker, right at the beginning.
+    pub canary: bool,
     /// The controller is killed at this step, counted from its first start.
     pub crash_at: Option<u64>,
     /// A mistake that is made on purpose, to see that it is found.
@@ -35,6 +37,7 @@ impl Settings {
             workers: 20,
             hours: 24,
             builds: None,
+            canary: false,
             crash_at: None,
             sabotage: None,
             telling: false,
@@ -62,6 +65,9 @@ impl Settings {
         }
         if let Some(builds) = self.builds {
             let _ = write!(text, " --builds {builds}");
+        }
+        if self.canary {
+            text.push_str(" --canary");
         }
         if let Some(step) = self.crash_at {
             let _ = write!(text, " --crash-at {step}");

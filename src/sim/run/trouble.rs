@@ -52,6 +52,7 @@ impl Play {
             }
             Happening::Reconfig => self.reconfigure(),
             Happening::Operator => self.operator(),
+            Happening::Canary => self.canary(),
             Happening::LedgerLost => {
                 self.life.kill();
                 self.bury().await;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::canary::Canaries;
 use super::life::lock;
 use super::scene::{CONTROLLER, FLEET};
 use crate::cloud::kind_of;
@@ -77,6 +78,8 @@ pub(super) struct Known {
     recorded: bool,
     /// Whether somebody took a tag off it that says whose it is.
     pub(super) stripped: bool,
+    /// Whether it was launched to prove an AMI.
+    pub(super) canary: bool,
     /// Minutes in which nobody wanted it and everything worked.
     pub(super) unwanted: u32,
 }
@@ -125,6 +128,7 @@ pub(super) struct Truth {
     written: Digest,
     /// What was written and what else happened, if somebody wants to be told.
     pub(super) story: Option<Vec<(DateTime<Utc>, String)>>,
+    pub(super) canaries: Canaries,
     calm: Calm,
 }
 
@@ -211,7 +215,11 @@ impl Truth {
 
     /// A build begins. On an instance that EC2 takes back it would be lost: it may begin only while nobody
     /// can know that.
-    pub(super) fn build_begins(&mut self, now: DateTime<Utc>, worker: &WorkerName, id: &InstanceId) {
+    pub(super) fn build_begins(&mut self, now: DateTime<Utc>, worker: &WorkerName, id: &InstanceId, smoke: bool) {
+        if self.canaries.is_one(id) != smoke {
+            let what = format!("{worker} begins a build on {id}: smoke build {smoke}, canary {}", !smoke);
+            self.violated(8, now, what);
+        }
         if self.could_be_known(now, id) || self.known_warned.contains(id) {
             let what = format!("{worker} begins a build on {id}, and EC2 has said that it takes that back");
             self.violated(4, now, what);
@@ -319,7 +327,8 @@ impl Truth {
 
     /// A request is answered with a failure. Where everything works only the guest can be the cause.
     fn failed(&mut self, now: DateTime<Utc>, worker: &WorkerName, failure: &Failure) {
-        let guests = matches!(failure.kind, FailureKind::NotConnected | FailureKind::Ended);
+        // A canary has the worker for its time; who waits for it is told so.
+        let guests = matches!(failure.kind, FailureKind::NotConnected | FailureKind::Ended) || failure.code == "Canary";
         let works = self.calm.workers.contains(worker.as_str()) && now >= self.calm.since + STARTED;
         if works && !guests {
             self.violated(5, now, format!("{worker} is answered with {}, and everything works", failure.code));
@@ -374,6 +383,10 @@ impl Truth {
             self.violated(1, now, format!("{} of {worker} was launched without a durable intent", instance.id));
         }
         self.no_twin(now, &instance.id, &worker);
+        let canary = tag_of(instance, tag_keys::ROLE) == Some("canary");
+        if let Some(what) = self.canaries.launched(instance, &worker, canary) {
+            self.violated(8, now, what);
+        }
         if let Some(token) = &instance.token {
             self.launch_arrives(now, site, token);
         }
@@ -388,6 +401,7 @@ impl Truth {
             // Its intent is written; a loss of the ledger takes that away.
             recorded: true,
             stripped: false,
+            canary,
             unwanted: 0,
         };
         self.standing.insert(instance.id.clone(), known);
@@ -416,6 +430,8 @@ impl Truth {
         let may = match cause {
             Some(Cause::Expired) => old,
             Some(Cause::Operator) => true,
+            // Of a canary without a record nobody knows what it is for.
+            Some(Cause::Orphan) => self.standing.get(id).is_some_and(|known| known.canary && known.survived_a_loss),
             _ => false,
         };
         if let Some(worker) = self.building.get(id).filter(|_| !may) {
@@ -432,6 +448,7 @@ impl Truth {
                 }
             }
             Effect::Started(id, _) => {
+                self.canaries.started(id);
                 if let Some(worker) = self.standing.get(id).map(|known| known.worker.clone()) {
                     self.no_twin(now, id, &worker);
                 }
@@ -469,10 +486,16 @@ impl Truth {
                 let site = SiteId::new(&site.account, &site.region);
                 self.warned.insert(id.clone(), Warning { site, asked: 0, last: now });
             }
-            Effect::Running(_) | Effect::Stopped(_) | Effect::Terminated(_) => {}
+            Effect::Stopped(id) => self.canaries.stopped(id),
+            Effect::Running(_) | Effect::Terminated(_) => {}
         }
         self.happened.push_back((now, SiteId::new(&site.account, &site.region), effect.clone()));
     }
+}
+
+/// What its launch call says under a tag.
+fn tag_of<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
+    instance.params.tags.get(&TagTarget::Instance)?.get(key).map(String::as_str)
 }
 
 /// The worker that an instance was launched for, if it was launched by us.

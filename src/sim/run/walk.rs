@@ -23,21 +23,27 @@ pub fn lifecycle() -> Settings {
     Settings { weather, owners: 1, workers: 1, hours: 1, builds: Some(1), ..Settings::standard() }
 }
 
-/// Walks the lifecycle of each of these seeds: image, market and policy differ from seed to seed.
+/// One worker, one canary, no bad luck.
+pub fn canary() -> Settings {
+    Settings { builds: Some(0), canary: true, ..lifecycle() }
+}
+
+/// Walks the lifecycle of each of these seeds, with a build and with a canary: image, market and policy differ
+/// from seed to seed.
 ///
 /// # Errors
 /// If there is no runtime to be had, or a fleet cannot be configured.
 pub fn walk(seeds: std::ops::Range<u64>) -> std::io::Result<Walk> {
     let mut walk = Walk::default();
-    for seed in seeds {
-        let whole = one(&lifecycle(), seed)?;
+    for (seed, life) in seeds.flat_map(|seed| [(seed, lifecycle()), (seed, canary())]) {
+        let whole = one(&life, seed)?;
         walk.lifecycles += 1;
         walk.steps += whole.steps;
         if whole.violation.is_some() {
-            walk.violations.push((lifecycle(), seed, whole.clone()));
+            walk.violations.push((life.clone(), seed, whole.clone()));
         }
         for step in 1..=whole.steps {
-            let settings = Settings { crash_at: Some(step), ..lifecycle() };
+            let settings = Settings { crash_at: Some(step), ..life.clone() };
             let outcome = one(&settings, seed)?;
             walk.kills += outcome.crashes;
             if outcome.violation.is_some() {

@@ -74,5 +74,6 @@ pub(crate) const DEPARTURES: &[Departure] = &[
     row(MOTO, "a_command_that_nobody_takes_times_out", NO_AGENTS),
     row(MOTO, "an_agent_that_does_not_come_back_leaves_its_command_to_the_clock", NO_AGENTS),
     row(MOTO, "a_shell_script_for_windows_is_the_owners_to_mend", NO_AGENTS),
+    row(MOTO, "commands_are_found_by_their_comment", "a command to one instance goes to every instance"),
     row(&["wire door"], "interfaces_are_listed_and_deleted", "it does not know CreateNetworkInterface"),
 ];
