@@ -27,7 +27,7 @@ const PAUSE_MAX: TimeDelta = TimeDelta::minutes(5);
 /// How soon what is waited for is looked at first. The longer nothing happens, the longer it takes to the next look.
 const LOOK_FIRST: TimeDelta = TimeDelta::seconds(1);
 /// How often it is looked at in the end.
-const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(15);
+pub const LOOK_AGAIN: TimeDelta = TimeDelta::seconds(15);
 /// How long a step that is a few calls may take.
 const CALLS_LIMIT: TimeDelta = TimeDelta::minutes(30);
 /// The builder and its group must go: nothing is given up before a sweep has had its chance.
