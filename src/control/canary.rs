@@ -106,13 +106,10 @@ pub(super) fn view(worker: &Worker, held: Option<&HeldReason>) -> Option<CanaryV
 fn takes(fleet: &Fleet, worker: &WorkerName, canary: &Canary) -> Result<bool, ControlError> {
     let Some(recorded) = fleet.workers.get(worker) else { return Ok(true) };
     let Some(old) = &recorded.canary else { return Ok(true) };
-    if old.order == *canary && !old.ended {
-        return Ok(false);
-    }
-    let waits = old.order.rebake == canary.rebake && !old.ended && old.phase == CanaryPhase::Waiting;
-    if waits && old.order.ami == canary.ami {
-        // It shall not wait any longer, or may again.
-        return Ok(true);
+    // How long it may wait for is no part of what is asked: it may be said anew as long as it waits.
+    let (connect_deadline_s, now) = (canary.connect_deadline_s, canary.now);
+    if !old.ended && (Canary { connect_deadline_s, now, ..old.order.clone() }) == *canary {
+        return Ok(old.phase == CanaryPhase::Waiting && old.order != *canary);
     }
     if old.order.rebake != canary.rebake && old.is_over() && !recorded.is_canary() {
         return Ok(true);

@@ -156,9 +156,11 @@ impl Client {
     /// A connection that ends is no other interface.
     fn told(&self, error: &hyper::Error) -> ClientError {
         let broken = error.is_incomplete_message() || error.is_canceled() || error.is_closed();
-        match broken || std::error::Error::source(error).is_some_and(|source| source.is::<io::Error>()) {
-            true => ClientError::Broken { path: self.path.clone(), what: error.to_string() },
-            false => self.incompatible(error),
+        let cut = std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<io::Error>);
+        if broken || cut {
+            ClientError::Broken { path: self.path.clone(), what: error.to_string() }
+        } else {
+            self.incompatible(error)
         }
     }
 

@@ -5,6 +5,7 @@ mod messages;
 mod openapi;
 mod rebakes;
 mod server;
+mod token;
 
 pub use client::{Client, ClientError};
 pub use messages::{

@@ -23,6 +23,12 @@ struct Route {
 
 const WAIT: (&str, &str) = ("wait", "Wait up to so many seconds (at most 60) for the request's answer.");
 
+/// News of a rebake.
+const NEWS: &[(&str, &str)] = &[
+    ("after", "Only entries of its journal after this place."),
+    ("wait", "Wait up to so many seconds (at most 60) for news."),
+];
+
 /// The OpenAPI 3.1 document of the interface.
 pub fn document() -> Value {
     let settings = SchemaSettings::draft2020_12().with(|s| s.definitions_path = "/components/schemas".into());
@@ -142,10 +148,6 @@ fn routes_of_canaries(schemas: &mut SchemaGenerator) -> Vec<Route> {
 /// Rebakes.
 fn routes_of_rebakes(schemas: &mut SchemaGenerator) -> Vec<Route> {
     let route = |method, path, doc, query, body, answer| Route { method, path, doc, query, body, answer };
-    const NEWS: &[(&str, &str)] = &[
-        ("after", "Only entries of its journal after this place."),
-        ("wait", "Wait up to so many seconds (at most 60) for news."),
-    ];
     vec![
         route("get", "/v1/rebakes", "All rebakes.", &[], None, of::<RebakeList>(schemas)),
         route(

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, Path as UrlPath, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
@@ -25,6 +25,7 @@ use super::messages::{
 };
 use super::openapi;
 use super::rebakes::{self, Desk};
+use super::token::with_token;
 use crate::control::{ControlError, Controller, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, RebakeId, WorkerName};
@@ -247,23 +248,6 @@ async fn clear_stale(path: &Path) -> Result<(), ServeError> {
         return Err(ServeError::InUse { path: path.to_path_buf() });
     }
     std::fs::remove_file(path).map_err(|source| ServeError::Bind { place: path.display().to_string(), source })
-}
-
-async fn with_token(token: &Secret, headers: &HeaderMap, request: Request, next: Next) -> Response {
-    let given = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|v| v.strip_prefix("Bearer "));
-    if given.is_some_and(|given| same(given.as_bytes(), token.reveal().as_bytes())) {
-        return next.run(request).await;
-    }
-    let message = "this address needs the token of [link]: Authorization: Bearer TOKEN".to_owned();
-    Failed(StatusCode::UNAUTHORIZED, ErrorBody { code: FailureCode::Unauthorized, message }).into_response()
-}
-
-/// Compares in a time that does not tell how much was right.
-fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (x, y)| difference | (x ^ y)) == 0
 }
 
 fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {

@@ -302,13 +302,7 @@ impl Worker {
                 self.released = None;
             }
             Body::BuildFinished { .. } => self.build = None,
-            Body::StopIntended { .. } => {
-                // The stop has its own deadline, whenever the drain began.
-                if !self.stop_intended {
-                    self.since = at;
-                }
-                self.stop_intended = true;
-            }
+            Body::StopIntended { .. } => self.be_stopped(at),
             Body::StartIntended { .. } => self.restart(at),
             Body::StartRefused { instance, failure, .. } => self.stay_stopped(at, instance, failure),
             Body::StopSeen { .. } | Body::TerminateIntended { .. } | Body::Lost { .. } => self.leave_service(),
@@ -335,6 +329,14 @@ impl Worker {
         }
         self.note_canary(at, body, was_canary);
         self.settle(at);
+    }
+
+    /// The stop has its own deadline, whenever the drain began.
+    fn be_stopped(&mut self, at: DateTime<Utc>) {
+        if !self.stop_intended {
+            self.since = at;
+        }
+        self.stop_intended = true;
     }
 
     fn be_released(&mut self, cause: &Cause, was_canary: bool) {

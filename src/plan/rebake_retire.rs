@@ -333,9 +333,11 @@ mod tests {
         assert_eq!(due, [id(3), id(4)], "what failed replaces nothing");
     }
 
+    /// Number, age in days, state, tags, days since it was deprecated and put away, number of its snapshot.
+    type Drawn = (u32, i64, AmiState, [Option<&'static str>; 6], Option<i64>, Option<i64>, u32);
+
     /// Any AMI: what it may say of itself in every way.
-    fn any_ami() -> impl Strategy<Value = (u32, i64, AmiState, [Option<&'static str>; 6], Option<i64>, Option<i64>, u32)>
-    {
+    fn any_ami() -> impl Strategy<Value = Drawn> {
         let states = prop::sample::select(vec![
             AmiState::Available,
             AmiState::Available,

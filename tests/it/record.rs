@@ -71,7 +71,7 @@ impl Record {
     fn canary(&self, smoke: bool) -> Canary {
         let rebake = format!("rb{}", self.fleet.seq / 8).parse().expect("a rebake id");
         let (ami, smoke) = ("ami-new".parse().expect("an AMI id"), smoke.then(|| "smoke".to_owned()));
-        Canary { rebake, ami, generation: 2, smoke, connect_deadline_s: None, now: self.fleet.seq % 3 == 0 }
+        Canary { rebake, ami, generation: 2, smoke, connect_deadline_s: None, now: self.fleet.seq.is_multiple_of(3) }
     }
 
     /// The attempt of the canary that is asked of a worker.

@@ -17,16 +17,12 @@ use crate::control::Controller;
 use crate::control::driver::Clock;
 use crate::ledger::{JournalError, Journals, Ledger};
 use crate::model::{
-    AmiId, AmiState, Cell, ImageName, Rebake, RebakeEntry, RebakeFoldError, RebakeId, RebakeKind, RebakeOrder,
-    Rehearsal, SourceAmi, Step, WorkerName, tag_keys,
+    AmiId, Cell, ImageName, Rebake, RebakeEntry, RebakeFoldError, RebakeId, RebakeKind, RebakeOrder, Rehearsal,
+    SourceAmi, Step, WorkerName,
 };
 use crate::plan::rebake::{self, NoOrder, Wanted};
 use crate::policy::{Image, Intent};
 
-/// How often it is looked for images that are due, and for journals that another process let go of.
-const LOOK_PERIOD: TimeDelta = TimeDelta::minutes(1);
-/// How long a failed rebake keeps the controller from beginning the same one by itself again.
-const AFTER_FAILURE: TimeDelta = TimeDelta::days(1);
 /// How long a loop whose journal could not be written rests.
 const AFTER_ERROR: TimeDelta = TimeDelta::minutes(1);
 
@@ -144,21 +140,21 @@ struct Running {
 
 type Connect<C> = dyn Fn(&Cell, &Intent) -> C + Send + Sync;
 
-struct Inner<L, C, J> {
-    controller: Controller<L>,
-    journals: J,
+pub(super) struct Inner<L, C, J> {
+    pub(super) controller: Controller<L>,
+    pub(super) journals: J,
     manifests: Arc<dyn Manifests>,
-    clock: Clock,
-    connect: Box<Connect<C>>,
+    pub(super) clock: Clock,
+    pub(super) connect: Box<Connect<C>>,
     running: Mutex<BTreeMap<RebakeId, Running>>,
     random: Mutex<fastrand::Rng>,
     moved: watch::Sender<u64>,
-    stop: watch::Sender<bool>,
+    pub(super) stop: watch::Sender<bool>,
 }
 
 /// The rebakes of a controller. Clones are the same.
 #[expect(missing_debug_implementations, reason = "clouds need not be shown")]
-pub struct Rebakes<L, C, J>(Arc<Inner<L, C, J>>);
+pub struct Rebakes<L, C, J>(pub(super) Arc<Inner<L, C, J>>);
 
 impl<L, C, J> Clone for Rebakes<L, C, J> {
     fn clone(&self) -> Self {
@@ -213,28 +209,8 @@ where
         }
     }
 
-    async fn look_after(&self) {
-        let mut stop = self.0.stop.subscribe();
-        let mut handed_over_at = self.0.clock.now();
-        loop {
-            let now = self.0.clock.now();
-            let pause = LOOK_PERIOD.min(self.0.controller.intent().sweep.period);
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                () = self.0.clock.sleep_until(now + pause) => {}
-            }
-            self.resume();
-            self.begin_due().await;
-            let now = self.0.clock.now();
-            if now >= handed_over_at {
-                self.take_over().await;
-                handed_over_at = now + self.0.controller.intent().sweep.period;
-            }
-        }
-    }
-
     /// Starts a loop for each journal that has not ended and has none.
-    fn resume(&self) {
+    pub(super) fn resume(&self) {
         let ids = match self.0.journals.ids() {
             Ok(ids) => ids,
             Err(error) => return tracing::warn!(%error, "the journals of rebakes cannot be looked at"),
@@ -256,7 +232,7 @@ where
         }
     }
 
-    fn record(&self, id: &RebakeId) -> Result<(Rebake, Vec<RebakeEntry>), RebakeRefusal> {
+    pub(super) fn record(&self, id: &RebakeId) -> Result<(Rebake, Vec<RebakeEntry>), RebakeRefusal> {
         let entries = self.0.journals.read(id)?;
         let rebake = Rebake::fold(&entries).map_err(|error| RebakeRefusal::Fold { id: id.clone(), error })?;
         Ok((rebake, entries))
@@ -327,7 +303,7 @@ where
     }
 
     /// The rebake that is at work on an image; one that only waits for what it replaced is not in the way.
-    fn at_work(&self, image: &ImageName) -> Option<RebakeId> {
+    pub(super) fn at_work(&self, image: &ImageName) -> Option<RebakeId> {
         let running = lock(&self.0.running);
         let works = |one: &Running| {
             let rebake = &one.standing.borrow().rebake;
@@ -342,7 +318,7 @@ where
         (RebakeId::at(now, random.u16(..)), nonce)
     }
 
-    async fn source(&self, image: &Image, ami: &AmiId) -> Result<SourceAmi, RebakeRefusal> {
+    pub(super) async fn source(&self, image: &Image, ami: &AmiId) -> Result<SourceAmi, RebakeRefusal> {
         let cell = Cell { owner: image.owner.clone(), region: image.region.clone() };
         let cloud = (self.0.connect)(&cell, &self.0.controller.intent());
         let found = cloud.source(ami).await.map_err(|error| RebakeRefusal::Cloud { what: ami.to_string(), error })?;
@@ -384,7 +360,7 @@ where
         Ok(ordered)
     }
 
-    fn order(
+    pub(super) fn order(
         &self,
         intent: &Intent,
         name: &ImageName,
@@ -424,95 +400,6 @@ where
         let journal = self.0.journals.create(&id, &first)?;
         self.spawn(&id, journal, &[first]);
         Ok(ordered)
-    }
-
-    /// Begins what is due, in the windows that manifests name.
-    async fn begin_due(&self) {
-        let (intent, now) = (self.0.controller.intent(), self.0.clock.now());
-        let open = intent.images.iter().filter(|(_, image)| image.rebake.may_begin(now));
-        for (name, image) in
-            open.filter_map(|(name, image)| Some((name, image, image.ami.named()?))).map(|(n, i, _)| (n, i))
-        {
-            if self.at_work(name).is_some() || self.failed_lately(name, now) {
-                continue;
-            }
-            let Some(ami) = image.ami.named() else { continue };
-            match self.source(image, ami).await {
-                Ok(source) if source.created.is_some_and(|at| at + intent.requirements.max_ami_age <= now) => {
-                    if let Err(error) = self.order(&intent, name, RebakeKind::Update, source, None, false) {
-                        tracing::warn!(image = %name, %error, "a rebake is due and cannot begin");
-                    }
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!(image = %name, %error, "whether a rebake is due cannot be told"),
-            }
-        }
-    }
-
-    fn failed_lately(&self, image: &ImageName, now: DateTime<Utc>) -> bool {
-        let ids = self.0.journals.ids().unwrap_or_default();
-        let mut records = ids.iter().rev().filter_map(|id| self.record(id).ok());
-        records.any(|(rebake, _)| {
-            rebake.order.image == *image && rebake.outcome.is_some() && rebake.last_at + AFTER_FAILURE > now
-        })
-    }
-
-    /// AMIs that somebody made with the owner's own credentials, for this controller to prove.
-    async fn take_over(&self) {
-        let intent = self.0.controller.intent();
-        let cells: BTreeSet<Cell> = intent
-            .images
-            .values()
-            .map(|image| Cell { owner: image.owner.clone(), region: image.region.clone() })
-            .collect();
-        for cell in cells {
-            let cloud = (self.0.connect)(&cell, &intent);
-            let amis = match cloud.images(self.0.clock.now()).await {
-                Ok(amis) => amis,
-                Err(error) => {
-                    tracing::warn!(%cell, %error, "AMIs that were handed over cannot be looked for");
-                    continue;
-                }
-            };
-            for ami in amis.into_iter().filter(|ami| ami.state == AmiState::Available) {
-                let tag = |key| ami.tags.get(key);
-                if tag(tag_keys::ROLLOUT) != Some("wanted")
-                    || tag(tag_keys::CONTROLLER) != Some(&intent.fleet.controller)
-                {
-                    continue;
-                }
-                let image = tag(tag_keys::IMAGE).and_then(|text| text.parse::<ImageName>().ok());
-                let parent = tag(tag_keys::PARENT).and_then(|text| text.parse::<AmiId>().ok());
-                if let (Some(image), Some(parent)) = (image, parent) {
-                    self.take_one_over(&intent, &image, &ami.id, &parent).await;
-                }
-            }
-        }
-    }
-
-    async fn take_one_over(&self, intent: &Intent, name: &ImageName, ami: &AmiId, parent: &AmiId) {
-        let Some(image) = intent.images.get(name) else {
-            return tracing::warn!(%ami, image = %name, "an AMI was handed over for an image that is not configured");
-        };
-        if self.at_work(name).is_some() || self.knows(ami) {
-            return;
-        }
-        if image.ami.named() != Some(parent) {
-            return tracing::warn!(%ami, %parent, image = %name, "an AMI was handed over that does not come from the image's present one; rebake it again");
-        }
-        let begun = match self.source(image, ami).await {
-            Ok(source) => self.order(intent, name, RebakeKind::HandedOver, source, None, false),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = begun {
-            tracing::warn!(%ami, image = %name, %error, "an AMI was handed over, and its proof cannot begin");
-        }
-    }
-
-    /// Whether a rebake of this controller has taken an AMI over already, however that ended.
-    fn knows(&self, ami: &AmiId) -> bool {
-        let ids = self.0.journals.ids().unwrap_or_default();
-        ids.iter().filter_map(|id| self.record(id).ok()).any(|(rebake, _)| rebake.order.candidate.as_ref() == Some(ami))
     }
 
     fn view(&self, id: &RebakeId, rebake: &Rebake) -> RebakeView {

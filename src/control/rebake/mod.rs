@@ -5,6 +5,7 @@ mod host;
 pub(super) mod look;
 mod onstage;
 mod stage;
+mod upkeep;
 mod view;
 
 pub use engine::{Engine, EngineError, Standing, Wish, first_entry};

@@ -2,6 +2,8 @@
 
 mod amis;
 mod canary;
+#[cfg(test)]
+mod canary_deaths;
 mod cells;
 mod controllers;
 mod crash;
