@@ -53,7 +53,7 @@ impl Showing {
         for event in events {
             let line = match self.json {
                 true => serde_json::to_string(event)?,
-                false => plain(&format!("{} {}", event.at.format("%H:%M:%SZ"), event.text)),
+                false => print::paragraph(&format!("{} {}", event.at.format("%H:%M:%SZ"), event.text)),
             };
             match &self.bar {
                 Some(bar) => bar.println(line),
