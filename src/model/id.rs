@@ -155,8 +155,7 @@ text_id!(
 );
 text_id!(
     /// The id of one rebake: also the name of its journal.
-    RebakeId, "a rebake id", "rb- and letters, digits or '-', 64 characters at most",
-    |t| t.starts_with("rb-") && plain(t, 64) && t.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    RebakeId, "a rebake id", "1 to 64 letters, digits, '-', '_' or '.'", name_like
 );
 impl RebakeId {
     /// One that was ordered at a time; ids of one second differ by `random`. They sort by time.

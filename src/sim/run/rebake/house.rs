@@ -201,7 +201,7 @@ impl House {
         let following = follow(engine.standing());
         tokio::select! {
             biased;
-            ended = engine.run() => told(ended),
+            ended = Box::pin(engine.run()) => told(ended),
             () = died.notified() => Work::Killed,
             () = self.live(following) => Work::Wrong("it never ends".to_owned()),
         }
@@ -223,7 +223,8 @@ impl House {
                 let down = [1, 40, 400][usize::try_from(self.steps.load(Ordering::Relaxed) % 3).unwrap_or_default()];
                 self.pass(TimeDelta::seconds(down)).await;
             } else {
-                self.pass(TimeDelta::seconds(lock(&self.random).i64(1..120))).await;
+                let down = lock(&self.random).i64(1..120);
+                self.pass(TimeDelta::seconds(down)).await;
             }
         }
         Err(format!("{PROCESSES_MAX} processes did not end it"))

@@ -40,7 +40,7 @@ pub(super) fn set(case: &Case) -> Scene {
     world.touch(&place, at(1), |site| stop_one(site, at(1)));
     world.touch(&place, now, |_| ());
     let order = order(case, parsed(&current), parsed(&root), now);
-    Scene { world, place, older, order, now }
+    Scene { world, place, order, older, now }
 }
 
 /// An id that the model made.

@@ -101,7 +101,7 @@ impl Backstage {
             let alive = site.instance(id).is_some_and(|instance| !instance.is_over());
             // A replica that has not heard of it: the next turn.
             if alive {
-                drop(site.terminate_instances(std::slice::from_ref(id), now))
+                drop(site.terminate_instances(std::slice::from_ref(id), now));
             }
             alive
         });
