@@ -173,6 +173,7 @@ pub const REBAKE_KEYS: &[Key] = &[
     may("rounds_max", Kind::Count { min: 1, max: 50 }, "The most rounds of updates; more to find is a failure."),
     may("deadline", SPAN, "The end of the builder, whatever it does."),
     may("instance_type", Kind::Text, "The builder's instance type; the image's first one if not given."),
+    may("instance_profile", Kind::Text, "The builder's instance profile, for the agent of Systems Manager."),
     may("security_groups", Kind::Texts, "Security groups of the builder; one of its own if not given."),
     may("service", Kind::Texts, "Names of the worker's services; the recipe looks for the usual ones if not given."),
     may("worker_version", Kind::Text, "The least version of buildbot-worker, such as \"4.0\"."),

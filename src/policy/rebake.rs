@@ -47,6 +47,7 @@ pub struct RebakePolicy {
     pub rounds_max: u32,
     pub deadline: TimeDelta,
     pub instance_type: Option<String>,
+    pub instance_profile: Option<String>,
     pub security_groups: Vec<String>,
     /// The key `service`.
     pub services: Vec<String>,
@@ -128,7 +129,7 @@ impl RebakePolicy {
         let recipe = recipe(reader, platform);
         let rounds_max = reader.count("rounds_max");
         let (deadline, soak_for) = (reader.span("deadline"), reader.span("soak_for"));
-        let instance_type = reader.text("instance_type");
+        let (instance_type, instance_profile) = (reader.text("instance_type"), reader.text("instance_profile"));
         let security_groups =
             if reader.has("security_groups") { resource_ids(reader, "security_groups", "sg-") } else { Vec::new() };
         let services = services(reader);
@@ -146,6 +147,7 @@ impl RebakePolicy {
             rounds_max: rounds_max?.value,
             deadline: deadline?.value,
             instance_type: instance_type.map(|text| text.value),
+            instance_profile: instance_profile.map(|text| text.value),
             security_groups,
             services,
             worker_version,

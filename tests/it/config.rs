@@ -545,7 +545,7 @@ fn what_a_rebake_is_told_is_checked() {
     amis/i.toml:6:14: rebake.rounds_max = 0: is out of range; write a number from 1 to 50
     amis/i.toml:8:12: rebake.soak_for = 7: has no unit; write "7s" or "7m"
     "#);
-    assert_snapshot!(of_rebake("smoke = \"x\""), @r#"amis/i.toml:6:1: rebake.smoke = "x": is not a known key; known keys: channel, recipe, rounds_max, deadline, instance_type, security_groups, service, worker_version, clean, script, sysprep, smoke_builder, window, soak_starts, soak_for, retire"#);
+    assert_snapshot!(of_rebake("smoke = \"x\""), @r#"amis/i.toml:6:1: rebake.smoke = "x": is not a known key; known keys: channel, recipe, rounds_max, deadline, instance_type, instance_profile, security_groups, service, worker_version, clean, script, sysprep, smoke_builder, window, soak_starts, soak_for, retire"#);
     assert_snapshot!(of_main("[rebake]\nrecipe = \"windows\"\ndeadline = \"soon\""), @r#"
     latent.toml:8:10: rebake.recipe = "windows": does not fit an image whose platform is linux; write "auto", or correct one of the two; what not every image can have belongs into the manifests
     latent.toml:9:12: rebake.deadline = "soon": is not a time; write a number with s, m, h or d, such as "10m"

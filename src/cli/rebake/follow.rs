@@ -51,10 +51,9 @@ impl Showing {
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
         for event in events {
-            let line = if self.json {
-                serde_json::to_string(event)?
-            } else {
-                plain(&format!("{} {}", event.at.format("%H:%M:%SZ"), event.text))
+            let line = match self.json {
+                true => serde_json::to_string(event)?,
+                false => print::paragraph(&format!("{} {}", event.at.format("%H:%M:%SZ"), event.text)),
             };
             match &self.bar {
                 Some(bar) => bar.println(line),

@@ -9,7 +9,12 @@ use crate::control::{RebakeAsk, RebakeView};
 use crate::link::{RebakeAnswer, RebakeOrdered};
 use crate::model::Outcome;
 
-/// All rebakes in a table.
+/// Text from elsewhere, such as a console's, of several lines: those after the first are set off.
+pub(super) fn paragraph(text: &str) -> String {
+    text.lines().map(plain).collect::<Vec<_>>().join("\n  | ")
+}
+
+/// All rebakes, each in a few lines.
 pub(super) fn list(rebakes: &[RebakeView], json: bool, out: &mut dyn Write) -> Result<(), CommandError> {
     if json {
         writeln!(out, "{}", pretty(&rebakes)?)?;
@@ -19,19 +24,16 @@ pub(super) fn list(rebakes: &[RebakeView], json: bool, out: &mut dyn Write) -> R
         writeln!(out, "nothing was rebaked yet")?;
         return Ok(());
     }
-    let mut rows = table(&["REBAKE", "IMAGE", "FROM / TO", "STEP", "HOW IT STANDS"]);
     for rebake in rebakes {
-        let to = rebake.ami.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string);
+        // Ids stay whole, so that they can be found and copied: a table of 80 columns would break them.
+        let to = rebake.ami.as_ref().map_or_else(|| "no AMI yet".to_owned(), ToString::to_string);
         let how = rebake.ended.clone().or_else(|| rebake.undoing.clone()).or_else(|| rebake.waits.clone());
-        rows.add_row(vec![
-            format!("{}\n{}", rebake.id, rebake.ordered_at.format("%Y-%m-%d %H:%MZ")),
-            format!("{}\ngeneration {}", rebake.image, rebake.generation),
-            format!("{}\n{to}", rebake.source),
-            rebake.step.to_string(),
-            plain(&how.unwrap_or_else(|| "at work".to_owned())),
-        ]);
+        let (at, how) = (rebake.ordered_at.format("%Y-%m-%d %H:%MZ"), how.unwrap_or_else(|| "at work".to_owned()));
+        writeln!(out, "{}  {at}  {} generation {}", rebake.id, rebake.image, rebake.generation)?;
+        writeln!(out, "  from {} to {to}", rebake.source)?;
+        // What a console showed is told at the rebake's end; here its first line is enough.
+        writeln!(out, "  {}: {}", rebake.step, plain(how.lines().next().unwrap_or_default()))?;
     }
-    writeln!(out, "{}", rows.trim_fmt())?;
     Ok(())
 }
 
@@ -109,7 +111,7 @@ pub(super) fn end(answer: &RebakeAnswer, json: bool, out: &mut dyn Write) -> Res
                 "{ami} is made, and tagged for its controller, which proves it and writes it into the manifest"
             )?;
         }
-        Some(outcome) => writeln!(out, "{}", plain(&outcome.to_string()))?,
+        Some(outcome) => writeln!(out, "{}", paragraph(&outcome.to_string()))?,
     }
     let packages = answer.packages;
     if packages > 0 {

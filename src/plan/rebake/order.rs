@@ -276,7 +276,8 @@ fn launches(image: &Image, order: &RebakeOrder, source: &SourceAmi) -> Vec<Launc
         offering: Offering { instance_type: instance_type.clone(), place: place.clone(), market: Market::OnDemand },
         security_groups: image.rebake.security_groups.clone(),
         key_pair: None,
-        instance_profile: image.instance_profile.clone().filter(|_| order.channel != RebakeChannel::UserData),
+        // The worker's own is not the builder's: it may do more than a builder should.
+        instance_profile: image.rebake.instance_profile.clone().filter(|_| order.channel != RebakeChannel::UserData),
         block_devices: disks(source),
         shutdown: ShutdownBehavior::Stop,
         tags: builder_tags(order),
