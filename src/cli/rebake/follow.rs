@@ -51,9 +51,10 @@ impl Showing {
         out: &mut dyn Write,
     ) -> Result<(), CommandError> {
         for event in events {
-            let line = match self.json {
-                true => serde_json::to_string(event)?,
-                false => print::paragraph(&format!("{} {}", event.at.format("%H:%M:%SZ"), event.text)),
+            let line = if self.json {
+                serde_json::to_string(event)?
+            } else {
+                print::paragraph(&format!("{} {}", event.at.format("%H:%M:%SZ"), event.text))
             };
             match &self.bar {
                 Some(bar) => bar.println(line),
