@@ -58,8 +58,7 @@ pub(super) fn soak(view: &RebakeView<'_>) -> Move {
     }
     let over = view.now >= super::deadline(rebake);
     let look = super::pause_between_looks(view, SOAK_LOOK);
-    let later =
-        |why: String| Move::Wait { why, until: (view.now + look).min(super::deadline(rebake).max(view.now)) };
+    let later = |why: String| Move::Wait { why, until: (view.now + look).min(super::deadline(rebake).max(view.now)) };
     match &view.sight.soak {
         Some(Ok(SoakSight::Worse { why })) => Move::Record(vec![RebakeBody::FoundWorse { why: why.clone() }]),
         Some(Ok(SoakSight::Passed { why })) => done(rebake, why.clone()),
