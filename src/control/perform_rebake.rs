@@ -36,7 +36,7 @@ pub(super) async fn perform<C: Bakery + Commands, S: Stage>(
                 Some(stage) => on_stage(stage, order, act).await,
                 None => Err(no_controller()),
             },
-            _ => in_cloud(cloud, clock.now(), order, act).await.map_err(|error| failure(&error)),
+            _ => Box::pin(in_cloud(cloud, clock.now(), order, act)).await.map_err(|error| failure(&error)),
         }
     };
     let late = || Err(Failure::new(Phase::Rebake, FailureKind::Unreachable, "Timeout", "no answer within 2 minutes"));
@@ -66,26 +66,28 @@ async fn in_cloud<C: Bakery + Commands>(
 ) -> Result<Answer, CloudError> {
     let done = |()| Answer::Done;
     match act {
-        RebakeAct::Rehearse => rehearse(cloud, order).await,
-        RebakeAct::Fence { fence } => cloud.fence(fence).await.map(Answer::Group),
+        RebakeAct::Rehearse => Box::pin(rehearse(cloud, order)).await,
+        RebakeAct::Fence { fence } => Box::pin(cloud.fence(fence)).await.map(Answer::Group),
         RebakeAct::Launch { spec, token } => {
             let user_data = order.user_data.clone().map(Secret::new);
-            cloud.launch(spec, user_data.as_ref(), token).await.map(Answer::Instance)
+            Box::pin(cloud.launch(spec, user_data.as_ref(), token)).await.map(Answer::Instance)
         }
-        RebakeAct::Command { instance } => command(cloud, order, instance).await.map(Answer::Command),
+        RebakeAct::Command { instance } => Box::pin(command(cloud, order, instance)).await.map(Answer::Command),
         RebakeAct::Stop { instance } => cloud.stop(instance).await.map(done),
         RebakeAct::Start { instance } => cloud.start(instance).await.map(done),
-        RebakeAct::CreateImage { of, name, tags } => cloud.create_image(of, name, tags).await.map(Answer::Ami),
+        RebakeAct::CreateImage { of, name, tags } => {
+            Box::pin(cloud.create_image(of, name, tags)).await.map(Answer::Ami)
+        }
         RebakeAct::Terminate { instance } => gone(cloud.terminate(instance).await),
-        RebakeAct::Unfence { group: Some(group) } => cloud.unfence(group).await.map(done),
-        RebakeAct::Unfence { group: None } => unfence_all(cloud, order).await.map(done),
+        RebakeAct::Unfence { group: Some(group) } => Box::pin(cloud.unfence(group)).await.map(done),
+        RebakeAct::Unfence { group: None } => Box::pin(unfence_all(cloud, order)).await.map(done),
         RebakeAct::TagImage { ami, rollout } => {
             let mut tags = TagSet::default();
             tags.set(tag_keys::ROLLOUT, *rollout);
-            cloud.tag_image(ami, &tags).await.map(done)
+            Box::pin(cloud.tag_image(ami, &tags)).await.map(done)
         }
-        RebakeAct::RetireImage { ami } => cloud.retire_image(ami).await.map(done),
-        RebakeAct::PutAway { ami, stage } => put_away(cloud, now, ami, *stage).await,
+        RebakeAct::RetireImage { ami } => Box::pin(cloud.retire_image(ami)).await.map(done),
+        RebakeAct::PutAway { ami, stage } => Box::pin(put_away(cloud, now, ami, *stage)).await,
         RebakeAct::Canary { .. }
         | RebakeAct::EndCanary { .. }
         | RebakeAct::Promote { .. }

@@ -21,22 +21,23 @@ const NEVER_MADE: &str = "latent-rebake-dry-run";
 /// A time that has not come, in seconds since 1970: 2100-01-01.
 const ONE_DAY: i64 = 4_102_444_800;
 
+// Calls of the SDK are large values, and there are many here: each is boxed, or together they fill a thread's stack.
 type Answers = Vec<(&'static str, Result<(), CloudError>)>;
 
 /// All of them, by the names of IAM's actions.
 pub(super) async fn all(clients: &Clients, fleet: &str, rehearsal: &Rehearsal) -> Answers {
     let ec2 = &clients.trials;
-    let first = would(ec2.describe_instances().dry_run(true).send().await);
+    let first = would(Box::pin(ec2.describe_instances().dry_run(true).send()).await);
     let ignored = first.as_ref().is_err_and(|error| Unseen::from(error.clone()).is_ignored());
     let mut answers = vec![(FIRST, first)];
     if ignored {
         return answers;
     }
-    answers.extend(reads(ec2, &rehearsal.source).await);
-    answers.push(("ec2:RunInstances", would(trial::try_launch(ec2, &rehearsal.launch).await)));
-    answers.push(("ec2:CreateSecurityGroup", group(clients, &rehearsal.launch).await));
+    answers.extend(Box::pin(reads(ec2, &rehearsal.source)).await);
+    answers.push(("ec2:RunInstances", would(Box::pin(trial::try_launch(ec2, &rehearsal.launch)).await)));
+    answers.push(("ec2:CreateSecurityGroup", Box::pin(group(clients, &rehearsal.launch)).await));
     if of_the_fleet(clients, fleet, &rehearsal.source).await.is_ok() {
-        answers.extend(of_own_image(ec2, &rehearsal.source).await);
+        answers.extend(Box::pin(of_own_image(ec2, &rehearsal.source)).await);
     }
     answers
 }
@@ -45,12 +46,18 @@ async fn reads(ec2: &Client, source: &AmiId) -> Answers {
     let kind = ResourceTypeRequest::builder().resource_type(ImageReferenceResourceType::Ec2Instance).build();
     let references = ec2.describe_image_references().image_ids(source.as_str()).resource_types(kind);
     vec![
-        ("ec2:DescribeImages", would(ec2.describe_images().image_ids(source.as_str()).dry_run(true).send().await)),
-        ("ec2:DescribeSnapshots", would(ec2.describe_snapshots().owner_ids("self").dry_run(true).send().await)),
-        ("ec2:DescribeVpcs", would(ec2.describe_vpcs().dry_run(true).send().await)),
-        ("ec2:DescribeSecurityGroups", would(ec2.describe_security_groups().dry_run(true).send().await)),
-        ("ec2:DescribeLaunchTemplates", would(ec2.describe_launch_templates().dry_run(true).send().await)),
-        ("ec2:DescribeImageReferences", would(references.dry_run(true).send().await)),
+        (
+            "ec2:DescribeImages",
+            would(Box::pin(ec2.describe_images().image_ids(source.as_str()).dry_run(true).send()).await),
+        ),
+        (
+            "ec2:DescribeSnapshots",
+            would(Box::pin(ec2.describe_snapshots().owner_ids("self").dry_run(true).send()).await),
+        ),
+        ("ec2:DescribeVpcs", would(Box::pin(ec2.describe_vpcs().dry_run(true).send()).await)),
+        ("ec2:DescribeSecurityGroups", would(Box::pin(ec2.describe_security_groups().dry_run(true).send()).await)),
+        ("ec2:DescribeLaunchTemplates", would(Box::pin(ec2.describe_launch_templates().dry_run(true).send()).await)),
+        ("ec2:DescribeImageReferences", would(Box::pin(references.dry_run(true).send()).await)),
     ]
 }
 
@@ -64,7 +71,7 @@ async fn group(clients: &Clients, launch: &LaunchSpec) -> Result<(), CloudError>
         .set_tags(Some(convert::sdk_tags(&tags)))
         .build();
     let call = clients.trials.create_security_group().group_name(NEVER_MADE).description(FENCE_DESCRIPTION);
-    would(call.vpc_id(vpc).tag_specifications(tags).dry_run(true).send().await)
+    would(Box::pin(call.vpc_id(vpc).tag_specifications(tags).dry_run(true).send()).await)
 }
 
 /// What becomes of an image of the fleet's when it has been replaced.
@@ -73,10 +80,10 @@ async fn of_own_image(ec2: &Client, id: &AmiId) -> Answers {
     let later = DateTime::from_secs(ONE_DAY);
     let deprecation = ec2.enable_image_deprecation().image_id(id).deprecate_at(later);
     vec![
-        ("ec2:CreateTags", would(ec2.create_tags().resources(id).tags(rollout).dry_run(true).send().await)),
-        ("ec2:EnableImageDeprecation", would(deprecation.dry_run(true).send().await)),
-        ("ec2:DisableImage", would(ec2.disable_image().image_id(id).dry_run(true).send().await)),
-        ("ec2:DeregisterImage", would(ec2.deregister_image().image_id(id).dry_run(true).send().await)),
+        ("ec2:CreateTags", would(Box::pin(ec2.create_tags().resources(id).tags(rollout).dry_run(true).send()).await)),
+        ("ec2:EnableImageDeprecation", would(Box::pin(deprecation.dry_run(true).send()).await)),
+        ("ec2:DisableImage", would(Box::pin(ec2.disable_image().image_id(id).dry_run(true).send()).await)),
+        ("ec2:DeregisterImage", would(Box::pin(ec2.deregister_image().image_id(id).dry_run(true).send()).await)),
     ]
 }
 

@@ -89,7 +89,7 @@ def rebooted(bakehouse: Bakehouse) -> int:
 def test_a_configured_instance_becomes_an_image(bakehouse: Bakehouse, laptop: Laptop) -> None:
     ec2 = bakehouse.ec2()
     base = bakehouse.seeded["amis"]["injected"]
-    made = ec2.run_instances(ImageId=base, InstanceType="t3.small", MinCount=1, MaxCount=1)["Instances"][0]
+    made = ec2.run_instances(ImageId=base, InstanceType="t3.large", MinCount=1, MaxCount=1)["Instances"][0]
     instance = made["InstanceId"]
     ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     before = bakehouse.account()
@@ -100,7 +100,7 @@ def test_a_configured_instance_becomes_an_image(bakehouse: Bakehouse, laptop: La
         (ami,) = ec2.describe_images(
             Owners=["self"], Filters=[{"Name": "tag:latent:image", "Values": ["handmade"]}]
         )["Images"]
-        assert f'ami = "{ami["ImageId"]}"' in manifest and 'instance_types = ["t3.small"]' in manifest
+        assert f'ami = "{ami["ImageId"]}"' in manifest and 'instance_types = ["t3.large"]' in manifest
         tags = {tag["Key"]: tag["Value"] for tag in ami["Tags"]}
         assert (tags["latent:image-origin"], tags["latent:parent"]) == ("enroll", base)
         assert bakehouse.control().instance(instance)["state"] == "stopped"

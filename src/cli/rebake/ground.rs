@@ -99,7 +99,7 @@ async fn bare(options: &GroundOptions, asked: &Asked<'_>) -> Result<Ground, Comm
     })?;
     let said = Said::of(options, asked, source.as_ref())?;
     let manifest = said.manifest(region, ami);
-    let main = said.main(options);
+    let main = said.main();
     let path = options.amis.join(format!("{}.toml", said.image));
     let sources = Sources {
         folder: folder_of(&options.amis),
@@ -131,6 +131,7 @@ struct Said {
     architecture: &'static str,
     instance_type: String,
     zone: Option<String>,
+    account: String,
 }
 
 impl Said {
@@ -148,6 +149,8 @@ impl Said {
         let controller = options.controller.clone().or_else(|| tag(tag_keys::CONTROLLER));
         let instance_type = options.instance_type.clone().or_else(|| asked.instance_type.map(ToOwned::to_owned));
         let details = source.map(|source| source.platform_details.as_str()).or(asked.platform).unwrap_or_default();
+        let own = source.filter(|source| source.ours).map(|source| source.account.clone());
+        let account = options.access.account.as_ref().map(ToString::to_string).or(own);
         let arm = source.is_some_and(|source| source.architecture == "arm64");
         Ok(Self {
             image,
@@ -158,6 +161,7 @@ impl Said {
             architecture: if arm { "arm64" } else { "x86_64" },
             instance_type: instance_type.ok_or_else(|| missing("the instance type", "--instance-type m7i.large"))?,
             zone: asked.zone.map(ToOwned::to_owned),
+            account: account.ok_or_else(|| missing("the account", "--account 123456789012"))?,
         })
     }
 
@@ -174,12 +178,10 @@ impl Said {
         text + "identity = \"baked\"\n"
     }
 
-    fn main(&self, options: &GroundOptions) -> String {
-        let account = options.access.account.as_ref();
-        let account = account.map(|account| format!("account = {account:?}\n")).unwrap_or_default();
+    fn main(&self) -> String {
         format!(
-            "[fleet]\nname = {:?}\ncontroller = {:?}\n[owner.{:?}]\n{account}credentials = {{ environment = true }}\n",
-            self.fleet, self.controller, self.owner
+            "[fleet]\nname = {:?}\ncontroller = {:?}\n[owner.{:?}]\naccount = {:?}\ncredentials = {{ environment = true }}\n",
+            self.fleet, self.controller, self.owner, self.account
         )
     }
 }

@@ -115,7 +115,9 @@ where
     /// One look and one move.
     async fn activate(&mut self) -> Result<(), EngineError> {
         let questions = rebake::asks(&self.rebake);
-        let sight = look::look(&*self.cloud, self.stage.as_deref(), &self.clock, &self.rebake, &questions).await;
+        let look = look::look(&*self.cloud, self.stage.as_deref(), &self.clock, &self.rebake, &questions);
+        // Boxed, as the act below: calls of an SDK are large values, and a thread's stack is not.
+        let sight = Box::pin(look).await;
         let now = self.clock.now();
         let urgent = self.stage.as_ref().is_some_and(|stage| stage.urgent(&self.rebake.order.image, now));
         let aborted = self.wishes.borrow().abort;
@@ -128,7 +130,8 @@ where
                 if let Some(intent) = act.intent(&self.rebake) {
                     self.write(vec![intent])?;
                 }
-                let result = perform(&*self.cloud, self.stage.as_deref(), &self.clock, &self.rebake.order, &act).await;
+                let done = perform(&*self.cloud, self.stage.as_deref(), &self.clock, &self.rebake.order, &act);
+                let result = Box::pin(done).await;
                 let bodies = rebake::outcome(&self.rebake, &act, result);
                 if bodies.is_empty() {
                     // What it comes to is seen, and not at once.

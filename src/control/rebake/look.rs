@@ -21,7 +21,10 @@ const LOOK_LIMIT: Duration = Duration::from_mins(1);
 /// How many lines of the console are shown.
 const TAIL_LINES: usize = 5;
 
-/// Asks the questions. What is not answered in time is a refusal, which proves nothing.
+/// Asks the questions. Calls of an SDK are large values: they are boxed before they are handed on, or copies of them
+/// fill a thread's stack.
+///
+/// What is not answered in time is a refusal, which proves nothing.
 pub(super) async fn look<C: Bakery + Commands, S: Stage>(
     cloud: &C,
     stage: Option<&S>,
@@ -33,23 +36,23 @@ pub(super) async fn look<C: Bakery + Commands, S: Stage>(
     let at = clock.now();
     for question in questions {
         match question {
-            Question::Builder => sight.builder = Some((at, builder(cloud, clock, rebake).await)),
-            Question::Console => console(cloud, clock, rebake, &mut sight).await,
-            Question::Agent => sight.agent = Some(agent(cloud, clock, rebake).await),
-            Question::Command => command(cloud, clock, rebake, &mut sight).await,
-            Question::Image => sight.image = Some((at, images(cloud, clock, rebake).await)),
-            Question::Uses => sight.uses = Some(uses(cloud, clock, rebake).await),
+            Question::Builder => sight.builder = Some((at, Box::pin(builder(cloud, clock, rebake)).await)),
+            Question::Console => Box::pin(console(cloud, clock, rebake, &mut sight)).await,
+            Question::Agent => sight.agent = Some(Box::pin(agent(cloud, clock, rebake)).await),
+            Question::Command => Box::pin(command(cloud, clock, rebake, &mut sight)).await,
+            Question::Image => sight.image = Some((at, Box::pin(images(cloud, clock, rebake)).await)),
+            Question::Uses => sight.uses = Some(Box::pin(uses(cloud, clock, rebake)).await),
             Question::Canary => {
                 if let Some(stage) = stage {
-                    sight.canary = Some(told_in_time(clock, stage.canary(&rebake.order)).await);
+                    sight.canary = Some(told_in_time(clock, Box::pin(stage.canary(&rebake.order))).await);
                 }
             }
             Question::Soak => {
                 if let (Some(stage), Some(ami)) = (stage, &rebake.ami) {
-                    sight.soak = Some(told_in_time(clock, stage.soak(&rebake.order, ami)).await);
+                    sight.soak = Some(told_in_time(clock, Box::pin(stage.soak(&rebake.order, ami))).await);
                 }
             }
-            Question::Retire => sight.retire = Some(retire(cloud, stage, clock, rebake).await),
+            Question::Retire => sight.retire = Some(Box::pin(retire(cloud, stage, clock, rebake)).await),
         }
     }
     sight
@@ -61,7 +64,7 @@ pub(crate) fn failure(error: &CloudError) -> Failure {
 }
 
 async fn in_time<T>(clock: &Clock, call: impl Future<Output = Result<T, CloudError>>) -> Told<T> {
-    told_in_time(clock, async { call.await.map_err(|error| failure(&error)) }).await
+    told_in_time(clock, Box::pin(async { call.await.map_err(|error| failure(&error)) })).await
 }
 
 async fn told_in_time<T>(clock: &Clock, call: impl Future<Output = Told<T>>) -> Told<T> {
@@ -72,7 +75,7 @@ async fn told_in_time<T>(clock: &Clock, call: impl Future<Output = Told<T>>) -> 
 async fn builder<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<Instance>> {
     let known: Vec<InstanceId> =
         rebake.builder.iter().chain(&rebake.order.instance).chain(&rebake.stopped).cloned().collect();
-    let inventory = in_time(clock, cloud.inventory(clock.now(), &known)).await?;
+    let inventory = in_time(clock, Box::pin(cloud.inventory(clock.now(), &known))).await?;
     let id = rebake.order.id.as_str();
     let mine = |instance: &Instance| {
         known.contains(&instance.id) || instance.tags.get(tag_keys::REBAKE).is_some_and(|own| own == id)
@@ -83,7 +86,7 @@ async fn builder<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<V
 async fn console<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake, sight: &mut Sight) {
     let Some(builder) = &rebake.builder else { return };
     // A console that cannot be read now is read at the next look.
-    let Ok(Some(text)) = in_time(clock, cloud.console(builder)).await else { return };
+    let Ok(Some(text)) = in_time(clock, Box::pin(cloud.console(builder))).await else { return };
     let lines: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
     let tail: Vec<&str> = lines.into_iter().rev().collect();
     sight.tail = console_tail(&tail.join("\n"), &[]);
@@ -99,12 +102,12 @@ fn heard(sight: &mut Sight, said: Option<GuestReport>) {
 
 async fn agent<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<bool> {
     let Some(builder) = &rebake.builder else { return Ok(false) };
-    Ok(in_time(clock, cloud.online(builder)).await?.is_some_and(|agent| agent.connected))
+    Ok(in_time(clock, Box::pin(cloud.online(builder))).await?.is_some_and(|agent| agent.connected))
 }
 
 async fn command<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake, sight: &mut Sight) {
     let (Some(builder), Some(command)) = (&rebake.builder, &rebake.command) else { return };
-    let told = in_time(clock, cloud.command(builder, command)).await;
+    let told = in_time(clock, Box::pin(cloud.command(builder, command))).await;
     if let Ok(state) = &told {
         heard(sight, Some(read_marks(&state.output, &rebake.order.nonce)));
     }
@@ -120,7 +123,7 @@ async fn command<C: Bakery + Commands>(cloud: &C, clock: &Clock, rebake: &Rebake
 
 async fn images<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<Ami>> {
     let id = rebake.order.id.as_str();
-    let all = in_time(clock, cloud.images(clock.now())).await?;
+    let all = in_time(clock, Box::pin(cloud.images(clock.now()))).await?;
     let mine =
         |ami: &Ami| Some(&ami.id) == rebake.ami.as_ref() || ami.tags.get(tag_keys::REBAKE).is_some_and(|own| own == id);
     Ok(all.into_iter().filter(mine).collect())
@@ -128,7 +131,7 @@ async fn images<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Ve
 
 async fn uses<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<String>> {
     match &rebake.ami {
-        Some(ami) => in_time(clock, cloud.uses(ami)).await,
+        Some(ami) => in_time(clock, Box::pin(cloud.uses(ami))).await,
         None => Ok(Vec::new()),
     }
 }
@@ -144,11 +147,11 @@ async fn retire<C: Bakery, S: Stage>(
     let order = &rebake.order;
     let Some(kept) = stage.and_then(|stage| stage.kept(&order.image)) else { return Ok(RetireSight::default()) };
     let now = clock.now();
-    let mut amis = in_time(clock, cloud.images(now)).await?;
+    let mut amis = in_time(clock, Box::pin(cloud.images(now))).await?;
     amis.retain(|ami| ami.tags.get(tag_keys::IMAGE) == Some(order.image.as_str()));
     if let Some(current) = kept.current.as_ref().filter(|current| amis.iter().all(|ami| ami.id != **current)) {
         // The owner's own AMI carries no tag of ours.
-        amis.extend(in_time(clock, cloud.source(current)).await?.map(|source| of_source(source, now)));
+        amis.extend(in_time(clock, Box::pin(cloud.source(current))).await?.map(|source| of_source(source, now)));
     }
     let mut uses = BTreeMap::new();
     let replaced = |ami: &&Ami| {
@@ -156,7 +159,7 @@ async fn retire<C: Bakery, S: Stage>(
         ami.tags.get(tag_keys::IMAGE_ORIGIN) == Some("rebake") && !named
     };
     for ami in amis.iter().filter(replaced) {
-        uses.insert(ami.id.clone(), in_time(clock, cloud.uses(&ami.id)).await.map_err(drop));
+        uses.insert(ami.id.clone(), in_time(clock, Box::pin(cloud.uses(&ami.id))).await.map_err(drop));
     }
     let view = RetireView {
         now,
