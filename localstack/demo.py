@@ -19,6 +19,7 @@ from typing import Any
 from demo_rebake import prepare, rebake
 from emulator import KINDS
 from master_process import wait_for
+from sim_server import Weather
 from stack import Options, Stack
 
 EC2 = {"sim": "latent's model of EC2", "moto": "moto's EC2"}
@@ -108,6 +109,9 @@ def run(binary: str, ec2: str, keep: bool, rebakes: bool) -> int:
     began = time.monotonic()
     options = Options(policy=POLICY, boot_delay=2.0, ec2=ec2)
     print(f"starting {EC2[ec2]}, its boot agent and a Buildbot master ...", flush=True)
+    if rebakes:
+        # An AMI takes minutes.
+        options.weather = Weather(speed=20)
     baked = None
     stack = DemoStack(binary, options)
     stack.rebakes = rebakes

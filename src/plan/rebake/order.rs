@@ -147,7 +147,9 @@ fn fits(image: &Image, source: &SourceAmi) -> Result<(), NoOrder> {
     if source.state != AmiState::Available {
         return no(format!("{id} is not available ({:?})", source.state), "enable it, or name another AMI");
     }
-    if source.architecture != image.architecture.as_str() && !is_mac(image, source) {
+    // An endpoint that does not say it, such as moto, says nothing against it.
+    let told = !source.architecture.is_empty();
+    if told && source.architecture != image.architecture.as_str() && !is_mac(image, source) {
         let (theirs, ours) = (&source.architecture, image.architecture.as_str());
         return no(
             format!("{id} is made for {theirs}, and its manifest says {ours}"),
