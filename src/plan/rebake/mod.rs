@@ -332,14 +332,16 @@ fn given_up(view: &RebakeView<'_>) -> Option<String> {
         (failure, format!("{what}: {} ({}): {}; {}", failure.code, failure.kind, failure.message, failure.kind.cure()))
     });
     // What only waits is not failed by a refusal: it is over when its time is.
-    let hopeless = rebake.step != Step::Retire;
+    // And a tag that tells of a promotion is not worth taking it back.
+    let promoted = rebake.step == Step::Promote && rebake.promoted_at.is_some();
+    let hopeless = rebake.step != Step::Retire && !promoted;
     if let Some((failure, text)) = &said
         && hopeless
         && failure.kind.is_answer()
     {
         return Some(text.clone());
     }
-    if matches!(rebake.step, Step::Soak | Step::Retire) || view.now < deadline(rebake) {
+    if promoted || matches!(rebake.step, Step::Soak | Step::Retire) || view.now < deadline(rebake) {
         return None;
     }
     let limit = humantime::format_duration((deadline(rebake) - begun(rebake)).to_std().unwrap_or_default());

@@ -48,7 +48,13 @@ pub(super) fn promote(view: &RebakeView<'_>) -> Move {
     if rebake.promoted_at.is_none() {
         return Move::Act(RebakeAct::Promote { from: from.clone(), to: to.clone() });
     }
-    Move::Act(RebakeAct::TagImage { ami: to.clone(), rollout: "promoted" })
+    match &rebake.refused {
+        // The AMI of an owner who does not let the controller write tags on it is used all the same.
+        Some((_, _, failure)) if failure.kind.needs_a_person() => {
+            done(rebake, format!("{to} is the image's; its tags do not say so ({})", failure.code))
+        }
+        _ => Move::Act(RebakeAct::TagImage { ami: to.clone(), rollout: "promoted" }),
+    }
 }
 
 pub(super) fn soak(view: &RebakeView<'_>) -> Move {

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::bake::is_builder;
 use super::{LOOK_AGAIN, Move, Question, RebakeAct, RebakeView, pause_between_looks, paused, unseen, wait};
-use crate::model::{AmiState, InstanceState, Outcome, Rebake, RebakeBody, Thing};
+use crate::model::{AmiState, InstanceState, Outcome, Rebake, RebakeBody, RebakeKind, Thing};
 
 pub(super) fn asks(rebake: &Rebake) -> Vec<Question> {
     match rebake.made().first() {
@@ -31,6 +31,11 @@ pub(super) fn next(view: &RebakeView<'_>) -> Move {
         return Move::Wait { why: format!("taking back {thing} was refused"), until };
     }
     let undone = Move::Record(vec![RebakeBody::Undone { thing }]);
+    // An AMI that its owner handed over may be the owner's alone to remove: then it stays, and is told.
+    let theirs = thing == Thing::Candidate && rebake.order.kind == RebakeKind::HandedOver;
+    if theirs && rebake.refused.as_ref().is_some_and(|(_, _, failure)| failure.kind.needs_a_person()) {
+        return undone;
+    }
     match thing {
         Thing::Promotion => match (&rebake.order.current, &rebake.ami) {
             (Some(to), Some(from)) => Move::Act(RebakeAct::RollBack { from: from.clone(), to: to.clone() }),
