@@ -75,7 +75,8 @@ def test_a_bake_that_is_killed_is_gone_on_with_or_taken_back(bakehouse: Bakehous
     (journal,) = (laptop.folder / "rebakes").glob("*.jsonl")
     again = laptop.run(*args)
     assert again.code == REFUSED and f"--resume {journal.stem}" in again.err
-    told = laptop.run("rebake", "--abort", journal.stem)
+    # Without a configuration it is three minutes until a listing that shows nothing is believed.
+    told = laptop.start("rebake", "--abort", journal.stem).end(300)
     assert told.code == ABORTED, told.out + told.err
     bakehouse.wait_account(before)
     assert bakehouse.ami() == old
