@@ -51,7 +51,7 @@ pub(in crate::cli) async fn run(args: &Args, options: &AmisOptions, out: &mut dy
     let cells: BTreeSet<Cell> =
         images.map(|image| Cell { owner: image.owner.clone(), region: image.region.clone() }).collect();
     for cell in &cells {
-        look(&clock, &intent, cell, &starts, &mut report).await;
+        Box::pin(look(&clock, &intent, cell, &starts, &mut report)).await;
     }
     if options.json {
         writeln!(out, "{}", connect::pretty(&report)?)?;
@@ -80,7 +80,7 @@ async fn look(clock: &Clock, intent: &Intent, cell: &Cell, starts: &BTreeMap<Ami
         return;
     }
     let door = SweepDoor::new(cell.region.clone(), door, clock.now());
-    let survey = door.survey_of(clock, &[ResourceKind::Instance, ResourceKind::Ami]).await;
+    let survey = Box::pin(door.survey_of(clock, &[ResourceKind::Instance, ResourceKind::Ami])).await;
     for gap in &survey.gaps {
         report.unseen.push(unseen(gap.kind.plural(), gap.failure.to_string()));
     }

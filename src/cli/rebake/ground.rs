@@ -51,13 +51,11 @@ pub(super) struct Asked<'a> {
 pub(super) async fn ground(args: &Args, options: &GroundOptions, asked: &Asked<'_>) -> Result<Ground, CommandError> {
     if args.config.exists() {
         let (sources, intent) = connect::intent(args)?;
-        let found = match asked.image {
-            Some(image) => Some(image.clone()).filter(|image| intent.images.contains_key(image)),
-            None => {
-                let names = |image: &&ImageName| intent.images[*image].ami.named() == asked.ami;
-                intent.images.keys().find(names).cloned()
-            }
+        let is_meant = |name: &ImageName, image: &Image| match asked.image {
+            Some(asked) => name == asked,
+            None => image.ami.named() == asked.ami,
         };
+        let found = intent.images.iter().find(|(name, image)| is_meant(name, image)).map(|(name, _)| name.clone());
         if let Some(image) = found {
             let beside = sources.path(&intent.fleet.ledger).with_file_name("rebakes");
             let journals = options.journals.clone().unwrap_or(beside);
@@ -140,9 +138,8 @@ impl Said {
         let missing = |what: &str, flag: &str| {
             usage(format!("neither the command line nor the AMI's tags say {what}: add {flag}"))
         };
-        let image = match asked.image.cloned().or_else(|| tag(tag_keys::IMAGE)?.parse().ok()) {
-            Some(image) => image,
-            None => return Err(missing("the image", "--image NAME")),
+        let Some(image) = asked.image.cloned().or_else(|| tag(tag_keys::IMAGE)?.parse().ok()) else {
+            return Err(missing("the image", "--image NAME"));
         };
         let owner = options.owner.as_ref().map(ToString::to_string).or_else(|| tag(tag_keys::OWNER));
         let fleet = options.fleet.clone().or_else(|| tag(tag_keys::FLEET));

@@ -42,7 +42,7 @@ pub(super) async fn run(args: &Args, options: &RebakeOptions, out: &mut dyn Writ
         let (ami, image) = (ami.as_ref(), image.as_ref());
         let asked = Asked { ami, image, platform: None, instance_type: None, zone: None };
         let ground = ground(args, &options.ground, &asked).await?;
-        exit = one(options, &ground, out).await?;
+        exit = Box::pin(one(options, &ground, out)).await?;
     }
     Ok(exit)
 }
@@ -79,7 +79,9 @@ async fn source(cloud: &Ec2, ami: &AmiId) -> Result<SourceAmi, CommandError> {
 }
 
 fn new_id(clock: &Clock) -> (RebakeId, String) {
-    let mut random = fastrand::Rng::new();
+    // A clock stands in for a source of chance that cannot be had: the nonce guards against mistakes.
+    let seed = getrandom::u64().unwrap_or_else(|_| clock.now().timestamp_micros().unsigned_abs());
+    let mut random = fastrand::Rng::with_seed(seed);
     (RebakeId::at(clock.now(), random.u16(..)), format!("{:032x}", random.u128(..)))
 }
 

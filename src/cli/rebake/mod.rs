@@ -149,7 +149,7 @@ async fn controller(args: &Args, options: &RebakeOptions) -> Result<Option<Clien
 pub(super) async fn run(args: &Args, options: &RebakeOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let Some(client) = controller(args, options).await? else {
         #[cfg(feature = "ec2")]
-        return here::run(args, options, out).await;
+        return Box::pin(here::run(args, options, out)).await;
         #[cfg(not(feature = "ec2"))]
         return Err(usage("no controller answers, and this latent was built without the feature ec2"));
     };
@@ -246,7 +246,7 @@ pub(super) async fn roll_back(
 
 #[cfg(feature = "ec2")]
 pub(super) async fn enroll(args: &Args, options: &EnrollOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    here::enroll(args, options, out).await
+    Box::pin(here::enroll(args, options, out)).await
 }
 
 #[cfg(not(feature = "ec2"))]
