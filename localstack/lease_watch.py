@@ -62,6 +62,10 @@ class LeaseWatch:
         hook = boothook(user_data, NAME)
         if not hook:
             return
+        if NAME not in hook:
+            # It runs on this machine: what does not keep to the guest's folder must not.
+            report("boot-hook-passed-over")
+            return
         base.mkdir(parents=True, exist_ok=True)
         self._forget()
         problem = self._install(hook)
@@ -106,7 +110,9 @@ class LeaseWatch:
         """Runs the boot hook as cloud-init does, but in the guest's folder; what went wrong, if something did."""
         script = self._base / "boothook"
         script.write_text(hook)
-        environment = os.environ | {"DESTDIR": str(self._base), "LATENT_SYSTEM": "systemd"}
+        # The second is for a rebake's script, should one ever come here: it too stays in the folder then.
+        within = {"DESTDIR": str(self._base), "LATENT_ROOT": str(self._base)}
+        environment = {**os.environ, **within, "LATENT_SYSTEM": "systemd"}
         try:
             done = subprocess.run(
                 ["sh", str(script)], env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS_MAX

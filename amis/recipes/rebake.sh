@@ -271,7 +271,6 @@ hold() {
             run systemctl stop "$name"
         done < "$d/services"
     fi
-    stop_strays
 }
 
 # Workers that no service started: by cron, or by hand.
@@ -349,7 +348,9 @@ check_role() {
 quiesce() {
     step quiesce
     hold
+    # Only then is anything ended that no boot brings back.
     check_role
+    stop_strays
     [ -s "$d/services" ] || note "no service of a worker was found: name it in rebake.service"
     while read -r kind name; do note "held: $kind $name"; done < "$d/services"
     keep phase update
@@ -522,6 +523,7 @@ unit_at_boot() {
 
 clean() {
     step clean
+    stop_strays
     if [ ! -e "$d/after" ]; then
         "${recipe}_packages" | sort > "$d/after.new" && mv -f "$d/after.new" "$d/after"
     fi

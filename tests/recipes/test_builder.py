@@ -125,7 +125,11 @@ def test_a_worker_with_a_builders_user_data_is_no_builder(account: Account, tmp_
         worker = bakery.launch(user_data(), role="worker")
         bakery.agent.wait_for("no-identity", worker)
         assert not (tmp_path / worker / "machine").exists()
+        # What has no sandbox runs on the machine of whoever tests.
+        assert bakery.agent.events("boot-hook-passed-over", worker)
+        assert not (tmp_path / worker / "boothook").exists()
     finally:
+        account.ec2.terminate_instances(InstanceIds=[worker])
         bakery.agent.stop()
 
 
