@@ -23,7 +23,7 @@ where
 {
     pub(super) async fn look_after(&self) {
         let mut stop = self.0.stop.subscribe();
-        let mut handed_over_at = self.0.clock.now();
+        let mut taken_over_at: Option<DateTime<Utc>> = None;
         loop {
             let now = self.0.clock.now();
             let pause = LOOK_PERIOD.min(self.0.controller.intent().sweep.period);
@@ -33,10 +33,11 @@ where
             }
             self.resume();
             self.begin_due().await;
-            let now = self.0.clock.now();
-            if now >= handed_over_at {
+            // The period is asked for each time: a configuration that was read again holds at once.
+            let (now, period) = (self.0.clock.now(), self.0.controller.intent().sweep.period);
+            if taken_over_at.is_none_or(|at| now >= at + period) {
                 self.take_over().await;
-                handed_over_at = now + self.0.controller.intent().sweep.period;
+                taken_over_at = Some(now);
             }
         }
     }
@@ -44,10 +45,7 @@ where
     /// Begins what is due, in the windows that manifests name.
     async fn begin_due(&self) {
         let (intent, now) = (self.0.controller.intent(), self.0.clock.now());
-        let open = intent.images.iter().filter(|(_, image)| image.rebake.may_begin(now));
-        for (name, image) in
-            open.filter_map(|(name, image)| Some((name, image, image.ami.named()?))).map(|(n, i, _)| (n, i))
-        {
+        for (name, image) in intent.images.iter().filter(|(_, image)| image.rebake.may_begin(now)) {
             if self.at_work(name).is_some() || self.failed_lately(name, now) {
                 continue;
             }
