@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::messages::{ErrorBody, FailureCode};
-use super::server::{Answer, Failed, WAIT_MAX, bad};
+use super::server::{Answer, Failed, WAIT_MAX, Which, bad};
 use crate::control::{
     Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal, RebakeSeen, RebakeView, StepView,
 };
@@ -72,18 +72,6 @@ pub struct RolledBack {
     pub from: String,
     /// The AMI that it names.
     pub to: String,
-}
-
-/// Which entries, and how long to wait for news.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Which {
-    /// Those after this one.
-    #[serde(default)]
-    after: u64,
-    /// How many seconds to wait for a change.
-    #[serde(default)]
-    wait: u64,
 }
 
 impl From<RebakeRefusal> for Failed {

@@ -560,13 +560,13 @@ async fn declare_one<L: Ledger + 'static>(
 /// Which entries.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Which {
+pub(super) struct Which {
     /// Those after this one.
     #[serde(default)]
-    after: u64,
-    /// How many seconds to wait for one.
+    pub(super) after: u64,
+    /// How many seconds to wait for news.
     #[serde(default)]
-    wait: u64,
+    pub(super) wait: u64,
 }
 
 async fn events<L: Ledger + 'static>(State(app): Shared<L>, Query(which): Query<Which>) -> Answer<Events> {

@@ -10,7 +10,7 @@ use crate::cli::exit::{CommandError, Exit};
 use crate::cloud::Bakery as _;
 use crate::ec2::Ec2;
 use crate::model::{AmiId, Cell, ImageName, Region, SourceAmi, tag_keys};
-use crate::policy::{Credentials, Image, Intent, Owner, Sources};
+use crate::policy::{Image, Intent, Sources};
 
 /// What holds for the image.
 pub(super) struct Ground {
@@ -67,21 +67,7 @@ pub(super) async fn ground(args: &Args, options: &GroundOptions, asked: &Asked<'
 
 /// The way to an account that no configuration names.
 pub(super) fn access(options: &GroundOptions, fleet: &str, region: &Region) -> Ec2 {
-    Ec2::bare(region.clone(), owner(options), fleet).rebaking()
-}
-
-fn owner(options: &GroundOptions) -> Owner {
-    let access = &options.access;
-    let credentials = match (&access.role_arn, &access.profile) {
-        (Some(arn), profile) => Credentials::AssumeRole {
-            arn: arn.clone(),
-            external_id: access.external_id.clone(),
-            profile: profile.clone(),
-        },
-        (None, Some(profile)) => Credentials::Profile(profile.clone()),
-        (None, None) => Credentials::Environment,
-    };
-    Owner { account: access.account.clone(), credentials, contact: None, disk_gib_max: None, endpoint: None }
+    Ec2::bare(region.clone(), options.access.owner(), fleet).rebaking()
 }
 
 async fn bare(options: &GroundOptions, asked: &Asked<'_>) -> Result<Ground, CommandError> {
@@ -108,7 +94,7 @@ async fn bare(options: &GroundOptions, asked: &Asked<'_>) -> Result<Ground, Comm
     let mut intent = Intent::parse(&sources).map_err(|problems| CommandError::new(Exit::Usage, problems))?;
     // A role's external id is no text of a configuration that is never written.
     for known in intent.owners.values_mut() {
-        *known = owner(options);
+        *known = options.access.owner();
     }
     let journals = options.journals.clone().unwrap_or_else(|| folder_of(&options.amis).join("rebakes"));
     let writes = (!path.exists()).then_some((path, manifest));

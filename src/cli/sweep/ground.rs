@@ -15,7 +15,7 @@ use crate::ec2::Ec2;
 use crate::link::Client;
 use crate::model::{AmiId, Region};
 use crate::plan::sweep::{Caps, PlanFile, Stated, SweepPlan};
-use crate::policy::{Credentials, Owner, SweepPolicy};
+use crate::policy::{Owner, SweepPolicy};
 
 /// The region whose API is asked which regions there are.
 const FIRST_REGION: &str = "us-east-1";
@@ -155,19 +155,8 @@ fn configured(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError
 }
 
 fn bare(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError> {
-    let access = &options.access;
-    let credentials = match (&access.role_arn, &access.profile) {
-        (Some(arn), profile) => Credentials::AssumeRole {
-            arn: arn.clone(),
-            external_id: access.external_id.clone(),
-            profile: profile.clone(),
-        },
-        (None, Some(profile)) => Credentials::Profile(profile.clone()),
-        (None, None) => Credentials::Environment,
-    };
-    let account = access.account.clone();
     Ok(Whose {
-        owner: Owner { account, credentials, contact: None, disk_gib_max: None, endpoint: None },
+        owner: options.access.owner(),
         fleet: None,
         regions: Vec::new(),
         amis: BTreeSet::new(),

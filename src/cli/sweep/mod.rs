@@ -13,6 +13,8 @@ use clap::Parser;
 
 use super::exit::SWEEP_AFTER_HELP;
 use crate::model::{AmiId, OwnerName, Region, ResourceId};
+#[cfg(feature = "ec2")]
+use crate::policy::{Credentials, Owner};
 
 #[cfg(feature = "ec2")]
 pub(super) use ground::run;
@@ -85,6 +87,23 @@ pub(in crate::cli) struct Access {
     /// Refuse to act in any other account than this
     #[arg(long, value_name = "NUMBER", value_parser = account)]
     pub(in crate::cli) account: Option<String>,
+}
+
+#[cfg(feature = "ec2")]
+impl Access {
+    /// Whoever these credentials act for.
+    pub(in crate::cli) fn owner(&self) -> Owner {
+        let credentials = match (&self.role_arn, &self.profile) {
+            (Some(arn), profile) => Credentials::AssumeRole {
+                arn: arn.clone(),
+                external_id: self.external_id.clone(),
+                profile: profile.clone(),
+            },
+            (None, Some(profile)) => Credentials::Profile(profile.clone()),
+            (None, None) => Credentials::Environment,
+        };
+        Owner { account: self.account.clone(), credentials, contact: None, disk_gib_max: None, endpoint: None }
+    }
 }
 
 /// How it is printed.

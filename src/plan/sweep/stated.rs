@@ -35,7 +35,7 @@ impl Stated {
             state: ami.state.clone(),
             architecture: ami.architecture.clone(),
             created: Some(ami.created),
-            deprecated: None,
+            deprecated: ami.deprecated,
         };
         self.filters.iter().filter(|(_, filter)| own(filter)).any(|(architecture, filter)| {
             let fitting = survey.amis().filter(|ami| ami.architecture == *architecture);
