@@ -135,7 +135,7 @@ async fn one(options: &RebakeOptions, ground: &Ground, out: &mut dyn Write) -> R
 /// Two rebakes of one image would race for its manifest.
 fn not_busy(folder: &JournalFolder, image: &ImageName) -> Result<(), CommandError> {
     let records = folder.ids()?.into_iter().filter_map(|id| Rebake::fold(&folder.read(&id).ok()?).ok());
-    let mut at_work = records.filter(|rebake| rebake.outcome.is_none() && rebake.order.image == *image);
+    let mut at_work = records.filter(|rebake| rebake.is_at_work() && rebake.order.image == *image);
     match at_work.next() {
         None => Ok(()),
         Some(rebake) => {

@@ -302,12 +302,12 @@ where
         Arc::new(ControllerStage::new(self.0.controller.clone(), manifests, Box::new(in_work)))
     }
 
-    /// The rebake that is at work on an image; one that only waits for what it replaced is not in the way.
+    /// The rebake that is at work on an image.
     pub(super) fn at_work(&self, image: &ImageName) -> Option<RebakeId> {
         let running = lock(&self.0.running);
         let works = |one: &Running| {
             let rebake = &one.standing.borrow().rebake;
-            rebake.order.image == *image && rebake.outcome.is_none() && rebake.step != Step::Retire
+            rebake.order.image == *image && rebake.is_at_work()
         };
         running.iter().find(|(_, one)| works(one)).map(|(id, _)| id.clone())
     }

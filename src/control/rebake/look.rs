@@ -41,7 +41,7 @@ pub(super) async fn look<C: Bakery + Commands, S: Stage>(
             Question::Agent => sight.agent = Some(Box::pin(agent(cloud, clock, rebake)).await),
             Question::Command => Box::pin(command(cloud, clock, rebake, &mut sight)).await,
             Question::Image => sight.image = Some((at, Box::pin(images(cloud, clock, rebake)).await)),
-            Question::Uses => sight.uses = Some(Box::pin(uses(cloud, clock, rebake)).await),
+            Question::Uses => sight.uses = Some(Box::pin(uses(cloud, stage, clock, rebake)).await),
             Question::Canary => {
                 if let Some(stage) = stage {
                     sight.canary = Some(told_in_time(clock, Box::pin(stage.canary(&rebake.order))).await);
@@ -129,11 +129,15 @@ async fn images<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Ve
     Ok(all.into_iter().filter(mine).collect())
 }
 
-async fn uses<C: Bakery>(cloud: &C, clock: &Clock, rebake: &Rebake) -> Told<Vec<String>> {
-    match &rebake.ami {
-        Some(ami) => in_time(clock, Box::pin(cloud.uses(ami))).await,
-        None => Ok(Vec::new()),
+/// A manifest counts as well: a person may have written the AMI there.
+async fn uses<C: Bakery, S: Stage>(cloud: &C, stage: Option<&S>, clock: &Clock, rebake: &Rebake) -> Told<Vec<String>> {
+    let Some(ami) = &rebake.ami else { return Ok(Vec::new()) };
+    let mut all = in_time(clock, Box::pin(cloud.uses(ami))).await?;
+    let kept = stage.and_then(|stage| stage.kept(&rebake.order.image));
+    if kept.is_some_and(|kept| kept.current.as_ref() == Some(ami) || kept.previous.as_ref() == Some(ami)) {
+        all.push("its manifest".to_owned());
     }
+    Ok(all)
 }
 
 /// Which AMIs of the image may be put further away. Who uses them is asked of each that a rebake made; what cannot

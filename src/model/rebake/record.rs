@@ -13,7 +13,7 @@ use crate::model::{AmiId, CanaryPhase, CommandId, Failure, GroupId, GuestReport,
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "how")]
 pub enum Outcome {
-    /// The new generation is in use, and has shown that it is no worse.
+    /// The new generation was promoted, and no comparison spoke against it.
     Done {
         /// Its AMI.
         ami: AmiId,
@@ -42,7 +42,7 @@ pub enum Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Done { ami } => write!(f, "done: {ami} is in use"),
+            Self::Done { ami } => write!(f, "done: {ami} was proven and promoted"),
             Self::HandedOver { ami } => write!(f, "{ami} is handed over: its controller proves and promotes it"),
             Self::Failed { step, why } => write!(f, "failed in {step}: {why}; what it had made is taken back"),
             Self::Aborted {} => f.write_str("aborted; what it had made is taken back"),
@@ -484,6 +484,12 @@ impl Rebake {
             }
             RebakeBody::Ended { outcome } => self.outcome = Some(outcome.clone()),
         }
+    }
+
+    /// Whether another rebake of the image would meet it. One that only looks on, at the starts of what it promoted or
+    /// at what that replaced, is not in the way: the next generation comes from the one that it promoted.
+    pub fn is_at_work(&self) -> bool {
+        self.outcome.is_none() && (self.step < Step::Soak || self.undo.is_some())
     }
 
     /// What it has made, or may have made, and has not taken back.
