@@ -214,6 +214,14 @@ class Fleet(Stack):
         logs = [self.state / "latent.log", self.folder / "controller.log"]
         return "".join(path.read_text(errors="replace") for path in logs if path.exists())
 
+    def to_show(self) -> list[Path]:
+        """Files that tell why a test failed."""
+        return []
+
+    def to_ask(self) -> list[tuple[str, ...]]:
+        """What `latent` is asked then."""
+        return [("status", "--json"), ("events",)]
+
 
 class Watch(threading.Thread):
     """Looks at EC2 all the time for two live instances of one worker."""

@@ -248,3 +248,11 @@ class Bakehouse(Fleet):
         """The boot agent."""
         assert self.agent is not None
         return self.agent
+
+    def to_show(self) -> list[Path]:
+        """Files that tell why a test failed."""
+        return [self.manifest()]
+
+    def to_ask(self) -> list[tuple[str, ...]]:
+        """What `latent` is asked then."""
+        return [("rebake", "--list"), *super().to_ask()]

@@ -32,7 +32,9 @@ def test_an_ami_that_a_person_takes_out_of_the_manifest_is_not_taken_away(bakeho
     before = bakehouse.account()
     rebake, new = soaking(bakehouse)
     text = bakehouse.manifest().read_text()
-    bakehouse.manifest().write_text(text.replace(f'ami = "{new}"', f'ami = "{bakehouse.seeded["amis"]["injected"]}"'))
+    bakehouse.manifest().write_text(
+        text.replace(f'ami = "{new}"', f'ami = "{bakehouse.seeded["amis"]["injected"]}"')
+    )
     try:
         bakehouse.read_again()
         ended = bakehouse.wait_ended(rebake)
