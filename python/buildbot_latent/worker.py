@@ -184,11 +184,15 @@ class LatentEC2Worker(MendedLatentWorker):
         """Everything this master knows of the worker, for the report."""
         attached = self.conn is not None and self.state == States.SUBSTANTIATED
         smoke = self.smoke_build.said()
+        build = self._build_name() if attached else None
+        if attached and build is None and self.building:
+            # It has begun, and the master's database is about to give it its number: that is said at once.
+            self._link.report_soon()
         return {
             "request": self._request or self._released,
             "wanted": self._wanted(),
             "attached": attached,
-            "build": self._build_name() if attached else None,
+            "build": build,
             "leaving": bool(self._graceful),
             **({"smoke": smoke} if smoke is not None else {}),
         }

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "localstack"), str(Path(__file__).resolve().parent), str(ROOT / "tests" / "wire")]
 
-from account import Account  # noqa: E402
+from account import REGION, Account  # noqa: E402
 from emulator import chosen_kind  # noqa: E402
 from sim_server import SimServer, Weather  # noqa: E402
 from watch import SHELLS, Guest  # noqa: E402
@@ -40,7 +40,10 @@ def server(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
 @pytest.fixture(scope="session")
 def account(server: SimServer) -> Account:
     """The account of all guests here."""
-    return Account(server.endpoint, 210000000001)
+    account = Account(server.endpoint, 210000000001)
+    # Which of the tests share it, nobody knows.
+    account.control.quota(account.id, REGION, 100_000)
+    return account
 
 
 @pytest.fixture(scope="session")
