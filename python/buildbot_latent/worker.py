@@ -15,7 +15,7 @@ from twisted.cred.error import UnauthorizedLogin
 from twisted.internet import defer
 from twisted.python import log
 
-from . import chooser
+from . import arguments, chooser
 from . import options as ec2_options
 from .described import Described
 from .door import Door, TurnedAway
@@ -47,8 +47,6 @@ RETRY_S = 1
 # Until the controller has said what its policy is; and the default of Buildbot's own class.
 IDLE_UNTIL_TOLD_S = 600
 NEVER_S = 10 * 365 * 24 * 3600
-# How often a start is asked after; that costs no call to AWS.
-CHECK_INTERVAL_S = 2
 
 _WAITS = "its instance is the canary of a new AMI, which is no instance for builds; tried again when that is over"
 
@@ -97,13 +95,13 @@ class LatentEC2Worker(MendedLatentWorker):
     smoke_build: SmokeBuild
 
     def checkConfig(self, name: str, password: Any, *args: Any, **kwargs: Any) -> None:
-        given = _taken(name, args, kwargs)
+        given = arguments.taken(name, args, kwargs)
         ours = {key: kwargs.pop(key) for key in _OWN_OPTIONS if key in kwargs}
-        _check_own(name, ours)
+        arguments.check_own(name, ours)
         if given is not None and ec2_options.is_declared(given):
             for mistake in ec2_options.mistakes(given):
                 config.error(f"LatentEC2Worker {name!r}: {mistake}")
-        wait, interval = _timing(kwargs)
+        wait, interval = arguments.timing(kwargs)
         super().checkConfig(name, password, IDLE_UNTIL_TOLD_S if wait is None else wait, interval, **kwargs)
 
     @defer.inlineCallbacks
@@ -111,7 +109,7 @@ class LatentEC2Worker(MendedLatentWorker):
         given = ec2_options.taken_from(args, kwargs)
         ours = {key: kwargs.pop(key) for key in _OWN_OPTIONS if key in kwargs}
         self._take_link(**ours)
-        wait, interval = _timing(kwargs)
+        wait, interval = arguments.timing(kwargs)
         self._policy_idle = wait is None
         idle = IDLE_UNTIL_TOLD_S if wait is None else wait
         yield super().reconfigService(name, password, idle, interval, **kwargs)
@@ -593,24 +591,3 @@ class LatentEC2Worker(MendedLatentWorker):
 def _names(master: Any) -> set[str]:
     """Of our workers in master.cfg."""
     return {worker.name for worker in master.config.workers if isinstance(worker, LatentEC2Worker)}
-
-
-def _taken(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Optional[dict[str, Any]]:
-    try:
-        return ec2_options.taken_from(args, kwargs)
-    except TypeError as e:
-        config.error(f"LatentEC2Worker {name!r}: {e}")
-        return None
-
-
-def _timing(kwargs: dict[str, Any]) -> tuple[Optional[float], float]:
-    return kwargs.pop("build_wait_timeout", None), kwargs.pop("check_instance_interval", CHECK_INTERVAL_S)
-
-
-def _check_own(name: str, ours: dict[str, Any]) -> None:
-    for option in ("config", "socket", "binary"):
-        value = ours.get(option)
-        if value is not None and not isinstance(value, str):
-            config.error(f"LatentEC2Worker {name!r}: {option}={value!r} must be a path in a string")
-    if not isinstance(ours.get("autostart", True), bool):
-        config.error(f"LatentEC2Worker {name!r}: autostart={ours['autostart']!r} must be True or False")

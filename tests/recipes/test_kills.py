@@ -46,12 +46,11 @@ def cut(one: Rebake, call: str, boots_max: int = 4) -> None:
     raise AssertionError(f"{call} was not called in {boots_max} boots")
 
 
-def ended_well(one: Rebake, changes: int) -> None:
+def ended_well(one: Rebake, changes: int, rounds: tuple[str, ...] = ("2",)) -> None:
     """As a rebake ends that nobody disturbed."""
     assert one.told("fail") == []
     done = one.told("done")[-1]
-    # A round that was cut off after its last package, and before it was counted, is not counted.
-    assert done["rounds"] in ("1", "2") and done["packages"] == str(changes)
+    assert done["rounds"] in rounds and done["packages"] == str(changes)
     assert len(one.told("package")) == changes, "each once"
     assert one.steps[-1] == "off" and one.left == []
     assert not (one.box.root / "etc/systemd/system/my-worker.service.d/zz-latent-rebake.conf").exists()
@@ -92,7 +91,8 @@ def test_a_power_cut_after_each_mark(rebake: Make, nth: int) -> None:
             one.boot()
     one.box.power_cut()
     one.run()
-    ended_well(one, changes=4)
+    # A round that was cut off after its last package, and before it was counted, is not counted.
+    ended_well(one, changes=4, rounds=("1", "2"))
 
 
 def test_what_a_boot_wrote_anew_is_cleaned_again(rebake: Make) -> None:

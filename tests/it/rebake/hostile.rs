@@ -204,6 +204,26 @@ async fn what_is_rolled_back_stays_as_long_as_somebody_uses_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_rolled_back_stays_as_long_as_a_person_wants_it() {
+    let house = before(Conduct::Worse);
+    let work = house.work(None, async |mut standing| {
+        drop(standing.wait_for(|seen| seen.rebake.undo.is_some()).await);
+        while Some(house.manifest().ami) != house.order.current {
+            house.clock.sleep_until(house.clock.now() + TimeDelta::milliseconds(1)).await;
+        }
+        let ami = candidate(&house).parse().expect("an id");
+        house.write_manifest(&ami);
+        house.clock.sleep_until(house.clock.now() + TimeDelta::hours(5)).await;
+        house.touch(|site| assert!(site.images.contains_key(ami.as_str()), "the manifest names it"));
+        house.write_manifest(house.order.current.as_ref().expect("there"));
+    });
+    let Work::Over(outcome) = work.await else { panic!("{}", house.story()) };
+    house.pass(TimeDelta::hours(3)).await;
+    assert!(matches!(outcome, Outcome::RolledBack { .. }), "{outcome}");
+    house.check(&outcome).expect("nothing is left");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_somebody_else_deregistered_still_loses_no_snapshot_of_others() {
     let house = before(Conduct::NeverConnects);
     let outcome = when(

@@ -15,7 +15,7 @@ use super::scene::{self, CONTROLLER, FLEET, Scene};
 use super::stage::{Backstage, Conduct, Manifest, SimStage};
 use crate::control::{Clock, Engine, EngineError, Standing as Told, Wish, first_entry};
 use crate::model::{
-    InstanceId, InstanceState, Outcome, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeKind, RebakeOrder,
+    AmiId, InstanceId, InstanceState, Outcome, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeKind, RebakeOrder,
     RetireStage, Role, TagSet, tag_keys,
 };
 use crate::sim::run::life::{Mortal, lock};
@@ -153,6 +153,11 @@ impl House {
     /// What the manifest says.
     pub fn manifest(&self) -> Manifest {
         lock(&self.back).manifest.clone()
+    }
+
+    /// A person writes an AMI into the manifest.
+    pub fn write_manifest(&self, ami: &AmiId) {
+        lock(&self.back).manifest = Manifest { ami: ami.clone(), previous: None };
     }
 
     /// A person wants it to be taken back from now on.
