@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bakehouse import Bakehouse
 
+ABORTED = 13
+
 
 def soaking(bakehouse: Bakehouse) -> tuple[str, str]:
     """Has a new generation soak for an hour; the rebake and its AMI."""
@@ -44,3 +46,13 @@ def test_an_ami_that_a_person_takes_out_of_the_manifest_is_not_taken_away(bakeho
     finally:
         bakehouse.manifest().write_text(text)
         bakehouse.read_again()
+
+
+def test_who_takes_it_back_is_told_when_nothing_is_left(bakehouse: Bakehouse) -> None:
+    before, old = bakehouse.account(), bakehouse.ami()
+    rebake, new = soaking(bakehouse)
+    assert new != old
+    told = bakehouse.latent("rebake", "--abort", rebake)
+    # Nothing to wait for any more: this was its answer.
+    assert (told.returncode, bakehouse.ami()) == (ABORTED, old), told.stdout + told.stderr
+    assert not bakehouse.account().beyond(before)

@@ -153,7 +153,8 @@ pub(super) async fn run(args: &Args, options: &RebakeOptions, out: &mut dyn Writ
         #[cfg(not(feature = "ec2"))]
         return Err(usage("no controller answers, and this latent was built without the feature ec2"));
     };
-    let showing = Showing::new(options.json, options.wait);
+    // Who takes a rebake back wants to know it taken back, in whatever step it was.
+    let showing = Showing::new(options.json, options.wait || options.abort.is_some());
     if options.list {
         let list: RebakeList = client.get("/v1/rebakes").await?;
         print::list(&list.rebakes, options.json, out)?;
