@@ -19,6 +19,7 @@ mod leftover;
 mod rebake;
 mod resource;
 mod tag;
+mod trail;
 mod worker;
 
 pub use action::{Action, Held, HeldReason, Plan, Subject};
@@ -52,4 +53,5 @@ pub use rebake::{
 };
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
+pub use trail::{SpotPrice, TrailEvent};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

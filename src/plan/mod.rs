@@ -16,6 +16,7 @@ mod instances;
 mod lease;
 mod lifecycle;
 pub mod lineage;
+pub mod meter;
 mod notice;
 mod observe;
 pub mod price;

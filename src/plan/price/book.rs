@@ -11,7 +11,7 @@ use super::Money;
 type ByRegion = BTreeMap<String, Money>;
 
 /// Where a part of the prices is from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Source {
     /// Which part.
     pub what: String,
