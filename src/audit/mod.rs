@@ -2,5 +2,7 @@
 
 mod lives;
 pub mod report;
+mod trail_runs;
 
 pub use lives::{Life, lives};
+pub use trail_runs::{TrailEnd, TrailRun, TrailSeconds, trail_runs, trail_seconds};

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{InstanceId, Zone};
+use super::{InstanceId, Unseen, Zone};
 
 /// A call that changed an instance, as CloudTrail recorded it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +15,45 @@ pub struct TrailEvent {
     pub name: String,
     /// The instances that it changed.
     pub instances: Vec<InstanceId>,
+    /// Those of them that did not run when the call came: a stopped one that was terminated, say.
+    pub stood: Vec<InstanceId>,
     /// Who: the user name or the session name.
     pub by: Option<String>,
     /// The error code, if it was refused.
     pub error: Option<String>,
+}
+
+/// What CloudTrail told of a period, in one account and region.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trail {
+    /// The events, the oldest first, each once.
+    pub events: Vec<TrailEvent>,
+    /// From when on every event is there.
+    pub from: DateTime<Utc>,
+    /// Until when: CloudTrail may not have told yet what happened after. Not after `from` if nothing was told.
+    pub to: DateTime<Utc>,
+    /// What it did not tell, and why.
+    pub gaps: Vec<TrailGap>,
+}
+
+impl Trail {
+    /// Whether there is a time of which every event is there.
+    pub fn is_told(&self) -> bool {
+        self.from < self.to
+    }
+}
+
+/// What CloudTrail did not tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrailGap {
+    /// Which call's events; absent for those of all.
+    pub call: Option<String>,
+    /// From when.
+    pub from: DateTime<Utc>,
+    /// Until when.
+    pub to: DateTime<Utc>,
+    /// Why.
+    pub why: Unseen,
 }
 
 /// What an hour of spot capacity cost in a zone from a time on.
