@@ -70,3 +70,34 @@ pub struct SpotPrice {
     /// Micro-dollars per hour.
     pub micro_dollars: u64,
 }
+
+/// A number of dollars as AWS writes it, such as `0.1008000000`, in micro-dollars, rounded; `None` if it is none.
+pub fn micro_dollars(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) {
+        return None;
+    }
+    let six: u64 = format!("{part:0<6}")[..6].parse().ok()?;
+    let up = u64::from(part.as_bytes().get(6).is_some_and(|digit| *digit >= b'5'));
+    whole.parse::<u64>().ok()?.checked_mul(1_000_000)?.checked_add(six + up)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::micro_dollars;
+
+    #[test]
+    fn dollars_are_read_to_the_millionth() {
+        for (text, micros) in
+            [("0.1008000000", 100_800), ("7.83216", 7_832_160), ("3", 3_000_000), ("0.0000005", 1), ("0.0000004", 0)]
+        {
+            assert_eq!(micro_dollars(text), Some(micros), "{text}");
+        }
+        for text in
+            ["", ".", ".5", "-1", "1e3", "1,5", "0.1 ", "\u{661}", "99999999999999999999", "18446744073709.551616"]
+        {
+            assert_eq!(micro_dollars(text), None, "{text}");
+        }
+    }
+}
