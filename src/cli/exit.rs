@@ -33,6 +33,17 @@ pub enum Exit {
     Doctor(DoctorExit),
     /// The end of a rebake that did not lead to a new generation.
     Rebake(RebakeExit),
+    /// The end of a report that is not whole, or not confirmed.
+    Audit(AuditExit),
+}
+
+/// The end of `latent audit` that a script should know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditExit {
+    /// The report was written, and something that was to be looked at could not be seen.
+    Unseen,
+    /// The report that was verified differs from what the ledger says.
+    Differs,
 }
 
 /// The end of a rebake that did not lead to a new generation. Whatever it had made is taken back.
@@ -88,6 +99,8 @@ impl Exit {
             Exit::Rebake(RebakeExit::Failed) => 11,
             Exit::Rebake(RebakeExit::RolledBack) => 12,
             Exit::Rebake(RebakeExit::Aborted) => 13,
+            Exit::Audit(AuditExit::Unseen) => 15,
+            Exit::Audit(AuditExit::Differs) => 16,
         }
     }
 }
@@ -96,7 +109,8 @@ pub(super) const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no controller answers,
 5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already, 8 the simulation
 found something that must not happen, 9 the check-up warns, 10 it has a problem or could not see,
-11 a rebake failed, 12 it was rolled back, 13 it was aborted;
+11 a rebake failed, 12 it was rolled back, 13 it was aborted,
+15 a report was written without something that could not be seen, 16 a verified report differs;
 `latent sweep` has codes of its own, see its help";
 
 pub(super) const SWEEP_AFTER_HELP: &str = "\
@@ -125,6 +139,18 @@ latent rebake ami-… --region us-west-2     without a configuration: works here
 Whatever is ended in between goes on where it stopped: by itself in the controller, by --resume here.
 Exit codes: 0 the new AMI is in use, or handed over; 3 configuration; 5 refused; 6 the journal cannot
 be used; 11 a step failed, 12 the new generation was worse, 13 aborted: what it made is taken back";
+
+/// The exit codes of `latent audit`.
+pub(super) const AUDIT_AFTER_HELP: &str = "\
+latent audit --owner alice -o report.html      one page that needs no network
+latent audit --since 2026-11-01 -o reports/    one for each owner, who is told nothing of the others
+latent audit --fleet NAME --region us-west-2   the owner alone: no configuration, no ledger, read-only
+                                               credentials (the role of latent iam --role audit)
+latent audit --verify report.json              makes a report again from the ledger
+
+Exit codes: 0 written, and everything was seen that was to be looked at (or the report is confirmed);
+2 usage, 3 configuration, 6 the ledger cannot be used; 15 written, and something could not be seen:
+the report says what; 16 the verified report differs from the ledger";
 
 /// An error with its exit code.
 #[derive(Debug)]
