@@ -50,6 +50,12 @@ pub(super) enum Command {
     },
     /// The ledger's entries, oldest first
     Events(EventsOptions),
+    /// The ledger itself, with or without a controller: prove that it is whole, or write it out
+    Ledger {
+        /// Which
+        #[command(subcommand)]
+        command: super::ledger::LedgerCommand,
+    },
     /// Each instance's life: request, launch, connection, builds, end
     History {
         /// Only this worker's

@@ -14,6 +14,7 @@ mod explain;
 mod history;
 mod iam;
 mod import;
+mod ledger;
 mod manifests;
 mod output;
 mod rebake;
@@ -72,6 +73,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Explain { worker } => explain::run(&args, worker, out).await,
         Command::Events(options) => events::run(&args, options, out).await,
         Command::History { worker, json } => history::run(&args, worker.as_ref(), *json, out).await,
+        Command::Ledger { command } => ledger::run(&args, command, out),
         Command::Start { worker } => worker::start(&args, worker, out).await,
         Command::Stop { worker } => worker::stop(&args, worker, out).await,
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
