@@ -1,6 +1,6 @@
 //! What a report is made of: every record as far as it could be read, and why where it could not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
@@ -80,6 +80,8 @@ pub struct Evidence<'a> {
     pub whole_account: bool,
     /// Whether another owner of the configuration has the same account.
     pub shared_account: bool,
+    /// Only these regions are told; all where there is none.
+    pub only: BTreeSet<Region>,
     /// The ledger, or why there is none.
     pub ledger: Result<Record<'a>, Missing>,
     /// What was seen, by region; nothing where nobody could look.

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::period::Period;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::RebakeLine;
-use crate::model::{InstanceId, LaunchSpec, Outcome, Rebake, RebakeBody, RebakeEntry, Step, Thing};
+use crate::model::{InstanceId, LaunchSpec, Outcome, OwnerName, Rebake, RebakeBody, RebakeEntry, Region, Step, Thing};
 use crate::plan::price::Range;
 
 use super::draft::{Draft, total};
@@ -16,7 +16,8 @@ pub(super) struct Builder<'a> {
     pub(super) instance: InstanceId,
     pub(super) rebake: String,
     pub(super) image: String,
-    pub(super) region: String,
+    pub(super) owner: OwnerName,
+    pub(super) region: Region,
     pub(super) spec: &'a LaunchSpec,
     pub(super) launched: DateTime<Utc>,
     pub(super) off: Option<DateTime<Utc>>,
@@ -46,7 +47,8 @@ fn builder<'a>(rebake: &Rebake, entries: &'a [RebakeEntry]) -> Option<Builder<'a
                     instance: instance.clone(),
                     rebake: rebake.order.id.to_string(),
                     image: rebake.order.image.to_string(),
-                    region: rebake.order.region.to_string(),
+                    owner: rebake.order.owner.clone(),
+                    region: rebake.order.region.clone(),
                     spec,
                     launched: entry.at,
                     off: None,

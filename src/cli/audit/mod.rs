@@ -149,6 +149,7 @@ async fn report(
         account: looked.account.as_deref().or(whose.owner.account.as_deref()),
         whole_account: work.intent.is_none(),
         shared_account: work.shares(whose),
+        only: options.regions.iter().cloned().collect(),
         ledger: kept.record(),
         regions: looked.regions,
         intent: work.intent.as_ref(),
