@@ -18,6 +18,7 @@ mod launch;
 mod leftover;
 mod rebake;
 mod resource;
+mod sight;
 mod tag;
 mod trail;
 mod worker;
@@ -52,6 +53,7 @@ pub use rebake::{
     RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,
 };
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
+pub use sight::Sight;
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
 pub use trail::{SpotPrice, TrailEvent};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

@@ -6,6 +6,7 @@
 
 mod admit;
 mod ami;
+pub mod bill;
 mod bound;
 mod canary;
 mod capacity;
