@@ -1,6 +1,6 @@
 //! From a run to its line: what it was used for, what it cost, and its hours by three records.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
@@ -40,6 +40,11 @@ impl Tariff {
             disks: sized.collect(),
             platforms: images.map(|(name, image)| (name.clone(), image.platform)).collect(),
         }
+    }
+
+    /// What a run of the ledger cost in a period.
+    pub(super) fn spent(&self, run: &Run, period: Period) -> Range {
+        self.bill(run, period).cost.total()
     }
 
     fn bill(&self, run: &Run, period: Period) -> Bill {
@@ -164,4 +169,3 @@ fn shown_seconds(instance: &Instance, period: Period) -> Option<i64> {
     };
     Some(period.seconds(start, end))
 }
-

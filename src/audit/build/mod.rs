@@ -53,7 +53,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
         until: evidence.until,
         sources: words::sources(evidence),
         unseen,
-        headline: headline(evidence, period, &drafts, before(evidence, period, &runs), &savings, zombies),
+        headline: headline(evidence, &drafts, before(evidence, period, &runs), &savings, zombies),
         workers: workers::workers(&drafts),
         differences: difference::differences(&drafts, evidence.ledger.is_ok()),
         days: days(period, &drafts),
@@ -127,12 +127,11 @@ fn before(evidence: &Evidence<'_>, period: Period, runs: &[Run]) -> Option<Range
     let tariff = lines::Tariff::of(evidence);
     let ours = runs.iter().filter(|run| run.cell.owner == *evidence.owner && run.instance.is_some());
     let here = ours.filter(|run| evidence.only.is_empty() || evidence.only.contains(&run.cell.region));
-    Some(here.map(|run| tariff.spent(evidence, run, earlier)).sum())
+    Some(here.map(|run| tariff.spent(&runs::completed(evidence, run), earlier)).sum())
 }
 
 fn headline(
     evidence: &Evidence<'_>,
-    period: Period,
     drafts: &[Draft],
     before: Option<Range>,
     savings: &[Saving],
@@ -140,7 +139,6 @@ fn headline(
 ) -> Headline {
     let lines = || drafts.iter().map(|draft| &draft.line);
     let build = lines().filter_map(|line| line.uses.get(&Use::Build)).sum();
-    debug_assert!(period.since <= period.until, "a period has a begin and an end");
     Headline {
         spent: lines().filter_map(|line| line.cost.as_ref()).map(total).sum(),
         before,

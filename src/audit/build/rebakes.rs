@@ -56,7 +56,10 @@ fn builder<'a>(rebake: &Rebake, entries: &'a [RebakeEntry]) -> Option<Builder<'a
                 });
             }
             (RebakeBody::BuilderOff {}, Some(builder)) => builder.off = builder.off.or(Some(entry.at)),
-            (RebakeBody::Done { step: Step::Dismiss, .. } | RebakeBody::Undone { thing: Thing::Builder }, Some(builder)) => {
+            (
+                RebakeBody::Done { step: Step::Dismiss, .. } | RebakeBody::Undone { thing: Thing::Builder },
+                Some(builder),
+            ) => {
                 builder.gone = builder.gone.or(Some(entry.at));
             }
             _ => {}

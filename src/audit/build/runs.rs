@@ -10,9 +10,10 @@ use super::rebakes::{Builder, builders};
 use super::scope::Scope;
 use super::trail::Told;
 use crate::audit::evidence::Evidence;
-use crate::model::{Cell, Entry, Instance, InstanceId, InstanceState, Market, Region, tag_keys};
+use crate::model::{
+    BlockDevice, Cell, Entry, Instance, InstanceId, InstanceState, Market, Region, Resource, Survey, tag_keys,
+};
 use crate::plan::meter::{Meter, Run, Segment, Span, Start, Use};
-use crate::plan::price::Software;
 
 /// What CloudTrail names a session of ours.
 const SESSION: &str = "latent-";
@@ -213,16 +214,32 @@ fn complete(evidence: &Evidence<'_>, run: &mut Run) {
             run.public_address = Some(instance.addresses.iter().any(|address| is_public(address)));
         }
     }
-    let image = run.image.as_ref().zip(evidence.intent).and_then(|(name, intent)| intent.images.get(name));
-    if let (None, Some(image)) = (&run.software, image) {
-        run.software = Software::of(image.platform).map(|software| {
-            match software {
-                Software::LinuxUnix => "Linux/UNIX",
-                Software::Windows => "Windows",
-            }
-            .to_owned()
-        });
+    if let (Some(instance), Some(survey)) = (shown, survey)
+        && let Some(disks) = disks(instance, survey)
+    {
+        run.block_devices = disks;
     }
+}
+
+/// The disks of an instance as EC2 shows them, if it shows all that go with it; they tell more than the launch did.
+fn disks(instance: &Instance, survey: &Survey) -> Option<Vec<BlockDevice>> {
+    let one = |id: &String| match survey.resources.get(&id.parse().ok()?)? {
+        Resource::Volume(_, volume) => Some(BlockDevice {
+            size_gib: Some(volume.size_gib),
+            volume_type: Some(volume.volume_type.clone()),
+            ..BlockDevice::named(id)
+        }),
+        _ => None,
+    };
+    let all: Option<Vec<BlockDevice>> = instance.parts.volumes.iter().map(one).collect();
+    all.filter(|disks| !disks.is_empty())
+}
+
+/// A run of the ledger with what EC2 and the manifest tell beside it.
+pub(super) fn completed(evidence: &Evidence<'_>, run: &Run) -> Run {
+    let mut run = run.clone();
+    complete(evidence, &mut run);
+    run
 }
 
 /// Whether an address is an IPv4 address that costs.

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::scope::Scope;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::Standing;
-use crate::model::{Ami, AmiId, Address, AmiState, Region, Resource, ResourceId, Snapshot, Survey, TagSet, Volume, tag_keys};
+use crate::model::{
+    Address, Ami, AmiId, AmiState, Region, Resource, ResourceId, Snapshot, Survey, TagSet, Volume, tag_keys,
+};
 use crate::plan::price::{self, Range};
 
 /// Everything of the owner's, the dearest first.
@@ -56,7 +58,8 @@ fn image(region: &Region, survey: &Survey, ami: &Ami, named: &BTreeSet<AmiId>) -
         .sum();
     let size = ami.size_gib.map(u64::from).or((known > 0).then_some(known));
     let of = ami.tags.get(tag_keys::IMAGE).map(|image| format!(" of {image}")).unwrap_or_default();
-    let generation = ami.tags.get(tag_keys::GENERATION).map(|number| format!(", generation {number}")).unwrap_or_default();
+    let generation =
+        ami.tags.get(tag_keys::GENERATION).map(|number| format!(", generation {number}")).unwrap_or_default();
     let state = match &ami.state {
         AmiState::Disabled => ", put away",
         AmiState::Pending => ", being made",
@@ -156,7 +159,9 @@ fn manifest_only(evidence: &Evidence<'_>, region: &Region, survey: &Survey) -> V
         };
         let addresses = image.elastic_ip.iter().map(|ip| (ip.as_str(), "address", Some(price::address_month())));
         let volumes = image.volumes.iter().map(|volume| (volume.id.as_str(), "volume", None));
-        all.extend(addresses.chain(volumes).filter(|(id, ..)| !seen(id)).map(|(id, kind, month)| bare(id, kind, month)));
+        all.extend(
+            addresses.chain(volumes).filter(|(id, ..)| !seen(id)).map(|(id, kind, month)| bare(id, kind, month)),
+        );
     }
     all
 }

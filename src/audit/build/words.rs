@@ -45,8 +45,12 @@ fn ledger(evidence: &Evidence<'_>) -> Source {
 }
 
 fn describe(evidence: &Evidence<'_>) -> Source {
-    let seen: Vec<DateTime<Utc>> =
-        evidence.regions.values().filter_map(|look| look.survey.as_ref().ok()).map(|survey| survey.observed_at).collect();
+    let seen: Vec<DateTime<Utc>> = evidence
+        .regions
+        .values()
+        .filter_map(|look| look.survey.as_ref().ok())
+        .map(|survey| survey.observed_at)
+        .collect();
     if seen.is_empty() {
         let why = evidence.regions.values().find_map(|look| look.survey.as_ref().err());
         return unused("describe", why.map_or("nobody looked at the account", |missing| missing.why.as_str()));
@@ -171,7 +175,11 @@ fn never_seen() -> Vec<Unseen> {
     vec![
         never("traffic, NAT gateways, load balancers", bill, Some("Cost Explorer in the owner's account")),
         never("taxes, credits, the free tier, support", bill, Some("the invoice")),
-        never("discounts: Savings Plans, reserved instances, agreed prices", "every price here is the list price", None),
+        never(
+            "discounts: Savings Plans, reserved instances, agreed prices",
+            "every price here is the list price",
+            None,
+        ),
         never(
             "regions that are not named here, and instances without the fleet's tag",
             "only what the fleet may have made is looked at",

@@ -166,7 +166,8 @@ pub(super) fn findings(
         Some(intent) => intent.sweep.clone(),
         None => SweepPolicy::built_in().map_err(|problems| CommandError::new(Exit::Unexpected, problems))?,
     };
-    let images = || work.intent.iter().flat_map(|intent| intent.images.values()).filter(|image| image.owner == whose.name);
+    let images =
+        || work.intent.iter().flat_map(|intent| intent.images.values()).filter(|image| image.owner == whose.name);
     Ok(sweep(&SweepView {
         now,
         policy: &policy,

@@ -110,8 +110,8 @@ pub(in crate::cli) async fn run(
         return verify::run(args, options, file, &clock, out).await;
     }
     let work = accounts::work(args, options)?;
-    let place = write::Place::of(options, work.owners.len())
-        .ok_or_else(|| several(&work.owners, options.output.is_some()))?;
+    let place =
+        write::Place::of(options, work.owners.len()).ok_or_else(|| several(&work.owners, options.output.is_some()))?;
     let mut exit = Exit::Done;
     for whose in &work.owners {
         let (report, complete) = Box::pin(report(args, options, &work, whose, &clock)).await?;

@@ -70,20 +70,23 @@ fn by_ending(path: &Path) -> Option<AuditFormat> {
 fn text(report: &Report, format: AuditFormat) -> Result<String, CommandError> {
     match format {
         AuditFormat::Json => Ok(connect::pretty(report)? + "\n"),
-        AuditFormat::Html | AuditFormat::Md | AuditFormat::Csv | AuditFormat::Text => Ok(connect::pretty(report)? + "\n"),
+        AuditFormat::Html | AuditFormat::Md | AuditFormat::Csv | AuditFormat::Text => {
+            Ok(connect::pretty(report)? + "\n")
+        }
     }
 }
 
 fn failed(path: &Path, doing: &str, error: std::io::Error) -> CommandError {
-    let context = format!("{} cannot be {doing}; check the folder's owner, its mode and the free space", path.display());
+    let context =
+        format!("{} cannot be {doing}; check the folder's owner, its mode and the free space", path.display());
     CommandError::new(Exit::Unexpected, anyhow::Error::new(error).context(context))
 }
 
 /// Writes a file that is there whole or not at all, and that its owner alone may read.
 fn whole(path: &Path, text: &str) -> Result<(), CommandError> {
-    let name = path.file_name().ok_or_else(|| {
-        CommandError::new(Exit::Usage, anyhow::anyhow!("-o {}: it names no file", path.display()))
-    })?;
+    let name = path
+        .file_name()
+        .ok_or_else(|| CommandError::new(Exit::Usage, anyhow::anyhow!("-o {}: it names no file", path.display())))?;
     let mut hidden = std::ffi::OsString::from(".");
     hidden.push(name);
     hidden.push(format!(".{}", std::process::id()));
@@ -121,7 +124,8 @@ mod tests {
 
     #[test]
     fn the_ending_says_the_format() {
-        for (name, format) in [("r.html", AuditFormat::Html), ("r.CSV", AuditFormat::Csv), ("r.txt", AuditFormat::Text)] {
+        for (name, format) in [("r.html", AuditFormat::Html), ("r.CSV", AuditFormat::Csv), ("r.txt", AuditFormat::Text)]
+        {
             assert_eq!(by_ending(Path::new(name)), Some(format));
         }
         assert_eq!(by_ending(Path::new("report")), None);
