@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use super::report::BudgetLine;
-use crate::model::{Entry, OwnerName, RebakeEntry, Region, SpotPrice, Survey, TrailEvent};
+use crate::model::{Entry, OwnerName, RebakeEntry, Region, SpotPrice, Survey, Trail};
 use crate::plan::sweep::Finding;
 use crate::policy::Intent;
 
@@ -34,17 +34,6 @@ pub struct Record<'a> {
     pub from: &'a str,
     /// The hash chain's value at the last of them, in hexadecimal digits, where it is known.
     pub chain: Option<&'a str>,
-}
-
-/// What CloudTrail told of a region.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Trail {
-    /// From when on it was asked.
-    pub from: DateTime<Utc>,
-    /// The events in any order; one may stand there twice.
-    pub events: Vec<TrailEvent>,
-    /// What it did not tell.
-    pub gaps: Vec<Missing>,
 }
 
 /// What was seen of the account in one region.

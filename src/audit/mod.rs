@@ -5,9 +5,11 @@ mod build;
 mod evidence;
 mod lives;
 pub mod report;
+mod trail_runs;
 mod verify;
 
 pub use build::{build, is_complete};
-pub use evidence::{Evidence, Look, Missing, Record, Trail};
+pub use evidence::{Evidence, Look, Missing, Record};
 pub use lives::{Life, lives};
+pub use trail_runs::{TrailEnd, TrailRun, TrailSeconds, trail_runs, trail_seconds};
 pub use verify::{Mismatch, Verdict, verify};

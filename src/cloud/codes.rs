@@ -1,4 +1,4 @@
-//! One table: EC2's error codes and SSM's, and what to do about each.
+//! One table: the error codes of EC2, SSM, CloudTrail and the price list, and what to do about each.
 //!
 //! Codes from the EC2 API reference (Error codes), SSM's API and the SDKs' own lists of throttling codes. A
 //! code that is not here is `Owner` when the status is 4xx and `RetrySame` when it is 5xx. Whoever
@@ -137,9 +137,15 @@ const TABLE: &[(&str, FailureKind)] = &[
     ("InvalidFilterKey", Bug),
     ("InvalidInstanceInformationFilterValue", Bug),
     ("InvalidNextToken", Bug),
+    ("InvalidNextTokenException", Bug),
+    ("InvalidLookupAttributesException", Bug),
+    ("InvalidMaxResultsException", Bug),
+    ("InvalidTimeRangeException", Bug),
     ("SerializationException", Bug),
     ("UnknownOperationException", Bug),
     ("ValidationException", Bug),
+    // The price list: the pages were turned too slowly.
+    ("ExpiredNextTokenException", RetrySame),
     // Over, or not known.
     ("IdempotentInstanceTerminated", AttemptOver),
     ("InvalidInstanceID.NotFound", NotFound),

@@ -7,6 +7,8 @@ mod commands;
 mod equip;
 mod fence;
 mod images;
+mod records;
+mod trail;
 mod transition;
 
 use std::collections::BTreeMap;
@@ -31,6 +33,8 @@ pub use fence::{
 pub use images::{
     ImageApi, Which, create as create_image_once, of_a_snapshot, of_the_fleet, retire as retire_image_whole,
 };
+pub use records::{EventPage, Records};
+pub use trail::{TRAIL_CALLS, read_trail_event};
 pub use transition::transition_time;
 
 /// A refusal, sorted by what to do next.

@@ -16,6 +16,7 @@ mod pace;
 mod perform;
 mod perform_rebake;
 mod rebake;
+mod records;
 mod shared;
 mod status;
 mod sweep;
@@ -52,6 +53,7 @@ pub use rebake::{
     Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
     RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
 };
+pub use records::read_trail;
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 

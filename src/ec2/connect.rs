@@ -26,6 +26,8 @@ pub(super) struct Clients {
     pub(super) sts: aws_sdk_sts::Client,
     pub(super) ssm_reads: aws_sdk_ssm::Client,
     pub(super) ssm_writes: aws_sdk_ssm::Client,
+    pub(super) trail: aws_sdk_cloudtrail::Client,
+    pub(super) prices: aws_sdk_pricing::Client,
 }
 
 /// A key in a file of two lines. The SDK asks again after a quarter of an hour, so that a key that is
@@ -69,13 +71,29 @@ pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Client
     let trials = aws_sdk_ec2::config::Builder::from(&config).interceptor(ReadOnly).build();
     // SSM knows no token: what the SDK repeated would run twice.
     let ssm_writes = aws_sdk_ssm::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
+    // CloudTrail takes two calls per second: whoever asks keeps that pace, and repeats.
+    let trail = aws_sdk_cloudtrail::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
+    let prices = aws_sdk_pricing::config::Builder::from(&config).region(Region::new(price_list(cell.region.as_str())));
     Clients {
+        trail: aws_sdk_cloudtrail::Client::from_conf(trail),
+        prices: aws_sdk_pricing::Client::from_conf(prices.build()),
         trials: aws_sdk_ec2::Client::from_conf(trials),
         reads: aws_sdk_ec2::Client::from_conf(reads),
         writes: aws_sdk_ec2::Client::from_conf(writes),
         sts: aws_sdk_sts::Client::new(&config),
         ssm_reads: aws_sdk_ssm::Client::new(&config),
         ssm_writes: aws_sdk_ssm::Client::from_conf(ssm_writes),
+    }
+}
+
+/// The region where the list of prices is asked: it has an endpoint in few of them, each with all prices.
+fn price_list(region: &str) -> &'static str {
+    let begin = region.split('-').next().unwrap_or_default();
+    match begin {
+        "ap" => "ap-south-1",
+        "cn" => "cn-northwest-1",
+        "eu" => "eu-central-1",
+        _ => "us-east-1",
     }
 }
 
@@ -141,6 +159,14 @@ mod tests {
         }
         let none = KeyFile { path: folder.path().join("none") }.read();
         assert!(format!("{none:?}").contains("cannot be read: entity not found"), "{none:?}");
+    }
+
+    #[test]
+    fn prices_are_asked_where_the_list_is() {
+        for (of, at) in [("us-west-2", "us-east-1"), ("eu-west-1", "eu-central-1"), ("ap-northeast-1", "ap-south-1")] {
+            assert_eq!(price_list(of), at);
+        }
+        assert_eq!((price_list("cn-north-1"), price_list("mars")), ("cn-northwest-1", "us-east-1"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod fence;
 mod guard;
 mod image;
 mod launch;
+mod records;
 mod rehearse;
 mod resources;
 mod trial;

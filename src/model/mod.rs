@@ -55,5 +55,5 @@ pub use rebake::{
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use sight::Sight;
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
-pub use trail::{SpotPrice, TrailEvent};
+pub use trail::{SpotPrice, Trail, TrailEvent, TrailGap, micro_dollars};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

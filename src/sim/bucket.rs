@@ -12,7 +12,7 @@ const READS_WITHOUT_PAGES: Size = (50.0, 10.0);
 const WRITES: Size = (50.0, 5.0);
 
 /// Request buckets that are neither of the defaults.
-const REQUESTS: [(&str, Size); 26] = [
+const REQUESTS: [(&str, Size); 27] = [
     ("RunInstances", (5.0, 2.0)),
     ("StartInstances", (5.0, 2.0)),
     ("TerminateInstances", (100.0, 5.0)),
@@ -37,6 +37,8 @@ const REQUESTS: [(&str, Size); 26] = [
     ("DescribeSpotFleetInstances", (100.0, 5.0)),
     ("DescribeInstanceTopology", (1.0, 1.0)),
     ("CreateStoreImageTask", (50.0, 0.1)),
+    // CloudTrail.
+    ("LookupEvents", (2.0, 2.0)),
     // STS: 600 per second, for an account and region.
     ("GetCallerIdentity", (600.0, 600.0)),
     ("AssumeRole", (600.0, 600.0)),
@@ -123,7 +125,7 @@ impl Buckets {
 
 fn size_of(action: &str) -> Size {
     let own = REQUESTS.iter().find(|(name, _)| *name == action).map(|(_, size)| *size);
-    let reads = ["Describe", "List", "Search", "Get"].iter().any(|verb| action.starts_with(verb));
+    let reads = ["Describe", "List", "Lookup", "Search", "Get"].iter().any(|verb| action.starts_with(verb));
     own.unwrap_or(if reads { READS } else { WRITES })
 }
 

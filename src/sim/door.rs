@@ -51,6 +51,9 @@ impl Life for Endless {
     }
 }
 
+/// Who calls, if nobody says otherwise: a role, and the session of the controller in it.
+const CALLER: &str = "latent-worker/latent-serve";
+
 /// A door to a simulated account for one cell. Clones lead to the same world.
 #[derive(Clone)]
 pub struct SimCloud {
@@ -59,6 +62,7 @@ pub struct SimCloud {
     fleet: Option<String>,
     clock: Clock,
     life: Arc<dyn Life>,
+    by: Arc<str>,
 }
 
 impl std::fmt::Debug for SimCloud {
@@ -71,13 +75,19 @@ impl SimCloud {
     /// A door to this account and region, on this clock. Listings show the instances of `fleet`; without
     /// one, of any.
     pub fn new(world: Arc<Mutex<World>>, place: SiteId, fleet: Option<&str>, clock: Clock) -> Self {
-        Self { world, place, fleet: fleet.map(ToOwned::to_owned), clock, life: Arc::new(Endless) }
+        Self { world, place, fleet: fleet.map(ToOwned::to_owned), clock, life: Arc::new(Endless), by: CALLER.into() }
     }
 
     /// The same door for a process that may die.
     #[must_use]
     pub fn of(self, life: Arc<dyn Life>) -> Self {
         Self { life, ..self }
+    }
+
+    /// The same door for somebody else: a user, or a role and its session with a slash between.
+    #[must_use]
+    pub fn by(self, caller: &str) -> Self {
+        Self { by: caller.into(), ..self }
     }
 
     /// The account and region it leads to.
@@ -129,7 +139,7 @@ impl SimCloud {
         let there = self.world().way_there(&self.place);
         self.clock.sleep_until(self.clock.now() + there).await;
         let now = self.clock.now();
-        let request = Request { place: &self.place, action, paged: true, resources, subject };
+        let request = Request { place: &self.place, action, paged: true, resources, subject, by: &self.by };
         let served = self.world().serve(&request, now, effect);
         self.live(Step::Done(action)).await;
         let (result, back) = match served {
@@ -163,7 +173,7 @@ impl SimCloud {
 }
 
 /// A refusal, sorted by what to do next, as the SDK's door sorts it.
-fn sorted(error: &ApiError) -> CloudError {
+pub(super) fn sorted(error: &ApiError) -> CloudError {
     CloudError {
         kind: kind_of(&error.code, error.status),
         code: error.code.clone().into_owned(),

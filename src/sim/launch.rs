@@ -245,6 +245,7 @@ impl Site {
         self.instances.insert(id.clone(), Instance::born(birth, now, delays));
         self.bear_interface(&id);
         self.bear_spot_request(&id, now);
+        self.trailed(now, "RunInstances", super::site::By::Caller, &id, None);
         self.happened(now, Effect::Launched(id.clone()));
         let failing = self.chance(Fault::AsyncFailure);
         let pending = self.pending_time();

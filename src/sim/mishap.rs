@@ -36,7 +36,7 @@ impl Site {
         if self.holds(Fault::CredentialsExpired, "", now) {
             return Some(ApiError::client("ExpiredToken", "The security token included in the request is expired"));
         }
-        let writes = !["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb));
+        let writes = !["Describe", "Get", "List", "Lookup"].iter().any(|verb| action.starts_with(verb));
         (writes && self.holds(Fault::RoleDenied, "", now)).then(|| {
             ApiError::denied(
                 "UnauthorizedOperation",

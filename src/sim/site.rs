@@ -20,6 +20,7 @@ use super::latency::Latency;
 use super::network::Network;
 use super::snapshot::Snapshot;
 use super::spot::SpotRequest;
+use super::trail::TrailBook;
 use super::volume::Volume;
 use super::weather::{Fault, Weather};
 use crate::model::{CommandId, InstanceId};
@@ -136,6 +137,7 @@ pub struct Site {
     pub(super) random: fastrand::Rng,
     pub(super) buckets: Buckets,
     pub(super) bill: Bill,
+    pub(super) trail: TrailBook,
     pub(super) tokens: BTreeMap<String, TokenUse>,
     made: BTreeMap<(&'static str, String), Made>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
@@ -198,6 +200,7 @@ impl Site {
             random: fastrand::Rng::with_seed(own),
             buckets: Buckets::default(),
             bill: Bill::default(),
+            trail: TrailBook::default(),
             tokens: BTreeMap::new(),
             made: BTreeMap::new(),
             instances: BTreeMap::new(),

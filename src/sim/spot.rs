@@ -12,8 +12,12 @@ use super::types::instance_type;
 use super::weather::Fault;
 use crate::model::{InstanceId, InstanceState};
 
+/// The product whose prices the model has.
+pub(super) const PRODUCT: &str = "Linux/UNIX";
+/// How far back prices go.
+const HISTORY: TimeDelta = TimeDelta::days(90);
 /// How long a price holds.
-pub(super) const PRICE_WINDOW: TimeDelta = TimeDelta::hours(6);
+const PRICE_WINDOW: TimeDelta = TimeDelta::hours(6);
 /// How long before its end a spot instance is told.
 const NOTICE: TimeDelta = TimeDelta::minutes(2);
 /// When a request is looked at again that could not be fulfilled.
@@ -118,6 +122,21 @@ impl Site {
         let base = 0.25 + 0.25 * share(hash(&(self.seed, kind, zone)));
         let now = 0.9 + 0.2 * share(hash(&(self.seed, kind, zone, window)));
         instance_type(kind).map_or(UNKNOWN_PRICE, |known| known.price) * base * now
+    }
+
+    /// The prices of a type in a zone that held at some time of a period, the oldest first, and since when.
+    pub fn spot_history(
+        &self,
+        kind: &str,
+        zone: &str,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Vec<(DateTime<Utc>, f64)> {
+        let window = PRICE_WINDOW.num_seconds();
+        let since = since.max(until - HISTORY);
+        let (first, last) = (since.timestamp().div_euclid(window), until.timestamp().div_euclid(window));
+        let begin = |number: i64| DateTime::from_timestamp(number * window, 0).unwrap_or(since);
+        (first..=last).map(begin).map(|at| (at, self.spot_price(kind, zone, at))).collect()
     }
 
     /// A launch that names a price below the market's is refused.

@@ -127,14 +127,18 @@ impl Site {
         if self.instances.get(id).is_none_or(Instance::is_over) {
             return;
         }
+        let before = self.instances.get(id).map(|instance| instance.state().clone());
         let after = self.ending_time();
         self.turn(id, now, InstanceState::ShuttingDown, Some(reason), after);
+        self.trailed(now, "TerminateInstances", by, id, before);
         self.happened(now, Effect::Ending(id.clone(), by));
     }
 
     pub(super) fn begin_stop(&mut self, id: &InstanceId, reason: Reason, by: By, now: DateTime<Utc>) {
         let after = self.ending_time();
+        let before = self.instances.get(id).map(|instance| instance.state().clone());
         self.turn(id, now, InstanceState::Stopping, Some(reason), after);
+        self.trailed(now, "StopInstances", by, id, before);
         self.happened(now, Effect::Stopping(id.clone(), by));
     }
 
@@ -285,6 +289,7 @@ impl Site {
                 let pending = site.pending_time();
                 site.turn(id, now, InstanceState::Pending, None, pending);
                 site.change(id, now, |facts| facts.launch_time = now);
+                site.trailed(now, "StartInstances", By::Caller, id, Some(InstanceState::Stopped));
                 site.happened(now, Effect::Started(id.clone(), By::Caller));
             }
             Ok(())

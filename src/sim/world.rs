@@ -9,6 +9,7 @@ use super::error::ApiError;
 use super::latency::Latency;
 use super::site::{Effect, Site};
 use super::trace::Trace;
+use super::trail;
 use super::weather::{Fault, Weather};
 
 /// An account in a region.
@@ -54,6 +55,8 @@ pub struct Request<'a> {
     pub resources: u32,
     /// Whom it concerns, for the trace.
     pub subject: &'a str,
+    /// Who calls: a user, or a role and its session with a slash between.
+    pub by: &'a str,
 }
 
 /// What becomes of a call.
@@ -89,6 +92,7 @@ pub struct World {
     watcher: Option<Box<dyn Watcher>>,
     steady: bool,
     lenient: bool,
+    trail_late: TimeDelta,
     /// How often the weather struck a call.
     pub struck: u64,
     /// What happened.
@@ -121,6 +125,7 @@ impl World {
             watcher: None,
             steady: false,
             lenient: false,
+            trail_late: trail::LATE,
             struck: 0,
             trace: Trace::default(),
         }
@@ -158,6 +163,14 @@ impl World {
         }
     }
 
+    /// How late CloudTrail may tell what happens from now on; a quarter of an hour without this.
+    pub fn set_trail_late(&mut self, late: TimeDelta) {
+        self.trail_late = late;
+        for site in self.sites.values_mut() {
+            site.trail.late = late;
+        }
+    }
+
     /// Another weather for one account in one region, whatever the others have.
     pub fn set_weather_at(&mut self, place: &SiteId, weather: Weather) {
         self.site(place).weather = Arc::new(weather);
@@ -166,9 +179,10 @@ impl World {
     /// An account in a region; it is made on first use.
     pub fn site(&mut self, place: &SiteId) -> &mut Site {
         let (seed, weather, steady, lenient) = (self.seed, &self.weather, self.steady, self.lenient);
+        let late = self.trail_late;
         self.sites.entry(place.clone()).or_insert_with(|| {
             let mut site = Site::new(&place.account, &place.region, seed, Arc::clone(weather));
-            (site.steady, site.lenient) = (steady, lenient);
+            (site.steady, site.lenient, site.trail.late) = (steady, lenient, late);
             site
         })
     }
@@ -203,7 +217,7 @@ impl World {
             if let Some(site) = self.sites.get_mut(&place) {
                 site.advance(now);
             }
-            self.tell(&place, now);
+            self.tell(&place, now, None);
         }
     }
 
@@ -212,7 +226,7 @@ impl World {
         let site = self.site(place);
         site.advance(now);
         let result = act(site);
-        self.tell(place, now);
+        self.tell(place, now, None);
         result
     }
 
@@ -248,6 +262,8 @@ impl World {
         let mishap = self.waiting_for(request);
         let site = self.site(request.place);
         site.advance(now);
+        // What came due before is nobody's call.
+        site.close_trail(None);
         let struck = mishap.is_none();
         let mishap = mishap.or_else(|| site.mishap(request.action, now));
         let struck = struck && mishap.is_some();
@@ -277,7 +293,10 @@ impl World {
             Served::Never => "hangs",
         };
         self.note(now, request.place, request.action, request.subject, outcome);
-        self.tell(request.place, now);
+        if let (Served::Answer(Err(error), _), Some(site)) = (&served, self.sites.get_mut(request.place)) {
+            site.trail_refusal(now, request.action, request.by, error);
+        }
+        self.tell(request.place, now, Some(request.by));
         if let (Served::Answer(result, _), Some(watcher)) = (&served, self.watcher.as_mut()) {
             watcher.answered(now, request, result.as_ref().err());
         }
@@ -301,7 +320,10 @@ impl World {
     }
 
     /// What happened goes into the trace, and to whoever watches.
-    fn tell(&mut self, place: &SiteId, now: DateTime<Utc>) {
+    fn tell(&mut self, place: &SiteId, now: DateTime<Utc>, caller: Option<&str>) {
+        if let Some(site) = self.sites.get_mut(place) {
+            site.close_trail(caller);
+        }
         let Some(site) = self.sites.get_mut(place).filter(|site| !site.effects.is_empty()) else { return };
         let effects = std::mem::take(&mut site.effects);
         for (at, effect) in effects {

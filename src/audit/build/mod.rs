@@ -76,7 +76,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
 pub fn is_complete(evidence: &Evidence<'_>, offline: bool) -> bool {
     let seen = evidence.regions.values().all(|look| {
         let survey = look.survey.as_ref().is_ok_and(|survey| survey.gaps.is_empty());
-        let trail = look.trail.as_ref().is_ok_and(|trail| trail.gaps.is_empty());
+        let trail = look.trail.as_ref().is_ok_and(|trail| trail.gaps.iter().all(words::is_young));
         survey && trail && look.spot.is_ok()
     });
     // Without a configuration nobody expects a ledger.

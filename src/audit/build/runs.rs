@@ -9,6 +9,7 @@ use super::period::Period;
 use super::rebakes::{Builder, builders};
 use super::scope::Scope;
 use super::trail::Told;
+use crate::audit::TrailEnd;
 use crate::audit::evidence::Evidence;
 use crate::model::{
     BlockDevice, Cell, Entry, Instance, InstanceId, InstanceState, Market, Region, Resource, Survey, tag_keys,
@@ -178,7 +179,7 @@ const YOUNG: chrono::TimeDelta = chrono::TimeDelta::minutes(15);
 /// Whether what only CloudTrail shows is the fleet's: a session of ours launched it, and it can be no other
 /// owner's.
 fn is_ours(evidence: &Evidence<'_>, scope: &Scope<'_>, id: &InstanceId, told: &Told) -> bool {
-    let session = told.by.as_deref().is_some_and(|by| by.starts_with(SESSION));
+    let session = told.by().is_some_and(|by| by.starts_with(SESSION));
     let shown = evidence.regions.get(&told.region).and_then(|look| look.survey.as_ref().ok());
     let described = shown.is_some_and(|survey| survey.instance(id).is_some());
     session && !described && !evidence.shared_account && !scope.is_anothers(id)
@@ -187,14 +188,22 @@ fn is_ours(evidence: &Evidence<'_>, scope: &Scope<'_>, id: &InstanceId, told: &T
 fn of_trail(evidence: &Evidence<'_>, id: &InstanceId, told: &Told) -> Run {
     let mut run = Run::new(cell(evidence, &told.region));
     run.instance = Some(id.clone());
-    run.wanted_by.clone_from(&told.by);
+    run.wanted_by = told.by().map(ToOwned::to_owned);
     // It is not shown any more: a run without an end that CloudTrail knows is one of which nobody knows it.
-    for (from, to) in &told.runs {
+    for one in &told.runs {
+        let from = one.from.unwrap_or(evidence.since);
+        let (to, is_told) = match &one.end {
+            TrailEnd::Told { at, .. } => (*at, true),
+            TrailEnd::Before(at) => (*at, false),
+            TrailEnd::Open => (evidence.until, false),
+        };
         if let Some(before) = run.segments.last().and_then(|segment| segment.to) {
-            run.segments.extend(segments(&[(before, Some(*from), Use::Stopped)]));
+            run.segments.extend(segments(&[(before, Some(from), Use::Stopped)]));
         }
-        run.segments.extend(segments(&[(*from, Some(to.unwrap_or(evidence.until)), Use::Unknown)]));
-        run.starts.push(Start { asked: *from, seen: to.is_some().then_some(*from), over: to.map(at_once) });
+        run.segments.extend(segments(&[(from, Some(to), Use::Unknown)]));
+        let earliest = if is_told { to } else { from };
+        let over = Some(Span { earliest, latest: to });
+        run.starts.push(Start { asked: from, seen: is_told.then_some(from), over });
     }
     run
 }

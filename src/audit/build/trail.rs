@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
-
 use super::period::Period;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::{Deed, Unseen};
-use crate::model::{InstanceId, Region, TrailEvent};
+use crate::audit::{TrailEnd, TrailRun, trail_runs, trail_seconds};
+use crate::model::{InstanceId, Region, Trail, TrailEvent};
 
 /// The most deeds that a report tells; the latest are told.
 const DEEDS_MAX: usize = 1000;
@@ -17,67 +16,44 @@ const DEEDS_MAX: usize = 1000;
 pub(super) struct Told {
     /// Where.
     pub(super) region: Region,
-    /// Each run; one without an end has none that CloudTrail knows.
-    pub(super) runs: Vec<(DateTime<Utc>, Option<DateTime<Utc>>)>,
-    /// Whether it tells of the launch.
-    pub(super) launched: bool,
-    /// Who launched or started it first.
-    pub(super) by: Option<String>,
+    /// Each run, the oldest first.
+    pub(super) runs: Vec<TrailRun>,
 }
 
 impl Told {
-    /// Seconds in which it ran.
+    /// Seconds in which it ran, at the most: of a run without an end nobody knows it.
     pub(super) fn seconds(&self, period: Period) -> i64 {
-        self.runs.iter().map(|(from, to)| period.seconds(*from, *to)).sum()
+        trail_seconds(&self.runs, period.since, period.until).most
     }
 
     /// Whether the last run goes on, by its word.
     pub(super) fn is_open(&self) -> bool {
-        self.runs.last().is_some_and(|(_, to)| to.is_none())
+        self.runs.last().is_some_and(|run| run.end == TrailEnd::Open)
+    }
+
+    /// Who launched or started it first.
+    pub(super) fn by(&self) -> Option<&str> {
+        self.runs.first()?.by.as_deref()
     }
 }
 
-/// The events of all regions in their order, each once.
-fn events<'a>(evidence: &'a Evidence<'_>) -> Vec<(&'a Region, DateTime<Utc>, &'a TrailEvent)> {
-    let mut known = BTreeSet::new();
-    let regions = evidence.regions.iter().filter_map(|(region, look)| Some((region, look.trail.as_ref().ok()?)));
-    let mut all: Vec<_> = regions
-        .flat_map(|(region, trail)| trail.events.iter().map(move |event| (region, trail.from, event)))
-        .filter(|(_, _, event)| known.insert(event.id.as_str()))
-        .collect();
-    all.sort_by(|a, b| (a.2.at, &a.2.id).cmp(&(b.2.at, &b.2.id)));
-    all
+fn trails<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (&'a Region, &'a Trail)> {
+    evidence.regions.iter().filter_map(|(region, look)| Some((region, look.trail.as_ref().ok()?)))
 }
 
 /// When each instance ran.
 pub(super) fn told(evidence: &Evidence<'_>) -> BTreeMap<InstanceId, Told> {
-    let mut all: BTreeMap<InstanceId, Told> = BTreeMap::new();
-    for (region, from, event) in events(evidence).into_iter().filter(|(_, _, event)| event.error.is_none()) {
-        let begins = matches!(event.name.as_str(), "RunInstances" | "StartInstances");
-        for id in &event.instances {
-            let one = all.entry(id.clone()).or_insert_with(|| Told {
-                region: region.clone(),
-                runs: Vec::new(),
-                launched: false,
-                by: None,
-            });
-            match one.runs.last_mut() {
-                _ if begins => {
-                    // A start of what runs already changes nothing.
-                    if !one.is_open() {
-                        one.runs.push((event.at, None));
-                    }
-                    one.launched |= event.name == "RunInstances";
-                    one.by = one.by.take().or_else(|| event.by.clone());
-                }
-                Some((_, to)) => {
-                    to.get_or_insert(event.at);
-                }
-                // It began before the first event that was asked for.
-                None => one.runs.push((from, Some(event.at))),
-            }
-        }
-    }
+    let of = |(region, trail): (&Region, &Trail)| {
+        let region = region.clone();
+        trail_runs(trail).into_iter().map(move |(id, runs)| (id, Told { region: region.clone(), runs }))
+    };
+    trails(evidence).flat_map(of).collect()
+}
+
+/// The events of all regions, the latest first.
+fn events<'a>(evidence: &'a Evidence<'_>) -> Vec<&'a TrailEvent> {
+    let mut all: Vec<&TrailEvent> = trails(evidence).flat_map(|(_, trail)| &trail.events).collect();
+    all.sort_by(|a, b| (b.at, &b.id).cmp(&(a.at, &a.id)));
     all
 }
 
@@ -88,7 +64,7 @@ pub(super) fn deeds(
     ours: &BTreeSet<InstanceId>,
 ) -> (Vec<Deed>, Option<Unseen>) {
     let mut deeds = Vec::new();
-    for (_, _, event) in events(evidence).into_iter().rev().filter(|(_, _, event)| period.holds(event.at)) {
+    for event in events(evidence).into_iter().filter(|event| period.holds(event.at)) {
         let call = match &event.error {
             Some(error) => format!("{} (refused: {error})", event.name),
             None => event.name.clone(),

@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::period::Period;
-use crate::audit::evidence::{Evidence, Missing, Trail};
+use crate::audit::evidence::{Evidence, Missing};
 use crate::audit::report::{Source, Unseen};
-use crate::model::Region;
+use crate::model::{Region, Trail, TrailGap};
 use crate::plan::price;
 use crate::plan::sweep::said;
 
@@ -85,7 +85,7 @@ fn cloudtrail(evidence: &Evidence<'_>) -> Source {
         name: "cloudtrail".to_owned(),
         used: true,
         from: Some(from),
-        to: Some(evidence.until.min(evidence.now - TRAIL_LAG)),
+        to: trails(evidence).map(|(_, trail)| trail.to).min(),
         note: format!(
             "{events} calls that launch, start, stop or terminate; a call may be {} late, and a shutdown from inside \
              a guest is none",
@@ -136,7 +136,7 @@ pub(super) fn unseen(evidence: &Evidence<'_>, period: Period) -> Vec<Unseen> {
         }
         match &look.trail {
             Err(why) => all.push(missing(format!("{region}: who did what (CloudTrail)"), why)),
-            Ok(trail) => all.extend(trail.gaps.iter().map(|gap| missing(format!("{region}: CloudTrail"), gap))),
+            Ok(trail) => all.extend(trail.gaps.iter().filter(|gap| !is_young(gap)).map(|gap| of_trail(region, gap))),
         }
         if let Err(why) = &look.spot {
             all.push(missing(format!("{region}: history of spot prices"), why));
@@ -157,6 +157,21 @@ pub(super) fn unseen(evidence: &Evidence<'_>, period: Period) -> Vec<Unseen> {
     }
     all.extend(never_seen());
     all
+}
+
+/// Whether it is only that CloudTrail is always late: its source says so.
+pub(super) fn is_young(gap: &TrailGap) -> bool {
+    gap.why.code == "TooYoung"
+}
+
+fn of_trail(region: &Region, gap: &TrailGap) -> Unseen {
+    let call = gap.call.as_ref().map(|call| format!(" of {call}")).unwrap_or_default();
+    let day = |at: DateTime<Utc>| at.format("%Y-%m-%d %H:%M").to_string();
+    Unseen {
+        what: format!("{region}: CloudTrail's events{call} from {} to {}", day(gap.from), day(gap.to)),
+        why: format!("cloudtrail:LookupEvents: {}", gap.why),
+        cure: Some(gap.why.kind.cure().to_owned()),
+    }
 }
 
 fn before_the_ledger(first: Option<DateTime<Utc>>, period: Period) -> Option<Unseen> {

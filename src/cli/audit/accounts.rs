@@ -11,9 +11,9 @@ use crate::cli::args::Args;
 use crate::cli::connect;
 use crate::cli::exit::{CommandError, Exit};
 use crate::control::Clock;
-use crate::model::{Fleet, OwnerName, Region, Survey};
+use crate::model::{Fleet, Market, OwnerName, Region, Survey};
 use crate::plan::sweep::{Caps, Claims, ControllerKey, Finding, Stated, SweepView, claims, sweep};
-use crate::policy::{Credentials, Intent, Owner, Sources, SweepPolicy};
+use crate::policy::{Credentials, Image, Intent, Owner, Sources, SweepPolicy};
 
 /// What a report of an owner without a configuration is named by, where nobody says a name.
 const NAMELESS: &str = "owner";
@@ -27,6 +27,9 @@ pub(super) struct Whose {
     pub(super) owner: Owner,
     /// Where to look.
     pub(super) regions: BTreeSet<Region>,
+    /// Instance types that its manifests buy as spot capacity: their prices are asked for.
+    #[cfg_attr(not(feature = "ec2"), expect(dead_code, reason = "only a door to EC2 asks for prices"))]
+    pub(super) spot_types: BTreeSet<String>,
 }
 
 /// What is to be reported.
@@ -85,7 +88,12 @@ fn alone(options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
     };
     let owner = Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint: None };
     let regions = options.regions.iter().cloned().collect();
-    Ok(Work { intent: None, sources: None, fleet: fleet.to_owned(), owners: vec![Whose { name, owner, regions }] })
+    Ok(Work {
+        intent: None,
+        sources: None,
+        fleet: fleet.to_owned(),
+        owners: vec![Whose { name, owner, regions, spot_types: BTreeSet::new() }],
+    })
 }
 
 fn configured(args: &Args, options: &AuditOptions) -> Result<Work, CommandError> {
@@ -104,10 +112,17 @@ fn configured(args: &Args, options: &AuditOptions) -> Result<Work, CommandError>
             let own = images.map(|image| image.region.clone()).chain(cells.map(|cell| cell.region.clone()));
             let named: BTreeSet<Region> = options.regions.iter().cloned().collect();
             let regions = if named.is_empty() { own.collect() } else { named };
-            Whose { name: name.clone(), owner: owner.clone(), regions }
+            let spot_types = spot_types(intent.images.values().filter(|image| image.owner == *name));
+            Whose { name: name.clone(), owner: owner.clone(), regions, spot_types }
         })
         .collect();
     Ok(Work { fleet: intent.fleet.name.clone(), intent: Some(intent), sources: Some(sources), owners })
+}
+
+fn spot_types<'a>(images: impl Iterator<Item = &'a Image>) -> BTreeSet<String> {
+    let offerings = images.flat_map(|image| &image.offerings);
+    let spot = offerings.filter(|offering| offering.market == Market::Spot);
+    spot.map(|offering| offering.instance_type.clone()).collect()
 }
 
 /// What there is in the account, or why nobody could look.

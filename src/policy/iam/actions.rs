@@ -88,8 +88,6 @@ pub const NEEDS_NO_PERMISSION: &[(&str, &str)] = &[
 /// What a role holds although no call of the code names it, and why it does.
 pub const NOT_CALLED: &[(&str, &str)] = &[
     ("ce:GetCostAndUsage", "the audit compares its estimate with the bill"),
-    ("cloudtrail:LookupEvents", "the audit compares the ledger with who launched and ended what"),
-    ("ec2:DescribeSpotPriceHistory", "the audit prices spot hours"),
     ("iam:PassRole", "EC2 asks for it when a launch names an instance profile"),
     ("kms:CreateGrant", "EC2 asks for it when a disk of a launch names its key"),
     ("kms:Decrypt", "the same"),
@@ -97,5 +95,4 @@ pub const NOT_CALLED: &[(&str, &str)] = &[
     ("kms:GenerateDataKeyWithoutPlaintext", "the same"),
     ("kms:ReEncryptFrom", "the same, where the disk is made from an encrypted snapshot"),
     ("kms:ReEncryptTo", "the same"),
-    ("pricing:GetProducts", "the audit reads list prices"),
 ];

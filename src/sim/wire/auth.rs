@@ -14,6 +14,8 @@ use crate::sim::error::ApiError;
 pub(super) const ACCOUNT: &str = "123456789012";
 /// How far the caller's clock may be off.
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
+/// The user that an access key stands for.
+const NAMELESS: &str = "user";
 /// What begins the access key of a user, and that of a session.
 const USER: &str = "AKIA";
 const SESSION: &str = "ASIA";
@@ -49,6 +51,16 @@ pub(super) struct Caller {
     pub(super) service: String,
     /// The role and the session's name, for a session.
     pub(super) role: Option<(String, String)>,
+}
+
+impl Caller {
+    /// A role and its session with a slash between, or the user.
+    pub(super) fn name(&self) -> String {
+        match &self.role {
+            Some((role, session)) => format!("{role}/{session}"),
+            None => NAMELESS.to_owned(),
+        }
+    }
 }
 
 /// What a signature says before anybody is asked whether it is good.

@@ -19,7 +19,7 @@ use super::auth::{self, Caller, Sessions};
 use super::call::{self, Call};
 use super::query::{Node, missing};
 use super::xml::{self, Xml};
-use super::{catalog, control, identity, imds, permissions, quotas, ssm, sts};
+use super::{catalog, control, identity, imds, permissions, quotas, records, ssm, sts};
 use crate::control::Clock;
 use crate::sim::error::ApiError;
 use crate::sim::image::Image;
@@ -204,6 +204,9 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     if quotas::is_asked(&parts.headers) {
         return quotas::answer(&shared, &parts.headers, &body).await;
     }
+    if records::is_asked(&parts.headers) {
+        return records::answer(&shared, &parts.headers, &body).await;
+    }
     if ssm::is_asked(&parts.headers) {
         return ssm::answer(&shared, &parts.headers, &body).await;
     }
@@ -306,13 +309,14 @@ fn serve(shared: &Shared, known: &Known, query: &Node) -> Served<Xml> {
     let mut model = shared.model();
     let now = shared.now(&model);
     let model = &mut *model;
-    let subject = subject(known.is_sts, query);
+    let (subject, by) = (subject(known.is_sts, query), known.caller.name());
     let request = ModelRequest {
         place: &known.place,
         action: known.action,
         paged: ["Filter", "MaxResults", "NextToken", "InstanceId"].iter().any(|name| !query.part(name).is_empty()),
         resources: resources(known.action, query),
         subject: &subject,
+        by: &by,
     };
     let (sessions, permissions) = (&mut model.sessions, &model.permissions);
     model.world.serve(&request, now, |site, now| {

@@ -1,7 +1,7 @@
 //! The wire door: EC2's own HTTP query protocol (version 2016-11-15) over a [`World`](super::World), so
 //! that the AWS SDKs, boto3, the AWS CLI and Buildbot's own worker work against the model unchanged.
 //!
-//! Beside EC2, STS, Service Quotas and SSM at `/`, it has a side entrance for tests and guests below `/_sim/`: the truth,
+//! Beside EC2, STS, Service Quotas, SSM, CloudTrail and the price list at `/`, it has a side entrance for tests and guests below `/_sim/`: the truth,
 //! the clock, faults on demand, and the metadata service of each instance.
 
 mod addresses;
@@ -28,6 +28,7 @@ mod permissions;
 mod places;
 mod query;
 mod quotas;
+mod records;
 mod snapshots;
 mod spot;
 mod ssm;

@@ -75,7 +75,7 @@ fn serve(shared: &Shared, place: &SiteId, asked: &Asked) -> Served<Value> {
     let mut model = shared.model();
     let now = shared.now(&model);
     let model = &mut *model;
-    let request = Request { place, action: ACTION, paged: false, resources: 0, subject: &asked.quota_code };
+    let request = Request { place, action: ACTION, paged: false, resources: 0, subject: &asked.quota_code, by: "" };
     let permissions = &model.permissions;
     model.world.serve(&request, now, |site, _| {
         if !permissions.allows_action(&place.account, ACTION) {

@@ -12,11 +12,9 @@ use crate::sim::error::ApiError;
 use crate::sim::instance::Tags;
 use crate::sim::instance::{RunInstances, SpotOptions};
 use crate::sim::site::Site;
-use crate::sim::spot::{PRICE_WINDOW, SpotRequest, no_request};
+use crate::sim::spot::{PRODUCT, SpotRequest, no_request};
 use crate::sim::types::INSTANCE_TYPES;
 
-/// The product whose prices the model has.
-const PRODUCT: &str = "Linux/UNIX";
 /// How far back prices go.
 const HISTORY: TimeDelta = TimeDelta::days(90);
 /// The most requests of one call.
@@ -222,18 +220,14 @@ pub(super) fn prices(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> 
     Ok(xml)
 }
 
-/// The prices of a time, and the one that held when it began; the newest first, as EC2 shows them.
+/// The prices of a time, and the one that held when it began; they are ordered by the newest first, as EC2 shows them.
 fn series<'a>(site: &Site, kind: &'a str, zone: &'a str, start: DateTime<Utc>, end: DateTime<Utc>) -> Vec<Price<'a>> {
-    let window = PRICE_WINDOW.num_seconds();
-    let (first, last) = (start.timestamp().div_euclid(window), end.timestamp().div_euclid(window));
-    let at = |number: i64| DateTime::from_timestamp(number * window, 0).unwrap_or(start);
-    (first..=last)
-        .map(|number| Price {
-            order: format!("{:012} {kind} {zone}", i64::MAX / 1_000_000_000 - number),
-            kind,
-            zone,
-            at: at(number),
-            dollars: site.spot_price(kind, zone, at(number)),
-        })
-        .collect()
+    let price = |(at, dollars): (DateTime<Utc>, f64)| Price {
+        order: format!("{:012} {kind} {zone}", i64::MAX / 10_000_000 - at.timestamp()),
+        kind,
+        zone,
+        at,
+        dollars,
+    };
+    site.spot_history(kind, zone, start, end).into_iter().map(price).collect()
 }

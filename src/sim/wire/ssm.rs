@@ -119,7 +119,8 @@ fn serve(shared: &Shared, known: &Known) -> Served<Value> {
     let model = &mut *model;
     let ids = instances_named(&known.body);
     let subject = ids.join(" ");
-    let request = Request { place: &known.place, action: known.action, paged: true, resources: 0, subject: &subject };
+    let request =
+        Request { place: &known.place, action: known.action, paged: true, resources: 0, subject: &subject, by: "" };
     let permissions = &model.permissions;
     model.world.serve(&request, now, |site, now| {
         allowed(permissions, known, &ids, site, now)?;
