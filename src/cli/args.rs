@@ -80,6 +80,8 @@ pub(super) enum Command {
     Rollback(super::rebake::RollbackOptions),
     /// The generations of each image: age, size, cost, who uses them, and when the next one is due
     Amis(super::amis::AmisOptions),
+    /// An owner's report: what ran, why, what it cost, what is left over, and what was not seen
+    Audit(Box<super::audit::AuditOptions>),
     /// Start a worker's instance without a build
     Start {
         /// The worker

@@ -2,6 +2,7 @@
 
 mod amis;
 mod args;
+mod audit;
 mod check;
 mod config;
 mod connect;
@@ -27,7 +28,7 @@ mod sweep;
 mod worker;
 
 pub use args::Args;
-pub use exit::{CommandError, DoctorExit, Exit, RebakeExit, SweepExit};
+pub use exit::{AuditExit, CommandError, DoctorExit, Exit, RebakeExit, SweepExit};
 
 use args::{Command, ConfigCommand};
 
@@ -80,6 +81,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Rebake(options) => Box::pin(rebake::run(&args, options, out)).await,
         Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
+        Command::Audit(options) => Box::pin(audit::run(&args, options, out)).await,
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

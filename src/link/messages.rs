@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{AmiView, CellView, WorkerView};
 use crate::model::{
-    AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
+    Actor, AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
 };
 use crate::plan::sweep::Claims;
 use crate::plan::{Admission, Info, Report, WorkerReport};
@@ -328,6 +328,9 @@ pub struct EventView {
     pub seq: u64,
     /// When.
     pub at: DateTime<Utc>,
+    /// Who caused it; absent where the controller is older than this.
+    #[serde(default)]
+    pub actor: Option<Actor>,
     /// The worker it is about.
     pub worker: Option<String>,
     /// Its kind, such as `launched`.
@@ -429,6 +432,7 @@ impl From<&Entry> for EventView {
         Self {
             seq: entry.seq,
             at: entry.at,
+            actor: Some(entry.actor.clone()),
             worker: entry.body.worker().map(ToString::to_string),
             kind,
             text: entry.body.describe(),

@@ -12,7 +12,7 @@ use super::{
 pub const ENTRY_VERSION: u32 = 4;
 
 /// Who caused an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
     /// The controller's own decision.

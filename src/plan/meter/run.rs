@@ -101,7 +101,7 @@ pub struct Run {
 
 impl Run {
     /// A run of which nothing is known but where it is.
-    pub(super) fn new(cell: Cell) -> Self {
+    pub fn new(cell: Cell) -> Self {
         Self {
             instance: None,
             worker: None,
