@@ -93,4 +93,12 @@ pub trait Ledger: Send {
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
+
+    /// Whether an entry could be written now, found out by writing nothing that counts.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        self.append(&[])
+    }
 }

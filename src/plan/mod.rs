@@ -10,6 +10,7 @@ mod bound;
 mod canary;
 mod capacity;
 mod console;
+pub mod day;
 pub mod doctor;
 mod equip;
 mod instances;
