@@ -47,6 +47,9 @@ pub(super) enum Command {
     Explain {
         /// The worker
         worker: WorkerName,
+        /// As JSON, with its last day and its last entries
+        #[arg(long)]
+        json: bool,
     },
     /// The ledger's entries, oldest first
     Events(EventsOptions),
@@ -173,6 +176,9 @@ pub(super) struct StatusOptions {
     /// Again whenever something changes
     #[arg(long)]
     pub(super) watch: bool,
+    /// The last day instead: in which state each worker was when
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) day: bool,
 }
 
 /// Options of `latent events`.

@@ -6,6 +6,7 @@ mod audit;
 mod check;
 mod config;
 mod connect;
+mod day;
 #[cfg(feature = "ec2")]
 mod doctor;
 mod events;
@@ -70,7 +71,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Config { command: ConfigCommand::Import(options) } => import::run(options, out).await,
         Command::Config { command: ConfigCommand::Show { worker } } => config::show(&args, worker, out),
         Command::Status(options) => status::run(&args, options, out).await,
-        Command::Explain { worker } => explain::run(&args, worker, out).await,
+        Command::Explain { worker, json } => explain::run(&args, worker, *json, out).await,
         Command::Events(options) => events::run(&args, options, out).await,
         Command::History { worker, json } => history::run(&args, worker.as_ref(), *json, out).await,
         Command::Ledger { command } => ledger::run(&args, command, out),

@@ -141,4 +141,12 @@ pub trait Ledger: Send {
             }
         }
     }
+
+    /// Whether an entry could be written now, found out by writing nothing that counts.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        self.append(&[])
+    }
 }

@@ -188,6 +188,12 @@ impl Ledger for SqliteLedger {
         Ok(())
     }
 
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        // The header is written again as it is: one page in the log, on the same disk as an entry would be.
+        let written = self.connection.pragma_update(None, "user_version", FORMAT);
+        written.map_err(|error| of_sqlite(&self.path, "written", &error))
+    }
+
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         entries(&self.connection, &self.path, after, limit)
     }

@@ -11,6 +11,7 @@ use crate::control::{AmiView, CellView, WorkerView};
 use crate::model::{
     Actor, AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
 };
+use crate::plan::day::LineView;
 use crate::plan::sweep::Claims;
 use crate::plan::{Admission, Info, Report, WorkerReport};
 use crate::policy::Secret;
@@ -348,6 +349,21 @@ pub struct Events {
     pub events: Vec<EventView>,
     /// Ask again after this one.
     pub last: u64,
+}
+
+/// One worker: what holds, its last day, and its last entries.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerDayAnswer {
+    /// The controller's time.
+    pub now: DateTime<Utc>,
+    /// As it is now.
+    pub worker: WorkerView,
+    /// What holds, since when, until when, and what would change it: as `latent explain` has it.
+    pub explained: String,
+    /// Its last 24 hours.
+    pub day: LineView,
+    /// Its last entries and those about its instances, the last one first; at most 50.
+    pub events: Vec<EventView>,
 }
 
 /// What went wrong with a request.

@@ -11,6 +11,7 @@ mod bound;
 mod canary;
 mod capacity;
 mod console;
+pub mod day;
 pub mod doctor;
 mod equip;
 mod instances;

@@ -84,6 +84,12 @@ pub(super) const LINK_KEYS: &[Key] = &[
     may("token", Kind::Table(SECRET_KEYS), "The bearer token that TCP clients must show."),
 ];
 
+/// `[page]` of `latent.toml`.
+pub(super) const PAGE_KEYS: &[Key] = &[
+    may("listen", Kind::Text, "Serve the status page here, as address:port; beyond the machine itself with a token."),
+    may("token", Kind::Table(SECRET_KEYS), "The token that who looks at the page must know."),
+];
+
 /// `[polling]` of `latent.toml`.
 pub(super) const POLLING_KEYS: &[Key] = &[
     may("fast", SPAN, "Time between listings of a cell while something is in transition."),
@@ -316,10 +322,11 @@ pub const SWEEP_KEYS: &[Key] = &[
 ];
 
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 12] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 13] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
+        ("page", PAGE_KEYS),
         ("polling", POLLING_KEYS),
         ("requirements", REQUIREMENTS_KEYS),
         ("defaults", DEFAULTS_KEYS),

@@ -18,6 +18,7 @@ mod key;
 mod lease_watch;
 mod lifecycle;
 mod load;
+mod page;
 mod problem;
 pub mod promote;
 mod proof;
@@ -44,6 +45,7 @@ pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, REBAKE_KEYS, SWEEP_KEYS, all_s
 pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load, read_key_file};
+pub use page::Page;
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use promote::{Refusal, promoted, rolled_back};
 pub use proof::Proof;

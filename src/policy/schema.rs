@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::key::{
-    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, POLICY_KEYS, POLLING_KEYS, REBAKE_KEYS,
-    REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
+    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, PAGE_KEYS, POLICY_KEYS, POLLING_KEYS,
+    REBAKE_KEYS, REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
 };
 
 /// The schemas of `latent.toml`, `amis/*.toml` and `policies/*.toml`, under `$defs` of one document.
@@ -18,6 +18,7 @@ pub fn json_schema() -> Value {
         "properties": {
             "fleet": table(FLEET_KEYS),
             "link": table(LINK_KEYS),
+            "page": table(PAGE_KEYS),
             "polling": table(POLLING_KEYS),
             "requirements": table(REQUIREMENTS_KEYS),
             "defaults": table(DEFAULTS_KEYS),
