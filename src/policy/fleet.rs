@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::TimeDelta;
 
+use super::notify::{self, Addressee};
 use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
 use super::problem::Problems;
 use super::reader::{Layer, Located, Reader};
@@ -84,6 +85,8 @@ pub struct Owner {
     pub disk_gib_max: Option<u32>,
     /// Another address of the API.
     pub endpoint: Option<String>,
+    /// How and of what the owner is told.
+    pub notify: Addressee,
 }
 
 /// `[worker.NAME]`, before its references are followed.
@@ -232,12 +235,14 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let disk_gib_max = reader.count("disk_gib_max");
     let endpoint = endpoint(reader);
     let credentials = credentials_of(reader);
+    let notify = notify::of_owner(reader, contact.as_ref().map(|text| text.value.as_str()));
     Some(Owner {
         account: Some(account?.value),
         credentials: credentials?,
         contact: contact.map(|text| text.value),
         disk_gib_max: disk_gib_max.map(|count| count.value),
         endpoint: endpoint.map(|text| text.value),
+        notify,
     })
 }
 
@@ -245,7 +250,8 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
 pub(super) fn declared_owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let endpoint = endpoint(reader).map(|text| text.value);
     let credentials = credentials_of(reader)?;
-    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint })
+    let notify = Addressee::default();
+    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, notify })
 }
 
 fn endpoint(reader: &mut Reader<'_, '_>) -> Option<Located<String>> {
