@@ -14,6 +14,7 @@ mod history;
 mod iam;
 mod import;
 mod manifests;
+mod notify;
 mod output;
 mod rebake;
 #[cfg(feature = "ec2")]
@@ -78,6 +79,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Rebake(options) => Box::pin(rebake::run(&args, options, out)).await,
         Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
+        Command::Notify { command } => notify::run(&args, command, out).await,
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

@@ -1,5 +1,6 @@
 //! Floor 3: the loops, and the controller that masters talk to.
 
+mod alarm;
 mod amis;
 mod backoff;
 mod book;
@@ -42,6 +43,7 @@ use book::Book;
 use desk::Desk;
 use shared::Shared;
 
+pub use alarm::{ContactView, DeliveryView, NoticeBoard, NoticesView};
 pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
 pub use desk::Declared;
@@ -49,8 +51,9 @@ pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
 pub use rebake::{
-    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
-    RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
+    Engine, EngineError, ImageAge, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView,
+    RebakeRefusal, RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps,
+    rehearsed,
 };
 pub use status::{BoundView, CellView, FailureView, WorkerView};
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};

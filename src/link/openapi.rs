@@ -10,7 +10,7 @@ use super::messages::{
     StatusAnswer, VersionAnswer,
 };
 use super::rebakes::{RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
-use crate::control::{RebakeAsk, RebakeView, WorkerView};
+use crate::control::{NoticesView, RebakeAsk, RebakeView, WorkerView};
 
 struct Route {
     method: &'static str,
@@ -111,6 +111,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             of::<HoldAnswer>(schemas),
         ),
         route("delete", "/v1/workers/{worker}/hold", "Keep it no longer.", &[], None, worker),
+        route("get", "/v1/notices", "Who is told of what, and what came of it.", &[], None, of::<NoticesView>(schemas)),
         route(
             "get",
             "/v1/events",

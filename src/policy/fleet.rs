@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use chrono::TimeDelta;
 
-use super::notify::{self, Addressee};
 use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
+use super::notify::{self, Addressee};
 use super::problem::Problems;
 use super::reader::{Layer, Located, Reader};
 use super::secret::{self, SecretRef};

@@ -430,11 +430,8 @@ fn webhook<'a>(reader: &mut Reader<'a, '_>, name: &str, layer: Layer<'a>) -> Opt
         return None;
     }
     let mut below = reader.below(layer, WEBHOOK_KEYS, &format!("webhook.{name}"));
-    let url = if below.is_table("url") {
-        secret::read(&mut below, "url").map(WebhookUrl::Secret)
-    } else {
-        url(&mut below)
-    };
+    let url =
+        if below.is_table("url") { secret::read(&mut below, "url").map(WebhookUrl::Secret) } else { url(&mut below) };
     let format = match below.choice("format") {
         Some(word) if word.value == "slack" => WebhookFormat::Slack,
         Some(word) if word.value == "discord" => WebhookFormat::Discord,

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::key::{
-    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, NOTIFY_KEYS, OWNER_KEYS, POLICY_KEYS, POLLING_KEYS, REBAKE_KEYS,
-    REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
+    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, NOTIFY_KEYS, OWNER_KEYS, POLICY_KEYS, POLLING_KEYS,
+    REBAKE_KEYS, REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
 };
 
 /// The schemas of `latent.toml`, `amis/*.toml` and `policies/*.toml`, under `$defs` of one document.

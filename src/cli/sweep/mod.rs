@@ -103,14 +103,7 @@ impl Access {
             (None, None) => Credentials::Environment,
         };
         let notify = Addressee::default();
-        Owner {
-            account: self.account.clone(),
-            credentials,
-            contact: None,
-            disk_gib_max: None,
-            endpoint: None,
-            notify,
-        }
+        Owner { account: self.account.clone(), credentials, contact: None, disk_gib_max: None, endpoint: None, notify }
     }
 }
 

@@ -56,7 +56,11 @@ pub struct Alarm {
 }
 
 /// Takes in what is so now; gives what is to be told.
-pub(super) fn note(alarms: &mut Alarms, verdict: &Verdict, now: DateTime<Utc>) -> Vec<(Notice, Option<super::Channel>)> {
+pub(super) fn note(
+    alarms: &mut Alarms,
+    verdict: &Verdict,
+    now: DateTime<Utc>,
+) -> Vec<(Notice, Option<super::Channel>)> {
     let mut told = Vec::new();
     for condition in &verdict.present {
         if alarms.len() >= ALARMS_MAX && !alarms.contains_key(&condition.key) {

@@ -22,6 +22,8 @@ pub struct Facts {
     pub budgets: Vec<BudgetFact>,
     /// The places that messages do not reach.
     pub deliveries: Vec<DeliveryFact>,
+    /// The places for which nothing more is made up now: what is to be told there is gathered.
+    pub blocked: Vec<super::Channel>,
 }
 
 /// A worker.

@@ -163,7 +163,11 @@ impl Verdict {
                     patience: PATIENCE,
                     title: format!("{place} cannot be looked at: {}", clean(&refusal.code, 60)),
                     text: vec![
-                        format!("EC2 refuses to list {place}: {}: {}.", clean(&refusal.code, 60), told(&refusal.message)),
+                        format!(
+                            "EC2 refuses to list {place}: {}: {}.",
+                            clean(&refusal.code, 60),
+                            told(&refusal.message)
+                        ),
                         "Nothing is launched there and nothing can be taken away; what runs there costs on, until its \
                          lease or its deadline ends it from inside."
                             .to_owned(),
@@ -225,7 +229,8 @@ impl Verdict {
                 patience: PATIENCE,
                 title: format!("image {}: {} is deprecated by its publisher", image.image, image.ami),
                 text: vec![
-                    "Launches work on until the publisher takes it away; then no worker of this image starts.".to_owned(),
+                    "Launches work on until the publisher takes it away; then no worker of this image starts."
+                        .to_owned(),
                 ],
                 cost: None,
                 todo: vec![
@@ -259,12 +264,18 @@ fn down_condition(
             Some(_) => format!("You asked to be told after {}.", span(limit)),
             None => format!("That is longer than usual: {} counts as its limit.", span(limit)),
         },
-        format!("It is {} now{}.", fact.state, fact.instance.as_ref().map_or_else(String::new, |id| format!(" ({id})"))),
+        format!(
+            "It is {} now{}.",
+            fact.state,
+            fact.instance.as_ref().map_or_else(String::new, |id| format!(" ({id})"))
+        ),
     ];
     text.extend(fact.held.as_ref().map(|held| format!("Why nothing more is done: {}.", told(held))));
-    text.extend(failing.map(|failing| {
-        format!("The last request failed: {}: {}.", clean(&failing.code, 60), told(&failing.message))
-    }));
+    text.extend(
+        failing.map(|failing| {
+            format!("The last request failed: {}: {}.", clean(&failing.code, 60), told(&failing.message))
+        }),
+    );
     let mut todo = failing.map(|failing| failing.kind.cure().to_owned()).into_iter().collect::<Vec<_>>();
     todo.push(format!("latent explain {}", fact.worker));
     let ran = fact.hourly.zip(fact.created).map(|(hourly, at)| price::run(hourly, seconds(now - at)));
@@ -365,8 +376,10 @@ fn turn(rebake: &RebakeFact) -> Option<Happening> {
         RebakeTurn::Promoted => (
             AlarmClass::RebakePromoted,
             format!("image {image}: {new} is in use, generation {}", rebake.generation),
-            vec![format!("It was proven by a worker and took the place of {source}; it is compared with it now, and \
-                          goes back by itself if it is worse.")],
+            vec![format!(
+                "It was proven by a worker and took the place of {source}; it is compared with it now, and \
+                          goes back by itself if it is worse."
+            )],
             vec![format!("latent rollback {image}, if you see that it is worse")],
         ),
         RebakeTurn::Failed(why) => (

@@ -25,6 +25,8 @@ const FAILURES_IN_A_ROW: u32 = 3;
 pub struct Pulse {
     /// The place of the last entry that was folded.
     pub seq: u64,
+    /// When that was written: another ledger has another entry there.
+    pub at: Option<DateTime<Utc>>,
     /// By worker.
     pub workers: BTreeMap<WorkerName, WorkerPulse>,
 }
@@ -86,7 +88,7 @@ impl Pulse {
     /// Takes in the next entries.
     pub fn follow(&mut self, entries: &[Entry]) {
         for entry in entries {
-            self.seq = entry.seq;
+            (self.seq, self.at) = (entry.seq, Some(entry.at));
             if let Some(worker) = entry.body.worker() {
                 self.workers.entry(worker.clone()).or_default().follow(entry.at, &entry.body);
             }

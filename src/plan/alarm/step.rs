@@ -66,7 +66,7 @@ pub fn step(mut kept: Kept, facts: &Facts, intent: &Intent) -> Stepped {
             mailbox(&mut kept.mailboxes, who, channel).put(notice.clone(), now);
         }
     }
-    let posts = due(&mut kept.mailboxes, &addressees, intent, now);
+    let posts = due(&mut kept.mailboxes, &addressees, intent, facts);
     Stepped { kept, posts }
 }
 
@@ -113,13 +113,16 @@ fn due(
     mailboxes: &mut Vec<(Who, Channel, Mailbox)>,
     addressees: &[(Who, &Addressee, Vec<Channel>)],
     intent: &Intent,
-    now: DateTime<Utc>,
+    facts: &Facts,
 ) -> Vec<Post> {
-    let settings = &intent.notify;
+    let (settings, now) = (&intent.notify, facts.now);
     let mut posts = Vec::new();
     mailboxes.retain_mut(|(who, channel, mailbox)| {
         let known = addressees.iter().find(|(name, _, channels)| name == who && channels.contains(channel));
         let Some((_, addressee, _)) = known else { return false };
+        if facts.blocked.contains(channel) {
+            return true;
+        }
         let quiet = addressee.quiet_hours.or(settings.quiet_hours);
         let manners = Manners { digest: settings.digest, daily_max: settings.daily_max, quiet };
         // The summary of a week is a message of its own beside the others.
