@@ -108,6 +108,12 @@ pub(super) enum Command {
         /// The worker
         worker: WorkerName,
     },
+    /// Who is told of what by mail and webhook, and a message to try it
+    Notify {
+        /// Which
+        #[command(subcommand)]
+        command: super::notify::NotifyCommand,
+    },
     /// Print the roles that an owner grants: what the controller needs in the account, and no more
     Iam(IamOptions),
     /// Print the OpenAPI document of the controller's interface

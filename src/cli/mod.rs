@@ -17,6 +17,7 @@ mod iam;
 mod import;
 mod ledger;
 mod manifests;
+mod notify;
 mod output;
 mod rebake;
 #[cfg(feature = "ec2")]
@@ -83,6 +84,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
         Command::Audit(options) => Box::pin(audit::run(&args, options, out)).await,
+        Command::Notify { command } => notify::run(&args, command, out).await,
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

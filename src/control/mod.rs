@@ -1,5 +1,6 @@
 //! Floor 3: the loops, and the controller that masters talk to.
 
+mod alarm;
 mod amis;
 mod backoff;
 mod book;
@@ -45,6 +46,7 @@ use book::Book;
 use desk::Desk;
 use shared::Shared;
 
+pub use alarm::{ContactView, DeliveryView, NoticeBoard, NoticesView};
 pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
 pub use desk::Declared;
@@ -53,8 +55,9 @@ pub use driver::Clock;
 pub use health::{CellHealth, HealthView};
 pub use pace::{ApiAction, Pace};
 pub use rebake::{
-    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
-    RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
+    Engine, EngineError, ImageAge, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView,
+    RebakeRefusal, RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps,
+    rehearsed,
 };
 pub use records::read_trail;
 pub use status::{BoundView, CellView, FailureView, WorkerView};

@@ -5,6 +5,7 @@
 //! one action or one held reason.
 
 mod admit;
+pub mod alarm;
 mod ami;
 pub mod bill;
 mod bound;

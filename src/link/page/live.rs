@@ -17,8 +17,8 @@ use super::Here;
 use crate::ledger::Ledger;
 use crate::link::messages::{ErrorBody, FailureCode};
 use crate::link::server::App;
-use crate::model::plain;
 use crate::model::Entry;
+use crate::model::plain;
 
 /// How often a line is sent that means nothing, so that a connection that is gone is noticed.
 const HEARTBEAT: Duration = Duration::from_secs(15);
