@@ -11,10 +11,12 @@ mod desk;
 mod door;
 mod driver;
 mod listing;
+mod metrics;
 mod notice;
 mod pace;
 mod perform;
 mod perform_rebake;
+mod perform_watched;
 mod rebake;
 mod shared;
 mod status;
@@ -40,6 +42,7 @@ use crate::policy::{Intent, Owner};
 
 use book::Book;
 use desk::Desk;
+use perform_watched::Watched;
 use shared::Shared;
 
 pub use canary::{AmiView, CanaryView};
@@ -47,6 +50,7 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
+pub use metrics::{METERS, Meter, MeterKind};
 pub use pace::{ApiAction, Pace};
 pub use rebake::{
     Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
@@ -139,8 +143,9 @@ impl<L: Ledger + 'static> Starter<L> {
         C: Cloud + 'static,
         F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
     {
-        let start = move |cell: &Cell, intent: &Intent, shared, clock, seed, stopped| {
-            let cloud = Arc::new(connect(cell, intent));
+        let start = move |cell: &Cell, intent: &Intent, shared: Arc<Shared<L>>, clock, seed, stopped| {
+            let cloud = Watched::new(connect(cell, intent), cell.clone(), Arc::clone(shared.metrics()));
+            let cloud = Arc::new(cloud);
             tokio::spawn(cell::supervise(cell.clone(), cloud, shared, clock, seed, stopped))
         };
         Self { seed, start: Box::new(start) }

@@ -93,4 +93,9 @@ pub trait Ledger: Send {
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
+
+    /// What it takes on the disk, in bytes; `None` if it has none or nobody can tell.
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
 }

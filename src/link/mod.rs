@@ -2,6 +2,7 @@
 
 mod client;
 mod messages;
+mod metrics;
 mod openapi;
 mod rebakes;
 mod server;
@@ -13,6 +14,7 @@ pub use messages::{
     DeclareBody, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
     ReportBody, Reported, SmokeReport, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
 };
+pub use metrics::metrics_router;
 pub use openapi::document as openapi;
 pub use rebakes::{Desk, RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
 pub use server::{ServeError, Server};

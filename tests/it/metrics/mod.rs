@@ -1,0 +1,3 @@
+//! The numbers for Prometheus: what they say, that others can read them, and that every alert fires when it should.
+
+mod exposition;
