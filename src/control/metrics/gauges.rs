@@ -52,6 +52,7 @@ impl Collector for Sheet {
             for (labels, value) in rows {
                 match meter.kind {
                     MeterKind::Info => metric.encode_info(labels)?,
+                    _ if labels.is_empty() => metric.encode_gauge(value)?,
                     MeterKind::Counter | MeterKind::Gauge | MeterKind::Histogram => {
                         metric.encode_family(labels)?.encode_gauge(value)?;
                     }
