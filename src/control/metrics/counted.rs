@@ -19,9 +19,9 @@ use crate::plan::{Begun, Happening, LeaseSeen, TimedPhase, Took};
 use crate::policy::{Image, Intent, OnIdle};
 
 /// Buckets of a phase by image and zone, in seconds.
-const BUCKETS: [f64; 14] = [1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0, 90.0, 120.0, 180.0, 300.0, 600.0, 1200.0, 3600.0];
+const BUCKETS: [f64; 11] = [1.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 150.0, 300.0, 600.0, 1800.0];
 /// Buckets of a phase by worker, in seconds; fewer, because there may be a thousand workers.
-const WORKER_BUCKETS: [f64; 7] = [10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0];
+const WORKER_BUCKETS: [f64; 5] = [30.0, 60.0, 120.0, 300.0, 900.0];
 /// The zone of what no launch names one for and no listing has shown.
 const NO_ZONE: &str = "unknown";
 /// The outcome of a launch that gave an instance.
@@ -382,9 +382,12 @@ fn phase_labels(phase: TimedPhase, begun: Begun, image: &ImageName, zone: &str) 
 
 /// The zones that a manifest names; where it leaves the choice to EC2 or to a subnet, that one is not known.
 fn zones_of(image: &Image) -> BTreeSet<&str> {
-    let zone = |place| match place {
-        &Place::Zone(ref zone) => zone.as_str(),
+    image.offerings.iter().map(|offering| zone_of(&offering.place)).collect()
+}
+
+fn zone_of(place: &Place) -> &str {
+    match place {
+        Place::Zone(zone) => zone.as_str(),
         Place::Anywhere | Place::Subnet(_) => NO_ZONE,
-    };
-    image.offerings.iter().map(|offering| zone(&offering.place)).collect()
+    }
 }

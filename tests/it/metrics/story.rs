@@ -13,7 +13,7 @@ use crate::setup::Setup;
 /// The rules that are played.
 pub(super) const RULES: &str = "docs/prometheus/latent.rules.yml";
 /// How virtual time moves between two looks at a lab.
-const STEP: TimeDelta = TimeDelta::seconds(5);
+const STEP: TimeDelta = TimeDelta::seconds(10);
 /// What Prometheus adds to each series of a target.
 const TARGET: &str = "job=\"latent\",instance=\"ctl\"";
 
@@ -75,10 +75,12 @@ impl Story {
     pub(super) async fn run_by(&mut self, span: TimeDelta, step: TimeDelta) {
         let end = self.lab.now() + span;
         while self.lab.now() < end {
-            let next = self.begun + self.every * i32::try_from(self.scrapes.len()).expect("few");
-            let wait = (next - self.lab.now()).max(TimeDelta::zero());
+            let due = self.begun + self.every * i32::try_from(self.scrapes.len()).expect("few");
+            let wait = (due.min(end) - self.lab.now()).max(TimeDelta::zero());
             self.lab.run_by(wait, step).await;
-            self.scrape();
+            if self.lab.now() >= due {
+                self.scrape();
+            }
         }
     }
 
