@@ -13,10 +13,12 @@ mod door;
 mod driver;
 mod health;
 mod listing;
+mod metrics;
 mod notice;
 mod pace;
 mod perform;
 mod perform_rebake;
+mod perform_watched;
 mod rebake;
 mod records;
 mod shared;
@@ -44,6 +46,7 @@ use crate::policy::{Intent, Owner};
 
 use book::Book;
 use desk::Desk;
+use perform_watched::Watched;
 use shared::Shared;
 
 pub use alarm::{ContactView, DeliveryView, NoticeBoard, NoticesView};
@@ -53,6 +56,7 @@ pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use health::{CellHealth, HealthView};
+pub use metrics::{METERS, Meter, MeterKind};
 pub use pace::{ApiAction, Pace};
 pub use rebake::{
     Engine, EngineError, ImageAge, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView,
@@ -147,8 +151,9 @@ impl<L: Ledger + 'static> Starter<L> {
         C: Cloud + 'static,
         F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
     {
-        let start = move |cell: &Cell, intent: &Intent, shared, clock, seed, stopped| {
-            let cloud = Arc::new(connect(cell, intent));
+        let start = move |cell: &Cell, intent: &Intent, shared: Arc<Shared<L>>, clock, seed, stopped| {
+            let cloud = Watched::new(connect(cell, intent), cell.clone(), Arc::clone(shared.metrics()));
+            let cloud = Arc::new(cloud);
             tokio::spawn(cell::supervise(cell.clone(), cloud, shared, clock, seed, stopped))
         };
         Self { seed, start: Box::new(start) }

@@ -23,6 +23,7 @@ use super::messages::{
     ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
     StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
+use super::metrics::metrics_router;
 use super::openapi;
 use super::queries;
 use super::rebakes::{self, Desk};
@@ -174,8 +175,9 @@ impl Server {
         rebakes: Option<Desk>,
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let numbers = metrics_router(controller.clone(), rebakes.clone());
         let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices: self.notices.clone() });
-        let mut router = router(app);
+        let mut router = router(app).merge(numbers);
         if let Some(desk) = rebakes {
             router = router.merge(rebakes::router(desk));
         }

@@ -36,6 +36,8 @@ mod link;
 #[cfg(test)]
 mod loud;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod rebake;
