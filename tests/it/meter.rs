@@ -14,7 +14,9 @@ use crate::record::{Record, steps};
 
 fn metered<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Meter {
     let mut meter = Meter::default();
-    entries.into_iter().for_each(|entry| meter.take(entry));
+    for entry in entries {
+        meter.take(entry);
+    }
     meter
 }
 
@@ -41,7 +43,9 @@ proptest! {
     fn every_second_of_a_life_is_of_one_use(steps in steps(), later in 0..40_000_i64, cut in 0..100_i32) {
         let mut record = Record::new();
         let begin = record.now;
-        steps.iter().for_each(|step| record.step(step));
+        for step in &steps {
+            record.step(step);
+        }
         let now = record.now + TimeDelta::seconds(later);
         let meter = metered(&record.entries);
         let middle = begin + (now - begin) * cut / 100;
@@ -69,7 +73,9 @@ proptest! {
     fn what_it_cost_is_the_same_by_day_and_use_and_in_parts(steps in steps(), later in 0..400_000_i64, cut in 0..100_i32) {
         let mut record = Record::new();
         let begin = record.now;
-        steps.iter().for_each(|step| record.step(step));
+        for step in &steps {
+            record.step(step);
+        }
         let now = record.now + TimeDelta::seconds(later);
         let platforms = platforms();
         let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
@@ -94,7 +100,9 @@ proptest! {
     fn what_is_forgotten_changes_no_later_window(steps in steps(), later in 0..4_000_i64, cut in 0..100_i32) {
         let mut record = Record::new();
         let begin = record.now;
-        steps.iter().for_each(|step| record.step(step));
+        for step in &steps {
+            record.step(step);
+        }
         let now = record.now + TimeDelta::seconds(later);
         let middle = begin + (now - begin) * cut / 100;
         let whole = metered(&record.entries);

@@ -177,7 +177,7 @@ impl Meter {
                 }
             }
             Body::Adopted { worker, attempt, instance, seen } => {
-                self.adopt(at, worker, attempt, instance, seen.as_deref())
+                self.adopt(at, worker, attempt, instance, seen.as_deref());
             }
             _ => {}
         }

@@ -31,7 +31,7 @@ fn cell() -> Cell {
     Cell { owner: "alice".parse().expect("an owner"), region: "us-east-1".parse().expect("a region") }
 }
 
-fn attempt(market: Market, role: &str) -> Box<Attempt> {
+fn attempt(market: Market, role: &str) -> Attempt {
     let spec = LaunchSpec {
         region: cell().region,
         ami: "ami-1".parse().expect("an id"),
@@ -54,11 +54,11 @@ fn attempt(market: Market, role: &str) -> Box<Attempt> {
     };
     let id = "1-1".parse().expect("an id");
     let image = "debian".parse().expect("a name");
-    Box::new(Attempt { id, cell: cell(), image, created: at(0), spec: Some(Box::new(spec)) })
+    Attempt { id, cell: cell(), image, created: at(0), spec: Some(Box::new(spec)) }
 }
 
-fn sight(state: InstanceState, since: i64) -> Option<Box<Sight>> {
-    Some(Box::new(Sight {
+fn sight(state: InstanceState, since: i64) -> Sight {
+    Sight {
         state: Some(state),
         instance_type: Some("m7i.large".to_owned()),
         market: Some(Market::OnDemand),
@@ -67,7 +67,7 @@ fn sight(state: InstanceState, since: i64) -> Option<Box<Sight>> {
         public_address: Some(false),
         worker: Some(worker()),
         ..Sight::default()
-    }))
+    }
 }
 
 impl Book {
@@ -88,9 +88,12 @@ impl Book {
     fn launched(&mut self, market: Market, role: &str) {
         let master = Actor::Master("m1".parse().expect("a name"));
         self.by(0, master, Body::Requested { worker: worker(), request: "r1".parse().expect("an id") });
-        self.add(10, Body::LaunchIntended { worker: worker(), attempt: attempt(market, role) });
+        self.add(10, Body::LaunchIntended { worker: worker(), attempt: Box::new(attempt(market, role)) });
         self.add(12, Body::Launched { worker: worker(), instance: id() });
-        self.add(20, Body::Running { worker: worker(), instance: id(), seen: sight(InstanceState::Running, 11) });
+        self.add(
+            20,
+            Body::Running { worker: worker(), instance: id(), seen: Some(Box::new(sight(InstanceState::Running, 11))) },
+        );
     }
 
     fn connected(&mut self, second: i64) {
@@ -170,7 +173,10 @@ fn each_start_of_a_stopped_instance_is_a_minute_at_least() {
     book.connected(25);
     book.stopped(30, 50, 31);
     book.add(1000, Body::StartIntended { worker: worker(), instance: id() });
-    book.add(1005, Body::Running { worker: worker(), instance: id(), seen: sight(InstanceState::Running, 1000) });
+    book.add(
+        1005,
+        Body::Running { worker: worker(), instance: id(), seen: Some(Box::new(sight(InstanceState::Running, 1000))) },
+    );
     book.connected(1010);
     book.stopped(1020, 1040, 1021);
     assert_eq!(
@@ -202,7 +208,7 @@ fn a_start_that_was_refused_or_never_came_costs_nothing() {
 #[test]
 fn a_launch_that_was_refused_has_no_life() {
     let mut book = Book::new();
-    book.add(10, Body::LaunchIntended { worker: worker(), attempt: attempt(Market::Spot, "worker") });
+    book.add(10, Body::LaunchIntended { worker: worker(), attempt: Box::new(attempt(Market::Spot, "worker")) });
     let failure = Failure::new(Phase::Launch, FailureKind::Elsewhere, "Capacity", "none");
     book.add(12, Body::LaunchRefused { worker: worker(), failure });
     assert_eq!((book.life(100).as_str(), book.billed(100)), ("", (0, 0)));
@@ -212,7 +218,7 @@ fn a_launch_that_was_refused_has_no_life() {
 #[test]
 fn what_was_ended_before_anybody_saw_it_run_may_have_cost_nothing() {
     let mut book = Book::new();
-    book.add(10, Body::LaunchIntended { worker: worker(), attempt: attempt(Market::OnDemand, "worker") });
+    book.add(10, Body::LaunchIntended { worker: worker(), attempt: Box::new(attempt(Market::OnDemand, "worker")) });
     book.add(12, Body::Launched { worker: worker(), instance: id() });
     book.terminated(15, Some(worker()), Cause::Withdrawn, None);
     book.departed(30, Some(15));
@@ -278,7 +284,7 @@ fn what_somebody_else_ended_is_billed_until_ec2_says_that_it_ended() {
 #[test]
 fn a_twin_is_a_zombie_from_its_beginning() {
     let mut book = Book::new();
-    book.terminated(1000, None, Cause::Twin, sight(InstanceState::Running, 100));
+    book.terminated(1000, None, Cause::Twin, Some(Box::new(sight(InstanceState::Running, 100))));
     book.departed(1030, Some(1000));
     assert_eq!((book.life(9000).as_str(), book.billed(9000)), ("zombie 100-1030", (60, 901)));
     assert!(book.run().stray && book.run().worker == Some(worker()));
@@ -304,7 +310,7 @@ fn what_somebody_started_that_was_stopped_is_a_zombie() {
     book.launched(Market::OnDemand, "worker");
     book.connected(30);
     book.stopped(100, 120, 100);
-    book.terminated(5000, Some(worker()), Cause::Orphan, sight(InstanceState::Running, 4000));
+    book.terminated(5000, Some(worker()), Cause::Orphan, Some(Box::new(sight(InstanceState::Running, 4000))));
     book.departed(5030, Some(5000));
     assert_eq!(book.life(9000), "boot 10-30, idle 30-100, drain 100-120, stopped 120-4000, zombie 4000-5030");
     assert_eq!(book.billed(9000).1, 90 + 1001);
@@ -313,10 +319,13 @@ fn what_somebody_started_that_was_stopped_is_a_zombie() {
 #[test]
 fn an_adopted_life_is_unknown_until_it_was_found() {
     let mut book = Book::new();
-    let attempt = Box::new(Attempt { spec: None, ..*attempt(Market::OnDemand, "worker") });
-    let seen = sight(InstanceState::Running, 500);
+    let attempt = Box::new(Attempt { spec: None, ..attempt(Market::OnDemand, "worker") });
+    let seen = Some(Box::new(sight(InstanceState::Running, 500)));
     book.add(1000, Body::Adopted { worker: worker(), attempt, instance: id(), seen });
-    book.add(1001, Body::Running { worker: worker(), instance: id(), seen: sight(InstanceState::Running, 500) });
+    book.add(
+        1001,
+        Body::Running { worker: worker(), instance: id(), seen: Some(Box::new(sight(InstanceState::Running, 500))) },
+    );
     book.connected(1100);
     assert_eq!(book.life(2000), "unknown 0-1000, boot 1000-1100, idle 1100-2000");
     // What ran before the start that EC2 tells of is not in any record.
@@ -385,8 +394,7 @@ fn spot_follows_the_price_of_its_zone() {
     let mut book = Book::new();
     book.launched(Market::Spot, "worker");
     let zone = Some("us-east-1a".parse().expect("a zone"));
-    let seen =
-        sight(InstanceState::Running, 20).map(|seen| Box::new(Sight { zone, market: Some(Market::Spot), ..*seen }));
+    let seen = Some(Box::new(Sight { zone, market: Some(Market::Spot), ..sight(InstanceState::Running, 20) }));
     book.add(20, Body::Running { worker: worker(), instance: id(), seen });
     book.terminated(3620, Some(worker()), Cause::Released, None);
     book.departed(3640, Some(3620));
@@ -402,8 +410,10 @@ fn spot_follows_the_price_of_its_zone() {
 fn what_is_billed_as_something_unknown_has_no_price() {
     let mut book = Book::new();
     book.launched(Market::OnDemand, "worker");
-    let seen = sight(InstanceState::Running, 11)
-        .map(|seen| Box::new(Sight { platform_details: Some("Red Hat Enterprise Linux".to_owned()), ..*seen }));
+    let seen = Some(Box::new(Sight {
+        platform_details: Some("Red Hat Enterprise Linux".to_owned()),
+        ..sight(InstanceState::Running, 11)
+    }));
     book.add(30, Body::Running { worker: worker(), instance: id(), seen });
     let bill = bill::of(book.run(), at(0), at(900), at(900), &Prices::default());
     assert!(bill.unpriced.as_deref().is_some_and(|why| why.contains("Red Hat Enterprise Linux")));

@@ -92,8 +92,8 @@ impl Life {
         fill(&mut run.instance_type, &seen.instance_type);
         fill(&mut run.software, &seen.platform_details);
         run.market = seen.market.or(run.market);
-        run.zone = seen.zone.clone().or(run.zone.take());
-        run.ami = seen.ami.clone().or(run.ami.take());
+        run.zone = seen.zone.clone().or_else(|| run.zone.take());
+        run.ami = seen.ami.clone().or_else(|| run.ami.take());
         run.image = run.image.take().or_else(|| seen.image.clone());
         run.public_address = match (run.public_address, seen.public_address) {
             (Some(true), _) | (_, Some(true)) => Some(true),

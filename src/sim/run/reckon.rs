@@ -120,7 +120,9 @@ impl Play {
     pub(super) fn reckon(&mut self) -> Reckoning {
         let entries = self.disk.after(0);
         let mut meter = Meter::default();
-        entries.iter().for_each(|entry| meter.take(entry));
+        for entry in &entries {
+            meter.take(entry);
+        }
         let intended = tokens(&entries);
         let platforms = self.intent.images.iter().map(|(name, image)| (name.clone(), image.platform)).collect();
         let now = self.now();
