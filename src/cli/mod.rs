@@ -23,6 +23,7 @@ mod rebake;
 #[cfg(feature = "ec2")]
 mod serve;
 mod sim;
+mod sim_months;
 mod sim_run;
 mod sim_serve;
 mod status;

@@ -37,6 +37,7 @@ mod link;
 mod loud;
 #[cfg(test)]
 mod metrics;
+mod meter;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]
