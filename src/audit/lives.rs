@@ -59,7 +59,7 @@ pub fn lives<'a>(entries: impl IntoIterator<Item = (DateTime<Utc>, &'a Body)>) -
                     life.ending.get_or_insert_with(|| (at, cause.clone()));
                 }
             }
-            Body::Departed { instance } => {
+            Body::Departed { instance, .. } => {
                 if let Some(life) = of_instance(&mut all, instance) {
                     life.gone.get_or_insert(at);
                 }

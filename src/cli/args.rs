@@ -47,9 +47,18 @@ pub(super) enum Command {
     Explain {
         /// The worker
         worker: WorkerName,
+        /// As JSON, with its last day and its last entries
+        #[arg(long)]
+        json: bool,
     },
     /// The ledger's entries, oldest first
     Events(EventsOptions),
+    /// The ledger itself, with or without a controller: prove that it is whole, or write it out
+    Ledger {
+        /// Which
+        #[command(subcommand)]
+        command: super::ledger::LedgerCommand,
+    },
     /// Each instance's life: request, launch, connection, builds, end
     History {
         /// Only this worker's
@@ -74,6 +83,8 @@ pub(super) enum Command {
     Rollback(super::rebake::RollbackOptions),
     /// The generations of each image: age, size, cost, who uses them, and when the next one is due
     Amis(super::amis::AmisOptions),
+    /// An owner's report: what ran, why, what it cost, what is left over, and what was not seen
+    Audit(Box<super::audit::AuditOptions>),
     /// Start a worker's instance without a build
     Start {
         /// The worker
@@ -171,6 +182,9 @@ pub(super) struct StatusOptions {
     /// Again whenever something changes
     #[arg(long)]
     pub(super) watch: bool,
+    /// The last day instead: in which state each worker was when
+    #[arg(long, conflicts_with = "watch")]
+    pub(super) day: bool,
 }
 
 /// Options of `latent events`.

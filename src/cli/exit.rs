@@ -33,6 +33,19 @@ pub enum Exit {
     Doctor(DoctorExit),
     /// The end of a rebake that did not lead to a new generation.
     Rebake(RebakeExit),
+    /// A ledger was changed by somebody else than its controller, or something of it is missing.
+    NotWhole,
+    /// The end of a report that is not whole, or not confirmed.
+    Audit(AuditExit),
+}
+
+/// The end of `latent audit` that a script should know of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuditExit {
+    /// The report was written, and something that was to be looked at could not be seen.
+    Unseen,
+    /// The report that was verified differs from what the ledger says.
+    Differs,
 }
 
 /// The end of a rebake that did not lead to a new generation. Whatever it had made is taken back.
@@ -88,6 +101,9 @@ impl Exit {
             Exit::Rebake(RebakeExit::Failed) => 11,
             Exit::Rebake(RebakeExit::RolledBack) => 12,
             Exit::Rebake(RebakeExit::Aborted) => 13,
+            Exit::NotWhole => 14,
+            Exit::Audit(AuditExit::Unseen) => 15,
+            Exit::Audit(AuditExit::Differs) => 16,
         }
     }
 }
@@ -96,7 +112,8 @@ pub(super) const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 unexpected, 2 usage, 3 configuration, 4 no controller answers,
 5 the controller refused, 6 the ledger cannot be used, 7 a controller runs already, 8 the simulation
 found something that must not happen, 9 the check-up warns, 10 it has a problem or could not see,
-11 a rebake failed, 12 it was rolled back, 13 it was aborted;
+11 a rebake failed, 12 it was rolled back, 13 it was aborted, 14 a ledger is not whole,
+15 a report was written without something that could not be seen, 16 a verified report differs;
 `latent sweep` has codes of its own, see its help";
 
 pub(super) const SWEEP_AFTER_HELP: &str = "\
@@ -125,6 +142,29 @@ latent rebake ami-… --region us-west-2     without a configuration: works here
 Whatever is ended in between goes on where it stopped: by itself in the controller, by --resume here.
 Exit codes: 0 the new AMI is in use, or handed over; 3 configuration; 5 refused; 6 the journal cannot
 be used; 11 a step failed, 12 the new generation was worse, 13 aborted: what it made is taken back";
+
+/// The exit codes of `latent ledger verify`.
+pub(super) const VERIFY_AFTER_HELP: &str = "\
+latent ledger verify                       the configured ledger, also while a controller writes it
+latent ledger verify ledger.jsonl          what latent ledger export wrote
+latent ledger verify --head HEX@SEQ        that nothing up to the entry of that note is missing either
+
+It tells any change to an entry and any gap. What was cut off at the end it can tell only from a
+--head that somebody noted before: each report has one. Whoever may write the file can also write all
+of it anew, chain and all; that, too, a noted --head tells.
+Exit codes: 0 whole, 2 usage, 3 configuration, 6 it cannot be read, 14 it is not whole";
+
+/// The exit codes of `latent audit`.
+pub(super) const AUDIT_AFTER_HELP: &str = "\
+latent audit --owner alice -o report.html      one page that needs no network
+latent audit --since 2026-11-01 -o reports/    one for each owner, who is told nothing of the others
+latent audit --fleet NAME --region us-west-2   the owner alone: no configuration, no ledger, read-only
+                                               credentials (the role of latent iam --role audit)
+latent audit --verify report.json              makes a report again from the ledger
+
+Exit codes: 0 written, and everything was seen that was to be looked at (or the report is confirmed);
+2 usage, 3 configuration, 6 the ledger cannot be used; 15 written, and something could not be seen:
+the report says what; 16 the verified report differs from the ledger";
 
 /// An error with its exit code.
 #[derive(Debug)]

@@ -2,18 +2,22 @@
 
 use std::io::Write;
 
-use chrono::{DateTime, Utc};
-
 use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
-use super::output::{plain, span};
-use crate::control::{BoundView, CanaryView, WorkerView};
-use crate::link::StatusAnswer;
+use super::output::plain;
+use crate::control::WorkerView;
+use crate::link::explained::paragraph;
+use crate::link::{StatusAnswer, WorkerDayAnswer};
 use crate::model::WorkerName;
 
-pub(super) async fn run(args: &Args, name: &WorkerName, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(super) async fn run(args: &Args, name: &WorkerName, json: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let client = connect::client(args)?;
+    if json {
+        let answer: WorkerDayAnswer = client.get(&format!("/v1/workers/{name}/day")).await?;
+        writeln!(out, "{}", connect::pretty(&answer)?)?;
+        return Ok(Exit::Done);
+    }
     // Asked first, so that an unknown name is refused with the names that are known.
     let worker: WorkerView = client.get(&format!("/v1/workers/{name}")).await?;
     let status: StatusAnswer = client.get("/v1/status").await?;
@@ -25,170 +29,4 @@ pub(super) async fn run(args: &Args, name: &WorkerName, out: &mut dyn Write) -> 
         }
     }
     Ok(Exit::Done)
-}
-
-fn at(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%SZ").to_string()
-}
-
-/// What holds for the worker, in sentences.
-fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
-    let who = format!("Worker {} (owner {}, image {}, {})", worker.worker, worker.owner, worker.image, worker.region);
-    let mut sentences = vec![match worker.since {
-        Some(since) => format!("{who} is {} since {} ({} ago).", worker.state, at(since), span(now - since)),
-        None => format!("{who} is {}: nothing was ever launched for it.", worker.state),
-    }];
-    if let Some(instance) = &worker.instance {
-        let kind = worker.instance_type.as_deref().unwrap_or("unknown type");
-        let market = worker.market.as_deref().map(|market| format!(", {market}")).unwrap_or_default();
-        let seen = worker.instance_state.as_deref().unwrap_or("not listed yet");
-        let ami = worker.ami.as_deref().map(|ami| format!(", from {ami}")).unwrap_or_default();
-        sentences.push(format!("Its instance is {instance} ({kind}{market}{ami}), which EC2 shows as {seen}."));
-    }
-    if let Some(price) = &worker.price {
-        sentences.push(format!("An hour of it costs {price:#} (list price, without disks)."));
-    }
-    if let Some(at) = worker.interruption {
-        let at = at.format("%H:%M:%SZ");
-        sentences.push(format!("EC2 said at {at} that it takes it back: it ends within two minutes of that."));
-    }
-    sentences.extend(worker.canary.as_ref().map(of_canary));
-    if let Some(build) = &worker.build {
-        sentences.push(format!("It runs build {build}."));
-    }
-    if let Some(held) = &worker.held {
-        sentences.push(format!("Nothing is done now: {held}."));
-    }
-    if let Some(guest) = worker.turned_away.first() {
-        let who = guest.instance.as_deref().or(guest.peer.as_deref()).unwrap_or("somebody");
-        sentences.push(format!(
-            "{who} knocked with its password and was turned away at {}: {}.",
-            at(guest.at),
-            guest.why
-        ));
-    }
-    if let Some(failure) = &worker.failure {
-        sentences.push(format!(
-            "The last request failed in the {} phase: {}: {}; {}.",
-            failure.phase, failure.code, failure.message, failure.cure
-        ));
-    }
-    if !worker.departing.is_empty() {
-        sentences.push(format!("On their way out: {}.", worker.departing.join(", ")));
-    }
-    if let Some(deadline) = worker.deadline {
-        sentences.push(format!("Whatever happens, the instance is ended at {} (max_lifetime).", at(deadline)));
-    }
-    sentences.extend(worker.unattended.as_ref().map(worst_case));
-    sentences.push(what_would_change_it(worker));
-    sentences.join(" ")
-}
-
-/// What a rebake asks of it, and how far that has come.
-fn of_canary(canary: &CanaryView) -> String {
-    let CanaryView { rebake, ami, generation, phase, .. } = canary;
-    let smoke = canary.smoke.as_ref().map(|builder| format!(", pass a build of {builder}")).unwrap_or_default();
-    let why = canary.why.as_ref().and_then(|why| why.lines().next()).map(|why| format!(": {why}")).unwrap_or_default();
-    let passed = [
-        canary.connected_at.map(|time| format!("It connected at {}.", at(time))),
-        canary.built.as_ref().map(|built| format!("Build {} ended with {}.", built.build, built.word())),
-        canary.reconnected_at.map(|time| format!("It connected again at {}.", at(time))),
-    ];
-    let passed = passed.into_iter().flatten().collect::<Vec<String>>().join(" ");
-    format!(
-        "Rebake {rebake} has a canary of {ami}, generation {generation}: it shall connect{smoke}, stop, start and \
-         connect again. It is {phase}{why}. {passed}"
-    )
-}
-
-/// What it may cost when nobody comes back.
-fn worst_case(bound: &BoundView) -> String {
-    let longest = bound.seconds.map(|seconds| span(chrono::TimeDelta::seconds(seconds))).unwrap_or_default();
-    // Of a spot price nobody knows more than that it is not above the list's.
-    let cost = bound.cost.map(|cost| format!(", {} (list price, without disks)", cost.high)).unwrap_or_default();
-    let stays = if bound.stops { " It is then stopped, and its disks cost until it is ended." } else { "" };
-    match bound.layer.as_str() {
-        "lease" => {
-            format!(
-                "Worst case unattended: {longest}{cost}, then its guest powers it off because its lease is over.{stays}"
-            )
-        }
-        "deadline" => format!(
-            "Worst case unattended: {longest}{cost} after its launch, when its guest powers it off at its deadline; an \
-             instance of this type does not see its lease renewed.{stays}"
-        ),
-        _ => "Worst case unattended: until the next sweep, because there is no lease watch in its guest.".to_owned(),
-    }
-}
-
-fn what_would_change_it(worker: &WorkerView) -> String {
-    match worker.state.as_str() {
-        "gone" => "A build that the master assigns to it, or `latent start`, launches an instance.".to_owned(),
-        "requested" | "launching" => format!(
-            "The request fails when there is no instance within {}.",
-            span(chrono::TimeDelta::seconds(worker.launch_deadline_s))
-        ),
-        "registering" => format!(
-            "It becomes ready when the worker connects, and is taken away when that takes more than {}.",
-            span(chrono::TimeDelta::seconds(worker.connect_deadline_s))
-        ),
-        "ready" | "busy" => worker.idle_timeout_s.map_or_else(
-            || "It is kept while idle (idle_timeout = never); `latent stop` takes it away.".to_owned(),
-            |seconds| {
-                let idle = span(chrono::TimeDelta::seconds(seconds));
-                format!("It is taken away after {idle} without a build, by `latent stop`, or kept by `latent hold`.")
-            },
-        ),
-        "draining" => "It goes as soon as the master lets it, which it does between builds.".to_owned(),
-        "stopped" => "The next request starts it again.".to_owned(),
-        _ => "It is gone when EC2 shows it as terminated.".to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn view(state: &str) -> WorkerView {
-        let view = serde_json::json!({
-            "worker": "w", "owner": "o", "region": "us-west-2", "image": "i", "state": state,
-            "since": "2026-03-02T08:00:00Z", "addresses": [], "waiting": false, "departing": [],
-            "idle_timeout_s": 600, "master_silence_s": 300, "connect_deadline_s": 900, "launch_deadline_s": 480,
-        });
-        serde_json::from_value(view).expect("a view")
-    }
-
-    #[test]
-    fn the_worst_case_is_told_with_what_ends_it() {
-        let told = |layer: &str, seconds| {
-            worst_case(&BoundView { layer: layer.to_owned(), seconds, cost: None, stops: false })
-        };
-        assert!(told("lease", Some(46 * 60)).starts_with("Worst case unattended: 46m, then"));
-        assert!(told("deadline", Some(28_860)).contains(": 8h01m after its launch"));
-        let stopped = worst_case(&BoundView { layer: "lease".to_owned(), seconds: Some(600), cost: None, stops: true });
-        assert!(stopped.ends_with("its disks cost until it is ended."));
-        assert!(told("sweep", None).contains(": until the next sweep, because"));
-    }
-
-    #[test]
-    fn every_state_says_what_would_change_it() {
-        let states = [
-            ("gone", "launches an instance"),
-            ("requested", "no instance within 8m"),
-            ("launching", "no instance within 8m"),
-            ("registering", "taken away when that takes more than 15m"),
-            ("ready", "after 10m without a build"),
-            ("busy", "after 10m without a build"),
-            ("draining", "as soon as the master lets it"),
-            ("terminating", "EC2 shows it as terminated"),
-            ("stopped", "The next request starts it again"),
-        ];
-        for (state, change) in states {
-            let shown = paragraph("2026-03-02T08:05:00Z".parse().expect("a time"), &view(state));
-            assert!(shown.starts_with(&format!("Worker w (owner o, image i, us-west-2) is {state} since")), "{shown}");
-            assert!(shown.contains("(5m ago)") && shown.contains(change), "{shown}");
-        }
-        let kept = WorkerView { idle_timeout_s: None, ..view("ready") };
-        assert!(what_would_change_it(&kept).contains("idle_timeout = never"));
-    }
 }

@@ -2,9 +2,11 @@
 
 mod amis;
 mod args;
+mod audit;
 mod check;
 mod config;
 mod connect;
+mod day;
 #[cfg(feature = "ec2")]
 mod doctor;
 mod events;
@@ -13,6 +15,7 @@ mod explain;
 mod history;
 mod iam;
 mod import;
+mod ledger;
 mod manifests;
 mod output;
 mod prices;
@@ -27,10 +30,9 @@ mod sweep;
 mod worker;
 
 pub use args::Args;
-pub use exit::{CommandError, DoctorExit, Exit, RebakeExit, SweepExit};
+pub use exit::{AuditExit, CommandError, DoctorExit, Exit, RebakeExit, SweepExit};
 
 use args::{Command, ConfigCommand};
-use prices::PricesCommand;
 
 /// Runs one command. What it has to say of data goes to `out`, everything else to standard error.
 pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
@@ -70,9 +72,10 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Config { command: ConfigCommand::Import(options) } => import::run(options, out).await,
         Command::Config { command: ConfigCommand::Show { worker } } => config::show(&args, worker, out),
         Command::Status(options) => status::run(&args, options, out).await,
-        Command::Explain { worker } => explain::run(&args, worker, out).await,
+        Command::Explain { worker, json } => explain::run(&args, worker, *json, out).await,
         Command::Events(options) => events::run(&args, options, out).await,
         Command::History { worker, json } => history::run(&args, worker.as_ref(), *json, out).await,
+        Command::Ledger { command } => ledger::run(&args, command, out),
         Command::Start { worker } => worker::start(&args, worker, out).await,
         Command::Stop { worker } => worker::stop(&args, worker, out).await,
         Command::Hold { worker, length } => worker::hold(&args, worker, *length, out).await,
@@ -80,16 +83,8 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Rebake(options) => Box::pin(rebake::run(&args, options, out)).await,
         Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
-        Command::Prices { command: PricesCommand::Show(options) } => prices::show(&args, options, out),
-        #[cfg(feature = "ec2")]
-        Command::Prices { command: PricesCommand::Update(options) } => {
-            Box::pin(prices::update(&args, options, out)).await
-        }
-        #[cfg(not(feature = "ec2"))]
-        Command::Prices { command: PricesCommand::Update(_) } => {
-            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot ask for prices");
-            Err(CommandError::new(Exit::Usage, error))
-        }
+        Command::Prices { command } => Box::pin(prices::run(&args, command, out)).await,
+        Command::Audit(options) => Box::pin(audit::run(&args, options, out)).await,
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

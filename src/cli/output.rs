@@ -2,8 +2,10 @@
 
 use std::io::IsTerminal as _;
 
-use chrono::{DateTime, TimeDelta, Utc};
 use comfy_table::{ContentArrangement, Table, presets};
+
+pub(super) use crate::link::words::{ago, left, span};
+pub(super) use crate::model::plain;
 
 /// The width of a table that does not go to a terminal.
 const WIDTH: u16 = 80;
@@ -34,73 +36,4 @@ pub(super) fn line_width() -> usize {
 /// Whether colour may be used: a terminal, and nobody said no.
 pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// A length of time in its two largest units, the second only if it counts: `45s`, `10m`, `3h05m`, `2d04h`.
-pub(super) fn span(span: TimeDelta) -> String {
-    let seconds = span.num_seconds().max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    let (large, small) = if days > 0 {
-        (format!("{days}d"), (hours % 24, 'h'))
-    } else if hours > 0 {
-        (format!("{hours}h"), (minutes % 60, 'm'))
-    } else if minutes > 0 {
-        (format!("{minutes}m"), (seconds % 60, 's'))
-    } else {
-        (format!("{seconds}s"), (0, 's'))
-    };
-    if small.0 == 0 { large } else { format!("{large}{:02}{}", small.0, small.1) }
-}
-
-/// The time from `at` to `now`, or `-`.
-pub(super) fn ago(now: DateTime<Utc>, at: Option<DateTime<Utc>>) -> String {
-    at.map_or_else(|| "-".to_owned(), |at| span(now - at))
-}
-
-/// The time from `now` to `at`, in whole minutes where it is more than one; `over` when it has passed, `-` if there is none.
-pub(super) fn left(now: DateTime<Utc>, at: Option<DateTime<Utc>>) -> String {
-    let Some(left) = at.map(|at| at - now) else { return "-".to_owned() };
-    match left.num_minutes() {
-        _ if left <= TimeDelta::zero() => "over".to_owned(),
-        0 => span(left),
-        minutes => span(TimeDelta::minutes(minutes)),
-    }
-}
-
-/// Text from elsewhere without what a terminal would obey.
-pub(super) fn plain(text: &str) -> String {
-    text.chars()
-        .map(|c| {
-            if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c) {
-                '?'
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_is_told_in_minutes() {
-        let now = DateTime::UNIX_EPOCH;
-        let shown = |seconds: i64| left(now, Some(now + TimeDelta::seconds(seconds)));
-        assert_eq!([2_672, 60, 59, 0, -5].map(shown), ["44m", "1m", "59s", "over", "over"]);
-        assert_eq!(left(now, None), "-");
-    }
-
-    #[test]
-    fn spans_show_two_units() {
-        let shown: Vec<String> =
-            [-5, 0, 59, 60, 3599, 3600, 86_400 * 2 + 3600 * 4].iter().map(|s| span(TimeDelta::seconds(*s))).collect();
-        assert_eq!(shown, ["0s", "0s", "59s", "1m", "59m59s", "1h", "2d04h"]);
-    }
-
-    #[test]
-    fn a_terminal_is_not_told_what_to_do_by_others() {
-        assert_eq!(plain("a\u{1b}[31mb\u{202e}c\n"), "a?[31mb?c?");
-    }
 }

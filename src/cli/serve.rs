@@ -16,12 +16,14 @@ use super::exit::{CommandError, Exit};
 use super::manifests::ManifestFiles;
 use crate::control::{Clock, Controller, Rebakes};
 use crate::ledger::{Declarations, JournalFolder, SqliteLedger};
-use crate::link::{Desk, ServeError, Server};
+use crate::link::{Desk, Page, ServeError, Server};
 use crate::model::Cell;
 use crate::policy::{Intent, Sources};
 
 /// How long connections may still take when the controller ends in good order.
 const FAREWELL: std::time::Duration = std::time::Duration::from_secs(10);
+/// A shorter token of the page could be guessed, in characters.
+const PAGE_TOKEN_MIN: usize = 16;
 
 fn cloud(cell: &Cell, intent: &Intent) -> crate::ec2::Ec2 {
     crate::ec2::Ec2::new(cell, intent)
@@ -47,11 +49,41 @@ pub(super) async fn run(args: &Args, options: &ServeOptions) -> Result<Exit, Com
         Some(listener) => Server::on(listener, tcp).await?,
         None => Server::bind(&socket, tcp).await?,
     };
+    let page = page(&sources, &intent).await?;
     if let Some(listens) = server.unix_address().filter(|listens| *listens != socket) {
         let (listens, configured) = (listens.display(), socket.display());
         tracing::warn!("the socket that was handed over is {listens}, and clients look for {configured} (link.socket)");
     }
-    serve(args, sources, (kept, intent), ledger, server).await
+    serve(args, sources, (kept, intent), ledger, (server, page)).await
+}
+
+/// The status page, if the configuration asks for one.
+async fn page(sources: &Sources, intent: &Intent) -> Result<Option<Page>, CommandError> {
+    let Some(listen) = intent.page.listen else { return Ok(None) };
+    let wrong = |why: String| CommandError::new(Exit::Configuration, anyhow::anyhow!("page.token: {why}"));
+    let token = intent.page.token.as_ref().map(|token| sources.resolve(token)).transpose().map_err(wrong)?;
+    if token.as_ref().is_some_and(|token| token.reveal().len() < PAGE_TOKEN_MIN) {
+        let cure = "make one with openssl rand -hex 32";
+        return Err(wrong(format!("has fewer than {PAGE_TOKEN_MIN} characters; {cure}")));
+    }
+    Ok(Some(Page::bind(listen, token).await?))
+}
+
+/// Serves the page beside everything else; a page that ends takes nothing along.
+fn serve_page(
+    page: Page,
+    controller: Controller<SqliteLedger>,
+    fleet: (String, String),
+    stopped: watch::Receiver<bool>,
+) -> tokio::task::JoinHandle<()> {
+    if let Some(address) = page.address() {
+        tracing::info!("the status page is http://{address}/");
+    }
+    tokio::spawn(async move {
+        if let Err(error) = page.run(controller, fleet, stopped).await {
+            tracing::error!(%error, "the status page ended");
+        }
+    })
 }
 
 /// The listening socket that a service manager made before it started this process, if there is one: whoever
@@ -77,7 +109,7 @@ async fn serve(
     sources: Sources,
     (kept, intent): (Declarations, Intent),
     ledger: SqliteLedger,
-    server: Server,
+    (server, page): (Server, Option<Page>),
 ) -> Result<Exit, CommandError> {
     let unexpected = |error: std::io::Error| CommandError::new(Exit::Unexpected, error);
     let mut ends = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
@@ -96,6 +128,7 @@ async fn serve(
             cloud(cell, intent).rebaking()
         });
     let desk: Desk = Arc::new(rebakes.clone());
+    let page = page.map(|page| serve_page(page, controller.clone(), fleet.clone(), stopped.clone()));
     let mut serving = tokio::spawn(server.run(controller.clone(), fleet, Some(desk), stopped));
     tracing::info!(workers, tcp, "ready");
     tell_manager(NotifyState::Ready);
@@ -127,7 +160,8 @@ async fn serve(
     controller.shutdown().await;
     stop.send_replace(true);
     // A client that stopped in the middle of a request must not keep the ledger's lock.
-    if clock.within(FAREWELL, serving).await.is_none() {
+    let all = async { (serving.await.is_ok(), futures_util::future::OptionFuture::from(page).await) };
+    if clock.within(FAREWELL, all).await.is_none() {
         tracing::warn!("a connection was cut");
     }
     Ok(Exit::Done)

@@ -43,7 +43,7 @@ pub(super) struct RunOptions {
     #[arg(long, value_name = "STEP")]
     crash_at: Option<u64>,
     /// Make this mistake on purpose, to see that it is found
-    #[arg(long, value_name = "NAME", hide = true, value_parser = sabotage)]
+    #[arg(long, value_name = "NAME", value_parser = sabotage)]
     sabotage: Option<Sabotage>,
     /// Threads
     #[arg(long, value_name = "N")]

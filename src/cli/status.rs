@@ -9,13 +9,17 @@ use super::args::{Args, StatusOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::output::{ago, colour, left, plain, table};
-use crate::control::{CanaryView, WorkerView};
+use crate::control::WorkerView;
+use crate::link::words::why;
 use crate::link::{Client, Events, StatusAnswer};
 
 /// How long one wait for a change lasts, in seconds; ages are shown anew after it.
 const WATCH_SECONDS: u64 = 5;
 
 pub(super) async fn run(args: &Args, options: &StatusOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    if options.day {
+        return super::day::run(args, options, out).await;
+    }
     let client = connect::client(args)?;
     loop {
         let status: StatusAnswer = client.get("/v1/status").await?;
@@ -92,25 +96,4 @@ fn row(now: DateTime<Utc>, worker: &WorkerView) -> Vec<Cell> {
         Cell::new(ago(now, worker.idle_since)),
         Cell::new(plain(&why(worker))),
     ]
-}
-
-/// How far its canary is, and in a line why no further.
-fn canary(canary: &CanaryView) -> String {
-    // Why it waits is the reason that stands beside it.
-    let why = canary.why.as_ref().filter(|_| canary.phase != "waiting").and_then(|why| why.lines().next());
-    let why = why.map(|why| format!(": {why}"));
-    format!("canary of {} ({}) {}{}", canary.ami, canary.rebake, canary.phase, why.unwrap_or_default())
-}
-
-fn why(worker: &WorkerView) -> String {
-    let mut parts = Vec::new();
-    if let Some(failure) = &worker.failure {
-        parts.push(format!("last request failed: {}", failure.code));
-    }
-    parts.extend(worker.held.clone());
-    parts.extend(worker.canary.as_ref().map(canary));
-    if !worker.departing.is_empty() {
-        parts.push(format!("ending: {}", worker.departing.join(", ")));
-    }
-    parts.join("; ")
 }

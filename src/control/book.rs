@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Entry, Fleet};
+use crate::plan::day::Day;
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;
@@ -13,18 +14,30 @@ const PAGE: usize = 10_000;
 pub(super) struct Book<L> {
     ledger: L,
     fleet: Fleet,
+    day: Day,
     /// Set when a write failed and what was really written could not be read yet.
     stale: bool,
 }
 
 impl<L: Ledger> Book<L> {
     pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
-        let fleet = fold(&ledger)?;
-        Ok(Self { ledger, fleet, stale: false })
+        let (fleet, day) = fold(&ledger)?;
+        Ok(Self { ledger, fleet, day, stale: false })
     }
 
     pub(super) fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// The last day of every worker.
+    pub(super) fn day(&self) -> &Day {
+        &self.day
+    }
+
+    /// Whether an entry could be written now.
+    pub(super) fn probe(&mut self) -> Result<(), LedgerError> {
+        self.refresh()?;
+        self.ledger.probe()
     }
 
     /// Writes what follows from the record so far, and leaves out, loudly, what does not; says of each
@@ -43,7 +56,10 @@ impl<L: Ledger> Book<L> {
             let applied = self.fleet.apply(&entry);
             follows.push(applied.is_ok());
             match applied {
-                Ok(()) => entries.push(entry),
+                Ok(()) => {
+                    self.day.note(&entry, &self.fleet);
+                    entries.push(entry);
+                }
                 Err(error) => {
                     tracing::error!(%error, entry = ?entry.body, "left out an entry that does not follow; please report this");
                 }
@@ -70,7 +86,7 @@ impl<L: Ledger> Book<L> {
     /// it first; otherwise it does nothing.
     pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
         if self.stale {
-            self.fleet = fold(&self.ledger)?;
+            (self.fleet, self.day) = fold(&self.ledger)?;
             self.stale = false;
         }
         Ok(())
@@ -81,15 +97,16 @@ impl<L: Ledger> Book<L> {
     }
 }
 
-fn fold<L: Ledger>(ledger: &L) -> Result<Fleet, LedgerError> {
-    let mut fleet = Fleet::default();
+fn fold<L: Ledger>(ledger: &L) -> Result<(Fleet, Day), LedgerError> {
+    let (mut fleet, mut day) = (Fleet::default(), Day::default());
     loop {
         let page = ledger.read(fleet.seq, PAGE)?;
         for entry in &page {
             fleet.apply(entry)?;
+            day.note(entry, &fleet);
         }
         if page.len() < PAGE {
-            return Ok(fleet);
+            return Ok((fleet, day));
         }
     }
 }

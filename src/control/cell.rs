@@ -273,7 +273,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     /// What an accepted stop or start was to bring is seen: the next call need not wait for it.
     fn settle(&mut self, facts: &[Body]) {
         for fact in facts {
-            if let Body::StopSeen { worker, instance } | Body::Running { worker, instance } = fact {
+            if let Body::StopSeen { worker, instance, .. } | Body::Running { worker, instance, .. } = fact {
                 for subject in [Subject::Worker(worker.clone()), Subject::Instance(instance.clone())] {
                     if matches!(self.not_before.get(&subject), Some(HeldReason::Settling { .. })) {
                         self.not_before.remove(&subject);

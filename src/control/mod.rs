@@ -10,6 +10,7 @@ mod declare;
 mod desk;
 mod door;
 mod driver;
+mod health;
 mod listing;
 mod notice;
 mod pace;
@@ -36,6 +37,7 @@ use crate::model::{
     Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RebakeId, RequestId,
     WorkerName, WorkerState, tag_keys,
 };
+use crate::plan::day::{DayView, LineView};
 use crate::plan::sweep::Claims;
 use crate::plan::{self, Report};
 use crate::policy::{Intent, Owner};
@@ -49,6 +51,7 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
+pub use health::{CellHealth, HealthView};
 pub use pace::{ApiAction, Pace};
 pub use prices::ask_prices;
 pub use rebake::{
@@ -269,7 +272,7 @@ impl<L: Ledger + 'static> Controller<L> {
                 continue;
             };
             match running.get(&cell) {
-                Some(old) if old.owner == *owner => continue,
+                Some(old) if old.owner.acts_like(owner) => continue,
                 Some(old) => drop(old.stop.send_replace(true)),
                 None => {}
             }
@@ -457,6 +460,36 @@ impl<L: Ledger + 'static> Controller<L> {
     /// The ledger's.
     pub fn events(&self, after: u64, limit: usize) -> Result<Vec<Entry>, ControlError> {
         Ok(self.shared.book().read(after, limit.min(EVENTS_MAX))?)
+    }
+
+    /// The last day of every worker of the configuration, or with something left.
+    pub fn day(&self) -> DayView {
+        self.day_of_these(&status::names(&self.shared))
+    }
+
+    /// The last day of these workers alone.
+    pub fn day_of_these(&self, workers: &[WorkerName]) -> DayView {
+        self.shared.book().day().view(self.clock.now(), workers)
+    }
+
+    /// The last day of one worker, and its last entries with those about its instances, the last one first.
+    ///
+    /// # Errors
+    /// The ledger's.
+    pub fn day_of(&self, name: &WorkerName) -> Result<(LineView, Vec<Entry>), ControlError> {
+        let book = self.shared.book();
+        let mut entries = Vec::new();
+        for seq in book.day().events(name) {
+            entries.extend(book.read(seq.saturating_sub(1), 1)?);
+        }
+        Ok((book.day().line(self.clock.now(), name), entries))
+    }
+
+    /// Whether the ledger can be written, and whether every cell was listed not long ago.
+    pub fn health(&self) -> HealthView {
+        let intent = self.shared.intent();
+        let cells = cells_of(&intent, self.shared.book().fleet());
+        health::health(&self.shared, &intent, cells, self.clock.now())
     }
 
     /// The place of the last entry, whenever it changes.

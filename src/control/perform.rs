@@ -220,12 +220,13 @@ fn one<L: Ledger>(
             });
             (None, call)
         }
-        Action::Terminate { instance, worker, cause } => {
+        Action::Terminate { instance, worker, cause, seen } => {
             let body = Body::TerminateIntended {
                 instance: instance.clone(),
                 cell: cell.clone(),
                 worker: worker.clone(),
                 cause,
+                seen,
             };
             (Some(body), Some(Call::Terminate { instance, worker }))
         }

@@ -11,6 +11,7 @@ use super::book::Book;
 use super::declare::lives;
 use super::desk::Desk;
 use super::door::TurnedAway;
+use super::health::Probed;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, OwnerName, Subject, WorkerName};
 use crate::plan::AmiListings;
@@ -63,6 +64,7 @@ pub(super) struct Shared<L> {
     /// How often a loop has published what it saw.
     looks: watch::Sender<u64>,
     turned_away: Mutex<TurnedAway>,
+    probed: Mutex<Probed>,
     /// How many instances lived when the record was last looked at.
     live: AtomicU32,
 }
@@ -86,6 +88,7 @@ impl<L: Ledger> Shared<L> {
             early: Mutex::default(),
             looks: watch::Sender::new(0),
             turned_away: Mutex::default(),
+            probed: Mutex::default(),
             live: AtomicU32::new(0),
         }
     }
@@ -184,6 +187,11 @@ impl<L: Ledger> Shared<L> {
 
     pub(super) fn turned_away(&self) -> MutexGuard<'_, TurnedAway> {
         lock(&self.turned_away)
+    }
+
+    /// What was found out about the ledger last. Whoever needs the book as well takes this first.
+    pub(super) fn probed(&self) -> MutexGuard<'_, Probed> {
+        lock(&self.probed)
     }
 
     pub(super) fn wake_of(&self, cell: &Cell) -> Arc<Notify> {

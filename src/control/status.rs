@@ -181,6 +181,11 @@ impl From<&Failure> for FailureView {
 }
 
 pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<WorkerView> {
+    names(shared).iter().filter_map(|name| one(shared, name, now)).collect()
+}
+
+/// The workers of the configuration, and those with something left.
+pub(super) fn names<L: Ledger>(shared: &Shared<L>) -> Vec<WorkerName> {
     let intent = shared.intent();
     let mut names: Vec<WorkerName> = intent.workers.keys().cloned().collect();
     {
@@ -191,7 +196,7 @@ pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<Work
         names.extend(left.map(|(name, _)| name.clone()));
     }
     names.sort();
-    names.iter().filter_map(|name| one(shared, name, now)).collect()
+    names
 }
 
 pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName, now: DateTime<Utc>) -> Option<WorkerView> {

@@ -20,6 +20,7 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
     Ok(Instance {
         id,
         stopped_at: sdk.state_transition_reason().filter(|_| state == InstanceState::Stopped).and_then(transition_time),
+        ended_at: sdk.state_transition_reason().filter(|_| state.is_ending()).and_then(transition_time),
         state,
         ami: sdk.image_id().and_then(|text| text.parse().ok()),
         instance_type: sdk.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),

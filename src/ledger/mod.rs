@@ -1,20 +1,31 @@
 //! Floor 2: the durable record of every intent and outcome.
 
+mod chain;
 mod declared;
+mod export;
 mod journal;
 mod manifest;
 mod memory;
+mod reader;
 mod sqlite;
+mod verify;
 
 use std::path::PathBuf;
 
+pub use chain::{Chain, Head, NoChain, Noted};
 pub use declared::{Declarations, DeclaredSet, KeptKey};
+pub use export::{Line, line, read_line};
 pub use journal::{FileJournal, Journal, JournalError, JournalFolder, Journals, MemoryJournal, MemoryJournals};
 pub use manifest::{ManifestError, Rewritten, write_promoted};
 pub use memory::MemoryLedger;
+pub use reader::SqliteReader;
 pub use sqlite::SqliteLedger;
+pub use verify::{Fault, Row, Verifier, Whole};
 
-use crate::model::{Entry, FoldError};
+use crate::model::{ENTRY_VERSION, Entry, FoldError};
+
+/// Entries read at a time where all are read.
+const PAGE: usize = 10_000;
 
 /// Why the ledger cannot be used. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +37,21 @@ pub enum LedgerError {
         path: PathBuf,
         /// Who holds it.
         holder: String,
+    },
+    /// There is none.
+    #[error("there is no ledger {}; name it with --ledger, or name its configuration with --config", path.display())]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// Its entries have no chain yet.
+    #[error(
+        "the ledger {} has no chain yet; it gets one when a controller of this version opens it (latent serve)",
+        path.display()
+    )]
+    NotChained {
+        /// The ledger.
+        path: PathBuf,
     },
     /// It was written by a newer version.
     #[error("the ledger {} has format {found}, and this version of latent reads up to {known}; upgrade latent", path.display())]
@@ -93,4 +119,34 @@ pub trait Ledger: Send {
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
+
+    /// The last entry, and the value of the chain there.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    fn head(&self) -> Result<Head, LedgerError> {
+        let mut head = Head::genesis();
+        loop {
+            let page = self.read(head.seq, PAGE)?;
+            for entry in &page {
+                let text = serde_json::to_string(entry).unwrap_or_default();
+                head = Head {
+                    seq: entry.seq,
+                    at: Some(entry.at),
+                    chain: head.chain.after(entry.seq, ENTRY_VERSION, &text),
+                };
+            }
+            if page.len() < PAGE {
+                return Ok(head);
+            }
+        }
+    }
+
+    /// Whether an entry could be written now, found out by writing nothing that counts.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`].
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        self.append(&[])
+    }
 }

@@ -6,14 +6,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
+use super::chain::{Chain, Head, NoChain};
 use super::{Ledger, LedgerError};
-use crate::model::Entry;
+use crate::model::{ENTRY_VERSION, Entry};
 
 /// The format that this version writes, kept in `PRAGMA user_version`.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
-/// Each step from one format to the next; step n leads from format n to n + 1.
-const MIGRATIONS: [&str; FORMAT as usize] = ["
+/// Format 1.
+const TABLE: &str = "
     CREATE TABLE entry (
         seq     INTEGER PRIMARY KEY,
         at      TEXT NOT NULL,
@@ -22,13 +23,22 @@ const MIGRATIONS: [&str; FORMAT as usize] = ["
         body    TEXT NOT NULL
     ) STRICT;
     CREATE INDEX entry_by_worker ON entry (worker, seq);
-"];
+";
+
+/// Format 2 has the chain of every entry. Until all of them have theirs, it is format 1 with one more column.
+const CHAIN_COLUMN: &str = "ALTER TABLE entry ADD COLUMN chain TEXT NOT NULL DEFAULT ''";
+
+/// Entries whose chain is computed between two commits: the log stays small, and a crash loses little.
+const BATCH: i64 = 20_000;
+/// So many entries are worth a line in the log.
+const MANY: u64 = 1_000_000;
 
 /// An SQLite file that this process alone may write.
 #[derive(Debug)]
 pub struct SqliteLedger {
     path: PathBuf,
     connection: Connection,
+    head: Head,
     // Held for its lock only; closing the file gives it back, also after SIGKILL.
     _lock: File,
 }
@@ -49,8 +59,9 @@ impl SqliteLedger {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(|error| of_sqlite(path, "opened", &error))?;
-        let mut ledger = Self { path: path.to_path_buf(), connection, _lock: lock };
+        let mut ledger = Self { path: path.to_path_buf(), connection, head: Head::genesis(), _lock: lock };
         ledger.prepare()?;
+        ledger.head = head(&ledger.connection, path)?;
         Ok(ledger)
     }
 
@@ -92,58 +103,149 @@ impl SqliteLedger {
     }
 
     fn migrate(&mut self, found: u32) -> Result<(), rusqlite::Error> {
-        let transaction = self.connection.transaction()?;
-        for step in MIGRATIONS.iter().skip(found as usize) {
-            transaction.execute_batch(step)?;
+        if found < 1 {
+            let transaction = self.connection.transaction()?;
+            transaction.execute_batch(TABLE)?;
+            transaction.pragma_update(None, "user_version", 1)?;
+            transaction.commit()?;
         }
-        transaction.pragma_update(None, "user_version", FORMAT)?;
-        transaction.commit()
+        if found < 2 {
+            self.chain_all()?;
+        }
+        Ok(())
     }
 
-    fn write(&mut self, entries: &[Entry]) -> Result<(), rusqlite::Error> {
+    /// Computes the chain of all entries, in batches; after a crash it goes on where it was.
+    fn chain_all(&mut self) -> Result<(), rusqlite::Error> {
+        let begun: bool = self.connection.query_row(
+            "SELECT EXISTS (SELECT 1 FROM pragma_table_info('entry') WHERE name = 'chain')",
+            [],
+            |row| row.get(0),
+        )?;
+        if !begun {
+            self.connection.execute_batch(CHAIN_COLUMN)?;
+        }
+        let last = "SELECT seq, chain FROM entry WHERE chain <> '' ORDER BY seq DESC LIMIT 1";
+        let last = self.connection.query_row(last, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
+        let (mut seq, mut chain) = match last {
+            Ok((seq, text)) => (seq, text.parse().map_err(unreadable)?),
+            Err(rusqlite::Error::QueryReturnedNoRows) => (0, Chain::genesis()),
+            Err(error) => return Err(error),
+        };
+        let mut done: u64 = 0;
+        loop {
+            let transaction = self.connection.transaction()?;
+            let batch: Vec<(i64, u32, String)> = transaction
+                .prepare_cached("SELECT seq, version, body FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2")?
+                .query_map(params![seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<Result<_, _>>()?;
+            if batch.is_empty() {
+                transaction.pragma_update(None, "user_version", FORMAT)?;
+                return transaction.commit();
+            }
+            for (at, version, text) in batch {
+                chain = chain.after(u64::try_from(at).unwrap_or_default(), version, &text);
+                let mut update = transaction.prepare_cached("UPDATE entry SET chain = ?2 WHERE seq = ?1")?;
+                update.execute(params![at, chain.to_string()])?;
+                (seq, done) = (at, done + 1);
+                if done.is_multiple_of(MANY) {
+                    tracing::info!(entries = done, "the ledger's entries are being chained");
+                }
+            }
+            transaction.commit()?;
+        }
+    }
+
+    fn write(&mut self, entries: &[Entry]) -> Result<Head, rusqlite::Error> {
+        let mut head = self.head;
         // What need not survive a power cut waits for the next full synchronisation: the log keeps its order.
         let durable = entries.iter().any(|entry| entry.body.must_be_durable());
         self.connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
         let transaction = self.connection.transaction()?;
         {
-            let mut insert = transaction
-                .prepare_cached("INSERT INTO entry (seq, at, version, worker, body) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut insert = transaction.prepare_cached(
+                "INSERT INTO entry (seq, at, version, worker, body, chain) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?;
             for entry in entries {
                 let text = serde_json::to_string(entry)
                     .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
                 let seq = i64::try_from(entry.seq).unwrap_or(i64::MAX);
                 let worker = entry.body.worker().map(|worker| worker.as_str().to_owned());
-                insert.execute(params![seq, entry.at.to_rfc3339(), crate::model::ENTRY_VERSION, worker, text])?;
+                let chain = head.chain.after(entry.seq, ENTRY_VERSION, &text);
+                head = Head { seq: entry.seq, at: Some(entry.at), chain };
+                let at = entry.at.to_rfc3339();
+                insert.execute(params![seq, at, ENTRY_VERSION, worker, text, chain.to_string()])?;
             }
         }
-        transaction.commit()
+        transaction.commit()?;
+        Ok(head)
     }
 }
 
 impl Ledger for SqliteLedger {
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
-        self.write(entries).map_err(|error| of_sqlite(&self.path, "written", &error))
+        self.head = self.write(entries).map_err(|error| of_sqlite(&self.path, "written", &error))?;
+        Ok(())
+    }
+
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        // The header is written again as it is: one page in the log, on the same disk as an entry would be.
+        let written = self.connection.pragma_update(None, "user_version", FORMAT);
+        written.map_err(|error| of_sqlite(&self.path, "written", &error))
     }
 
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        let error = |error: rusqlite::Error| of_sqlite(&self.path, "read", &error);
-        let mut statement = self
-            .connection
-            .prepare_cached("SELECT seq, body FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2")
-            .map_err(error)?;
-        let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
-        let rows = statement
-            .query_map(params![after, limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-            .map_err(error)?;
-        let mut entries = Vec::new();
-        for row in rows {
-            let (seq, text) = row.map_err(error)?;
-            let entry = serde_json::from_str(&text)
-                .map_err(|why| LedgerError::Damaged { path: self.path.clone(), what: format!("entry {seq}: {why}") })?;
-            entries.push(entry);
-        }
-        Ok(entries)
+        entries(&self.connection, &self.path, after, limit)
     }
+
+    fn head(&self) -> Result<Head, LedgerError> {
+        Ok(self.head)
+    }
+}
+
+/// The entries after `seq`, at most `limit`, in order.
+pub(super) fn entries(
+    connection: &Connection,
+    path: &Path,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Entry>, LedgerError> {
+    let error = |error: rusqlite::Error| of_sqlite(path, "read", &error);
+    let mut statement =
+        connection.prepare_cached("SELECT seq, body FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2").map_err(error)?;
+    let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+    let rows = statement
+        .query_map(params![after, limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
+        .map_err(error)?;
+    let mut entries = Vec::new();
+    for row in rows {
+        let (seq, text) = row.map_err(error)?;
+        let entry = serde_json::from_str(&text)
+            .map_err(|why| LedgerError::Damaged { path: path.to_path_buf(), what: format!("entry {seq}: {why}") })?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// The last entry, and the chain's value there.
+pub(super) fn head(connection: &Connection, path: &Path) -> Result<Head, LedgerError> {
+    let last = connection.query_row("SELECT seq, at, chain FROM entry ORDER BY seq DESC LIMIT 1", [], |row| {
+        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
+    });
+    let (seq, at, chain) = match last {
+        Ok(last) => last,
+        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Head::genesis()),
+        Err(error) => return Err(of_sqlite(path, "read", &error)),
+    };
+    let damaged =
+        |what: String| LedgerError::Damaged { path: path.to_path_buf(), what: format!("entry {seq}: {what}") };
+    let chain = chain.parse().map_err(|why: NoChain| damaged(why.to_string()))?;
+    let at = at.parse().map_err(|_| damaged("its time is none".to_owned()))?;
+    Ok(Head { seq: u64::try_from(seq).unwrap_or_default(), at: Some(at), chain })
+}
+
+fn unreadable(why: NoChain) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, why.into())
 }
 
 /// Locks the ledger by a file beside it that says who holds it.
@@ -169,7 +271,7 @@ fn lock(path: &Path) -> Result<File, LedgerError> {
     Ok(file)
 }
 
-fn of_sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> LedgerError {
+pub(super) fn of_sqlite(path: &Path, doing: &'static str, error: &rusqlite::Error) -> LedgerError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             LedgerError::Damaged { path: path.to_path_buf(), what: error.to_string() }

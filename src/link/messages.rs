@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{AmiView, CellView, WorkerView};
 use crate::model::{
-    AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
+    Actor, AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
 };
+use crate::plan::day::LineView;
 use crate::plan::sweep::Claims;
 use crate::plan::{Admission, Info, Report, WorkerReport};
 use crate::policy::Secret;
@@ -328,6 +329,9 @@ pub struct EventView {
     pub seq: u64,
     /// When.
     pub at: DateTime<Utc>,
+    /// Who caused it; absent where the controller is older than this.
+    #[serde(default)]
+    pub actor: Option<Actor>,
     /// The worker it is about.
     pub worker: Option<String>,
     /// Its kind, such as `launched`.
@@ -345,6 +349,21 @@ pub struct Events {
     pub events: Vec<EventView>,
     /// Ask again after this one.
     pub last: u64,
+}
+
+/// One worker: what holds, its last day, and its last entries.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerDayAnswer {
+    /// The controller's time.
+    pub now: DateTime<Utc>,
+    /// As it is now.
+    pub worker: WorkerView,
+    /// What holds, since when, until when, and what would change it: as `latent explain` has it.
+    pub explained: String,
+    /// Its last 24 hours.
+    pub day: LineView,
+    /// Its last entries and those about its instances, the last one first; at most 50.
+    pub events: Vec<EventView>,
 }
 
 /// What went wrong with a request.
@@ -429,6 +448,7 @@ impl From<&Entry> for EventView {
         Self {
             seq: entry.seq,
             at: entry.at,
+            actor: Some(entry.actor.clone()),
             worker: entry.body.worker().map(ToString::to_string),
             kind,
             text: entry.body.describe(),

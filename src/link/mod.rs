@@ -1,18 +1,25 @@
 //! Floor 4: the controller's interface, HTTP and JSON over a Unix socket, or TCP with a token.
 
 mod client;
+pub(crate) mod explained;
 mod messages;
 mod openapi;
+mod page;
+mod queries;
 mod rebakes;
 mod server;
+mod sockets;
 mod token;
+pub(crate) mod words;
 
 pub use client::{Client, ClientError};
 pub use messages::{
     AdmitAnswer, AdmitInfo, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer,
     DeclareBody, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
-    ReportBody, Reported, SmokeReport, StartRequest, StatusAnswer, VersionAnswer, WorkerReportBody,
+    ReportBody, Reported, SmokeReport, StartRequest, StatusAnswer, VersionAnswer, WorkerDayAnswer, WorkerReportBody,
 };
 pub use openapi::document as openapi;
+pub use page::Page;
 pub use rebakes::{Desk, RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
-pub use server::{ServeError, Server};
+pub use server::Server;
+pub use sockets::ServeError;

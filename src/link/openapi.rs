@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::messages::{
     AdmitAnswer, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody,
     DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest,
-    StatusAnswer, VersionAnswer,
+    StatusAnswer, VersionAnswer, WorkerDayAnswer,
 };
 use super::rebakes::{RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
-use crate::control::{RebakeAsk, RebakeView, WorkerView};
+use crate::control::{HealthView, RebakeAsk, RebakeView, WorkerView};
+use crate::plan::day::DayView;
 
 struct Route {
     method: &'static str,
@@ -36,6 +37,7 @@ pub fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
     let routes = routes(&mut schemas).into_iter().chain(routes_of_canaries(&mut schemas));
     let routes = routes.chain(routes_of_masters(&mut schemas)).chain(routes_of_rebakes(&mut schemas));
+    let routes = routes.chain(routes_of_the_day(&mut schemas));
     for route in routes.collect::<Vec<_>>() {
         let entry = paths.entry(route.path.to_owned()).or_insert_with(|| json!({}));
         entry[route.method] = operation(&route);
@@ -142,6 +144,25 @@ fn routes_of_canaries(schemas: &mut SchemaGenerator) -> Vec<Route> {
             worker,
         ),
         route("get", "/v1/amis", "How launches from each AMI went.", None, of::<AmisAnswer>(schemas)),
+    ]
+}
+
+/// The last day, and whether the controller does its work.
+fn routes_of_the_day(schemas: &mut SchemaGenerator) -> Vec<Route> {
+    let route = |path, doc, answer| Route { method: "get", path, doc, query: &[], body: None, answer };
+    vec![
+        route("/v1/day", "The last 24 hours: in which state each worker was when.", of::<DayView>(schemas)),
+        route(
+            "/v1/workers/{worker}/day",
+            "One worker: what holds, its last 24 hours, its last entries.",
+            of::<WorkerDayAnswer>(schemas),
+        ),
+        route(
+            "/v1/health",
+            "Whether the ledger can be written, and whether every account was listed not long ago.",
+            of::<HealthView>(schemas),
+        ),
+        route("/readyz", "The same as /v1/health, with status 503 where it is not ready.", of::<HealthView>(schemas)),
     ]
 }
 

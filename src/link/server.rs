@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
 use super::messages::{
@@ -24,7 +24,9 @@ use super::messages::{
     StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
 use super::openapi;
+use super::queries;
 use super::rebakes::{self, Desk};
+use super::sockets::{SOCKET_PATH_BYTES_MAX, ServeError, bind_tcp, clear_stale};
 use super::token::with_token;
 use crate::control::{ControlError, Controller, WorkerView};
 use crate::ledger::Ledger;
@@ -48,52 +50,6 @@ const BUILDER_MAX: usize = 200;
 const DECLARATION_BYTES_MAX: usize = 4 << 20;
 /// The longest declaration of all of a master's workers, in bytes.
 const DECLARATIONS_BYTES_MAX: usize = 64 << 20;
-/// The longest Unix socket path that every system takes, in bytes.
-const SOCKET_PATH_BYTES_MAX: usize = 103;
-
-/// Why the interface cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Another controller answers there.
-    #[error("a controller already answers on {}; ask it with latent status, or stop it first", path.display())]
-    InUse {
-        /// The socket.
-        path: PathBuf,
-    },
-    /// The path does not fit.
-    #[error("the socket path {} has {length} bytes, and a Unix socket takes {SOCKET_PATH_BYTES_MAX}; set a shorter link.socket", path.display())]
-    PathTooLong {
-        /// The socket.
-        path: PathBuf,
-        /// Its length.
-        length: usize,
-    },
-    /// Something that is no socket is in the way.
-    #[error("{} exists and is not a socket; move it away, or set another link.socket", path.display())]
-    NotASocket {
-        /// The path.
-        path: PathBuf,
-    },
-    /// What was handed over by who started the process cannot be listened on.
-    #[error(
-        "the sockets that were handed over cannot be used: {what}; latent serve takes one listening Unix stream socket, \
-         as docs/systemd/latent.socket makes it"
-    )]
-    HandedOver {
-        /// How it shows.
-        what: String,
-    },
-    /// It cannot be bound.
-    #[error("cannot listen on {place}")]
-    Bind {
-        /// Where.
-        place: String,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
 /// The listening sockets of a controller.
 #[derive(Debug)]
 pub struct Server {
@@ -103,13 +59,16 @@ pub struct Server {
     tcp: Option<(TcpListener, Secret)>,
 }
 
-struct App<L> {
-    controller: Controller<L>,
-    fleet: (String, String),
-    stop: watch::Receiver<bool>,
+/// What every answer is made from.
+pub(super) struct App<L> {
+    pub(super) controller: Controller<L>,
+    /// The names of the fleet and of the controller.
+    pub(super) fleet: (String, String),
+    /// Turns true when whoever waits is to be answered.
+    pub(super) stop: watch::Receiver<bool>,
 }
 
-type Shared<L> = State<Arc<App<L>>>;
+pub(super) type Shared<L> = State<Arc<App<L>>>;
 pub(super) type Answer<T> = Result<Json<T>, Failed>;
 
 #[derive(Debug)]
@@ -230,33 +189,22 @@ impl Server {
     }
 }
 
-async fn bind_tcp(tcp: Option<(SocketAddr, Secret)>) -> Result<Option<(TcpListener, Secret)>, ServeError> {
-    let Some((address, token)) = tcp else { return Ok(None) };
-    let bound = TcpListener::bind(address).await;
-    let listener = bound.map_err(|source| ServeError::Bind { place: address.to_string(), source })?;
-    Ok(Some((listener, token)))
-}
-
-/// Removes a socket on which nobody answers.
-async fn clear_stale(path: &Path) -> Result<(), ServeError> {
-    use std::os::unix::fs::FileTypeExt;
-    let Ok(meta) = std::fs::symlink_metadata(path) else { return Ok(()) };
-    if !meta.file_type().is_socket() {
-        return Err(ServeError::NotASocket { path: path.to_path_buf() });
-    }
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(ServeError::InUse { path: path.to_path_buf() });
-    }
-    std::fs::remove_file(path).map_err(|source| ServeError::Bind { place: path.display().to_string(), source })
-}
-
-fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
+/// What may be asked by whoever may only look.
+pub(super) fn questions<L: Ledger + 'static>() -> Router<Arc<App<L>>> {
     Router::new()
         .route("/v1/version", get(version))
         .route("/v1/openapi.json", get(|| async { Json(openapi::document()) }))
         .route("/v1/status", get(status::<L>))
         .route("/v1/claims", get(claims::<L>))
         .route("/v1/workers/{worker}", get(worker::<L>))
+        .route("/v1/amis", get(amis::<L>))
+        .route("/v1/events", get(events::<L>))
+        .merge(queries::router())
+}
+
+fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
+    questions()
+        .merge(queries::probes())
         .route("/v1/workers/{worker}/start", post(start::<L>))
         .route("/v1/workers/{worker}/release", post(release::<L>))
         .route("/v1/workers/{worker}/admit", post(admit::<L>))
@@ -264,14 +212,12 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
         .route("/v1/workers/{worker}/hold", post(hold::<L>).delete(unhold::<L>))
         .route("/v1/workers/{worker}/canary", put(set_canary::<L>))
         .route("/v1/workers/{worker}/canary/{rebake}", delete(end_canary::<L>))
-        .route("/v1/amis", get(amis::<L>))
         .route("/v1/masters/{master}/report", post(report::<L>))
         .route("/v1/masters/{master}/workers", put(declare::<L>).layer(DefaultBodyLimit::max(DECLARATIONS_BYTES_MAX)))
         .route(
             "/v1/masters/{master}/workers/{worker}",
             put(declare_one::<L>).layer(DefaultBodyLimit::max(DECLARATION_BYTES_MAX)),
         )
-        .route("/v1/events", get(events::<L>))
         .with_state(app)
 }
 
@@ -285,7 +231,7 @@ async fn version() -> Json<VersionAnswer> {
     })
 }
 
-fn name(text: &str) -> Result<WorkerName, Failed> {
+pub(super) fn name(text: &str) -> Result<WorkerName, Failed> {
     text.parse().map_err(|error: crate::model::IdError| bad(&error))
 }
 
@@ -293,7 +239,7 @@ fn actor(master: Option<MasterId>) -> Actor {
     master.map_or(Actor::Operator, Actor::Master)
 }
 
-fn view<L: Ledger + 'static>(app: &App<L>, worker: &WorkerName) -> Result<WorkerView, Failed> {
+pub(super) fn view<L: Ledger + 'static>(app: &App<L>, worker: &WorkerName) -> Result<WorkerView, Failed> {
     app.controller.worker(worker).ok_or_else(|| app.controller.unknown(worker).into())
 }
 
@@ -304,6 +250,11 @@ async fn claims<L: Ledger + 'static>(State(app): Shared<L>) -> Json<ClaimsAnswer
 }
 
 async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {
+    Json(status_of(&app))
+}
+
+/// Every worker, every cell, and what needs a person's eye.
+pub(super) fn status_of<L: Ledger + 'static>(app: &App<L>) -> StatusAnswer {
     let mut warnings = Vec::new();
     if let Some(jump) = app.controller.clock_jump() {
         warnings.push(format!(
@@ -332,14 +283,14 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
         warnings
             .extend(cell.strange.iter().map(|(id, reason)| format!("{}/{} {id}: {reason}", cell.owner, cell.region)));
     }
-    Json(StatusAnswer {
+    StatusAnswer {
         now: app.controller.now(),
         fleet: app.fleet.0.clone(),
         controller: app.fleet.1.clone(),
         workers,
         cells,
         warnings,
-    })
+    }
 }
 
 /// Who was turned away at a master's door, each in a line.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use serde::Serialize;
 
 use super::{
-    Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, WorkerName,
+    Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, Sight, WorkerName,
 };
 
 /// A worker or an instance that a plan must speak of, exactly once.
@@ -42,6 +42,8 @@ pub enum Action {
         worker: Option<WorkerName>,
         /// Why.
         cause: Cause,
+        /// What the last listing told of it, where the record does not explain it.
+        seen: Option<Box<Sight>>,
     },
     /// Stop the instance of a worker.
     Stop {

@@ -5,14 +5,14 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Attempt, BuildId, Built, Canary, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId,
-    RebakeId, RequestId, ResourceId, WorkerName,
+    RebakeId, RequestId, ResourceId, Sight, WorkerName,
 };
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
 pub const ENTRY_VERSION: u32 = 4;
 
 /// Who caused an entry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
     /// The controller's own decision.
@@ -60,9 +60,20 @@ pub enum Body {
     /// The launch was refused for good.
     LaunchRefused { worker: WorkerName, failure: Failure },
     /// A live instance that this ledger did not know was taken over by its tags.
-    Adopted { worker: WorkerName, attempt: Box<Attempt>, instance: InstanceId },
+    Adopted {
+        worker: WorkerName,
+        attempt: Box<Attempt>,
+        instance: InstanceId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Box<Sight>>,
+    },
     /// The instance was seen running.
-    Running { worker: WorkerName, instance: InstanceId },
+    Running {
+        worker: WorkerName,
+        instance: InstanceId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Box<Sight>>,
+    },
     /// The running instance is about to be given something of its manifest.
     EquipIntended { worker: WorkerName, instance: InstanceId, what: Equipment },
     /// It has it; `ip` is the address where that is what it was given.
@@ -79,24 +90,53 @@ pub enum Body {
     BuildFinished { worker: WorkerName },
     /// It shall go as soon as its master lets it.
     DrainOrdered { worker: WorkerName, cause: Cause },
-    /// A termination is about to be sent; `worker` if the instance is the worker's present one.
-    TerminateIntended { instance: InstanceId, cell: Cell, worker: Option<WorkerName>, cause: Cause },
+    /// A termination is about to be sent; `worker` if the instance is the worker's present one. Of an
+    /// instance that no record explains `seen` is what is known of it.
+    TerminateIntended {
+        instance: InstanceId,
+        cell: Cell,
+        worker: Option<WorkerName>,
+        cause: Cause,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Box<Sight>>,
+    },
     /// The cloud accepted the termination.
     TerminateAccepted { instance: InstanceId },
     /// A stop is about to be sent.
     StopIntended { worker: WorkerName, instance: InstanceId, cause: Cause },
-    /// The instance was seen stopped.
-    StopSeen { worker: WorkerName, instance: InstanceId },
+    /// The instance was seen stopped: since `stopped_at` by EC2's clock, and running in a listing of `ran_until`.
+    StopSeen {
+        worker: WorkerName,
+        instance: InstanceId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stopped_at: Option<DateTime<Utc>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ran_until: Option<DateTime<Utc>>,
+    },
     /// A start of the stopped instance is about to be sent.
     StartIntended { worker: WorkerName, instance: InstanceId },
     /// The start of the stopped instance was refused for good; it stays stopped.
     StartRefused { worker: WorkerName, instance: InstanceId, failure: Failure },
     /// EC2 says that it takes the worker's spot instance back, or was seen to have done so.
     InterruptionNoticed { worker: WorkerName, instance: InstanceId },
-    /// The instance of a worker ended without us.
-    Lost { worker: WorkerName, instance: InstanceId, cause: Cause, reason: String },
-    /// An instance whose end was intended is seen to be over.
-    Departed { instance: InstanceId },
+    /// The instance of a worker ended without us: at `ended_at` by EC2's clock, after a listing of `ran_until`
+    /// that showed it running.
+    Lost {
+        worker: WorkerName,
+        instance: InstanceId,
+        cause: Cause,
+        reason: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended_at: Option<DateTime<Utc>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ran_until: Option<DateTime<Utc>>,
+    },
+    /// An instance whose end was intended is seen to be over, since `ended_at` by EC2's clock.
+    Departed {
+        instance: InstanceId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ended_at: Option<DateTime<Utc>>,
+    },
     /// A call other than a launch was refused; it will be tried again.
     CallRefused { instance: InstanceId, failure: Failure },
     /// Something left over, which is no instance, is about to be taken away.
@@ -242,7 +282,7 @@ impl Body {
             Body::StartRefused { instance, failure, .. } => format!("start of {instance} refused: {failure}"),
             Body::InterruptionNoticed { instance, .. } => format!("EC2 takes {instance} back (spot interruption)"),
             Body::Lost { instance, reason, .. } => format!("{instance} ended from outside: {reason}"),
-            Body::Departed { instance } => format!("{instance} is gone"),
+            Body::Departed { instance, .. } => format!("{instance} is gone"),
             Body::CallRefused { instance, failure } => {
                 format!("call for {instance} refused: {} ({}): {}", failure.code, failure.kind, failure.message)
             }

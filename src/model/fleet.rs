@@ -519,7 +519,7 @@ impl Fleet {
 
     fn fold_instances(&mut self, entry: &Entry) {
         match &entry.body {
-            Body::TerminateIntended { instance, cell, worker, cause } => {
+            Body::TerminateIntended { instance, cell, worker, cause, .. } => {
                 let departing = self.departing.entry(instance.clone()).or_insert_with(|| Departing {
                     cell: cell.clone(),
                     worker: worker.clone(),
@@ -536,7 +536,7 @@ impl Fleet {
                 }
                 self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
             }
-            Body::Departed { instance } => {
+            Body::Departed { instance, .. } => {
                 self.departing.remove(instance);
                 self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
             }

@@ -102,6 +102,8 @@ pub struct Instance {
     pub attached_at: Option<DateTime<Utc>>,
     /// Since when it is stopped, if the cloud says so in a form that can be read.
     pub stopped_at: Option<DateTime<Utc>>,
+    /// Since when it is on its way out or gone, if the cloud says so in a form that can be read.
+    pub ended_at: Option<DateTime<Utc>>,
     /// What it is made of.
     pub parts: Parts,
     /// What is billed as its software (EC2's `PlatformDetails`), such as `Linux/UNIX`.

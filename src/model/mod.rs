@@ -16,8 +16,10 @@ mod id;
 mod inventory;
 mod launch;
 mod leftover;
+mod plain;
 mod rebake;
 mod resource;
+mod sight;
 mod tag;
 mod trail;
 mod worker;
@@ -47,11 +49,14 @@ pub use launch::{
     BlockDevice, DataVolume, Equipment, LaunchSpec, Market, Offering, Place, ShutdownBehavior, equipment,
 };
 pub use leftover::{LeftoverKind, Response};
+pub(crate) use plain::is_invisible;
+pub use plain::plain;
 pub use rebake::{
     CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError, RebakeKind,
     RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,
 };
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
+pub use sight::Sight;
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
 pub use trail::{SpotPrice, Trail, TrailEvent, TrailGap, micro_dollars};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{View, held_call, instance_subject};
 use crate::model::{
-    Action, Cause, Departing, Held, HeldReason, Instance, InstanceId, InstanceState, Ownership, Plan, Subject,
+    Action, Cause, Departing, Held, HeldReason, Instance, InstanceId, InstanceState, Ownership, Plan, Sight, Subject,
     WorkerName,
 };
 
@@ -66,6 +66,7 @@ fn departing_instance(
             .clone()
             .filter(|name| bound_to(view, name, id) && !spoken.contains(&Subject::Worker(name.clone()))),
         cause: departing.cause.clone(),
+        seen: None,
     })
 }
 
@@ -109,5 +110,6 @@ fn unexplained(view: &View<'_>, instance: &Instance, worker: &WorkerName) -> Res
     } else {
         Cause::Orphan
     };
-    Ok(Action::Terminate { instance: instance.id.clone(), worker: None, cause })
+    let seen = Some(Box::new(Sight::of(instance)));
+    Ok(Action::Terminate { instance: instance.id.clone(), worker: None, cause, seen })
 }

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::step::{Step, drain, record, refuse, terminate};
 use super::{View, ami, canary, capacity, console, equip, held_call, instance_subject};
 use crate::model::{
-    Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Subject, Worker,
+    Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Sight, Subject, Worker,
     WorkerName, WorkerState,
 };
 use crate::policy::{IdleTimeout, Image, Lifecycle, OnIdle};
@@ -220,7 +220,12 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     let runs = seen.and_then(|i| i.instances.get(instance)).is_some_and(|i| i.state.is_live());
     if runs && !worker.wanted() {
         // Somebody else started it, or our record is wrong: nobody would end what is recorded as stopped.
-        return terminate(name, instance, Cause::Orphan);
+        return Ok(Action::Terminate {
+            instance: instance.clone(),
+            worker: Some(name.clone()),
+            cause: Cause::Orphan,
+            seen: seen.and_then(|i| i.instances.get(instance)).map(|i| Box::new(Sight::of(i))),
+        });
     }
     let soft_end = worker.attempt.as_ref().map_or(worker.since, |attempt| attempt.created)
         + configured.policy.max_lifetime

@@ -6,10 +6,12 @@
 
 mod admit;
 mod ami;
+pub mod bill;
 mod bound;
 mod canary;
 mod capacity;
 mod console;
+pub mod day;
 pub mod doctor;
 mod equip;
 mod instances;

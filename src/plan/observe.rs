@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{View, canary, console, held_call, instance_subject, notice};
 use crate::model::{
     Attempt, AttemptId, Body, Cause, ClientToken, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory,
-    Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
+    Ownership, Phase, Sight, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::policy::OnIdle;
 
@@ -49,16 +49,18 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
     }
     match &instance.state {
         InstanceState::Running if !worker.running && !matches!(worker.state, WorkerState::Stopped { .. }) => {
-            vec![Body::Running { worker: name.clone(), instance: id.clone() }]
+            let seen = Some(Box::new(Sight::of(instance)));
+            vec![Body::Running { worker: name.clone(), instance: id.clone(), seen }]
         }
         InstanceState::ShuttingDown | InstanceState::Terminated => {
             let reason = instance.state_reason.clone().unwrap_or_else(|| "EC2 gives no reason".to_owned());
-            lost(view, name, worker, id, &reason)
+            lost(view, name, worker, id, &reason, instance.ended_at)
         }
         InstanceState::Stopped
             if !matches!(worker.state, WorkerState::Stopped { .. }) && !before_its_start(view, worker, instance) =>
         {
-            vec![Body::StopSeen { worker: name.clone(), instance: id.clone() }]
+            let (stopped_at, ran_until) = (instance.stopped_at, view.watch.ran_until(id));
+            vec![Body::StopSeen { worker: name.clone(), instance: id.clone(), stopped_at, ran_until }]
         }
         InstanceState::Pending
         | InstanceState::Running
@@ -88,7 +90,8 @@ fn before_its_start(view: &View<'_>, worker: &Worker, instance: &Instance) -> bo
 /// A complete listing that finds it neither by tag nor by id proves something only when it lasts.
 fn absent(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId) -> Vec<Body> {
     let grace = view.policy(name).absence_grace;
-    if missed_for(view, id, grace) { lost(view, name, worker, id, "EC2 does not know it any more") } else { Vec::new() }
+    let gone = missed_for(view, id, grace);
+    if gone { lost(view, name, worker, id, "EC2 does not know it any more", None) } else { Vec::new() }
 }
 
 /// Whether two complete listings missed it, at least this far apart. Time alone proves nothing: the one
@@ -100,7 +103,14 @@ fn missed_for(view: &View<'_>, id: &InstanceId, grace: TimeDelta) -> bool {
 
 /// The instance of a worker ended without us. A request that waits for it is answered; where EC2 took a
 /// spot instance back, the request is met by another one instead.
-fn lost(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId, reason: &str) -> Vec<Body> {
+fn lost(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    id: &InstanceId,
+    reason: &str,
+    ended_at: Option<DateTime<Utc>>,
+) -> Vec<Body> {
     let mut facts = Vec::new();
     let cause = notice::cause_of_end(worker, reason);
     if worker.is_canary() {
@@ -121,7 +131,8 @@ fn lost(view: &View<'_>, name: &WorkerName, worker: &Worker, id: &InstanceId, re
         facts.push(Body::RequestFailed { worker: name.clone(), failure });
     }
     let reason = reason.chars().filter(|c| !c.is_control()).take(200).collect();
-    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause, reason });
+    let ran_until = view.watch.ran_until(id);
+    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause, reason, ended_at, ran_until });
     facts
 }
 
@@ -135,7 +146,10 @@ fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
         let policy = departing.worker.as_ref().map_or(&view.intent.base_policy, |name| view.policy(name));
         missed_for(view, id, policy.absence_grace)
     })
-    .map(|(id, _)| Body::Departed { instance: id.clone() })
+    .map(|(id, _)| {
+        let ended_at = inventory.instances.get(id).and_then(|instance| instance.ended_at);
+        Body::Departed { instance: id.clone(), ended_at }
+    })
     .collect()
 }
 
@@ -229,7 +243,8 @@ fn adopted(
         created: born(view, instance),
         spec: None,
     };
-    Body::Adopted { worker: name.clone(), attempt: Box::new(attempt), instance: instance.id.clone() }
+    let seen = Some(Box::new(Sight::of(instance)));
+    Body::Adopted { worker: name.clone(), attempt: Box::new(attempt), instance: instance.id.clone(), seen }
 }
 
 /// When an instance began: its tag, unless that is later than EC2 or we know it to be there.

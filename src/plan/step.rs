@@ -19,7 +19,7 @@ pub(super) fn drain(name: &WorkerName, cause: Cause) -> Step {
 /// The present instance of a worker is ended.
 #[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
 pub(super) fn terminate(name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
-    Ok(Action::Terminate { instance: instance.clone(), worker: Some(name.clone()), cause })
+    Ok(Action::Terminate { instance: instance.clone(), worker: Some(name.clone()), cause, seen: None })
 }
 
 /// The answer to a request that cannot be met.

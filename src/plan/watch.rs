@@ -6,7 +6,8 @@ use chrono::{DateTime, Utc};
 
 use super::Console;
 use crate::model::{
-    Cell, ClientToken, Failure, FailureKind, Fleet, InstanceId, Inventory, Ownership, Worker, WorkerState,
+    Cell, ClientToken, Failure, FailureKind, Fleet, InstanceId, InstanceState, Inventory, Ownership, Worker,
+    WorkerState,
 };
 use crate::policy::Intent;
 
@@ -17,6 +18,7 @@ pub struct Watch {
     /// When this life of the loop began: of calls sent before nothing is known.
     since: Option<DateTime<Utc>>,
     missing: BTreeMap<InstanceId, DateTime<Utc>>,
+    ran: BTreeMap<InstanceId, DateTime<Utc>>,
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
     unrenewed: BTreeMap<InstanceId, DateTime<Utc>>,
@@ -59,6 +61,8 @@ impl Watch {
         for id in inventory.instances.keys() {
             self.missing.remove(id);
         }
+        let running = inventory.instances.values().filter(|instance| instance.state == InstanceState::Running);
+        self.ran.extend(running.map(|instance| (instance.id.clone(), inventory.observed_at)));
         if !inventory.complete {
             return;
         }
@@ -71,6 +75,7 @@ impl Watch {
             }
         }
         self.missing.retain(|id, _| known.contains(id));
+        self.ran.retain(|id, _| known.contains(id));
         self.leases.retain(|id, _| known.contains(id));
         self.unrenewed.retain(|id, _| known.contains(id));
         self.interrupted.retain(|id| known.contains(id));
@@ -147,6 +152,11 @@ impl Watch {
     /// Since when every complete listing missed it.
     pub fn missing_since(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
         self.missing.get(id).copied()
+    }
+
+    /// When the last listing that showed it running was asked for.
+    pub fn ran_until(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
+        self.ran.get(id).copied()
     }
 
     /// EC2 says that it takes these back.

@@ -14,6 +14,7 @@ use super::key::{OWNER_KEYS, WORKER_KEYS};
 use super::lease_watch::{self, LeaseWatch};
 use super::lifecycle::Lifecycle;
 use super::load::Sources;
+use super::page::{self, Page};
 use super::problem::{Origin, Problem, Problems, Shown};
 use super::proof;
 use super::reader::{Layer, Located, Reader, named, top};
@@ -50,6 +51,8 @@ pub struct Intent {
     pub fleet: FleetSettings,
     /// The controller's interface.
     pub link: Link,
+    /// The status page.
+    pub page: Page,
     /// How often to look.
     pub polling: Polling,
     /// What counts as left over.
@@ -89,6 +92,7 @@ impl Intent {
 
         let fleet = fleet::fleet(layers(&main, &built_in, &empty, "fleet"), &mut problems);
         let link = fleet::link(layers(&main, &built_in, &empty, "link"), &mut problems);
+        let page = page::page(layers(&main, &built_in, &empty, "page"), &mut problems);
         let polling = fleet::polling(layers(&main, &built_in, &empty, "polling"), &mut problems);
         let sweep = SweepPolicy::read(layers(&main, &built_in, &empty, "sweep"), &mut problems);
         let required = requirements(layers(&main, &built_in, &empty, "requirements"), &mut problems);
@@ -137,6 +141,7 @@ impl Intent {
         Ok(Self {
             fleet,
             link,
+            page,
             polling,
             sweep,
             rebake,
@@ -270,8 +275,19 @@ fn placed(owner: Owner, sources: &Sources) -> Owner {
 }
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
-    const SECTIONS: [&str; 10] =
-        ["fleet", "link", "polling", "requirements", "defaults", "owner", "worker", "policy", "sweep", "rebake"];
+    const SECTIONS: [&str; 11] = [
+        "fleet",
+        "link",
+        "page",
+        "polling",
+        "requirements",
+        "defaults",
+        "owner",
+        "worker",
+        "policy",
+        "sweep",
+        "rebake",
+    ];
     for (key, _) in main.root.get_ref() {
         let name: &str = key.get_ref();
         if !SECTIONS.contains(&name) {

@@ -26,6 +26,8 @@ pub enum Kind {
     },
     /// `true` or `false`.
     Bool,
+    /// An amount of US dollars: `"25.00"`, or a number.
+    Amount,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// One or several of these words.
@@ -82,6 +84,12 @@ pub(super) const LINK_KEYS: &[Key] = &[
     may("token", Kind::Table(SECRET_KEYS), "The bearer token that TCP clients must show."),
 ];
 
+/// `[page]` of `latent.toml`.
+pub(super) const PAGE_KEYS: &[Key] = &[
+    may("listen", Kind::Text, "Serve the status page here, as address:port; beyond the machine itself with a token."),
+    may("token", Kind::Table(SECRET_KEYS), "The token that who looks at the page must know."),
+];
+
 /// `[polling]` of `latent.toml`.
 pub(super) const POLLING_KEYS: &[Key] = &[
     may("fast", SPAN, "Time between listings of a cell while something is in transition."),
@@ -118,11 +126,20 @@ pub(super) const CREDENTIALS_KEYS: &[Key] = &[
     may("key_file", Kind::Text, "A file of two lines, access key id and secret key; the lesser way than assume_role."),
 ];
 
+/// `[owner.NAME.budget]` of `latent.toml`.
+pub(super) const BUDGET_KEYS: &[Key] = &[
+    may("soft", Kind::Amount, "Dollars per calendar month (UTC) from which on the owner is told."),
+    may("hard", Kind::Amount, "Dollars per calendar month (UTC) at which nothing is launched any more."),
+    may("at_hard", Kind::Choice(&["finish", "stop"]), "What becomes of a build that runs when hard is reached."),
+    may("unpriced", Kind::Choice(&["refuse", "allow"]), "Whether a type is launched of which no price is known."),
+];
+
 /// `[owner.NAME]` of `latent.toml`.
 pub(super) const OWNER_KEYS: &[Key] = &[
     must("account", Kind::Text, "The owner's AWS account number: 12 digits, quoted."),
     must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account; never a key itself."),
     may("contact", Kind::Text, "Whom to tell when something needs the owner."),
+    may("budget", Kind::Table(BUDGET_KEYS), "What the owner's machines may cost in a month."),
     may("disk_gib_max", Kind::Count { min: 1, max: 65_536 }, "The largest disk that `latent iam` allows, in GiB."),
     may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
 ];
@@ -305,10 +322,11 @@ pub const SWEEP_KEYS: &[Key] = &[
 ];
 
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 12] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 13] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
+        ("page", PAGE_KEYS),
         ("polling", POLLING_KEYS),
         ("requirements", REQUIREMENTS_KEYS),
         ("defaults", DEFAULTS_KEYS),

@@ -3,6 +3,7 @@
 //! `latent.toml` names the fleet, its owners and workers; `amis/*.toml` are image manifests and
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
+mod budget;
 mod certificate;
 mod choice;
 mod declared;
@@ -17,6 +18,7 @@ mod key;
 mod lease_watch;
 mod lifecycle;
 mod load;
+mod page;
 mod problem;
 pub mod promote;
 mod proof;
@@ -31,6 +33,7 @@ mod user_data;
 mod window;
 mod written;
 
+pub use budget::{AtHard, Budget};
 pub use certificate::IdentityKey;
 pub use choice::AmiChoice;
 pub use declared::{Declaration, DeclaredCredentials, DeclaredOwner, DeclaredWorker, place};
@@ -42,6 +45,7 @@ pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, REBAKE_KEYS, SWEEP_KEYS, all_s
 pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load, read_key_file};
+pub use page::Page;
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use promote::{Refusal, promoted, rolled_back};
 pub use proof::Proof;

@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::key::{
-    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, POLICY_KEYS, POLLING_KEYS, REBAKE_KEYS,
-    REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
+    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, PAGE_KEYS, POLICY_KEYS, POLLING_KEYS,
+    REBAKE_KEYS, REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
 };
 
 /// The schemas of `latent.toml`, `amis/*.toml` and `policies/*.toml`, under `$defs` of one document.
@@ -18,6 +18,7 @@ pub fn json_schema() -> Value {
         "properties": {
             "fleet": table(FLEET_KEYS),
             "link": table(LINK_KEYS),
+            "page": table(PAGE_KEYS),
             "polling": table(POLLING_KEYS),
             "requirements": table(REQUIREMENTS_KEYS),
             "defaults": table(DEFAULTS_KEYS),
@@ -63,6 +64,10 @@ fn property(key: &Key) -> Value {
         }
         Kind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Amount => json!({ "anyOf": [
+            { "type": "string", "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$" },
+            { "type": "number", "minimum": 0, "maximum": 999_999_999 },
+        ] }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Choices(words) => json!({ "anyOf": [
             { "enum": words },

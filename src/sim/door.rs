@@ -210,6 +210,7 @@ pub(super) fn shown(site: &Site, instance: &Instance, facts: &Facts) -> model::I
     model::Instance {
         attached_at: Some(instance.born),
         stopped_at: transition_time(&facts.transition).filter(|_| facts.state == model::InstanceState::Stopped),
+        ended_at: transition_time(&facts.transition).filter(|_| facts.state.is_ending()),
         parts: parts(site, instance),
         platform_details: Some("Linux/UNIX".to_owned()),
         id: instance.id.clone(),

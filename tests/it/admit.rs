@@ -100,6 +100,7 @@ impl Case {
             token: None,
             attached_at: None,
             stopped_at: None,
+            ended_at: None,
             parts: Parts::default(),
             platform_details: None,
             addresses: addresses.iter().map(ToString::to_string).collect(),
@@ -253,7 +254,7 @@ fn an_instance_whose_end_is_intended_is_known_by_its_address_in_an_old_listing_t
     let mut case = Case::of("address");
     let cell = case.intent.workers[&worker("w1")].cell.clone();
     let (instance, cause) = (id("i-9"), Cause::Twin);
-    case.write(Body::TerminateIntended { instance, cell, worker: None, cause });
+    case.write(Body::TerminateIntended { instance, cell, worker: None, cause, seen: None });
     case.list(&[("i-9", "1-0", &OTHERS)]);
     case.inventory.as_mut().expect("a listing").observed_at = morning() - seconds(1);
     let admission = case.knock(Some(OTHERS[0]), &Info::default());
@@ -334,7 +335,7 @@ fn without_a_proof_only_the_state_of_the_worker_refuses() {
     refused(&case.knock(Some(OWN[0]), &Info::default()), "it takes no new connection");
     let cell = case.intent.workers[&worker("w1")].cell.clone();
     let (instance, cause) = (id("i-1"), Cause::Operator);
-    case.write(Body::TerminateIntended { instance, cell, worker: Some(worker("w1")), cause });
+    case.write(Body::TerminateIntended { instance, cell, worker: Some(worker("w1")), cause, seen: None });
     refused(&case.knock(Some(OWN[0]), &Info::default()), "i-1 of w1 is being ended");
     case.write(Body::TerminateAccepted { instance: id("i-1") });
     let admission = case.knock(Some(OWN[0]), &Info::default());

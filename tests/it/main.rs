@@ -30,6 +30,8 @@ mod iam;
 #[cfg(test)]
 mod ledger;
 #[cfg(test)]
+mod ledger_chain;
+#[cfg(test)]
 mod link;
 #[cfg(test)]
 mod loud;

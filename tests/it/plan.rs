@@ -80,6 +80,7 @@ fn instance(record: &Record, id: &InstanceId, look: &Look) -> Instance {
         token: None,
         attached_at: None,
         stopped_at: None,
+        ended_at: None,
         parts: Parts::default(),
         platform_details: None,
         addresses: Vec::new(),
@@ -134,8 +135,8 @@ fn intent_of(record: &Record, cell: &Cell, action: &Action) -> Option<Body> {
             Body::LaunchIntended { worker, attempt: Box::new(attempt) }
         }
         Action::Remove { resource, kind } => Body::RemoveIntended { resource, cell: cell.clone(), kind },
-        Action::Terminate { instance, worker, cause } => {
-            Body::TerminateIntended { instance, cell: cell.clone(), worker, cause }
+        Action::Terminate { instance, worker, cause, seen } => {
+            Body::TerminateIntended { instance, cell: cell.clone(), worker, cause, seen }
         }
         Action::Stop { worker, instance, cause } => Body::StopIntended { worker, instance, cause },
         Action::Start { worker, instance } => Body::StartIntended { worker, instance },

@@ -108,8 +108,13 @@ impl Record {
                 let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
                 Body::LaunchRefused { worker, failure: failure(Phase::Launch, kind) }
             }
-            9 => Body::Adopted { attempt: Box::new(self.attempt(&worker, true)), worker, instance: self.fresh_id() },
-            10 => Body::Running { worker, instance: bound? },
+            9 => Body::Adopted {
+                attempt: Box::new(self.attempt(&worker, true)),
+                worker,
+                instance: self.fresh_id(),
+                seen: None,
+            },
+            10 => Body::Running { worker, instance: bound?, seen: None },
             11 | 12 => Body::Attached { worker },
             13 => Body::Detached { worker },
             14 => Body::BuildStarted { worker, build: "b/1".parse().expect("a build") },
@@ -117,14 +122,17 @@ impl Record {
             16 => Body::DrainOrdered { worker, cause },
             17 => {
                 let cell = self.fleet.workers.get(&worker)?.attempt.as_ref()?.cell.clone();
-                Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause }
+                Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause, seen: None }
             }
             18 => Body::TerminateAccepted { instance: self.ids.last()?.clone() },
             19 => Body::StopIntended { worker, instance: bound?, cause },
-            20 => Body::StopSeen { worker, instance: bound? },
+            20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
-            22 => Body::Lost { worker, instance: bound?, cause: Cause::Lost, reason: "test".to_owned() },
-            23 => Body::Departed { instance: self.fleet.departing.keys().next()?.clone() },
+            22 => {
+                let (instance, cause, reason) = (bound?, Cause::Lost, "test".to_owned());
+                Body::Lost { worker, instance, cause, reason, ended_at: None, ran_until: None }
+            }
+            23 => Body::Departed { instance: self.fleet.departing.keys().next()?.clone(), ended_at: None },
             24 => {
                 let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
                 Body::StartRefused { worker, instance: bound?, failure: failure(Phase::Launch, kind) }

@@ -4,18 +4,16 @@ mod show;
 #[cfg(feature = "ec2")]
 mod update;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
 use chrono::NaiveDate;
 use clap::Subcommand;
 
+use super::args::Args;
+use super::exit::{CommandError, Exit};
 use crate::model::{OwnerName, Region};
 use crate::plan::price::{PRICE_FILE, Prices};
-
-pub(super) use show::show;
-#[cfg(feature = "ec2")]
-pub(super) use update::update;
 
 /// The largest file of prices that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -54,6 +52,24 @@ pub(in crate::cli) struct ShowOptions {
     /// As JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Runs one of them.
+pub(in crate::cli) async fn run(
+    args: &Args,
+    command: &PricesCommand,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    match command {
+        PricesCommand::Show(options) => show::show(args, options, out),
+        #[cfg(feature = "ec2")]
+        PricesCommand::Update(options) => Box::pin(update::update(args, options, out)).await,
+        #[cfg(not(feature = "ec2"))]
+        PricesCommand::Update(_) => {
+            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot ask for prices");
+            Err(CommandError::new(Exit::Usage, error))
+        }
+    }
 }
 
 /// Where prices are looked for: beside the configuration.

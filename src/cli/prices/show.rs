@@ -25,7 +25,7 @@ struct Shown {
     from: String,
 }
 
-pub(in crate::cli) fn show(args: &Args, options: &ShowOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(super) fn show(args: &Args, options: &ShowOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (all, said) = prices(&file_beside(&args.config), Clock::system().now().date_naive());
     let shown = [Software::LinuxUnix, Software::Windows].map(|software| one(&all, options, software));
     if options.json {

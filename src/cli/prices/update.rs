@@ -19,11 +19,7 @@ use crate::policy::Intent;
 
 type Types = BTreeSet<(String, Software)>;
 
-pub(in crate::cli) async fn update(
-    args: &Args,
-    options: &UpdateOptions,
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
+pub(super) async fn update(args: &Args, options: &UpdateOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (_, intent) = connect::whole_intent(args)?;
     let file = args.config.display();
     let usage = |message: String| CommandError::new(Exit::Usage, anyhow::anyhow!(message));

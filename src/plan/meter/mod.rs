@@ -2,12 +2,26 @@
 //!
 //! A [`Meter`] takes entries in order. Each instance becomes a [`Run`]; at any moment of its life it is in
 //! exactly one [`Use`], so the sum over uses is its wall time.
+//!
+//! What is billed is told apart from that: each [`Start`] of an instance bounds when it ran, because the ledger's
+//! times are those at which the controller saw something.
+
+mod cut;
+mod fold;
+mod run;
+mod spend;
+mod track;
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(in crate::plan) use cut::{Stretch, common};
+pub use fold::Meter;
+pub use run::{Ended, Run, Span, Start};
+pub use spend::Spend;
 
 /// What an instance-second was used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -17,7 +31,7 @@ pub enum Use {
     Boot,
     /// A build ran on it.
     Build,
-    /// Its worker was connected and had nothing to do.
+    /// Its worker was connected and had nothing to do, or had lost its connection.
     Idle,
     /// It was asked to go, until it was gone or stopped.
     Drain,

@@ -210,7 +210,7 @@ pub fn narrowed(view: &SweepView<'_>, plan: &SweepPlan, findings: Vec<Finding>) 
 }
 
 /// A span as people say it, in its two largest units.
-fn said(span: TimeDelta) -> String {
+pub(crate) fn said(span: TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let (large, small) = match (days, hours, minutes) {

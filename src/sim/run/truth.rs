@@ -303,7 +303,7 @@ impl Truth {
                         known.recorded = true;
                     }
                 }
-                Body::StopSeen { instance, worker } if self.runs_as_told(instance) => {
+                Body::StopSeen { instance, worker, .. } if self.runs_as_told(instance) => {
                     self.violated(7, entry.at, format!("{instance} of {worker} is taken for stopped and runs"));
                 }
                 Body::Running { instance, .. } => drop(self.in_use.insert(instance.clone())),
@@ -314,7 +314,7 @@ impl Truth {
                 Body::RequestFailed { worker, failure } => self.failed(entry.at, worker, failure),
                 Body::HoldSet { worker, until } => drop(self.holds.insert(worker.to_string(), *until)),
                 Body::HoldReleased { worker } => drop(self.holds.remove(worker.as_str())),
-                Body::Lost { instance, .. } | Body::Departed { instance } => {
+                Body::Lost { instance, .. } | Body::Departed { instance, .. } => {
                     if let Some(known) = self.standing.get(instance) {
                         let what = format!("{instance} of {} is taken for gone and stands", known.worker);
                         self.violated(7, entry.at, what);

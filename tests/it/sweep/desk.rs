@@ -91,6 +91,7 @@ pub(super) fn worker_instance(text: &str) -> Instance {
         token: None,
         attached_at: Some(ago(hours(2))),
         stopped_at: None,
+        ended_at: None,
         parts: Parts::default(),
         platform_details: Some("Linux/UNIX".to_owned()),
         addresses: Vec::new(),

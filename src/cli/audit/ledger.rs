@@ -1,0 +1,142 @@
+//! The ledger, from its file or from the controller that writes it; and the journals of rebakes.
+
+use std::path::{Path, PathBuf};
+
+use super::AuditOptions;
+use super::accounts::Work;
+use crate::audit::{Missing, Record};
+use crate::cli::args::Args;
+use crate::control::Clock;
+use crate::ledger::{JournalFolder, Journals as _, LedgerError, SqliteReader};
+use crate::link::{Client, Events};
+use crate::model::{Actor, Entry, RebakeEntry};
+
+/// How many entries are read from a file at once.
+const PAGE: usize = 10_000;
+/// How long a controller may take to answer with a page.
+const ANSWER: std::time::Duration = std::time::Duration::from_secs(20);
+/// What a report says where nobody keeps a record.
+const NO_LEDGER: &str = "without a configuration there is no ledger";
+
+/// A ledger that was read, or why none was.
+pub(super) struct Kept {
+    read: Result<Whole, Missing>,
+}
+
+struct Whole {
+    entries: Vec<Entry>,
+    from: String,
+    chain: Option<String>,
+}
+
+impl Kept {
+    /// What a report needs of it.
+    pub(super) fn record(&self) -> Result<Record<'_>, Missing> {
+        let whole = self.read.as_ref().map_err(Clone::clone)?;
+        Ok(Record { entries: &whole.entries, from: &whole.from, chain: whole.chain.as_deref() })
+    }
+
+    /// All entries, where it could be read.
+    pub(super) fn entries(&self) -> Option<&[Entry]> {
+        self.read.as_ref().ok().map(|whole| whole.entries.as_slice())
+    }
+
+    /// The same as it was at this entry.
+    pub(super) fn until(mut self, seq: u64, chain: Option<String>) -> Self {
+        if let Ok(whole) = &mut self.read {
+            whole.entries.retain(|entry| entry.seq <= seq);
+            whole.chain = chain;
+        }
+        self
+    }
+}
+
+/// The file that is named or configured; without it the controller is asked.
+pub(super) async fn read(args: &Args, options: &AuditOptions, work: &Work, clock: &Clock) -> Kept {
+    if let Some(file) = path(work, options).filter(|file| options.ledger.is_some() || file.exists()) {
+        match of_file(&file) {
+            Err(why) if options.ledger.is_some() => return Kept { read: Err(missing(&why)) },
+            // A controller under another user can be asked where its file cannot be read.
+            Err(_) => {}
+            Ok(whole) => return Kept { read: Ok(whole) },
+        }
+    }
+    let socket = args.socket.clone().or_else(|| {
+        let (sources, intent) = (work.sources.as_ref()?, work.intent.as_ref()?);
+        Some(sources.path(&intent.link.socket))
+    });
+    let Some(socket) = socket else {
+        let cure = "ask the fleet's admin for a report with it, or for a copy (--ledger FILE)";
+        return Kept { read: Err(Missing::new(NO_LEDGER, cure)) };
+    };
+    let read = of_controller(&Client::new(&socket), clock).await;
+    Kept { read: read.map_err(|why| Missing::new(why, "start the controller, or name its ledger with --ledger FILE")) }
+}
+
+/// The ledger's file.
+pub(super) fn path(work: &Work, options: &AuditOptions) -> Option<PathBuf> {
+    let configured = || Some(work.sources.as_ref()?.path(&work.intent.as_ref()?.fleet.ledger));
+    options.ledger.clone().or_else(configured)
+}
+
+fn missing(error: &LedgerError) -> Missing {
+    Missing { why: error.to_string(), cure: None }
+}
+
+fn of_file(path: &Path) -> Result<Whole, LedgerError> {
+    let reader = SqliteReader::open(path)?;
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let page = reader.read(entries.last().map_or(0, |entry| entry.seq), PAGE)?;
+        let more = page.len() == PAGE;
+        entries.extend(page);
+        if !more {
+            break;
+        }
+    }
+    let chain = chain_at(&reader, entries.last().map_or(0, |entry| entry.seq));
+    Ok(Whole { entries, from: format!("the ledger {}", path.display()), chain })
+}
+
+/// The chain's value at an entry; one that is not chained has none.
+fn chain_at(reader: &SqliteReader, seq: u64) -> Option<String> {
+    reader.chain_at(seq).ok().flatten().map(|chain| chain.to_string())
+}
+
+/// The chain's value at an entry of a file.
+pub(super) fn chain_of(path: &Path, seq: u64) -> Option<String> {
+    chain_at(&SqliteReader::open(path).ok()?, seq)
+}
+
+async fn of_controller(client: &Client, clock: &Clock) -> Result<Whole, String> {
+    let (mut entries, mut after) = (Vec::new(), 0);
+    loop {
+        let url = format!("/v1/events?after={after}");
+        let answer = clock.within(ANSWER, client.get::<Events>(&url)).await;
+        let answer = answer.ok_or_else(|| format!("the controller did not answer within {} s", ANSWER.as_secs()))?;
+        let page = answer.map_err(|error| error.to_string())?;
+        if page.events.is_empty() {
+            return Ok(Whole { entries, from: "the ledger, by its controller".to_owned(), chain: None });
+        }
+        after = page.last;
+        for event in page.events {
+            let mut tagged = serde_json::Map::new();
+            tagged.insert(event.kind, event.body);
+            let body = serde_json::from_value(tagged.into())
+                .map_err(|error| format!("entry {} of the controller is not understood: {error}", event.seq))?;
+            let actor = event.actor.unwrap_or(Actor::Controller);
+            entries.push(Entry { seq: event.seq, at: event.at, actor, body });
+        }
+    }
+}
+
+/// The journals of rebakes, which are kept beside the ledger.
+pub(super) fn rebakes(work: &Work, options: &AuditOptions) -> Result<Vec<Vec<RebakeEntry>>, Missing> {
+    let Some(ledger) = path(work, options) else {
+        return Err(Missing { why: NO_LEDGER.to_owned(), cure: None });
+    };
+    let folder = JournalFolder::new(ledger.with_file_name("rebakes"));
+    let ids = folder.ids().map_err(|error| Missing { why: error.to_string(), cure: None })?;
+    let read = ids.iter().map(|id| folder.read(id));
+    read.collect::<Result<_, _>>().map_err(|error| Missing { why: error.to_string(), cure: None })
+}

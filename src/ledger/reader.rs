@@ -1,0 +1,170 @@
+//! The ledger's file read by whoever does not write it: beside a running controller, or a copy of it.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+
+use super::LedgerError;
+use super::chain::{Chain, Head};
+use super::sqlite::{FORMAT, entries, head, of_sqlite};
+use super::verify::Row;
+use crate::model::Entry;
+
+/// The first format whose entries are chained.
+const CHAINED: u32 = 2;
+
+/// An SQLite file that is only read: no lock is taken, and what a controller writes meanwhile is seen.
+#[derive(Debug)]
+pub struct SqliteReader {
+    path: PathBuf,
+    connection: Connection,
+    format: u32,
+}
+
+impl SqliteReader {
+    /// Opens a ledger that is there.
+    ///
+    /// # Errors
+    /// [`LedgerError`]: missing, newer, damaged, or not readable; nothing is created.
+    pub fn open(path: &Path) -> Result<Self, LedgerError> {
+        if !path.exists() {
+            return Err(LedgerError::Missing { path: path.to_path_buf() });
+        }
+        let error = |error: rusqlite::Error| of_sqlite(path, "read", &error);
+        let plain = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let opened = Connection::open_with_flags(path, plain).and_then(|connection| {
+            let format = format_of(&connection)?;
+            Ok((connection, format))
+        });
+        let (connection, format) = match opened {
+            // A copy in a folder that may not be written: nobody writes it, so nothing has to be agreed on.
+            Err(refused) if refused.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !has_log(path) => {
+                let copy = Connection::open_with_flags(immutable(path), plain | OpenFlags::SQLITE_OPEN_URI);
+                copy.and_then(|connection| Ok((format_of(&connection)?, connection)))
+                    .map(|(format, connection)| (connection, format))
+            }
+            other => other,
+        }
+        .map_err(error)?;
+        if format > FORMAT {
+            return Err(LedgerError::Newer { path: path.to_path_buf(), found: format, known: FORMAT });
+        }
+        if format == 0 {
+            let what = "it has no entries' table".to_owned();
+            return Err(LedgerError::Damaged { path: path.to_path_buf(), what });
+        }
+        Ok(Self { path: path.to_path_buf(), connection, format })
+    }
+
+    /// Whether its entries are chained; those of a ledger that no controller of this version opened are not.
+    pub fn is_chained(&self) -> bool {
+        self.format >= CHAINED
+    }
+
+    /// The entries after `seq`, at most `limit`, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    pub fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        entries(&self.connection, &self.path, after, limit)
+    }
+
+    /// The rows after `seq` as they are written, at most `limit`, in order.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotChained`], [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    pub fn rows(&self, after: u64, limit: usize) -> Result<Vec<Row>, LedgerError> {
+        if !self.is_chained() {
+            return Err(LedgerError::NotChained { path: self.path.clone() });
+        }
+        let read = || -> Result<Vec<Row>, rusqlite::Error> {
+            let query = "SELECT seq, at, version, worker, body, chain FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+            let mut statement = self.connection.prepare_cached(query)?;
+            let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+            let rows = statement.query_map(params![after, limit], |row| {
+                Ok(Row {
+                    seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
+                    at: Some(row.get(1)?),
+                    version: u32::try_from(row.get::<_, i64>(2)?).unwrap_or(u32::MAX),
+                    worker: Some(row.get(3)?),
+                    text: row.get(4)?,
+                    chain: row.get(5)?,
+                })
+            })?;
+            rows.collect()
+        };
+        read().map_err(|error| of_sqlite(&self.path, "read", &error))
+    }
+
+    /// How many rows stand before the first entry: the fold never reads them, and there are none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    pub fn strays(&self) -> Result<u64, LedgerError> {
+        let count =
+            self.connection.query_row("SELECT count(*) FROM entry WHERE seq < 1", [], |row| row.get::<_, i64>(0));
+        count.map(i64::unsigned_abs).map_err(|error| of_sqlite(&self.path, "read", &error))
+    }
+
+    /// The last entry, and the chain's value there.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotChained`], [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    pub fn head(&self) -> Result<Head, LedgerError> {
+        if self.is_chained() {
+            head(&self.connection, &self.path)
+        } else {
+            Err(LedgerError::NotChained { path: self.path.clone() })
+        }
+    }
+
+    /// The place before the first entry that was written at `since` or later; the last place if there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    pub fn before(&self, since: chrono::DateTime<chrono::Utc>) -> Result<u64, LedgerError> {
+        let query = "SELECT coalesce((SELECT min(seq) - 1 FROM entry WHERE at >= ?1), (SELECT max(seq) FROM entry), 0)";
+        let seq: i64 = self
+            .connection
+            .query_row(query, params![since.to_rfc3339()], |row| row.get(0))
+            .map_err(|error| of_sqlite(&self.path, "read", &error))?;
+        Ok(u64::try_from(seq).unwrap_or_default())
+    }
+
+    /// The chain's value after an entry; the one before the first for 0.
+    ///
+    /// # Errors
+    /// [`LedgerError::NotChained`], [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    pub fn chain_at(&self, seq: u64) -> Result<Option<Chain>, LedgerError> {
+        if seq == 0 {
+            return Ok(Some(Chain::genesis()));
+        }
+        let row = self.rows(seq - 1, 1)?.pop().filter(|row| row.seq == seq);
+        Ok(row.and_then(|row| row.chain.parse().ok()))
+    }
+}
+
+fn format_of(connection: &Connection) -> Result<u32, rusqlite::Error> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Whether a write-ahead log stands beside it: then somebody writes it, or did and was killed.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    PathBuf::from(log).exists()
+}
+
+/// SQLite's name for a file that nobody changes.
+fn immutable(path: &Path) -> String {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut name = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => name.push(char::from(*byte)),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    name + "?immutable=1"
+}
