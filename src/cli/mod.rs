@@ -19,6 +19,7 @@ mod ledger;
 mod manifests;
 mod notify;
 mod output;
+mod prices;
 mod rebake;
 #[cfg(feature = "ec2")]
 mod serve;
@@ -84,6 +85,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Rebake(options) => Box::pin(rebake::run(&args, options, out)).await,
         Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
+        Command::Prices { command } => Box::pin(prices::run(&args, command, out)).await,
         Command::Audit(options) => Box::pin(audit::run(&args, options, out)).await,
         Command::Notify { command } => notify::run(&args, command, out).await,
         Command::Iam(options) => iam::run(&args, options, out),

@@ -19,6 +19,7 @@ mod pace;
 mod perform;
 mod perform_rebake;
 mod perform_watched;
+mod prices;
 mod rebake;
 mod records;
 mod shared;
@@ -58,6 +59,7 @@ pub use driver::Clock;
 pub use health::{CellHealth, HealthView};
 pub use metrics::{METERS, Meter, MeterKind};
 pub use pace::{ApiAction, Pace};
+pub use prices::ask_prices;
 pub use rebake::{
     Engine, EngineError, ImageAge, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView,
     RebakeRefusal, RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps,

@@ -47,6 +47,8 @@ mod recipes;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod run_command;
 #[cfg(test)]
 mod scenarios;
