@@ -5,6 +5,8 @@
 mod account;
 #[cfg(test)]
 mod admit;
+#[cfg(test)]
+mod audit;
 mod cli;
 #[cfg(test)]
 mod config;
