@@ -4,6 +4,7 @@
 mod build;
 mod evidence;
 mod lives;
+pub mod render;
 pub mod report;
 mod trail_runs;
 mod verify;

@@ -16,6 +16,7 @@ mod id;
 mod inventory;
 mod launch;
 mod leftover;
+mod plain;
 mod rebake;
 mod resource;
 mod sight;
@@ -48,6 +49,8 @@ pub use launch::{
     BlockDevice, DataVolume, Equipment, LaunchSpec, Market, Offering, Place, ShutdownBehavior, equipment,
 };
 pub use leftover::{LeftoverKind, Response};
+pub(crate) use plain::is_invisible;
+pub use plain::plain;
 pub use rebake::{
     CanarySight, Outcome, REBAKE_VERSION, Rebake, RebakeBody, RebakeChannel, RebakeEntry, RebakeFoldError, RebakeKind,
     RebakeLimits, RebakeOrder, RetireStage, Retiring, Step, Thing, Undo,

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 
 use super::{View, canary, lifecycle};
-use crate::model::{InstanceId, WorkerName, WorkerState};
+use crate::model::{InstanceId, WorkerName, WorkerState, is_invisible};
 
 /// So many lines of its end are kept …
 const LINES_MAX: usize = 20;
@@ -96,11 +96,6 @@ fn plain(text: &str) -> String {
         }
     }
     clean
-}
-
-/// Characters that turn a line around or cannot be seen.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Skips an escape sequence of ECMA-48 after its first character.

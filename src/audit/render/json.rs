@@ -1,0 +1,23 @@
+//! The report for programs.
+
+use crate::audit::report::Report;
+use crate::model::is_invisible;
+
+/// All of it. A character that a terminal would obey or nobody could see is written as its escape, which
+/// JSON reads as the character.
+pub(super) fn render(report: &Report) -> String {
+    let text = serde_json::to_string_pretty(report).expect("a report has only texts as keys");
+    let mut safe = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        if (c.is_control() && c != '\n') || is_invisible(c) {
+            let mut units = [0; 2];
+            for unit in c.encode_utf16(&mut units) {
+                safe.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            safe.push(c);
+        }
+    }
+    safe.push('\n');
+    safe
+}
