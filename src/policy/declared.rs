@@ -195,7 +195,7 @@ impl DeclaredOwner {
             DeclaredCredentials::AccessKey { .. } => return None,
         };
         let endpoint = self.endpoint.clone();
-        Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint })
+        Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None })
     }
 
     /// The keys of `[owner.NAME]`; a key that is given itself has none, it is kept in a file before this.

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use chrono::TimeDelta;
 
+use super::budget::{self, Budget};
 use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
 use super::problem::Problems;
 use super::reader::{Layer, Located, Reader};
@@ -84,6 +85,15 @@ pub struct Owner {
     pub disk_gib_max: Option<u32>,
     /// Another address of the API.
     pub endpoint: Option<String>,
+    /// What its machines may cost in a month.
+    pub budget: Option<Budget>,
+}
+
+impl Owner {
+    /// Whether both act in the same account in the same way.
+    pub fn acts_like(&self, other: &Self) -> bool {
+        (&self.account, &self.credentials, &self.endpoint) == (&other.account, &other.credentials, &other.endpoint)
+    }
 }
 
 /// `[worker.NAME]`, before its references are followed.
@@ -231,6 +241,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let contact = reader.text("contact");
     let disk_gib_max = reader.count("disk_gib_max");
     let endpoint = endpoint(reader);
+    let budget = budget::read(reader);
     let credentials = credentials_of(reader);
     Some(Owner {
         account: Some(account?.value),
@@ -238,6 +249,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
         contact: contact.map(|text| text.value),
         disk_gib_max: disk_gib_max.map(|count| count.value),
         endpoint: endpoint.map(|text| text.value),
+        budget,
     })
 }
 
@@ -245,7 +257,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
 pub(super) fn declared_owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let endpoint = endpoint(reader).map(|text| text.value);
     let credentials = credentials_of(reader)?;
-    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint })
+    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None })
 }
 
 fn endpoint(reader: &mut Reader<'_, '_>) -> Option<Located<String>> {

@@ -26,6 +26,8 @@ pub enum Kind {
     },
     /// `true` or `false`.
     Bool,
+    /// An amount of US dollars: `"25.00"`, or a number.
+    Amount,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// One or several of these words.
@@ -118,11 +120,20 @@ pub(super) const CREDENTIALS_KEYS: &[Key] = &[
     may("key_file", Kind::Text, "A file of two lines, access key id and secret key; the lesser way than assume_role."),
 ];
 
+/// `[owner.NAME.budget]` of `latent.toml`.
+pub(super) const BUDGET_KEYS: &[Key] = &[
+    may("soft", Kind::Amount, "Dollars per calendar month (UTC) from which on the owner is told."),
+    may("hard", Kind::Amount, "Dollars per calendar month (UTC) at which nothing is launched any more."),
+    may("at_hard", Kind::Choice(&["finish", "stop"]), "What becomes of a build that runs when hard is reached."),
+    may("unpriced", Kind::Choice(&["refuse", "allow"]), "Whether a type is launched of which no price is known."),
+];
+
 /// `[owner.NAME]` of `latent.toml`.
 pub(super) const OWNER_KEYS: &[Key] = &[
     must("account", Kind::Text, "The owner's AWS account number: 12 digits, quoted."),
     must("credentials", Kind::Table(CREDENTIALS_KEYS), "How to act in the account; never a key itself."),
     may("contact", Kind::Text, "Whom to tell when something needs the owner."),
+    may("budget", Kind::Table(BUDGET_KEYS), "What the owner's machines may cost in a month."),
     may("disk_gib_max", Kind::Count { min: 1, max: 65_536 }, "The largest disk that `latent iam` allows, in GiB."),
     may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
 ];

@@ -3,6 +3,7 @@
 //! `latent.toml` names the fleet, its owners and workers; `amis/*.toml` are image manifests and
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
+mod budget;
 mod certificate;
 mod choice;
 mod declared;
@@ -31,6 +32,7 @@ mod user_data;
 mod window;
 mod written;
 
+pub use budget::{AtHard, Budget};
 pub use certificate::IdentityKey;
 pub use choice::AmiChoice;
 pub use declared::{Declaration, DeclaredCredentials, DeclaredOwner, DeclaredWorker, place};

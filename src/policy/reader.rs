@@ -219,6 +219,29 @@ impl<'a, 'p> Reader<'a, 'p> {
         Some(Located { value, at })
     }
 
+    /// An amount of dollars, in micro-dollars.
+    pub(super) fn amount(&mut self, key: &'static str) -> Option<Located<u64>> {
+        const CURE: &str = "write dollars such as \"25.00\"";
+        let found = self.find(key)?;
+        let at = found.0.origin(&found.2);
+        let number = found.1.as_integer().filter(|number| number.radix() == 10).map(|number| number.as_str());
+        let Some(text) = found.1.as_str().or(number).or_else(|| found.1.as_float().map(|number| number.as_str()))
+        else {
+            self.wrong_type(&found, key, "an amount", CURE);
+            return None;
+        };
+        match micro_dollars(text) {
+            Some(value) => {
+                self.show(key, format!("{text:?}"), &at);
+                Some(Located { value, at })
+            }
+            None => {
+                self.report(at, key, Some(found.0.excerpt(&found.2)), "is not an amount of dollars", CURE);
+                None
+            }
+        }
+    }
+
     /// A whole number within the key's bounds.
     pub(super) fn count(&mut self, key: &'static str) -> Option<Located<u32>> {
         let found = self.find(key)?;
@@ -371,6 +394,17 @@ impl<'a, 'p> Reader<'a, 'p> {
         }
         self.shown
     }
+}
+
+/// Dollars with up to six decimals, in micro-dollars.
+fn micro_dollars(text: &str) -> Option<u64> {
+    let (dollars, part) = text.split_once('.').unwrap_or((text, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(dollars) || !digits(part) || dollars.len() > 9 || part.len() > 6 {
+        return None;
+    }
+    let part: u64 = format!("{part:0<6}").parse().ok()?;
+    Some(dollars.parse::<u64>().ok()? * 1_000_000 + part)
 }
 
 fn unknown_key(reader: &mut Reader<'_, '_>, layer: Layer<'_>, name: &str, span: &Range<usize>) {

@@ -63,6 +63,10 @@ fn property(key: &Key) -> Value {
         }
         Kind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Amount => json!({ "anyOf": [
+            { "type": "string", "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$" },
+            { "type": "number", "minimum": 0, "maximum": 999_999_999 },
+        ] }),
         Kind::Choice(words) => json!({ "enum": words }),
         Kind::Choices(words) => json!({ "anyOf": [
             { "enum": words },
