@@ -86,7 +86,7 @@ fn alone(options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
         (None, Some(profile)) => Credentials::Profile(profile.clone()),
         (None, None) => Credentials::Environment,
     };
-    let owner = Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint: None };
+    let owner = Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint: None, budget: None };
     let regions = options.regions.iter().cloned().collect();
     Ok(Work {
         intent: None,

@@ -99,7 +99,6 @@ pub(super) async fn report(lab: &Lab, asked: &Asked) -> Report {
         intent: Some(&intent),
         rebakes: Ok(Vec::new()),
         findings: findings(lab, &intent, asked, &surveys),
-        budget: None,
     };
     build(&evidence)
 }
@@ -130,7 +129,6 @@ pub(super) fn again(lab: &Lab, report: &Report) -> Report {
         intent: Some(&intent),
         rebakes: Ok(Vec::new()),
         findings: Vec::new(),
-        budget: None,
     })
 }
 

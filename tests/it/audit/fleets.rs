@@ -9,7 +9,8 @@ use crate::setup::Setup;
 
 /// Two workers of alice's and one of bob's, each of whom builds and idles.
 async fn busy() -> Lab {
-    let setup = Setup::new().owner("bob", "222222222222").image("bobs", "bob", REGION, "").worker("w2", "debian");
+    let setup = Setup::new().owner("bob", "222222222222").image("bobs", "bob", REGION, "");
+    let setup = setup.image("debian2", "alice", REGION, "").worker("w2", "debian2");
     let mut lab = Lab::new(setup.worker("secret-bob", "bobs"));
     for round in 0..3 {
         for name in ["w1", "w2", "secret-bob"] {
@@ -104,7 +105,7 @@ async fn a_stopped_worker_costs_its_disks_and_each_start_a_minute() {
         "debian",
         "alice",
         REGION,
-        "block_devices = [{ device = \"/dev/sda1\", size_gib = 100, volume_type = \"gp3\" }]",
+        "block_devices = [{ device = \"/dev/sda1\", size_gib = 100, type = \"gp3\" }]",
     ));
     for _ in 0..2 {
         let id = lab.make_ready("w1").await;
