@@ -120,6 +120,10 @@ class SimControl:
         """Its credentials may do this and nothing else; everything, if it is None."""
         self.ask("POST", "permissions", {"account": account, "allow": statements})
 
+    def trail_late(self, seconds: int) -> None:
+        """CloudTrail tells what happens from now on so late at most."""
+        self.ask("POST", "trail", {"late_seconds": seconds})
+
     def skew(self, seconds: float) -> None:
         """The clock of the server is so far ahead of ours."""
         self.ask("POST", "skew", {"seconds": seconds})

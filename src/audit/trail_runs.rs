@@ -54,19 +54,14 @@ pub struct TrailSeconds {
 /// The runs of each instance, the oldest first.
 pub fn trail_runs(trail: &Trail) -> BTreeMap<InstanceId, Vec<TrailRun>> {
     let mut all: BTreeMap<InstanceId, Vec<TrailRun>> = BTreeMap::new();
-    let mut ended: BTreeMap<InstanceId, DateTime<Utc>> = BTreeMap::new();
     for event in trail.events.iter().filter(|event| event.error.is_none()) {
         for instance in &event.instances {
             let runs = all.entry(instance.clone()).or_default();
             if matches!(event.name.as_str(), "RunInstances" | "StartInstances") {
                 began(runs, instance, event);
             } else {
-                let idle = ended.contains_key(instance) || event.stood.contains(instance);
-                finished(runs, instance, event, idle);
-                ended.insert(instance.clone(), event.at);
-                continue;
+                finished(runs, instance, event);
             }
-            ended.remove(instance);
         }
     }
     all.retain(|_, runs| !runs.is_empty());
@@ -82,17 +77,16 @@ fn began(runs: &mut Vec<TrailRun>, instance: &InstanceId, event: &TrailEvent) {
     runs.push(TrailRun { instance: instance.clone(), from, by, end: TrailEnd::Open });
 }
 
-/// `idle`: it is known not to have run when the call came.
-fn finished(runs: &mut Vec<TrailRun>, instance: &InstanceId, event: &TrailEvent, idle: bool) {
+fn finished(runs: &mut Vec<TrailRun>, instance: &InstanceId, event: &TrailEvent) {
     let stood = event.stood.contains(instance);
     let told = TrailEnd::Told { at: event.at, call: event.name.clone(), by: event.by.clone() };
     let end = if stood { TrailEnd::Before(event.at) } else { told };
     match runs.last_mut() {
         Some(open) if open.end == TrailEnd::Open => open.end = end,
-        // An eviction is told as it comes and again as a call of EC2's; a stopped instance is terminated.
-        _ if idle => {}
+        // It did not run any more: an eviction may be told twice, and what was stopped is terminated.
+        Some(_) => {}
         // The first that is told of it is its end.
-        _ => runs.push(TrailRun { instance: instance.clone(), from: None, by: None, end }),
+        None => runs.push(TrailRun { instance: instance.clone(), from: None, by: None, end }),
     }
 }
 

@@ -105,6 +105,12 @@ pub(super) enum Command {
         /// The worker
         worker: WorkerName,
     },
+    /// The prices that estimates go by
+    Prices {
+        /// Which
+        #[command(subcommand)]
+        command: super::prices::PricesCommand,
+    },
     /// Print the roles that an owner grants: what the controller needs in the account, and no more
     Iam(IamOptions),
     /// Print the OpenAPI document of the controller's interface

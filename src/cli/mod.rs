@@ -17,6 +17,7 @@ mod import;
 mod ledger;
 mod manifests;
 mod output;
+mod prices;
 mod rebake;
 #[cfg(feature = "ec2")]
 mod serve;
@@ -31,6 +32,7 @@ pub use args::Args;
 pub use exit::{AuditExit, CommandError, DoctorExit, Exit, RebakeExit, SweepExit};
 
 use args::{Command, ConfigCommand};
+use prices::PricesCommand;
 
 /// Runs one command. What it has to say of data goes to `out`, everything else to standard error.
 pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
@@ -82,6 +84,16 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Enroll(options) => Box::pin(rebake::enroll(&args, options, out)).await,
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
         Command::Audit(options) => Box::pin(audit::run(&args, options, out)).await,
+        Command::Prices { command: PricesCommand::Show(options) } => prices::show(&args, options, out),
+        #[cfg(feature = "ec2")]
+        Command::Prices { command: PricesCommand::Update(options) } => {
+            Box::pin(prices::update(&args, options, out)).await
+        }
+        #[cfg(not(feature = "ec2"))]
+        Command::Prices { command: PricesCommand::Update(_) } => {
+            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot ask for prices");
+            Err(CommandError::new(Exit::Usage, error))
+        }
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

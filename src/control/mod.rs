@@ -15,6 +15,7 @@ mod notice;
 mod pace;
 mod perform;
 mod perform_rebake;
+mod prices;
 mod rebake;
 mod records;
 mod shared;
@@ -49,6 +50,7 @@ pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use pace::{ApiAction, Pace};
+pub use prices::ask_prices;
 pub use rebake::{
     Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
     RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,

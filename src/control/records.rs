@@ -47,11 +47,11 @@ pub async fn read_trail<R: Records>(clock: &Clock, records: &R, since: DateTime<
     let (from, until) = (since.max(now - KEPT), until.min(now));
     let to = until.min(now - LATE);
     let mut trail = Trail { events: Vec::new(), from, to, gaps: Vec::new() };
-    if since < from {
+    if since < from && since < until {
         let message = format!("CloudTrail has the last {} days", KEPT.num_days());
         trail.gaps.push(gap(None, since, from.min(until), "TooOld", message));
     }
-    if to < until {
+    if to < until && from < until {
         let message = format!("CloudTrail may tell an event {} minutes late", LATE.num_minutes());
         trail.gaps.push(gap(None, to.max(from), until, "TooYoung", message));
     }
@@ -68,7 +68,9 @@ pub async fn read_trail<R: Records>(clock: &Clock, records: &R, since: DateTime<
         }
         trail = reading.trail;
     }
-    trail.events.sort_by(|one, other| (one.at, &one.id).cmp(&(other.at, &other.id)));
+    // Times are whole seconds: of one second the start is first and the end last.
+    let rank = |name: &str| TRAIL_CALLS.iter().position(|call| *call == name);
+    trail.events.sort_by_cached_key(|event| (event.at, rank(&event.name), event.id.clone()));
     trail
 }
 

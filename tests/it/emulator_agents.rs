@@ -1,4 +1,4 @@
-//! The real SDK at SSM: against moto, which plays a success of every command, and against the wire door, whose
+//! The real SDK at SSM, CloudTrail and the price list: against moto, which plays a success of every command, and against the wire door, whose
 //! agents are played through its side entrance.
 
 use futures_util::future::LocalBoxFuture;
@@ -11,7 +11,7 @@ use latent::sim::{Taken, Weather};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use crate::conformance::{Guest, commands_conform};
+use crate::conformance::{Guest, commands_conform, records_conform};
 use crate::emulator::{Moto, ground};
 
 /// Moto has no agents; whatever one would do goes well and comes to nothing.
@@ -120,5 +120,17 @@ async fn the_wire_doors_ssm_does_as_ssm_does() {
     let serving = tokio::spawn(door.run());
     let ground = ground(&format!("http://{at}"), "123456789012").await;
     commands_conform("wire door", &ground, &SideEntrance { at }).await;
+    serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the made-up credentials of `make test-rust`"]
+async fn the_wire_doors_records_are_as_those_of_aws() {
+    let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 20.0, behind: chrono::TimeDelta::zero() };
+    let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
+    let at = door.address().expect("bound");
+    let serving = tokio::spawn(door.run());
+    let ground = ground(&format!("http://{at}"), "123456789012").await;
+    records_conform("wire door", &ground, &SideEntrance { at }).await;
     serving.abort();
 }

@@ -46,6 +46,8 @@ mod recipes;
 #[cfg(test)]
 mod record;
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod run_command;
 #[cfg(test)]
 mod scenarios;

@@ -2,15 +2,21 @@
 //!
 //! Every answer is a [`Range`], or `None` where the table does not know: a price is never guessed.
 //! What no table knows is not in it: discounts, credits, taxes, traffic, monitoring. [`as_of`] and
-//! [`sources`] belong on every report that shows a price.
+//! [`sources`] belong on every report that shows a price. [`Prices`] lays newer ones over the table that were
+//! asked of Amazon's Price List.
 
 mod book;
+mod list;
 mod money;
+mod overlay;
 
 use chrono::NaiveDate;
+use serde::{Deserialize, Serialize};
 
 pub use book::Source;
+pub use list::{Listed, NotListed, attributes as list_attributes, read as read_list};
 pub use money::{Money, Range};
+pub use overlay::{PRICE_FILE, PRICE_FILE_VERSION, PriceEntry, PriceFile, PriceFileProblem, Prices, price_file};
 
 use crate::model::{Market, Region};
 use crate::policy::Platform;
@@ -25,7 +31,8 @@ const SECONDS_PER_HOUR: u64 = 3600;
 
 /// What of Amazon's list an instance runs, as far as the table goes: RHEL, SUSE, macOS and SQL Server
 /// cost more than this and have no price here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Software {
     /// Linux and FreeBSD without a paid licence.
     LinuxUnix,

@@ -27,8 +27,20 @@ const SKEW_SECONDS_MAX: f64 = 86_400.0;
 const TIMES_MAX: usize = 100_000;
 
 /// What there is that has no further parts.
-const PLACES: [&str; 11] =
-    ["ready", "trace", "bill", "instances", "faults", "advance", "skew", "quota", "images", "permissions", "reset"];
+const PLACES: [&str; 12] = [
+    "ready",
+    "trace",
+    "bill",
+    "instances",
+    "faults",
+    "advance",
+    "skew",
+    "quota",
+    "images",
+    "permissions",
+    "reset",
+    "trail",
+];
 
 pub(super) type Result<T> = std::result::Result<T, (StatusCode, String)>;
 
@@ -59,6 +71,7 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["quota"]) => quota(shared, &read(body)?),
         ("POST", ["images"]) => next_image(shared, &read(body)?),
         ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
+        ("POST", ["trail"]) => trail_late(shared, &read(body)?),
         ("POST", ["reset"]) => Ok(reset(shared)),
         ("POST", ["instances", id, "agent"]) => agent::ping(shared, id, body),
         ("POST", ["instances", id, "agent", "take"]) => agent::take(shared, id),
@@ -339,6 +352,21 @@ fn quota(shared: &Shared, asked: &Quota) -> Result<Value> {
     let place = place(&asked.account, &asked.region)?;
     shared.model().world.site(&place).quota_vcpus = asked.vcpus;
     Ok(json!({ "account": asked.account, "region": asked.region, "vcpus": asked.vcpus }))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrailLate {
+    late_seconds: u32,
+}
+
+/// How late CloudTrail tells what happens from now on.
+fn trail_late(shared: &Shared, asked: &TrailLate) -> Result<Value> {
+    if f64::from(asked.late_seconds) > SKEW_SECONDS_MAX {
+        return Err(wrong(format!("late_seconds {} must be at most {SKEW_SECONDS_MAX}", asked.late_seconds)));
+    }
+    shared.model().world.set_trail_late(TimeDelta::seconds(asked.late_seconds.into()));
+    Ok(json!({ "late_seconds": asked.late_seconds }))
 }
 
 /// An account in a region, both well formed.

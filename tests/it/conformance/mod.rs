@@ -9,6 +9,7 @@ mod departures;
 mod equip;
 mod images;
 mod leftovers;
+mod records;
 mod simulated;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use latent::model::{
 
 pub(crate) use commands::{Guest, commands_conform};
 use departures::DEPARTURES;
+pub(crate) use records::records_conform;
 
 /// The fleet that the clouds under test list.
 pub(crate) const FLEET: &str = "conformance";

@@ -11,7 +11,7 @@ use latent::sim::{
     TagTarget, Tags, Taken, Volume, Weather, World,
 };
 
-use super::{FLEET, Ground, Guest, Probe, Resource, Snapshots, commands_conform, conforms};
+use super::{FLEET, Ground, Guest, Probe, Resource, Snapshots, commands_conform, conforms, records_conform};
 
 const ACCOUNT: &str = "123456789012";
 const AMI: &str = "ami-0123456789abc0001";
@@ -280,4 +280,10 @@ async fn the_simulated_ec2_does_as_ec2_does() {
 async fn the_simulated_ssm_does_as_ssm_does() {
     let (ground, guest) = ground();
     commands_conform("simulation", &ground, &guest).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_simulated_records_are_as_those_of_aws() {
+    let (ground, guest) = ground();
+    records_conform("simulation", &ground, &guest).await;
 }
