@@ -102,7 +102,14 @@ impl Access {
             (None, Some(profile)) => Credentials::Profile(profile.clone()),
             (None, None) => Credentials::Environment,
         };
-        Owner { account: self.account.clone(), credentials, contact: None, disk_gib_max: None, endpoint: None, budget: None }
+        Owner {
+            account: self.account.clone(),
+            credentials,
+            contact: None,
+            disk_gib_max: None,
+            endpoint: None,
+            budget: None,
+        }
     }
 }
 
