@@ -1,9 +1,16 @@
 //! The ledger and what it says, kept together: nothing is believed that is not written.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 
-use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Actor, Body, Entry, Fleet};
+use crate::ledger::{Head, Ledger, LedgerError};
+use crate::model::{Actor, Body, Entry, Fleet, ImageName, OwnerName};
+use crate::plan::bill::Prices;
+use crate::plan::budget::{Balance, Month, Spent, Till};
+use crate::plan::meter::Meter;
+use crate::plan::price::Range;
+use crate::policy::{Intent, Platform};
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;
@@ -13,14 +20,17 @@ const PAGE: usize = 10_000;
 pub(super) struct Book<L> {
     ledger: L,
     fleet: Fleet,
+    /// What each instance was used for, in this month and the one before.
+    meter: Meter,
+    till: Till,
     /// Set when a write failed and what was really written could not be read yet.
     stale: bool,
 }
 
 impl<L: Ledger> Book<L> {
     pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
-        let fleet = fold(&ledger)?;
-        Ok(Self { ledger, fleet, stale: false })
+        let (fleet, meter) = fold(&ledger)?;
+        Ok(Self { ledger, fleet, meter, till: Till::default(), stale: false })
     }
 
     pub(super) fn fleet(&self) -> &Fleet {
@@ -60,6 +70,7 @@ impl<L: Ledger> Book<L> {
             return Err(error);
         }
         for entry in &entries {
+            take(&mut self.meter, entry);
             let worker = entry.body.worker().map(ToString::to_string).unwrap_or_default();
             tracing::info!(entry.seq = entry.seq, worker.name = worker, "{}", entry.body.describe());
         }
@@ -70,10 +81,34 @@ impl<L: Ledger> Book<L> {
     /// it first; otherwise it does nothing.
     pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
         if self.stale {
-            self.fleet = fold(&self.ledger)?;
+            (self.fleet, self.meter) = fold(&self.ledger)?;
+            self.till = Till::default();
             self.stale = false;
         }
         Ok(())
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// What an owner has spent in the month of `now`, and spends each hour.
+    pub(super) fn spent(&mut self, intent: &Intent, owner: &OwnerName, now: DateTime<Utc>) -> (Spent, Range) {
+        let platforms = platforms(intent);
+        let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+        self.till.spent(&self.meter, owner, now, &prices)
+    }
+
+    /// How an owner stands against the budget, if there is one.
+    pub(super) fn balance(&mut self, intent: &Intent, owner: &OwnerName, now: DateTime<Utc>) -> Option<Balance> {
+        let budget = intent.owners.get(owner)?.budget?;
+        let (spent, rate) = self.spent(intent, owner, now);
+        Some(Balance { owner: owner.clone(), now, month: Month::of(now), budget, spent, rate })
+    }
+
+    /// The last entry, and the value of the chain there.
+    pub(super) fn head(&self) -> Result<Head, LedgerError> {
+        self.ledger.head()
     }
 
     pub(super) fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
@@ -81,15 +116,30 @@ impl<L: Ledger> Book<L> {
     }
 }
 
-fn fold<L: Ledger>(ledger: &L) -> Result<Fleet, LedgerError> {
-    let mut fleet = Fleet::default();
+/// What EC2 has not told is priced as the manifests say.
+pub(super) fn platforms(intent: &Intent) -> BTreeMap<ImageName, Platform> {
+    intent.images.iter().map(|(name, image)| (name.clone(), image.platform)).collect()
+}
+
+/// Nothing is kept of more than the month before.
+fn take(meter: &mut Meter, entry: &Entry) {
+    let month = Month::of(entry.at);
+    if meter.last_at().is_some_and(|last| last < month.begins) {
+        meter.forget_before(month.before().begins);
+    }
+    meter.take(entry);
+}
+
+fn fold<L: Ledger>(ledger: &L) -> Result<(Fleet, Meter), LedgerError> {
+    let (mut fleet, mut meter) = (Fleet::default(), Meter::default());
     loop {
         let page = ledger.read(fleet.seq, PAGE)?;
         for entry in &page {
             fleet.apply(entry)?;
+            take(&mut meter, entry);
         }
         if page.len() < PAGE {
-            return Ok(fleet);
+            return Ok((fleet, meter));
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Floor 4: the controller's interface, HTTP and JSON over a Unix socket, or TCP with a token.
 
+mod budgets;
 mod client;
 mod messages;
 mod openapi;
@@ -7,6 +8,7 @@ mod rebakes;
 mod server;
 mod token;
 
+pub use budgets::BudgetsAnswer;
 pub use client::{Client, ClientError};
 pub use messages::{
     AdmitAnswer, AdmitInfo, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer,

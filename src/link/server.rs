@@ -18,6 +18,7 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::watch;
 
+use super::budgets;
 use super::messages::{
     AdmitAnswer, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer,
     ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
@@ -125,9 +126,10 @@ impl From<ControlError> for Failed {
     fn from(error: ControlError) -> Self {
         let (status, code) = match &error {
             ControlError::UnknownWorker { .. } => (StatusCode::NOT_FOUND, FailureCode::UnknownWorker),
-            ControlError::NothingToHold { .. } | ControlError::Elsewhere { .. } | ControlError::OtherCanary { .. } => {
-                (StatusCode::CONFLICT, FailureCode::Conflict)
-            }
+            ControlError::NothingToHold { .. }
+            | ControlError::OverBudget { .. }
+            | ControlError::Elsewhere { .. }
+            | ControlError::OtherCanary { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
             ControlError::Declaration { .. } => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
             ControlError::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, FailureCode::Ledger),
         };
@@ -203,7 +205,7 @@ impl Server {
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let app = Arc::new(App { controller, fleet, stop: stop.clone() });
-        let mut router = router(app);
+        let mut router = router(Arc::clone(&app)).merge(budgets::router(app.controller.clone()));
         if let Some(desk) = rebakes {
             router = router.merge(rebakes::router(desk));
         }
@@ -312,6 +314,8 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
         ));
     }
     warnings.extend(app.controller.declaration_warnings());
+    let budgets = app.controller.budgets();
+    warnings.extend(budgets::warnings(&app.controller, &budgets));
     let (cells, workers) = (app.controller.cells(), app.controller.workers());
     warnings.extend(workers.iter().flat_map(turned_away));
     for cell in &cells {
@@ -338,6 +342,7 @@ async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer
         controller: app.fleet.1.clone(),
         workers,
         cells,
+        budgets,
         warnings,
     })
 }

@@ -48,6 +48,8 @@ pub enum Cause {
     Canary,
     /// A canary takes its place.
     MakesWay,
+    /// The owner's hard budget of the month is reached.
+    Budget,
 }
 
 impl fmt::Display for Cause {
@@ -73,6 +75,7 @@ impl fmt::Display for Cause {
             Cause::Leaving => "the worker asked to leave",
             Cause::Canary => "part of its canary",
             Cause::MakesWay => "makes way for a canary",
+            Cause::Budget => "the month's budget is reached",
         })
     }
 }

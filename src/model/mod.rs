@@ -3,6 +3,7 @@
 mod action;
 mod ami;
 mod bakery;
+mod budget;
 mod canary;
 mod cause;
 mod checkup;
@@ -10,6 +11,7 @@ mod command;
 mod entry;
 mod failure;
 mod fleet;
+mod fold_error;
 mod generation;
 mod guest;
 mod id;
@@ -27,6 +29,7 @@ mod worker;
 pub use action::{Action, Held, HeldReason, Plan, Subject};
 pub use ami::{Ami, AmiCandidate, AmiFilter, AmiQuery, AmiState, Fit, LocationPattern};
 pub use bakery::{Egress, Fence, Rehearsal, SourceAmi, SourceDisk};
+pub use budget::{BudgetLevel, Crossed};
 pub use canary::{Built, Canary, CanaryEvent, CanaryPhase, CanaryState};
 pub use cause::Cause;
 pub use checkup::{
@@ -35,8 +38,9 @@ pub use checkup::{
 };
 pub use command::{AgentFacts, AgentPlatform, CommandState, CommandStatus, DELIVERY_S, OUTPUT_CHARACTERS_MAX, Script};
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
-pub use failure::{Failure, FailureKind, Phase};
-pub use fleet::{Attempt, Departing, Equipping, Fleet, FoldError, OfferingMemory, OperatorHold, Request, Worker};
+pub use failure::{BUDGET_EXCEEDED, Failure, FailureKind, PRICE_UNKNOWN, Phase};
+pub use fleet::{Attempt, Departing, Equipping, Fleet, OfferingMemory, OperatorHold, Request, Worker};
+pub use fold_error::FoldError;
 pub use generation::Generation;
 pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
 pub(crate) use id::digest_hex;
