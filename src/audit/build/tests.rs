@@ -57,14 +57,14 @@ impl Book {
         self.say(from, Body::Requested { worker: name(), request: "r1".parse().expect("a request") });
         self.say(from, Body::LaunchIntended { worker: name(), attempt });
         self.say(from, Body::Launched { worker: name(), instance: id() });
-        self.say(from + 1, Body::Running { worker: name(), instance: id() });
+        self.say(from + 1, Body::Running { worker: name(), instance: id(), seen: None });
         self.say(from + 2, Body::Attached { worker: name() });
         self.say(from + 3, Body::BuildStarted { worker: name(), build: "b/1".parse().expect("a build") });
         self.say(from + 33, Body::BuildFinished { worker: name() });
         let (worker, cause) = (Some(name()), Cause::Released);
-        self.say(from + 43, Body::TerminateIntended { instance: id(), cell, worker, cause });
+        self.say(from + 43, Body::TerminateIntended { instance: id(), cell, worker, cause, seen: None });
         self.say(from + 43, Body::TerminateAccepted { instance: id() });
-        self.say(from + 44, Body::Departed { instance: id() })
+        self.say(from + 44, Body::Departed { instance: id(), ended_at: None })
     }
 }
 
@@ -110,6 +110,7 @@ fn running(id: &str, since: i64, tags: TagSet) -> Instance {
         token: None,
         attached_at: Some(at(since)),
         stopped_at: None,
+        ended_at: None,
         parts: Parts { volumes: vec!["vol-9".to_owned()], ..Parts::default() },
         platform_details: Some("Linux/UNIX".to_owned()),
         addresses: vec!["10.0.0.1".to_owned()],
@@ -163,7 +164,10 @@ fn every_second_of_a_life_has_its_use_and_every_day_its_amount() {
     let line = &report.instances[0];
     let uses: Vec<(Use, i64)> = line.uses.iter().map(|(usage, seconds)| (*usage, *seconds)).collect();
     assert_eq!(uses, [(Use::Boot, 120), (Use::Build, 1800), (Use::Idle, 660), (Use::Drain, 60)]);
-    assert_eq!((line.to.expect("over") - line.from).num_seconds(), uses.iter().map(|(_, seconds)| seconds).sum());
+    assert_eq!(
+        (line.to.expect("over") - line.from).num_seconds(),
+        uses.iter().map(|(_, seconds)| seconds).sum::<i64>()
+    );
     assert_eq!(report.days.len(), 2);
     assert!(report.days.iter().all(|day| !day.uses.is_empty()), "{:#?}", report.days);
     let by_day: u64 = report.days.iter().flat_map(|day| day.uses.values()).map(|one| one.high.as_micro_dollars()).sum();
