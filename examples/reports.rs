@@ -211,7 +211,7 @@ fn worker_line(name: &str, lines: &[InstanceLine]) -> WorkerLine {
         per_build: (builds > 0).then(|| total.share(1, u64::from(builds))),
         utilisation_permille: share(Use::Build),
         idle_permille: share(Use::Idle),
-        connect: generations.last().and_then(|last| last.connect),
+        connect: spread(&generations.iter().flat_map(|g| g.points.clone()).collect::<Vec<_>>()),
         generations,
         uses,
     }
@@ -230,15 +230,17 @@ fn generations(own: &[&InstanceLine]) -> Vec<GenerationLine> {
             *seconds += 60 - older * 15;
         }
         points.sort_unstable();
-        let mut sorted: Vec<i64> = points.iter().map(|(_, seconds)| *seconds).collect();
-        sorted.sort_unstable();
-        let count = u32::try_from(points.len()).unwrap_or(0);
-        let (median, p95) = (sorted[sorted.len() / 2], sorted[sorted.len() - 1]);
-        let first = points[0].0;
-        let connect = Some(Spread { count, median, p95 });
-        found.push(GenerationLine { ami: ami.to_owned(), first, launches: count, connect, points });
+        let (first, launches) = (points[0].0, u32::try_from(points.len()).unwrap_or(0));
+        found.push(GenerationLine { ami: ami.to_owned(), first, launches, connect: spread(&points), points });
     }
     found
+}
+
+fn spread(points: &[(DateTime<Utc>, i64)]) -> Option<Spread> {
+    let mut sorted: Vec<i64> = points.iter().map(|(_, seconds)| *seconds).collect();
+    sorted.sort_unstable();
+    let (median, p95) = (*sorted.get(sorted.len() / 2)?, *sorted.get(sorted.len() * 19 / 20)?);
+    Some(Spread { count: u32::try_from(sorted.len()).unwrap_or(0), median, p95 })
 }
 
 fn days(lines: &[InstanceLine]) -> Vec<Day> {
@@ -246,10 +248,14 @@ fn days(lines: &[InstanceLine]) -> Vec<Day> {
     for line in lines {
         let whole: i64 = line.uses.values().sum();
         let total = line.cost.map_or(Range::ZERO, |cost| cost.compute + cost.storage + cost.address);
-        let Some(day) = days.iter_mut().find(|day| day.date == line.from.date_naive()) else { continue };
-        for (usage, seconds) in &line.uses {
-            let [part, whole] = [*seconds, whole].map(|seconds| u64::try_from(seconds).unwrap_or(1));
-            *day.uses.entry(*usage).or_default() += total.share(part, whole);
+        for (number, day) in (0_i64..).zip(&mut days) {
+            let (begin, close) = (after(number * 24 * HOUR), after((number + 1) * 24 * HOUR));
+            for segment in &line.segments {
+                let seconds = (segment.to.unwrap_or_else(end).min(close) - segment.from.max(begin)).num_seconds();
+                let [part, whole] = [seconds.max(0), whole].map(|seconds| u64::try_from(seconds).unwrap_or(1));
+                *day.uses.entry(segment.usage).or_default() += total.share(part, whole);
+            }
+            day.uses.retain(|_, range| range.high > Money::ZERO);
         }
     }
     days

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
-use super::report::BudgetLine;
 use crate::model::{Entry, OwnerName, RebakeEntry, Region, SpotPrice, Survey, Trail};
 use crate::plan::sweep::Finding;
 use crate::policy::Intent;
@@ -81,6 +80,4 @@ pub struct Evidence<'a> {
     pub rebakes: Result<Vec<Vec<RebakeEntry>>, Missing>,
     /// What a sweep found in the account.
     pub findings: Vec<Finding>,
-    /// How the month stands against the owner's budget.
-    pub budget: Option<BudgetLine>,
 }

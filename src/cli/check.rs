@@ -7,6 +7,7 @@ use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::iam;
+use crate::plan::budget;
 use crate::policy::{Credentials, Intent, read_key_file};
 
 pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exit, CommandError> {
@@ -36,10 +37,15 @@ pub(super) fn run(args: &Args, secrets: bool, out: &mut dyn Write) -> Result<Exi
         intent.images.len(),
         intent.workers.len()
     )?;
-    for note in iam::notes(&intent).into_iter().chain(kept_disks(&intent)) {
+    for note in iam::notes(&intent).into_iter().chain(kept_disks(&intent)).chain(unpriced(&intent)) {
         writeln!(out, "{}: {note}", args.config.display())?;
     }
     Ok(Exit::Done)
+}
+
+/// What a hard budget will not have launched.
+fn unpriced(intent: &Intent) -> impl Iterator<Item = String> {
+    budget::unpriced(intent).into_iter().map(|(owner, image, kind)| budget::unpriced_note(&owner, &image, &kind))
 }
 
 /// The disks that stay, and cost, after their instance.

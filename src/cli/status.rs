@@ -9,7 +9,7 @@ use super::args::{Args, StatusOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::output::{ago, colour, left, plain, table};
-use crate::control::WorkerView;
+use crate::control::{BudgetView, WorkerView};
 use crate::link::words::why;
 use crate::link::{Client, Events, StatusAnswer};
 
@@ -71,10 +71,38 @@ fn print(status: &StatusAnswer, out: &mut dyn Write) -> Result<(), CommandError>
         }
         writeln!(out, "{}", rows.trim_fmt())?;
     }
+    for budget in &status.budgets {
+        writeln!(out, "{}", plain(&of_budget(budget)))?;
+    }
     for warning in &status.warnings {
         writeln!(out, "warning: {}", plain(warning))?;
     }
     Ok(())
+}
+
+/// How an owner's month stands, in a line.
+fn of_budget(budget: &BudgetView) -> String {
+    let amounts = [("soft", budget.soft), ("hard", budget.hard)];
+    let limits: Vec<String> =
+        amounts.iter().filter_map(|(name, amount)| amount.map(|amount| format!("{name} {amount}"))).collect();
+    let state = match budget.state.as_str() {
+        "hard" => format!(", HARD reached: nothing is launched before {}", budget.until.format("%Y-%m-%d")),
+        "soft" => ", soft reached".to_owned(),
+        _ => String::new(),
+    };
+    let unpriced = if budget.unpriced == 0 {
+        String::new()
+    } else {
+        format!("; {} instances without a known price are not in it", budget.unpriced)
+    };
+    format!(
+        "budget of {} for {}: {} spent ({}), {} if it goes on so{state}{unpriced}",
+        budget.owner,
+        budget.month,
+        budget.spent,
+        limits.join(", "),
+        budget.projected
+    )
 }
 
 fn row(now: DateTime<Utc>, worker: &WorkerView) -> Vec<Cell> {

@@ -1,14 +1,20 @@
 //! The ledger and what it says, kept together: nothing is believed that is not written.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::metrics::Metrics;
-use crate::ledger::{Ledger, LedgerError};
-use crate::model::{Actor, Body, Entry, Fleet};
+use crate::ledger::{Head, Ledger, LedgerError};
+use crate::model::{Actor, Body, Entry, Fleet, ImageName, OwnerName};
 use crate::plan::Lives;
+use crate::plan::bill::Prices;
+use crate::plan::budget::{Balance, Month, Spent, Till};
 use crate::plan::day::Day;
+use crate::plan::meter::Meter;
+use crate::plan::price::Range;
+use crate::policy::{Intent, Platform};
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;
@@ -21,6 +27,9 @@ pub(super) struct Book<L> {
     day: Day,
     lives: Lives,
     metrics: Arc<Metrics>,
+    /// What each instance was used for, in this month and the one before.
+    meter: Meter,
+    till: Till,
     /// Set when a write failed and what was really written could not be read yet.
     stale: bool,
 }
@@ -29,8 +38,8 @@ impl<L: Ledger> Book<L> {
     pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
         // What earlier processes wrote is context, and not counted again.
         let mut lives = Lives::default();
-        let (fleet, day) = fold(&ledger, |entry| drop(lives.apply(entry)))?;
-        Ok(Self { ledger, fleet, day, lives, metrics: Arc::default(), stale: false })
+        let Told { fleet, day, meter } = fold(&ledger, |entry| drop(lives.apply(entry)))?;
+        Ok(Self { ledger, fleet, day, meter, till: Till::default(), lives, metrics: Arc::default(), stale: false })
     }
 
     /// Where what is written is counted.
@@ -97,6 +106,7 @@ impl<L: Ledger> Book<L> {
         self.metrics.ledger(true);
         for entry in &entries {
             self.metrics.happened(self.lives.apply(entry));
+            take(&mut self.meter, entry);
             let worker = entry.body.worker().map(ToString::to_string).unwrap_or_default();
             tracing::info!(entry.seq = entry.seq, worker.name = worker, "{}", entry.body.describe());
         }
@@ -108,10 +118,35 @@ impl<L: Ledger> Book<L> {
     pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
         if self.stale {
             let (lives, metrics) = (&mut self.lives, &self.metrics);
-            (self.fleet, self.day) = fold(&self.ledger, |entry| metrics.happened(lives.apply(entry)))?;
+            let told = fold(&self.ledger, |entry| metrics.happened(lives.apply(entry)))?;
+            (self.fleet, self.day, self.meter) = (told.fleet, told.day, told.meter);
+            self.till = Till::default();
             self.stale = false;
         }
         Ok(())
+    }
+
+    pub(super) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// What an owner has spent in the month of `now`, and spends each hour.
+    pub(super) fn spent(&mut self, intent: &Intent, owner: &OwnerName, now: DateTime<Utc>) -> (Spent, Range) {
+        let platforms = platforms(intent);
+        let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+        self.till.spent(&self.meter, owner, now, &prices)
+    }
+
+    /// How an owner stands against the budget, if there is one.
+    pub(super) fn balance(&mut self, intent: &Intent, owner: &OwnerName, now: DateTime<Utc>) -> Option<Balance> {
+        let budget = intent.owners.get(owner)?.budget?;
+        let (spent, rate) = self.spent(intent, owner, now);
+        Some(Balance { owner: owner.clone(), now, month: Month::of(now), budget, spent, rate })
+    }
+
+    /// The last entry, and the value of the chain there.
+    pub(super) fn head(&self) -> Result<Head, LedgerError> {
+        self.ledger.head()
     }
 
     pub(super) fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
@@ -119,17 +154,40 @@ impl<L: Ledger> Book<L> {
     }
 }
 
-fn fold<L: Ledger>(ledger: &L, mut each: impl FnMut(&Entry)) -> Result<(Fleet, Day), LedgerError> {
-    let (mut fleet, mut day) = (Fleet::default(), Day::default());
+/// What EC2 has not told is priced as the manifests say.
+pub(super) fn platforms(intent: &Intent) -> BTreeMap<ImageName, Platform> {
+    intent.images.iter().map(|(name, image)| (name.clone(), image.platform)).collect()
+}
+
+/// Nothing is kept of more than the month before.
+fn take(meter: &mut Meter, entry: &Entry) {
+    let month = Month::of(entry.at);
+    if meter.last_at().is_some_and(|last| last < month.begins) {
+        meter.forget_before(month.before().begins);
+    }
+    meter.take(entry);
+}
+
+/// What a ledger says, folded.
+#[derive(Default)]
+struct Told {
+    fleet: Fleet,
+    day: Day,
+    meter: Meter,
+}
+
+fn fold<L: Ledger>(ledger: &L, mut each: impl FnMut(&Entry)) -> Result<Told, LedgerError> {
+    let mut told = Told::default();
     loop {
-        let page = ledger.read(fleet.seq, PAGE)?;
+        let page = ledger.read(told.fleet.seq, PAGE)?;
         for entry in &page {
-            fleet.apply(entry)?;
-            day.note(entry, &fleet);
+            told.fleet.apply(entry)?;
+            told.day.note(entry, &told.fleet);
+            take(&mut told.meter, entry);
             each(entry);
         }
         if page.len() < PAGE {
-            return Ok((fleet, day));
+            return Ok(told);
         }
     }
 }

@@ -11,7 +11,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::amis::Amis;
 use super::backoff::{BACKOFF_MAX, backoff};
@@ -30,6 +29,7 @@ use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject, Survey,
 };
+use crate::plan::budget::Balance;
 use crate::plan::{self, Console, EquipCalls, View, Watch};
 use crate::policy::Intent;
 
@@ -51,39 +51,8 @@ enum Done {
     Read(InstanceId, Option<String>),
 }
 
-/// After a loop panicked, the next one begins this much later.
-const RESTART_PAUSE: TimeDelta = TimeDelta::seconds(10);
-
-/// Runs the loop of a cell until it is stopped; a loop that panics is said and begun anew, so that no
-/// cell is ever left without anybody who looks.
-pub(super) async fn supervise<C: Cloud + 'static, L: Ledger + 'static>(
-    cell: Cell,
-    cloud: Arc<C>,
-    shared: Arc<Shared<L>>,
-    clock: Clock,
-    seed: u64,
-    stop: watch::Receiver<bool>,
-) {
-    loop {
-        let one = CellLoop::new(cell.clone(), Arc::clone(&cloud), Arc::clone(&shared), clock.clone(), seed);
-        // A set of one: when this task is aborted, so is the loop.
-        let mut task = JoinSet::new();
-        task.spawn(one.run(stop.clone()));
-        match task.join_next().await {
-            Some(Err(error)) if error.is_panic() => {
-                tracing::error!(%cell, %error, "the loop panicked and begins anew; please report this");
-                let message = "the loop of this cell panicked; it begins anew".to_owned();
-                let failure = Failure::new(Phase::Launch, FailureKind::Bug, "Panicked", &message);
-                shared.publish(&cell, Vec::new(), None, Some(failure), None, Arc::default());
-                clock.sleep_until(clock.now() + RESTART_PAUSE).await;
-            }
-            Some(Ok(()) | Err(_)) | None => return,
-        }
-    }
-}
-
 /// One owner's account in one region.
-struct CellLoop<C, L> {
+pub(super) struct CellLoop<C, L> {
     cell: Cell,
     cloud: Arc<C>,
     shared: Arc<Shared<L>>,
@@ -106,12 +75,14 @@ struct CellLoop<C, L> {
     amis: Amis,
     equip_calls: EquipCalls,
     notices: Notices,
+    /// How the owner stands against the budget, as of the present look.
+    budget: Option<Balance>,
     random: fastrand::Rng,
     calls: FuturesUnordered<BoxFuture<'static, Done>>,
 }
 
 impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
-    fn new(cell: Cell, cloud: Arc<C>, shared: Arc<Shared<L>>, clock: Clock, seed: u64) -> Self {
+    pub(super) fn new(cell: Cell, cloud: Arc<C>, shared: Arc<Shared<L>>, clock: Clock, seed: u64) -> Self {
         let now = clock.now();
         let mut random = fastrand::Rng::with_seed(seed);
         Self {
@@ -137,13 +108,14 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             amis: Amis::default(),
             equip_calls: EquipCalls::default(),
             notices: Notices::begun(now),
+            budget: None,
             random,
             calls: FuturesUnordered::new(),
         }
     }
 
     /// Works until `stop` turns true or the last controller is dropped, then waits a little for the answers to what was sent.
-    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let wake = self.shared.wake_of(&self.cell);
         while !*stop.borrow() {
             let next = match self.activate() {
@@ -207,6 +179,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         book.refresh()?;
         let now = self.clock.now();
         self.not_before.retain(|_, reason| reason.until().is_some_and(|at| at > now));
+        self.budget = book.balance(intent, &self.cell.owner, now);
         self.list_if_due(now, intent, book.fleet());
         self.read_consoles(now, intent, book.fleet());
         let facts = self.with_view(now, intent, book.fleet(), plan::facts);
@@ -236,7 +209,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last(), amis);
         let sweep = self.sweeper.due().filter(|_| self.may_survey());
         let notice = self.ask_for_notices(now, intent, book.fleet());
-        let looks = [next, renewal, waits, self.listing_due(), sweep, notice, listings, self.equip_calls.next(now)];
+        let budget = self.budget.as_ref().map(Balance::next_look);
+        let looks =
+            [budget, next, renewal, waits, self.listing_due(), sweep, notice, listings, self.equip_calls.next(now)];
         Ok(looks.into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
@@ -270,6 +245,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             launches_now,
             launches_from,
             live: fleet.live(),
+            budget: self.budget.as_ref(),
         };
         use_it(&view)
     }

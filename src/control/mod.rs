@@ -4,6 +4,7 @@ mod alarm;
 mod amis;
 mod backoff;
 mod book;
+mod budget;
 mod canary;
 mod cell;
 mod checkup;
@@ -24,6 +25,7 @@ mod rebake;
 mod records;
 mod shared;
 mod status;
+mod supervise;
 mod sweep;
 mod sweeper;
 
@@ -35,7 +37,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::cloud::Cloud;
-use crate::ledger::{Declarations, Ledger, LedgerError};
+use crate::ledger::{Declarations, Head, Ledger, LedgerError};
 use crate::model::{
     Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RebakeId, RequestId,
     WorkerName, WorkerState, tag_keys,
@@ -51,6 +53,7 @@ use perform_watched::Watched;
 use shared::Shared;
 
 pub use alarm::{ContactView, DeliveryView, NoticeBoard, NoticesView};
+pub use budget::BudgetView;
 pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
 pub use desk::Declared;
@@ -90,6 +93,12 @@ pub enum ControlError {
     NothingToHold {
         /// The worker.
         worker: WorkerName,
+    },
+    /// The owner's hard budget is reached.
+    #[error("{why}; a hold does not outlast it")]
+    OverBudget {
+        /// The amounts, and what to do.
+        why: String,
     },
     /// Another master uses the worker.
     #[error(
@@ -156,7 +165,7 @@ impl<L: Ledger + 'static> Starter<L> {
         let start = move |cell: &Cell, intent: &Intent, shared: Arc<Shared<L>>, clock, seed, stopped| {
             let cloud = Watched::new(connect(cell, intent), cell.clone(), Arc::clone(shared.metrics()));
             let cloud = Arc::new(cloud);
-            tokio::spawn(cell::supervise(cell.clone(), cloud, shared, clock, seed, stopped))
+            tokio::spawn(supervise::supervise(cell.clone(), cloud, shared, clock, seed, stopped))
         };
         Self { seed, start: Box::new(start) }
     }
@@ -390,11 +399,15 @@ impl<L: Ledger + 'static> Controller<L> {
     /// Keeps the worker's instance until a time, whatever else would take it away but its end of life.
     ///
     /// # Errors
-    /// [`ControlError::NothingToHold`], [`ControlError::UnknownWorker`], or the ledger's.
+    /// [`ControlError::NothingToHold`], [`ControlError::OverBudget`], [`ControlError::UnknownWorker`], or the
+    /// ledger's.
     pub fn hold(&self, worker: &WorkerName, length: TimeDelta) -> Result<DateTime<Utc>, ControlError> {
         self.known(worker)?;
         let now = self.clock.now();
         let until = now + length;
+        if let Some(failure) = self.over_budget(worker, now) {
+            return Err(ControlError::OverBudget { why: failure.message });
+        }
         let mut holds = false;
         self.write(now, &Actor::Operator, |fleet| {
             holds = fleet
@@ -404,6 +417,13 @@ impl<L: Ledger + 'static> Controller<L> {
             holds.then(|| Body::HoldSet { worker: worker.clone(), until })
         })?;
         if holds { Ok(until) } else { Err(ControlError::NothingToHold { worker: worker.clone() }) }
+    }
+
+    /// Why nothing may be bought for the owner of a worker, if so.
+    fn over_budget(&self, worker: &WorkerName, now: DateTime<Utc>) -> Option<Failure> {
+        let intent = self.shared.intent();
+        let owner = &intent.workers.get(worker)?.cell.owner;
+        self.shared.book().balance(&intent, owner, now)?.refusal()
     }
 
     /// Lifts a hold; without one it changes nothing.
@@ -447,7 +467,20 @@ impl<L: Ledger + 'static> Controller<L> {
 
     /// Every cell, with how its last look went.
     pub fn cells(&self) -> Vec<CellView> {
-        status::cells(&self.shared)
+        status::cells(&self.shared, self.clock.now())
+    }
+
+    /// How each owner with a budget stands.
+    pub fn budgets(&self) -> Vec<BudgetView> {
+        budget::all(&self.shared, self.clock.now())
+    }
+
+    /// The ledger's last entry, and the value of its chain there.
+    ///
+    /// # Errors
+    /// The ledger's.
+    pub fn head(&self) -> Result<Head, ControlError> {
+        Ok(self.shared.book().head()?)
     }
 
     /// What is known of instances, and whether every account was listed since the start: before that

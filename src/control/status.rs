@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::budget;
 use super::canary::{self, CanaryView};
 use super::door::TurnedAwayView;
 use super::shared::{CellStatus, Shared};
@@ -78,6 +79,9 @@ pub struct WorkerView {
     /// in dollars, without disks; absent where the price is not known.
     #[serde(default)]
     pub price: Option<Range>,
+    /// What its instances have cost since midnight (UTC), at the list price; absent where a price is not known.
+    #[serde(default)]
+    pub cost_today: Option<Range>,
     /// What the master is asked to do: `drain` is to let it go when no build runs on it.
     pub order: Option<String>,
     /// Why nothing is done now, in words.
@@ -164,6 +168,12 @@ pub struct CellView {
     pub leftovers: Vec<Finding>,
     /// What it could not see, in words.
     pub unseen: Vec<String>,
+    /// What its instances have cost since midnight (UTC), at the list price; absent where a price is not known.
+    #[serde(default)]
+    pub cost_today: Option<Range>,
+    /// The same since the month began.
+    #[serde(default)]
+    pub cost_month: Option<Range>,
 }
 
 impl From<&Failure> for FailureView {
@@ -173,7 +183,7 @@ impl From<&Failure> for FailureView {
             kind: failure.kind.to_string(),
             code: failure.code.clone(),
             message: failure.message.clone(),
-            cure: failure.kind.cure().to_owned(),
+            cure: failure.cure().to_owned(),
             fatal: failure.kind.needs_a_person(),
             console: failure.console.clone(),
         }
@@ -181,7 +191,9 @@ impl From<&Failure> for FailureView {
 }
 
 pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<WorkerView> {
-    names(shared).iter().filter_map(|name| one(shared, name, now)).collect()
+    let (names, intent) = (names(shared), shared.intent());
+    let costs = budget::today(&shared.book(), &intent, names.iter(), now);
+    names.iter().filter_map(|name| with_cost(shared, name, now, costs.get(name).copied())).collect()
 }
 
 /// The workers of the configuration, and those with something left.
@@ -200,6 +212,16 @@ pub(super) fn names<L: Ledger>(shared: &Shared<L>) -> Vec<WorkerName> {
 }
 
 pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName, now: DateTime<Utc>) -> Option<WorkerView> {
+    let cost = budget::today(&shared.book(), &shared.intent(), [name].into_iter(), now);
+    with_cost(shared, name, now, cost.get(name).copied())
+}
+
+fn with_cost<L: Ledger>(
+    shared: &Shared<L>,
+    name: &WorkerName,
+    now: DateTime<Utc>,
+    cost_today: Option<Range>,
+) -> Option<WorkerView> {
     let intent = shared.intent();
     let book = shared.book();
     let fresh = Worker::unknown(DateTime::UNIX_EPOCH);
@@ -213,7 +235,7 @@ pub(super) fn one<L: Ledger>(shared: &Shared<L>, name: &WorkerName, now: DateTim
     let bound = worker.attempt.as_ref().filter(|_| worker.state.instance().is_some()).map(|attempt| &attempt.cell);
     let cell = bound.or(configured).and_then(|cell| cells.get(cell));
     let turned_away = shared.turned_away().of(name, now);
-    Some(WorkerView { turned_away, ..view(&intent, book.fleet(), name, worker, cell) })
+    Some(WorkerView { turned_away, cost_today, ..view(&intent, book.fleet(), name, worker, cell) })
 }
 
 fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell: Option<&CellStatus>) -> WorkerView {
@@ -263,6 +285,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         failure: worker.failure.as_ref().map(FailureView::from),
         interruption: worker.interruption.filter(|_| bound.is_some()),
         price: hourly(image, seen, own_spec.map(AsRef::as_ref), home),
+        cost_today: None,
         order: plan::order_of(worker).map(ToOwned::to_owned),
         held: held.map(text),
         held_until: held.and_then(HeldReason::until),
@@ -365,8 +388,9 @@ fn place_text(place: &Place) -> Option<String> {
     }
 }
 
-pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
+pub(super) fn cells<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<CellView> {
     let intent = shared.intent();
+    let book = shared.book();
     let cells = shared.cells();
     let views = cells.iter().map(|(cell, status)| {
         let instances =
@@ -375,6 +399,7 @@ pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
             (Subject::Worker(_), _) | (_, HeldReason::InUse(_) | HeldReason::Ended) => None,
             (Subject::Instance(id), reason) => Some((id.to_string(), reason.to_string())),
         });
+        let (cost_today, cost_month) = budget::of_cell(&book, &intent, cell, now);
         CellView {
             owner: cell.owner.to_string(),
             region: cell.region.to_string(),
@@ -386,6 +411,8 @@ pub(super) fn cells<L: Ledger>(shared: &Shared<L>) -> Vec<CellView> {
             swept_at: status.swept.as_ref().map(|plan| plan.taken_at),
             leftovers: status.swept.as_ref().map(|plan| plan.findings.clone()).unwrap_or_default(),
             unseen: status.swept.iter().flat_map(|plan| &plan.gaps).map(ToString::to_string).collect(),
+            cost_today,
+            cost_month,
         }
     });
     views.collect()

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::control::{AmiView, CellView, WorkerView};
+use crate::control::{AmiView, BudgetView, CellView, WorkerView};
 use crate::model::{
     Actor, AmiId, BuildId, Built, Canary, Cause, Entry, InstanceId, MasterId, RebakeId, RequestId, WorkerName,
 };
@@ -280,6 +280,9 @@ pub struct StatusAnswer {
     pub workers: Vec<WorkerView>,
     /// The accounts and regions.
     pub cells: Vec<CellView>,
+    /// The owners' budgets.
+    #[serde(default)]
+    pub budgets: Vec<BudgetView>,
     /// What needs a person's eye, in words.
     pub warnings: Vec<String>,
 }

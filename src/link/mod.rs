@@ -1,5 +1,6 @@
 //! Floor 4: the controller's interface, HTTP and JSON over a Unix socket, or TCP with a token.
 
+mod budgets;
 mod client;
 pub(crate) mod explained;
 mod messages;
@@ -13,6 +14,7 @@ mod sockets;
 mod token;
 pub(crate) mod words;
 
+pub use budgets::BudgetsAnswer;
 pub use client::{Client, ClientError};
 pub use messages::{
     AdmitAnswer, AdmitInfo, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer,

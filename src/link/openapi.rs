@@ -4,6 +4,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Map, Value, json};
 
+use super::budgets::BudgetsAnswer;
 use super::messages::{
     AdmitAnswer, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclarationBody, DeclareAnswer, DeclareBody,
     DrainAnswer, ErrorBody, Events, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported, StartRequest,
@@ -71,6 +72,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
         route("get", "/v1/version", "Who answers.", &[], None, of::<VersionAnswer>(schemas)),
         route("get", "/v1/claims", "What the controller knows of instances.", &[], None, of::<ClaimsAnswer>(schemas)),
         route("get", "/v1/status", "Every worker and every account.", &[], None, of::<StatusAnswer>(schemas)),
+        route("get", "/v1/budgets", "How each owner's month stands.", &[], None, of::<BudgetsAnswer>(schemas)),
         route("get", "/v1/workers/{worker}", "One worker.", &[WAIT], None, worker.clone()),
         route(
             "post",

@@ -18,6 +18,7 @@ use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 
+use super::budgets;
 use super::messages::{
     AdmitAnswer, AdmitRequest, AmisAnswer, CanaryRequest, ClaimsAnswer, DeclareAnswer, DeclareBody, DrainAnswer,
     ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
@@ -87,9 +88,10 @@ impl From<ControlError> for Failed {
     fn from(error: ControlError) -> Self {
         let (status, code) = match &error {
             ControlError::UnknownWorker { .. } => (StatusCode::NOT_FOUND, FailureCode::UnknownWorker),
-            ControlError::NothingToHold { .. } | ControlError::Elsewhere { .. } | ControlError::OtherCanary { .. } => {
-                (StatusCode::CONFLICT, FailureCode::Conflict)
-            }
+            ControlError::NothingToHold { .. }
+            | ControlError::OverBudget { .. }
+            | ControlError::Elsewhere { .. }
+            | ControlError::OtherCanary { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
             ControlError::Declaration { .. } => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
             ControlError::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, FailureCode::Ledger),
         };
@@ -177,7 +179,7 @@ impl Server {
     ) -> io::Result<()> {
         let numbers = metrics_router(controller.clone(), rebakes.clone());
         let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices: self.notices.clone() });
-        let mut router = router(app).merge(numbers);
+        let mut router = router(Arc::clone(&app)).merge(numbers).merge(budgets::router(app.controller.clone()));
         if let Some(desk) = rebakes {
             router = router.merge(rebakes::router(desk));
         }
@@ -285,6 +287,8 @@ pub(super) fn status_of<L: Ledger + 'static>(app: &App<L>) -> StatusAnswer {
     }
     warnings.extend(app.controller.declaration_warnings());
     warnings.extend(app.notices.iter().flat_map(|board| board.warnings()));
+    let budgets = app.controller.budgets();
+    warnings.extend(budgets::warnings(&app.controller, &budgets));
     let (cells, workers) = (app.controller.cells(), app.controller.workers());
     warnings.extend(workers.iter().flat_map(turned_away));
     for cell in &cells {
@@ -311,6 +315,7 @@ pub(super) fn status_of<L: Ledger + 'static>(app: &App<L>) -> StatusAnswer {
         controller: app.fleet.1.clone(),
         workers,
         cells,
+        budgets,
         warnings,
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
+use super::budget::dollars;
 use super::{
     Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, Sight, WorkerName,
 };
@@ -189,6 +190,8 @@ pub enum HeldReason {
     Canary { rebake: RebakeId, doing: Box<HeldReason>, until: Option<DateTime<Utc>> },
     /// A canary that its master is to run a build of this builder on, until then.
     AwaitsBuild { builder: String, until: DateTime<Utc> },
+    /// The owner's hard budget of the month is reached; `limit` is in micro-dollars.
+    OverBudget { limit: u64, until: DateTime<Utc> },
     /// No master has spoken of it for a while: nobody would take its connection.
     NoMaster,
 }
@@ -240,6 +243,7 @@ impl HeldReason {
             | HeldReason::Settling { until }
             | HeldReason::SecondLook { until }
             | HeldReason::AwaitsBuild { until, .. }
+            | HeldReason::OverBudget { until, .. }
             | HeldReason::RetryAt { at: until } => Some(*until),
             HeldReason::Idle { until, .. } => *until,
             HeldReason::Canary { doing, until, .. } => [doing.until(), *until].into_iter().flatten().min(),
@@ -328,6 +332,10 @@ impl fmt::Display for HeldReason {
             }
             HeldReason::AwaitsBuild { builder, until } => {
                 write!(f, "its master is to run a build of {builder}, until {}", clock(until))
+            }
+            HeldReason::OverBudget { limit, until } => {
+                let day = until.format("%Y-%m-%d %H:%MZ");
+                write!(f, "the month's hard budget of {} is reached; nothing is launched until {day}", dollars(*limit))
             }
             HeldReason::NoMaster => f.write_str("no master has spoken of it lately"),
         }

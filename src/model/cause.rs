@@ -48,11 +48,13 @@ pub enum Cause {
     Canary,
     /// A canary takes its place.
     MakesWay,
+    /// The owner's hard budget of the month is reached.
+    Budget,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NeverStarted,
         Self::Released,
         Self::Idle,
@@ -73,6 +75,7 @@ impl Cause {
         Self::Leaving,
         Self::Canary,
         Self::MakesWay,
+        Self::Budget,
     ];
 
     /// Its name for machines, as in the ledger and in metrics.
@@ -98,6 +101,7 @@ impl Cause {
             Self::Leaving => "leaving",
             Self::Canary => "canary",
             Self::MakesWay => "makes_way",
+            Self::Budget => "budget",
         }
     }
 }
@@ -125,6 +129,7 @@ impl fmt::Display for Cause {
             Cause::Leaving => "the worker asked to leave",
             Cause::Canary => "part of its canary",
             Cause::MakesWay => "makes way for a canary",
+            Cause::Budget => "the month's budget is reached",
         })
     }
 }

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::budget::dollars;
 use super::{
-    Attempt, BuildId, Built, Canary, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec, LeftoverKind, MasterId,
-    RebakeId, RequestId, ResourceId, Sight, WorkerName,
+    Attempt, BudgetLevel, BuildId, Built, Canary, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec,
+    LeftoverKind, MasterId, OwnerName, RebakeId, RequestId, ResourceId, Sight, WorkerName,
 };
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
-pub const ENTRY_VERSION: u32 = 4;
+pub const ENTRY_VERSION: u32 = 5;
 
 /// Who caused an entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -147,6 +148,9 @@ pub enum Body {
     RemoveRefused { resource: ResourceId, failure: Failure },
     /// Somebody with the worker's name and password was turned away at a master's door; said once in a while.
     TurnedAway { worker: WorkerName, instance: Option<InstanceId>, peer: Option<String>, why: String },
+    /// What an owner's machines cost in a month (`2026-11`) has reached an amount of the budget: `spent` is the
+    /// high bound of it; both in micro-dollars.
+    BudgetCrossed { owner: OwnerName, month: String, level: BudgetLevel, limit: u64, spent: u64 },
     /// An operator keeps the worker's instance until a time.
     HoldSet { worker: WorkerName, until: DateTime<Utc> },
     /// The operator's hold was lifted, or is over.
@@ -181,6 +185,7 @@ impl Body {
             | Body::StartRefused { .. }
             | Body::EquipIntended { .. }
             | Body::RemoveIntended { .. }
+            | Body::BudgetCrossed { .. }
             | Body::HoldSet { .. }
             | Body::HoldReleased { .. }
             | Body::CanarySet { .. }
@@ -215,6 +220,7 @@ impl Body {
             | Body::TerminateAccepted { .. }
             | Body::Departed { .. }
             | Body::CallRefused { .. }
+            | Body::BudgetCrossed { .. }
             | Body::RemoveIntended { .. }
             | Body::Removed { .. }
             | Body::RemoveRefused { .. } => None,
@@ -297,6 +303,10 @@ impl Body {
                 let who: Vec<String> = who.into_iter().flatten().collect();
                 let who = if who.is_empty() { "somebody".to_owned() } else { who.join(" ") };
                 format!("{who} knocked and was turned away: {why}")
+            }
+            Body::BudgetCrossed { owner, month, level, limit, spent } => {
+                let (limit, spent) = (dollars(*limit), dollars(*spent));
+                format!("{owner}'s {level} budget of {limit} for {month} is reached: at most {spent} is spent")
             }
             Body::HoldSet { until, .. } => format!("held by an operator until {}", until.format("%Y-%m-%d %H:%M:%SZ")),
             Body::HoldReleased { .. } => "operator's hold released".to_owned(),

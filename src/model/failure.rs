@@ -4,6 +4,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// The code of a launch that an owner's budget does not allow.
+pub const BUDGET_EXCEEDED: &str = "BudgetExceeded";
+/// The code of a launch of which nobody knows what it costs, under a budget.
+pub const PRICE_UNKNOWN: &str = "PriceUnknown";
+
 /// What kind of refusal it was: the caller's reaction, not the cloud's wording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -197,6 +202,17 @@ impl Failure {
         Self { phase, kind, code: code.chars().take(80).collect(), message, console: None }
     }
 
+    /// What to do about it, in one sentence.
+    pub fn cure(&self) -> &'static str {
+        match self.code.as_str() {
+            BUDGET_EXCEEDED => "the owner raises budget.hard in latent.toml, or waits until the month is over",
+            PRICE_UNKNOWN => {
+                "choose a type of which the price is known, or the owner writes unpriced = \"allow\" in the budget"
+            }
+            _ => self.kind.cure(),
+        }
+    }
+
     /// The same with what the instance's console showed last.
     #[must_use]
     pub fn with_console(self, console: Option<String>) -> Self {
@@ -206,7 +222,7 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} phase: {} ({}): {}; {}", self.phase, self.code, self.kind, self.message, self.kind.cure())
+        write!(f, "{} phase: {} ({}): {}; {}", self.phase, self.code, self.kind, self.message, self.cure())
     }
 }
 

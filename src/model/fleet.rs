@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Entry, Equipment, Failure, FailureKind,
-    Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, Phase, RequestId, Role,
-    WorkerEvent, WorkerName, WorkerState, generation, tag_keys, worker,
+    Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
+    FoldError, Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName, Phase,
+    RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
@@ -151,33 +151,12 @@ pub struct Fleet {
     pub offerings: BTreeMap<(Cell, Offering), OfferingMemory>,
     /// How launches from each AMI went.
     pub generations: BTreeMap<AmiId, Generation>,
+    /// Which amounts of which budgets were crossed last.
+    pub budgets: BTreeMap<OwnerName, Crossed>,
     /// The last entry's place.
     pub seq: u64,
     /// The last entry's time.
     pub last_at: Option<DateTime<Utc>>,
-}
-
-/// An entry that does not follow from those before it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FoldError {
-    /// A gap or a repetition.
-    #[error("entry {found} stands where entry {expected} should")]
-    Sequence {
-        /// What should stand there.
-        expected: u64,
-        /// What does.
-        found: u64,
-    },
-    /// An event that the worker cannot meet.
-    #[error("worker {worker}, entry {seq}: {illegal}")]
-    Illegal {
-        /// Which worker.
-        worker: WorkerName,
-        /// Which entry.
-        seq: u64,
-        /// Why.
-        illegal: IllegalEvent,
-    },
 }
 
 impl Worker {
@@ -322,6 +301,7 @@ impl Worker {
             | Body::Removed { .. }
             | Body::RemoveRefused { .. }
             | Body::TurnedAway { .. }
+            | Body::BudgetCrossed { .. }
             | Body::CanarySet { .. }
             | Body::CanaryBuilt { .. }
             | Body::CanaryFailed { .. }
@@ -485,6 +465,7 @@ impl Fleet {
         self.fold_instances(entry);
         self.fold_offerings(entry);
         self.fold_generations(entry);
+        self.fold_budgets(entry);
         self.seq = entry.seq;
         self.last_at = Some(entry.at);
         Ok(())

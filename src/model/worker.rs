@@ -308,6 +308,7 @@ pub(super) fn event_of(at: DateTime<Utc>, body: &Body) -> Option<WorkerEvent> {
         | Body::Removed { .. }
         | Body::RemoveRefused { .. }
         | Body::TurnedAway { .. }
+        | Body::BudgetCrossed { .. }
         | Body::HoldSet { .. }
         | Body::HoldReleased { .. }
         | Body::CanarySet { .. }

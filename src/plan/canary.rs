@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::step::{Step, drain, record, refuse, terminate};
-use super::{View, capacity, console, equip, held_call, instance_subject, lifecycle, spec};
+use super::{Left, View, budget, capacity, console, equip, held_call, instance_subject, lifecycle, spec};
 use crate::model::{
     Action, Body, Canary, CanaryPhase, CanaryState, Cause, Failure, FailureKind, HeldReason, InstanceId, Market,
     Offering, Phase, Subject, Worker, WorkerName, WorkerState,
@@ -12,16 +12,14 @@ use crate::model::{
 use crate::policy::Image;
 
 /// What to do for a worker that is a canary, or whose turn it is to become one. `None` while its life is its own.
-pub(super) fn step(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Option<Step> {
+pub(super) fn step(view: &View<'_>, name: &WorkerName, worker: &Worker, left: Left) -> Option<Step> {
     let canary = worker.canary.as_ref();
     if worker.is_canary() {
         // Without an order it is one that nobody asks for any more.
-        let Some(canary) = canary else { return Some(present(view, name, worker, None, launches)) };
+        let Some(canary) = canary else { return Some(present(view, name, worker, None, left)) };
         let next = answer(view, name, worker, canary);
         return Some(
-            next.unwrap_or_else(|| {
-                told(view, name, worker, canary, present(view, name, worker, Some(canary), launches))
-            }),
+            next.unwrap_or_else(|| told(view, name, worker, canary, present(view, name, worker, Some(canary), left))),
         );
     }
     let canary = canary.filter(|canary| !canary.is_over())?;
@@ -33,7 +31,7 @@ pub(super) fn step(view: &View<'_>, name: &WorkerName, worker: &Worker, launches
         WorkerState::Requested if !now && canary.begun.is_none() => return None,
         WorkerState::Gone { .. } | WorkerState::Requested => {
             let next = answer(view, name, worker, canary).filter(|_| now || canary.begun.is_some());
-            next.unwrap_or_else(|| begin(view, name, worker, canary, image, launches, live))
+            next.unwrap_or_else(|| begin(view, name, worker, canary, image, left))
         }
         WorkerState::Stopped { instance } if (now || !worker.wanted()) && worker.hold.is_none() => {
             make_way(view, name, instance)
@@ -122,23 +120,18 @@ fn make_way(view: &View<'_>, name: &WorkerName, instance: &InstanceId) -> Step {
     terminate(name, instance, Cause::MakesWay)
 }
 
-fn begin(
-    view: &View<'_>,
-    name: &WorkerName,
-    worker: &Worker,
-    canary: &CanaryState,
-    image: &Image,
-    launches: u32,
-    live: u32,
-) -> Step {
+fn begin(view: &View<'_>, name: &WorkerName, worker: &Worker, canary: &CanaryState, image: &Image, left: Left) -> Step {
     if let Some(reason) = held_call(view, &Subject::Worker(name.clone())) {
         return Err(reason);
     }
-    if let Some(failure) = hopeless(canary, image) {
+    if let Some(failure) = budget::refusal(view).or_else(|| hopeless(canary, image)) {
         return fail(name, canary, failure);
     }
-    let waiting = match ready(view, name, image, launches, live) {
+    let waiting = match ready(view, name, image, left) {
         Ok(offering) => {
+            if let Some(failure) = budget::may_not_buy(view, image, &offering, left.committed) {
+                return fail(name, canary, failure);
+            }
             let order = &canary.order;
             let chosen = spec::Chosen { image, ami: &order.ami, offering: &offering, canary: Some(order) };
             return capacity::launch(view, name, worker, &view.intent.workers[name], chosen);
@@ -168,20 +161,20 @@ fn is_on_demand(offering: &Offering) -> bool {
     offering.market == Market::OnDemand
 }
 
-fn ready(view: &View<'_>, name: &WorkerName, image: &Image, launches: u32, live: u32) -> Result<Offering, HeldReason> {
+fn ready(view: &View<'_>, name: &WorkerName, image: &Image, left: Left) -> Result<Offering, HeldReason> {
     if let Some(reason) = nobody_speaks(view, name) {
         return Err(reason);
     }
-    capacity::room(view, name, live)?;
+    capacity::room(view, name, left.live)?;
     let offering = capacity::open_offering(view, name, image.offerings.iter().filter(|one| is_on_demand(one)))?;
-    if launches == 0 {
+    if left.launches == 0 {
         return Err(HeldReason::Paced { until: view.launches_from });
     }
     Ok(offering)
 }
 
 /// A canary whose launch is intended or whose instance is there.
-fn present(view: &View<'_>, name: &WorkerName, worker: &Worker, canary: Option<&CanaryState>, launches: u32) -> Step {
+fn present(view: &View<'_>, name: &WorkerName, worker: &Worker, canary: Option<&CanaryState>, left: Left) -> Step {
     if let Some(reason) = held_call(view, &Subject::Worker(name.clone())) {
         return Err(reason);
     }
@@ -196,7 +189,7 @@ fn present(view: &View<'_>, name: &WorkerName, worker: &Worker, canary: Option<&
                 let failure = Failure::new(Phase::Launch, FailureKind::Unreachable, "LaunchOpen", message);
                 return fail(name, canary, failure);
             }
-            capacity::launching(view, name, worker, launches)
+            capacity::launching(view, name, worker, left.launches)
         }
         WorkerState::Terminating { .. } => Err(HeldReason::Departing { since: worker.since }),
         WorkerState::Registering { instance }
@@ -235,7 +228,7 @@ fn bound(
         None => leave(view, name, worker, instance),
     };
     let Some(hold) = &worker.hold else { return step };
-    if view.now >= hold.until {
+    if view.now >= hold.until || budget::is_over(view) {
         return record(name, Body::HoldReleased { worker: name.clone() });
     }
     match step {
@@ -256,7 +249,8 @@ fn by_state(
     if canary.phase == P::Reconnected {
         return leave(view, name, worker, instance);
     }
-    if let Some(failure) = spoilt(view, name, worker, canary, instance) {
+    let over = budget::refusal(view).filter(|_| budget::stops_builds(view) || canary.phase == P::Stopped);
+    if let Some(failure) = over.or_else(|| spoilt(view, name, worker, canary, instance)) {
         return fail(name, canary, failure);
     }
     match (&worker.state, canary.phase) {

@@ -4,14 +4,14 @@ use chrono::{DateTime, Utc};
 
 use super::ami::{NoAmi, ami_of};
 use super::step::{Step, record, refuse};
-use super::{View, spec};
+use super::{Left, View, budget, spec};
 use crate::model::{
     Action, AmiId, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, Instance, InstanceId,
     InstanceState, Inventory, LaunchSpec, Offering, Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
 };
 use crate::policy::{Image, WorkerIntent};
 
-pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
+pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, left: Left) -> Step {
     let Some(request) = &worker.request else {
         return Err(HeldReason::NotWanted);
     };
@@ -21,11 +21,17 @@ pub(super) fn requested(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         let message = format!("worker {name} is not in the configuration");
         return refuse(name, Failure::new(Phase::Launch, FailureKind::Owner, "UnknownWorker", &message));
     };
+    if let Some(failure) = budget::refusal(view) {
+        return refuse(name, failure);
+    }
     if let Some(failure) = answer_at_once(view, name, worker, request.at, image) {
         return refuse(name, failure);
     }
-    let waiting = match ready_to_launch(view, name, worker, image, launches, live) {
+    let waiting = match ready_to_launch(view, name, worker, image, left) {
         Ok((ami, offering)) => {
+            if let Some(failure) = budget::may_not_buy(view, image, &offering, left.committed) {
+                return refuse(name, failure);
+            }
             let chosen = spec::Chosen { image, ami: &ami, offering: &offering, canary: None };
             return launch(view, name, worker, configured, chosen);
         }
@@ -110,14 +116,13 @@ fn ready_to_launch(
     name: &WorkerName,
     worker: &Worker,
     image: &Image,
-    launches: u32,
-    live: u32,
+    left: Left,
 ) -> Result<(AmiId, Offering), NoAmi> {
-    may_launch(view, name, worker, image, live).map_err(NoAmi::Held)?;
+    may_launch(view, name, worker, image, left.live).map_err(NoAmi::Held)?;
     // Last but for what is bought: while something else stands in the way, no AMI need be known.
     let ami = ami_of(view, image)?;
     let offering = open_offering(view, name, image.offerings.iter()).map_err(NoAmi::Held)?;
-    if launches == 0 {
+    if left.launches == 0 {
         return Err(NoAmi::Held(HeldReason::Paced { until: view.launches_from }));
     }
     Ok((ami, offering))

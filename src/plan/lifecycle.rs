@@ -2,16 +2,17 @@
 
 use chrono::{DateTime, Utc};
 
+use super::price::Money;
 use super::step::{Step, drain, record, refuse, terminate};
-use super::{View, ami, canary, capacity, console, equip, held_call, instance_subject};
+use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, instance_subject};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Sight, Subject, Worker,
     WorkerName, WorkerState,
 };
 use crate::policy::{IdleTimeout, Image, Lifecycle, OnIdle};
 
-pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launches: u32, live: u32) -> Step {
-    if let Some(next) = canary::step(view, name, worker, launches, live) {
+pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, left: Left) -> Step {
+    if let Some(next) = canary::step(view, name, worker, left) {
         return next;
     }
     if let Some(answer) = capacity::overdue(view, name, worker) {
@@ -21,21 +22,23 @@ pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, launch
         return Err(reason);
     }
     match &worker.state {
-        WorkerState::Gone { .. } if view.intent.workers.contains_key(name) => Err(HeldReason::NotWanted),
+        WorkerState::Gone { .. } if view.intent.workers.contains_key(name) => {
+            Err(budget::held(view).unwrap_or(HeldReason::NotWanted))
+        }
         WorkerState::Gone { .. } => Err(HeldReason::NotConfigured),
-        WorkerState::Requested => capacity::requested(view, name, worker, launches, live),
-        WorkerState::Launching { .. } => capacity::launching(view, name, worker, launches),
+        WorkerState::Requested => capacity::requested(view, name, worker, left),
+        WorkerState::Launching { .. } => capacity::launching(view, name, worker, left.launches),
         WorkerState::Terminating { .. } => Err(HeldReason::Departing { since: worker.since }),
         WorkerState::Registering { instance }
         | WorkerState::Ready { instance, .. }
         | WorkerState::Busy { instance, .. }
         | WorkerState::Draining { instance, .. }
-        | WorkerState::Stopped { instance } => bound(view, name, worker, instance),
+        | WorkerState::Stopped { instance } => bound(view, name, worker, instance, left),
     }
 }
 
 /// What holds for every worker that has an instance, before its state is asked.
-fn bound(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
+fn bound(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, left: Left) -> Step {
     if let Some(reason) = held_call(view, &instance_subject(instance)) {
         return Err(reason);
     }
@@ -45,13 +48,14 @@ fn bound(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Instanc
         return terminate(name, instance, Cause::Expired);
     }
     let Some(hold) = &worker.hold else {
-        return by_state(view, name, worker, instance, end);
+        return by_state(view, name, worker, instance, end, left);
     };
-    if view.now >= hold.until {
+    // What an operator keeps is not kept on the money that the owner does not give.
+    if view.now >= hold.until || budget::is_over(view) {
         return record(name, Body::HoldReleased { worker: name.clone() });
     }
     // A hold keeps the instance; what a master asks of it is answered all the same.
-    match by_state(view, name, worker, instance, end) {
+    match by_state(view, name, worker, instance, end, left) {
         Ok(Action::Start { worker, instance }) => Ok(Action::Start { worker, instance }),
         Ok(Action::Record { worker, body }) if matches!(*body, Body::RequestFailed { .. }) => {
             Ok(Action::Record { worker, body })
@@ -60,7 +64,14 @@ fn bound(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Instanc
     }
 }
 
-fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, end: DateTime<Utc>) -> Step {
+fn by_state(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    instance: &InstanceId,
+    end: DateTime<Utc>,
+    left: Left,
+) -> Step {
     let policy = view.policy(name);
     if let Some(cause) = &worker.released
         && !worker.stop_intended
@@ -69,6 +80,9 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
         return take_away(policy, name, instance, cause.clone());
     }
     let unheard = unheard_after_adoption(view, name, worker);
+    if let Some(step) = over_budget(view, name, worker, instance).filter(|_| !unheard) {
+        return step;
+    }
     let soft_end = end - policy.drain_deadline;
     if matches!(worker.state, WorkerState::Ready { .. } | WorkerState::Busy { .. })
         && let Some(failure) = equip::failure(view, name, worker)
@@ -91,11 +105,35 @@ fn by_state(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Inst
         WorkerState::Ready { idle_since, .. } => ready(view, name, instance, *idle_since),
         WorkerState::Busy { .. } => Err(HeldReason::Building { until: end }),
         WorkerState::Draining { cause, .. } => draining(view, name, worker, instance, cause),
-        WorkerState::Stopped { .. } => stopped(view, name, worker, instance),
+        WorkerState::Stopped { .. } => stopped(view, name, worker, instance, left.committed),
         WorkerState::Requested
         | WorkerState::Launching { .. }
         | WorkerState::Terminating { .. }
         | WorkerState::Gone { .. } => Err(HeldReason::NotWanted),
+    }
+}
+
+/// The owner's hard budget is reached: what has no build goes, and a build only if the owner says so.
+fn over_budget(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Option<Step> {
+    let failure = budget::refusal(view)?;
+    let policy = view.policy(name);
+    let away = || take_away(policy, name, instance, Cause::Budget);
+    match &worker.state {
+        WorkerState::Registering { .. } if worker.wanted() => Some(refuse(name, failure)),
+        WorkerState::Registering { .. } => Some(away()),
+        WorkerState::Ready { .. } | WorkerState::Busy { .. } | WorkerState::Draining { .. }
+            if budget::stops_builds(view) && !worker.stop_intended =>
+        {
+            Some(away())
+        }
+        WorkerState::Ready { .. } => Some(drain(name, Cause::Budget)),
+        WorkerState::Requested
+        | WorkerState::Launching { .. }
+        | WorkerState::Busy { .. }
+        | WorkerState::Draining { .. }
+        | WorkerState::Terminating { .. }
+        | WorkerState::Stopped { .. }
+        | WorkerState::Gone { .. } => None,
     }
 }
 
@@ -204,7 +242,7 @@ pub(super) fn stopping(
     Err(HeldReason::Stopping { until })
 }
 
-fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Step {
+fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, committed: Money) -> Step {
     let Some(configured) = view.intent.workers.get(name) else {
         return terminate(name, instance, Cause::Unconfigured);
     };
@@ -251,12 +289,17 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
             let kind = refused.unwrap_or(if ran { FailureKind::Ended } else { FailureKind::RetrySame });
             return refuse(name, Failure::new(Phase::Launch, kind, "StartDeadline", &message));
         }
+        let offering = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref()).map(|spec| &spec.offering);
+        let costs = image.zip(offering).and_then(|(image, one)| budget::may_not_buy(view, image, one, committed));
+        if let Some(failure) = costs.or_else(|| budget::refusal(view)) {
+            return refuse(name, failure);
+        }
         return start(view, name, worker, instance, request.at);
     }
     if configured.policy.on_idle == OnIdle::Terminate {
         return terminate(name, instance, Cause::Lost);
     }
-    Err(HeldReason::StoppedPool)
+    Err(budget::held(view).unwrap_or(HeldReason::StoppedPool))
 }
 
 /// Whether the AMI that a filter chooses is still to be asked for: the stopped instance is started only if
@@ -286,7 +329,7 @@ fn start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Instanc
 
 /// Terminates, or stops where the policy keeps a stopped instance and the cause allows it.
 fn take_away(policy: &Lifecycle, name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
-    let may_stop = matches!(cause, Cause::Released | Cause::Idle | Cause::Leaving);
+    let may_stop = matches!(cause, Cause::Released | Cause::Idle | Cause::Leaving | Cause::Budget);
     if policy.on_idle == OnIdle::Stop && may_stop {
         return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause });
     }

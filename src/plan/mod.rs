@@ -9,6 +9,7 @@ pub mod alarm;
 mod ami;
 pub mod bill;
 mod bound;
+pub mod budget;
 mod canary;
 mod capacity;
 mod console;
@@ -43,6 +44,8 @@ use crate::model::{
     WorkerState,
 };
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
+use budget::Balance;
+use price::Money;
 
 pub use admit::{Admission, Info, Knock, admit};
 pub use ami::{AmiListings, choose as choose_ami, wanted_amis};
@@ -96,6 +99,19 @@ pub struct View<'a> {
     pub launches_from: DateTime<Utc>,
     /// Live instances of the whole fleet, launches on their way included.
     pub live: u32,
+    /// How the cell's owner stands against the budget, if there is one.
+    pub budget: Option<&'a Balance>,
+}
+
+/// What of the limits is left in this round.
+#[derive(Debug, Clone, Copy)]
+struct Left {
+    /// Launches that may be sent.
+    launches: u32,
+    /// Live instances of the whole fleet, those of this round included.
+    live: u32,
+    /// What the launches of this round cost at the least.
+    committed: Money,
 }
 
 impl<'a> View<'a> {
@@ -134,19 +150,19 @@ fn home<'a>(worker: Option<&'a Worker>, configured: Option<&'a WorkerIntent>) ->
 /// What to do now, and what is left alone and why.
 pub fn plan(view: &View<'_>) -> Plan {
     let mut plan = Plan::default();
-    let mut launches = view.launches_now;
-    let mut live = view.live;
+    let mut left = Left { launches: view.launches_now, live: view.live, committed: Money::ZERO };
     for name in view.workers() {
         let fresh = Worker::unknown(DateTime::UNIX_EPOCH);
         let worker = view.fleet.workers.get(name).unwrap_or(&fresh);
-        match lifecycle::worker(view, name, worker, launches, live) {
+        match lifecycle::worker(view, name, worker, left) {
             Ok(action) => {
                 if matches!(action, Action::Launch { .. } | Action::Relaunch { .. }) {
-                    launches = launches.saturating_sub(1);
+                    left.launches = left.launches.saturating_sub(1);
                 }
                 if matches!(action, Action::Launch { .. }) {
-                    live += 1;
+                    left.live += 1;
                 }
+                left.committed += committed(view, worker, &action);
                 plan.actions.push(action);
             }
             Err(reason) => plan.held.push(Held { subject: Subject::Worker(name.clone()), reason }),
@@ -156,6 +172,16 @@ pub fn plan(view: &View<'_>) -> Plan {
     plan.actions.extend(equip::actions(view));
     plan.actions.extend(lease::renewals(view));
     plan
+}
+
+/// What an action commits the owner to spend.
+fn committed(view: &View<'_>, worker: &Worker, action: &Action) -> Money {
+    let attempted = || worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_deref());
+    match action {
+        Action::Launch { worker, spec } => budget::commits(view, worker, spec),
+        Action::Start { worker, .. } => attempted().map_or(Money::ZERO, |spec| budget::commits(view, worker, spec)),
+        _ => Money::ZERO,
+    }
 }
 
 /// The renewal of leases alone: what is still done when nothing else may be.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{View, canary, console, held_call, instance_subject, notice};
+use super::{View, budget, canary, console, held_call, instance_subject, notice};
 use crate::model::{
     Attempt, AttemptId, Body, Cause, ClientToken, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory,
     Ownership, Phase, Sight, Worker, WorkerName, WorkerState, tag_keys,
@@ -16,10 +16,10 @@ const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
 
 /// What the last listing proved and the ledger does not say yet.
 pub fn facts(view: &View<'_>) -> Vec<Body> {
+    let mut facts = budget::facts(view);
     let Some(inventory) = view.inventory else {
-        return Vec::new();
+        return facts;
     };
-    let mut facts = Vec::new();
     for name in view.workers() {
         if let Some(worker) = view.fleet.workers.get(name) {
             facts.extend(of_worker(view, inventory, name, worker));

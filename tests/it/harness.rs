@@ -183,6 +183,17 @@ impl Lab {
         self.controller().reconfigure(intent, 1, connect)
     }
 
+    /// The way into an owner's account, as a command of the owner's has it.
+    pub(crate) fn door(&self, owner: &str, region: &str) -> SimCloud {
+        let fleet = self.setup.intent().fleet.name;
+        SimCloud::new(Arc::clone(&self.world), place(&self.setup, owner, region), Some(&fleet), self.real.clone())
+    }
+
+    /// Does something to an owner's account, as it is now.
+    pub(crate) fn world_of<T>(&self, owner: &str, region: &str, use_it: impl FnOnce(&mut Site) -> T) -> T {
+        lock(&self.world).touch(&place(&self.setup, owner, region), self.real.now(), use_it)
+    }
+
     /// The controller is killed: nothing is awaited, nothing is written.
     pub(crate) async fn crash(&mut self) {
         if let Some(controller) = self.controller.take() {

@@ -5,6 +5,8 @@
 mod account;
 #[cfg(test)]
 mod admit;
+#[cfg(test)]
+mod audit;
 mod cli;
 #[cfg(test)]
 mod config;
@@ -35,9 +37,9 @@ mod ledger_chain;
 mod link;
 #[cfg(test)]
 mod loud;
+mod meter;
 #[cfg(test)]
 mod metrics;
-mod meter;
 #[cfg(test)]
 mod plan;
 #[cfg(test)]

@@ -118,6 +118,7 @@ impl Eye {
             launches_now: 2,
             launches_from: record.now,
             live: record.fleet.live(),
+            budget: None,
         })
     }
 }

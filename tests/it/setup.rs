@@ -12,6 +12,7 @@ pub(crate) struct Setup {
     fleet: String,
     policy: String,
     owners: BTreeMap<String, String>,
+    budgets: BTreeMap<String, String>,
     images: BTreeMap<String, String>,
     workers: BTreeMap<String, String>,
     policies: BTreeMap<String, String>,
@@ -26,6 +27,7 @@ impl Setup {
             fleet: String::new(),
             policy: String::new(),
             owners: BTreeMap::new(),
+            budgets: BTreeMap::new(),
             images: BTreeMap::new(),
             workers: BTreeMap::new(),
             policies: BTreeMap::new(),
@@ -58,6 +60,12 @@ impl Setup {
 
     pub(crate) fn owner(mut self, name: &str, account: &str) -> Self {
         self.owners.insert(name.to_owned(), account.to_owned());
+        self
+    }
+
+    /// The owner's `budget`, as the inside of its table.
+    pub(crate) fn budget(mut self, owner: &str, table: &str) -> Self {
+        self.budgets.insert(owner.to_owned(), table.to_owned());
         self
     }
 
@@ -122,6 +130,9 @@ impl Setup {
         let _ = writeln!(text, "[policy]\n{}", self.policy);
         for (name, account) in &self.owners {
             let _ = writeln!(text, "[owner.{name}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}");
+            if let Some(budget) = self.budgets.get(name) {
+                let _ = writeln!(text, "budget = {{ {budget} }}");
+            }
         }
         for (name, image) in &self.workers {
             let _ = writeln!(text, "[worker.{name}]\nimage = \"{image}\"");

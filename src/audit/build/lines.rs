@@ -164,7 +164,7 @@ fn shown_seconds(instance: &Instance, period: Period) -> Option<i64> {
     let end = match instance.state {
         InstanceState::Pending | InstanceState::Running | InstanceState::Unknown(_) => None,
         InstanceState::Stopping | InstanceState::Stopped | InstanceState::ShuttingDown | InstanceState::Terminated => {
-            Some(instance.stopped_at.filter(|at| *at >= start)?)
+            Some(instance.ended_at.or(instance.stopped_at).filter(|at| *at >= start)?)
         }
     };
     Some(period.seconds(start, end))

@@ -1,5 +1,6 @@
 //! From evidence to a report: pure, no call, no clock.
 
+mod budget;
 mod difference;
 mod draft;
 mod leftover;
@@ -10,17 +11,20 @@ mod runs;
 mod saving;
 mod scope;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod trail;
 mod words;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::budget::budget;
 use self::draft::{Draft, total};
 use self::period::Period;
 use self::scope::Scope;
 use super::evidence::Evidence;
-use super::report::{Day, Headline, InstanceLine, LedgerMark, REPORT_VERSION, Report, Saving, Unseen};
+use super::report::{BudgetLine, Day, Headline, InstanceLine, LedgerMark, REPORT_VERSION, Report, Saving, Unseen};
 use crate::model::{InstanceId, Region};
 use crate::plan::meter::{Run, Use};
 use crate::plan::price::{self, Range};
@@ -53,7 +57,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
         until: evidence.until,
         sources: words::sources(evidence),
         unseen,
-        headline: headline(evidence, &drafts, before(evidence, period, &runs), &savings, zombies),
+        headline: headline(&drafts, (before(evidence, period, &runs), budget(evidence, &runs)), &savings, zombies),
         workers: workers::workers(&drafts),
         differences: difference::differences(&drafts, evidence.ledger.is_ok()),
         days: days(period, &drafts),
@@ -131,9 +135,8 @@ fn before(evidence: &Evidence<'_>, period: Period, runs: &[Run]) -> Option<Range
 }
 
 fn headline(
-    evidence: &Evidence<'_>,
     drafts: &[Draft],
-    before: Option<Range>,
+    (before, budget): (Option<Range>, Option<BudgetLine>),
     savings: &[Saving],
     zombies: u32,
 ) -> Headline {
@@ -142,7 +145,7 @@ fn headline(
     Headline {
         spent: lines().filter_map(|line| line.cost.as_ref()).map(total).sum(),
         before,
-        budget: evidence.budget.clone(),
+        budget,
         saved_month: savings.iter().map(|saving| saving.month).sum(),
         starts: lines().map(|line| line.starts).sum(),
         builds: lines().map(|line| line.builds).sum(),

@@ -134,7 +134,7 @@ fn of_builder(builder: &Builder<'_>) -> Run {
 fn of_describe(evidence: &Evidence<'_>, region: &Region, instance: &Instance, swept: bool) -> Run {
     let begun = instance.launch_time.unwrap_or(evidence.now);
     let born = instance.attached_at.or_else(|| instance.tags.time(tag_keys::CREATED)).unwrap_or(begun).min(begun);
-    let stopped = instance.stopped_at.filter(|at| *at >= begun);
+    let stopped = instance.ended_at.or(instance.stopped_at).filter(|at| *at >= begun);
     let bakes = matches!(instance.tags.get(tag_keys::ROLE), Some("rebake" | "canary"));
     let usage = match () {
         () if swept || is_stray(evidence, instance, born) => Use::Zombie,

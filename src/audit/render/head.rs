@@ -1,7 +1,7 @@
 //! The first page: what was spent, how that stands against the budget, what is wrong, what can be saved.
 
 use super::chart::{Chart, Px, Shape, scale};
-use super::page::{Alarm, Block, Kind, Section, Table, Tile, Tone, column};
+use super::page::{Alarm, Block, Remedy, Section, Tile, Tone};
 use super::words;
 use crate::audit::report::{BudgetLine, Leftover, Report};
 use crate::plan::meter::Use;
@@ -84,7 +84,7 @@ fn budget(line: Option<&BudgetLine>) -> Tile {
     } else {
         format!("{} used", words::percent(share))
     };
-    let mut notes = vec![format!("{} of {limit} ({kind}) in {}", words::money(line.spent), words::name(&line.month))];
+    let mut notes = vec![format!("{} of {limit} ({kind}) in {}", words::money(line.spent), words::month(&line.month))];
     if let (Some(soft), "hard") = (line.soft, kind) {
         notes.push(format!("soft limit: {soft}{}", if over(line.soft) { ", crossed" } else { "" }));
     }
@@ -194,7 +194,7 @@ fn alarm(tone: Tone, label: &'static str, what: String, why: String) -> Alarm {
 }
 
 fn zombie_words(left: &Leftover) -> String {
-    let since = left.since.map(|at| format!(" Since {} UTC.", words::moment(at))).unwrap_or_default();
+    let since = left.since.map(|at| format!(" Since {}.", words::moment_in_words(at))).unwrap_or_default();
     let cost = match left.month {
         Some(month) => format!("If it stays it costs {} each month.", words::money(month)),
         None => "What it costs is not known.".to_owned(),
@@ -217,7 +217,7 @@ fn standing_alarms(report: &Report, others: &[&Leftover]) -> Vec<Alarm> {
             Some((Tone::Warn, "soft", soft))
         });
         if let Some((tone, kind, amount)) = said {
-            let what = format!("The {kind} limit of {} is crossed", words::name(&line.month));
+            let what = format!("The {kind} limit of {} is crossed", words::month(&line.month));
             let effect = if kind == "hard" { " Nothing is launched until the month ends." } else { "" };
             alarms.push(alarm(tone, "Budget", what, format!("{} of {amount}.{effect}", words::money(line.spent))));
         }
@@ -245,19 +245,20 @@ fn standing_alarms(report: &Report, others: &[&Leftover]) -> Vec<Alarm> {
 
 /// What can be saved, and how.
 pub(super) fn save(report: &Report, limit: usize) -> Section {
-    let columns = [
-        column("Command", Kind::Command),
-        column("Saves each month", Kind::Number),
-        column("What it does", Kind::Words),
-    ];
-    let table = Table::of("savings", "What would be saved, and how", &columns, &report.savings, limit, |saving| {
-        vec![words::command(&saving.command), words::money(saving.month), words::sentence(&saving.what)]
+    let mut section = Section { id: "save", title: String::new(), short: "Save", lead: Vec::new(), blocks: Vec::new() };
+    if report.savings.is_empty() {
+        "Nothing to save was found".clone_into(&mut section.title);
+        section.lead.push("No command would save anything that this report can see.".to_owned());
+        return section;
+    }
+    section.title = format!("You can save {} each month by these commands", words::money(report.headline.saved_month));
+    let shown = report.savings.get(..limit).unwrap_or(&report.savings);
+    let remedies = shown.iter().map(|saving| Remedy {
+        amount: format!("{} each month", words::money(saving.month)),
+        what: words::sentence(&saving.what),
+        command: words::command(&saving.command),
     });
-    let title = if report.savings.is_empty() {
-        "Nothing to save was found".to_owned()
-    } else {
-        format!("You can save {} each month by these commands", words::money(report.headline.saved_month))
-    };
-    let table = table.or("No command would save anything that this report can see.");
-    Section { id: "save", title, short: "Save", lead: Vec::new(), blocks: vec![Block::Table(table)] }
+    section.blocks.push(Block::Remedies(remedies.collect()));
+    section.blocks.extend(super::page::more(report.savings.len(), shown.len()).map(|more| Block::List(vec![more])));
+    section
 }

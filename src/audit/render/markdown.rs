@@ -5,7 +5,12 @@ use std::fmt::Write as _;
 use super::page::{Block, Column, Kind, Page, Section, Table, Tone};
 
 pub(super) fn render(page: &Page) -> String {
-    let mut text = format!("# {}\n\n{}\n\n**{}**\n\n", words(&page.title), words(&page.subtitle), words(&page.summary));
+    let mut text = format!(
+        "# {}\n\n{}\n\n**{}**\n\n",
+        words(&page.title),
+        words(&page.subtitle.join(" · ")),
+        words(&page.summary)
+    );
     text.push_str("| | | |\n|:--|:--|:--|\n");
     for tile in &page.tiles {
         let notes = tile.notes.join("; ");
@@ -30,7 +35,14 @@ fn write_section(text: &mut String, section: &Section) {
                 for alarm in alarms {
                     let label = if alarm.tone == Tone::Bad { "RED: " } else { "" };
                     let _ =
-                        writeln!(text, "- **{label}{}**: {}. {}", alarm.label, words(&alarm.what), words(&alarm.why));
+                        writeln!(text, "- **{label}{}**: {}: {}", alarm.label, words(&alarm.what), words(&alarm.why));
+                }
+            }
+            Block::Remedies(remedies) => {
+                text.push('\n');
+                for remedy in remedies {
+                    let (amount, what) = (words(&remedy.amount), words(&remedy.what));
+                    let _ = writeln!(text, "- **{amount}**: {what}\n  {}", code(&remedy.command));
                 }
             }
             // A plot has a table beside it; what is only beside the plot is a detail of the page.
@@ -64,8 +76,7 @@ fn write_table(text: &mut String, table: &Table) {
         shown.iter().map(|(_, column)| if column.kind == Kind::Number { "--:" } else { ":--" }).collect();
     let _ = writeln!(text, "| {} |\n|{}|", titles.join(" | "), lines.join("|"));
     for row in &table.rows {
-        let cells: Vec<String> =
-            shown.iter().filter_map(|(at, column)| Some(cell(column.kind, row.get(*at)?))).collect();
+        let cells: Vec<String> = shown.iter().filter_map(|(at, _)| row.get(*at).map(|text| cell(text))).collect();
         let _ = writeln!(text, "| {} |", cells.join(" | "));
     }
     if let Some(more) = &table.more {
@@ -73,8 +84,8 @@ fn write_table(text: &mut String, table: &Table) {
     }
 }
 
-fn cell(kind: Kind, text: &str) -> String {
-    if kind == Kind::Command { code(text).replace('|', "\\|") } else { words(text).replace('|', "\\|") }
+fn cell(text: &str) -> String {
+    words(text).replace('|', "\\|")
 }
 
 /// Text as it is if nothing in it could be markup, a link, a mention or a number of an issue; else as code,

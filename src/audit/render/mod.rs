@@ -65,11 +65,11 @@ fn page(report: &Report, limit: usize) -> Page {
     let mut about = vec![format!("Fleet {}", words::name(&report.fleet))];
     about.extend(account);
     about.push(if regions.is_empty() { "no region".to_owned() } else { words::cut(&regions.join(", "), 400) });
-    about.push(format!("{} to {} UTC", words::moment(report.since), words::moment(report.until)));
+    about.push(format!("{} to {}", words::moment_in_words(report.since), words::moment_in_words(report.until)));
     let program = words::name(&report.program);
     Page {
         title: format!("What the machines of {} cost", words::name(&report.owner)),
-        subtitle: about.join(" · "),
+        subtitle: about,
         summary: head::summary(report),
         tiles: head::tiles(report),
         sections: vec![
@@ -85,6 +85,6 @@ fn page(report: &Report, limit: usize) -> Page {
             sections::sources(report, limit),
             sections::off(report, limit),
         ],
-        colophon: format!("Written by latent {program} on {} UTC.", words::moment(report.written_at)),
+        colophon: format!("Written by latent {program} on {}.", words::moment_in_words(report.written_at)),
     }
 }

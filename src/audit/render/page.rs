@@ -11,8 +11,8 @@ use super::words;
 #[derive(Debug, Serialize)]
 pub(super) struct Page {
     pub(super) title: String,
-    /// One line below the title: which fleet, which period.
-    pub(super) subtitle: String,
+    /// Below the title: which fleet, which account, which period.
+    pub(super) subtitle: Vec<String>,
     /// The sentence that somebody reads who reads nothing else.
     pub(super) summary: String,
     pub(super) tiles: Vec<Tile>,
@@ -57,6 +57,7 @@ pub(super) struct Section {
 #[serde(rename_all = "snake_case")]
 pub(super) enum Block {
     Alarms(Vec<Alarm>),
+    Remedies(Vec<Remedy>),
     Charts(Vec<Chart>),
     Table(Table),
     List(Vec<String>),
@@ -73,6 +74,14 @@ pub(super) struct Alarm {
     pub(super) why: String,
 }
 
+/// A command, and what it saves.
+#[derive(Debug, Serialize)]
+pub(super) struct Remedy {
+    pub(super) amount: String,
+    pub(super) what: String,
+    pub(super) command: String,
+}
+
 /// What a column holds, so that each form can give it the room that it needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,8 +96,6 @@ pub(super) enum Kind {
     Short,
     /// A sentence.
     Words,
-    /// A command: never changed.
-    Command,
 }
 
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -36,9 +36,9 @@ fn costs(report: &Report, limit: usize) -> Table {
     let columns = [
         column("Worker", Kind::Name),
         column("Cost", Kind::Number),
-        extra("Instances", Kind::Number),
-        extra("Disks", Kind::Number),
-        extra("Addresses", Kind::Number),
+        extra("For instances", Kind::Number),
+        extra("For disks", Kind::Number),
+        extra("For addresses", Kind::Number),
         column("Starts", Kind::Number),
         column("Builds", Kind::Number),
         column("Cost per build", Kind::Number),
@@ -70,7 +70,7 @@ fn uses(report: &Report, limit: usize) -> Table {
     let occurs = |usage: &Use| report.workers.iter().any(|line| line.uses.get(usage).is_some_and(|s| *s > 0));
     let uses: Vec<Use> = Use::ALL.into_iter().filter(occurs).collect();
     let mut columns: Vec<Column> = vec![column("Worker", Kind::Name)];
-    let essential = [Use::Boot, Use::Build, Use::Idle, Use::Zombie];
+    let essential = [Use::Build, Use::Idle, Use::Zombie];
     columns.extend(uses.iter().map(|usage| Column {
         title: spend::title(*usage),
         kind: Kind::Number,
@@ -159,7 +159,7 @@ fn instances(report: &Report, limit: usize) -> Table {
         column("Worker", Kind::Name),
         column("From (UTC)", Kind::Short),
         extra("To (UTC)", Kind::Short),
-        column("Billed", Kind::Number),
+        extra("Billed", Kind::Number),
         column("Cost", Kind::Number),
         extra("Builds", Kind::Number),
         extra("Ledger", Kind::Number),
@@ -346,8 +346,8 @@ pub(super) fn sources(report: &Report, limit: usize) -> Section {
     if let Some(mark) = &report.ledger {
         let chain =
             mark.chain.as_deref().map_or_else(String::new, |chain| format!("; its chain is {}", words::name(chain)));
-        let (seq, at) = (words::count(mark.seq), words::moment(mark.at));
-        lead.push(format!("The ledger was read up to entry {seq}, written {at} UTC{chain}."));
+        let (seq, at) = (words::count(mark.seq), words::moment_in_words(mark.at));
+        lead.push(format!("The ledger was read up to entry {seq}, written {at}{chain}."));
     }
     let assumptions = report.assumptions.iter().take(limit).map(|text| words::sentence(text)).collect();
     let title = "Records, prices and assumptions".to_owned();

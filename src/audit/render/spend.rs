@@ -12,7 +12,7 @@ use crate::plan::meter::Use;
 use crate::plan::price::{Money, Range};
 
 const WIDTH: i64 = 860;
-const HEIGHT: i64 = 300;
+const HEIGHT: i64 = 280;
 const LEFT: i64 = 74;
 const TOP: i64 = 14;
 const PLOT: Px = Px::whole(236);
@@ -76,7 +76,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
     let per = if days_each == 1 { "day".to_owned() } else { format!("{days_each} days") };
     Some(Chart {
         id: "spend".to_owned(),
-        title: format!("Spend per {per}, at most"),
+        title: format!("High bound per {per}, by use"),
         description: format!(
             "{} from {} on, each divided by what the time was used for. The dearest is {} with {}. \
              The table of days below has all numbers.",
@@ -89,7 +89,7 @@ pub(super) fn chart(report: &Report) -> Option<Chart> {
         height: HEIGHT,
         shapes,
         legend: uses.into_iter().map(Use::word).collect(),
-        notes: vec!["The height is the high bound of each estimate.".to_owned()],
+        notes: Vec::new(),
         small: false,
     })
 }

@@ -7,16 +7,19 @@ use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table as 
 use super::page::{Block, Column, Kind, Page, Section, Table, Tone};
 
 /// The least room of a name and of a sentence, so that they are not broken letter by letter.
-const NAME_ROOM: usize = 12;
+const NAME_ROOM: usize = 20;
 const WORDS_ROOM: usize = 18;
-/// The most room that an id or a number asks for.
+/// What a cell has around it.
+const PADDING: usize = 2;
+/// The most room that an id or a moment asks for, and an amount.
 const WHOLE_ROOM: usize = 24;
+const NUMBER_ROOM: usize = 11;
 
 pub(super) fn render(page: &Page, width: u16) -> String {
     let mut text = String::new();
     let rule = "=".repeat(usize::from(width).min(page.title.chars().count()));
     let _ = writeln!(text, "{}\n{rule}", page.title);
-    let _ = writeln!(text, "{}\n\n{}\n", wrap(&page.subtitle, width, ""), wrap(&page.summary, width, ""));
+    let _ = writeln!(text, "{}\n\n{}\n", wrap(&page.subtitle.join(" · "), width, ""), wrap(&page.summary, width, ""));
     let mut tiles = grid(width);
     for tile in &page.tiles {
         tiles.add_row([tile.label.clone(), tile.value.clone(), tile.notes.join("\n")]);
@@ -44,8 +47,15 @@ fn write_section(text: &mut String, section: &Section, width: u16) {
             Block::Alarms(alarms) => {
                 for alarm in alarms {
                     let sign = if alarm.tone == Tone::Bad { "!!" } else { " !" };
-                    let said = format!("{sign} {}: {}. {}", alarm.label, alarm.what, alarm.why);
+                    let said = format!("{sign} {}: {}: {}", alarm.label, alarm.what, alarm.why);
                     let _ = writeln!(text, "{}", wrap(said.trim_end(), width, "     "));
+                }
+            }
+            Block::Remedies(remedies) => {
+                for remedy in remedies {
+                    let _ = writeln!(text, "{}", wrap(&format!("{}: {}", remedy.amount, remedy.what), width, "  "));
+                    // Never broken: it is there to be copied.
+                    let _ = writeln!(text, "    {}", remedy.command);
                 }
             }
             // A plot has a table beside it.
@@ -71,9 +81,6 @@ fn write_table(text: &mut String, table: &Table, width: u16) {
         let _ = writeln!(text, "{}", wrap(table.empty, width, ""));
         return;
     }
-    if table.columns.iter().any(|column| column.kind == Kind::Command) {
-        return write_commands(text, table, width);
-    }
     let shown: Vec<(usize, &Column)> = table.columns.iter().enumerate().filter(|(_, column)| !column.extra).collect();
     let mut grid = grid(width);
     grid.set_header(shown.iter().map(|(_, column)| column.title));
@@ -83,13 +90,13 @@ fn write_table(text: &mut String, table: &Table, width: u16) {
     for (place, (at, column)) in shown.iter().enumerate() {
         let longest = table.rows.iter().filter_map(|row| row.get(*at)).map(|cell| cell.chars().count()).max();
         let room = match column.kind {
-            Kind::Words | Kind::Command => WORDS_ROOM,
+            Kind::Words => WORDS_ROOM,
             Kind::Name => NAME_ROOM,
             Kind::Id | Kind::Short => WHOLE_ROOM,
             // An amount may be broken between its two ends.
-            Kind::Number => NAME_ROOM,
+            Kind::Number => NUMBER_ROOM,
         };
-        let room = u16::try_from(longest.unwrap_or(0).min(room)).unwrap_or(u16::MAX);
+        let room = u16::try_from(longest.unwrap_or(0).min(room) + PADDING).unwrap_or(u16::MAX);
         if let Some(grid_column) = grid.column_mut(place) {
             grid_column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(room)));
             if column.kind == Kind::Number {
@@ -98,21 +105,6 @@ fn write_table(text: &mut String, table: &Table, width: u16) {
         }
     }
     let _ = writeln!(text, "{}", trimmed(&grid));
-    if let Some(more) = &table.more {
-        let _ = writeln!(text, "{more}");
-    }
-}
-
-/// Commands on lines of their own, never broken: they are there to be copied.
-fn write_commands(text: &mut String, table: &Table, width: u16) {
-    for row in &table.rows {
-        for (column, cell) in table.columns.iter().zip(row) {
-            let _ = match column.kind {
-                Kind::Command => writeln!(text, "  $ {cell}"),
-                _ => writeln!(text, "{}", wrap(&format!("    {}: {cell}", column.title), width, "      ")),
-            };
-        }
-    }
     if let Some(more) = &table.more {
         let _ = writeln!(text, "{more}");
     }

@@ -127,7 +127,7 @@ pub(super) fn table(report: &Report, limit: usize) -> Table {
         extra("First launch (UTC)", Kind::Short),
         extra("Launches", Kind::Number),
         column("Median", Kind::Number),
-        column("95 of 100 within", Kind::Number),
+        extra("95 of 100 within", Kind::Number),
         column("Against the AMI before", Kind::Short),
     ];
     let row = |step: &Step<'_>| {

@@ -99,6 +99,17 @@ pub(super) fn moment_or(at: Option<DateTime<Utc>>, other: &str) -> String {
     at.map_or_else(|| other.to_owned(), moment)
 }
 
+/// The same within a sentence: `3 Nov 2026 14:05 UTC`.
+pub(super) fn moment_in_words(at: DateTime<Utc>) -> String {
+    at.format("%-d %b %Y %H:%M UTC").to_string()
+}
+
+/// `November 2026` of `2026-11`; what is no month stays as it is.
+pub(super) fn month(text: &str) -> String {
+    let first = NaiveDate::parse_from_str(&format!("{text}-01"), "%Y-%m-%d");
+    first.map_or_else(|_| name(text), |first| first.format("%B %Y").to_string())
+}
+
 /// `3 Nov`.
 pub(super) fn short_date(date: NaiveDate) -> String {
     date.format("%-d %b").to_string()

@@ -12,12 +12,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 
 use self::accounts::{Whose, Work};
 use super::args::Args;
 use super::connect;
 use super::exit::{AUDIT_AFTER_HELP, AuditExit, CommandError, Exit};
+use crate::audit::render::Format;
 use crate::audit::report::Report;
 use crate::audit::{Evidence, build, is_complete};
 use crate::control::Clock;
@@ -38,7 +39,7 @@ pub(in crate::cli) struct AuditOptions {
     pub(in crate::cli) regions: Vec<Region>,
     /// How it is written; without it by the ending of the file, as text to a terminal
     #[arg(long, value_enum)]
-    pub(in crate::cli) format: Option<AuditFormat>,
+    pub(in crate::cli) format: Option<Format>,
     /// Where it is written; a folder gets a file for each owner
     #[arg(long, short, value_name = "FILE")]
     pub(in crate::cli) output: Option<PathBuf>,
@@ -66,34 +67,6 @@ pub(in crate::cli) struct AuditOptions {
     /// Print the JSON Schema of a report, and do nothing else
     #[arg(long, exclusive = true)]
     pub(in crate::cli) schema: bool,
-}
-
-/// What a report is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum AuditFormat {
-    /// One page that needs nothing else
-    Html,
-    /// Markdown, for a mail
-    Md,
-    /// Everything, for a program
-    Json,
-    /// One line for each instance
-    Csv,
-    /// For a terminal
-    Text,
-}
-
-impl AuditFormat {
-    /// The ending of its files.
-    pub(super) fn ending(self) -> &'static str {
-        match self {
-            Self::Html => "html",
-            Self::Md => "md",
-            Self::Json => "json",
-            Self::Csv => "csv",
-            Self::Text => "txt",
-        }
-    }
 }
 
 pub(in crate::cli) async fn run(
@@ -155,7 +128,6 @@ async fn report(
         intent: work.intent.as_ref(),
         rebakes: ledger::rebakes(work, options),
         findings,
-        budget: None,
     };
     let complete = is_complete(&evidence, options.offline);
     Ok((build(&evidence), complete))

@@ -54,7 +54,6 @@ pub(super) async fn run(
         intent: work.intent.as_ref(),
         rebakes: ledger::rebakes(&work, options),
         findings: Vec::new(),
-        budget: None,
     };
     let verdict = verify(&report, &build(&evidence));
     print(file, &verdict, out)?;
