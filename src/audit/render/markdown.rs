@@ -14,7 +14,7 @@ pub(super) fn render(page: &Page) -> String {
     text.push_str("| | | |\n|:--|:--|:--|\n");
     for tile in &page.tiles {
         let notes = tile.notes.join("; ");
-        let _ = writeln!(text, "| {} | **{}** | {} |", words(&tile.label), words(&tile.value), words(&notes));
+        let _ = writeln!(text, "| {} | **{}** | {} |", cell(&tile.label), cell(&tile.value), cell(&notes));
     }
     for section in &page.sections {
         write_section(&mut text, section);

@@ -68,7 +68,8 @@ fn page(report: &Report, limit: usize) -> Page {
     about.push(format!("{} to {}", words::moment_in_words(report.since), words::moment_in_words(report.until)));
     let program = words::name(&report.program);
     Page {
-        title: format!("What the machines of {} cost", words::name(&report.owner)),
+        // A title is shown whole on the tab of a browser up to some seventy characters.
+        title: format!("What the machines of {} cost", words::cut(&words::name(&report.owner), 40)),
         subtitle: about,
         summary: head::summary(report),
         tiles: head::tiles(report),
