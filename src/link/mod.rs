@@ -2,6 +2,7 @@
 
 mod client;
 mod messages;
+mod notices;
 mod openapi;
 mod rebakes;
 mod server;

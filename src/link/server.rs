@@ -23,10 +23,10 @@ use super::messages::{
     ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
     StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
-use super::openapi;
 use super::rebakes::{self, Desk};
 use super::token::with_token;
-use crate::control::{ControlError, Controller, NoticeBoard, NoticesView, WorkerView};
+use super::{notices, openapi};
+use crate::control::{ControlError, Controller, NoticeBoard, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, RebakeId, WorkerName};
 use crate::policy::Secret;
@@ -211,7 +211,7 @@ impl Server {
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
         let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices: self.notices.clone() });
-        let mut router = router(app);
+        let mut router = router(app).merge(notices::router(self.notices));
         if let Some(desk) = rebakes {
             router = router.merge(rebakes::router(desk));
         }
@@ -279,7 +279,6 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
             "/v1/masters/{master}/workers/{worker}",
             put(declare_one::<L>).layer(DefaultBodyLimit::max(DECLARATION_BYTES_MAX)),
         )
-        .route("/v1/notices", get(notices::<L>))
         .route("/v1/events", get(events::<L>))
         .with_state(app)
 }
@@ -310,11 +309,6 @@ async fn claims<L: Ledger + 'static>(State(app): Shared<L>) -> Json<ClaimsAnswer
     let (claims, listed) = app.controller.claims();
     let (fleet, controller) = (app.fleet.0.clone(), app.fleet.1.clone());
     Json(ClaimsAnswer { now: app.controller.now(), fleet, controller, listed, claims })
-}
-
-async fn notices<L: Ledger + 'static>(State(app): Shared<L>) -> Answer<NoticesView> {
-    let board = app.notices.as_ref().ok_or_else(|| bad(&"this controller tells nobody anything; see its log"))?;
-    Ok(Json(board.view()))
 }
 
 async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {
