@@ -62,7 +62,7 @@ endif
 
 # Tests with real processes wait most of their time: several files at once (PARALLEL=3) take half of it.
 test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/serve tests/notify tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
 test-plugin: $(VENV)/ready

@@ -268,7 +268,7 @@ impl<L: Ledger + 'static> Controller<L> {
                 continue;
             };
             match running.get(&cell) {
-                Some(old) if old.owner == *owner => continue,
+                Some(old) if old.owner.acts_like(owner) => continue,
                 Some(old) => drop(old.stop.send_replace(true)),
                 None => {}
             }

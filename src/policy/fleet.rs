@@ -89,6 +89,13 @@ pub struct Owner {
     pub notify: Addressee,
 }
 
+impl Owner {
+    /// Whether what is done for the two is done in the same account, in the same way.
+    pub fn acts_like(&self, other: &Self) -> bool {
+        (&self.account, &self.credentials, &self.endpoint) == (&other.account, &other.credentials, &other.endpoint)
+    }
+}
+
 /// `[worker.NAME]`, before its references are followed.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
