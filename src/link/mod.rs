@@ -5,6 +5,7 @@ mod client;
 pub(crate) mod explained;
 mod messages;
 mod metrics;
+mod notices;
 mod openapi;
 mod page;
 mod queries;

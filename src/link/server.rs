@@ -25,12 +25,12 @@ use super::messages::{
     StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
 use super::metrics::metrics_router;
-use super::openapi;
 use super::queries;
 use super::rebakes::{self, Desk};
 use super::sockets::{SOCKET_PATH_BYTES_MAX, ServeError, bind_tcp, clear_stale};
 use super::token::with_token;
-use crate::control::{ControlError, Controller, NoticeBoard, NoticesView, WorkerView};
+use super::{notices, openapi};
+use crate::control::{ControlError, Controller, NoticeBoard, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, RebakeId, WorkerName};
 use crate::policy::Secret;
@@ -180,6 +180,7 @@ impl Server {
         let numbers = metrics_router(controller.clone(), rebakes.clone());
         let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices: self.notices.clone() });
         let mut router = router(Arc::clone(&app)).merge(numbers).merge(budgets::router(app.controller.clone()));
+        router = router.merge(notices::router(self.notices));
         if let Some(desk) = rebakes {
             router = router.merge(rebakes::router(desk));
         }
@@ -234,7 +235,6 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
             "/v1/masters/{master}/workers/{worker}",
             put(declare_one::<L>).layer(DefaultBodyLimit::max(DECLARATION_BYTES_MAX)),
         )
-        .route("/v1/notices", get(notices::<L>))
         .route("/v1/events", get(events::<L>))
         .with_state(app)
 }
@@ -265,11 +265,6 @@ async fn claims<L: Ledger + 'static>(State(app): Shared<L>) -> Json<ClaimsAnswer
     let (claims, listed) = app.controller.claims();
     let (fleet, controller) = (app.fleet.0.clone(), app.fleet.1.clone());
     Json(ClaimsAnswer { now: app.controller.now(), fleet, controller, listed, claims })
-}
-
-async fn notices<L: Ledger + 'static>(State(app): Shared<L>) -> Answer<NoticesView> {
-    let board = app.notices.as_ref().ok_or_else(|| bad(&"this controller tells nobody anything; see its log"))?;
-    Ok(Json(board.view()))
 }
 
 async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {

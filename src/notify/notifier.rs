@@ -25,6 +25,8 @@ const PERIOD: TimeDelta = TimeDelta::seconds(30);
 const WRITE_PERIOD: TimeDelta = TimeDelta::minutes(5);
 /// How long one message may take, whatever the way.
 const LIMIT: Duration = Duration::from_secs(90);
+/// How long messages that are on their way may still take when the controller ends.
+const FAREWELL: Duration = Duration::from_secs(5);
 /// So many messages are brought at once, each to another place.
 const AT_ONCE: usize = 8;
 /// So many entries of the ledger are read at once.
@@ -103,9 +105,14 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
     /// Works until `stop` turns true.
     pub async fn run(&self, mut stop: watch::Receiver<bool>) {
         loop {
+            let mut turn = std::pin::pin!(self.turn());
             let worked = tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
-                worked = self.turn() => worked,
+                worked = &mut turn => worked,
+                _ = stop.wait_for(|stop| *stop) => {
+                    // What is on its way is not sent again if its answer comes now.
+                    let _ = self.clock.within(FAREWELL, turn).await;
+                    return;
+                }
             };
             let again = worked.unwrap_or_else(|why| {
                 tracing::warn!("people cannot be told: {why}");

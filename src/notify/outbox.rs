@@ -252,7 +252,8 @@ impl Outbox {
                 transaction.execute(
                     "UPDATE message SET state = ?2, said = ?3, failed = ?4, next = ?5,
                      first_fail = coalesce(first_fail, ?6),
-                     settled = CASE ?2 WHEN 'waiting' THEN NULL ELSE ?6 END WHERE id = ?1",
+                     settled = CASE ?2 WHEN 'waiting' THEN NULL ELSE ?6 END,
+                     file = CASE ?2 WHEN 'waiting' THEN file ELSE NULL END WHERE id = ?1",
                     params![id, state, said, failed + 1, next, at],
                 )?;
             }
@@ -279,7 +280,8 @@ impl Outbox {
     pub fn keep_only(&mut self, places: &[String], now: DateTime<Utc>) -> Result<(), OutboxError> {
         let all = serde_json::to_string(places).unwrap_or_else(|_| "[]".to_owned());
         let done = self.connection.execute(
-            "UPDATE message SET state = 'given-up', settled = ?2, said = 'nobody is told there any more'
+            "UPDATE message SET state = 'given-up', settled = ?2, file = NULL,
+             said = 'nobody is told there any more'
              WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
             params![all, now.timestamp_millis()],
         );

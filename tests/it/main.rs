@@ -42,6 +42,8 @@ mod meter;
 #[cfg(test)]
 mod metrics;
 #[cfg(test)]
+mod notices;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod rebake;

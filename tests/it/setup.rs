@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     workers: BTreeMap<String, String>,
     policies: BTreeMap<String, String>,
     real_accounts: BTreeMap<String, String>,
+    more: String,
 }
 
 impl Setup {
@@ -32,6 +33,7 @@ impl Setup {
             workers: BTreeMap::new(),
             policies: BTreeMap::new(),
             real_accounts: BTreeMap::new(),
+            more: String::new(),
         };
         empty.owner("alice", "111111111111").image("debian", "alice", "us-west-2", "").worker("w1", "debian")
     }
@@ -124,6 +126,18 @@ impl Setup {
         self
     }
 
+    /// More tables of `latent.toml`.
+    pub(crate) fn more(mut self, lines: &str) -> Self {
+        self.more = lines.to_owned();
+        self
+    }
+
+    /// Other words in them.
+    pub(crate) fn more_in(mut self, old: &str, new: &str) -> Self {
+        self.more = self.more.replace(old, new);
+        self
+    }
+
     /// `latent.toml`.
     pub(crate) fn main_text(&self) -> String {
         let mut text = format!("[fleet]\nname = \"test\"\ncontroller = \"{}\"\n{}\n", self.controller, self.fleet);
@@ -140,7 +154,7 @@ impl Setup {
                 let _ = writeln!(text, "policy = \"{name}\"");
             }
         }
-        text
+        text + &self.more
     }
 
     pub(crate) fn sources(&self) -> Sources {

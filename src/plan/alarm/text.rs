@@ -181,8 +181,8 @@ mod tests {
         fn what_is_cleaned_is_one_plain_line_of_the_length(text in any::<String>(), most in 1_usize..80) {
             let cleaned = clean(&text, most);
             prop_assert!(cleaned.chars().count() <= most);
-            let obeyed = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c);
-            prop_assert!(!cleaned.chars().any(obeyed));
+            let harmful = |c: char| c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c);
+            prop_assert!(!cleaned.chars().any(harmful), "{cleaned:?}");
             prop_assert_eq!(clean(&cleaned, most.max(2)), cleaned);
         }
     }

@@ -1,0 +1,274 @@
+//! The task that tells people, on the real controller in virtual time, with a courier that does as a test says.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::TimeDelta;
+use latent::control::NoticeBoard as _;
+use latent::model::{FailureKind, OwnerName};
+use latent::notify::{Attachment, Courier, Feeds, Message, Notifier, Outbox};
+use latent::plan::alarm::Outcome;
+use latent::policy::NotifySettings;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::account::{ApiCall, Fault};
+use crate::harness::{Lab, TestLedger, minutes, seconds};
+use crate::setup::Setup;
+
+/// What a courier was given: the message's id, where, its subject, and the file that went with it.
+type Brought = (String, String, String, Option<String>);
+
+/// Takes every message, unless it is told otherwise.
+#[derive(Clone, Default)]
+struct Fake {
+    brought: Arc<Mutex<Vec<Brought>>>,
+    answers: Arc<Mutex<VecDeque<Outcome>>>,
+    /// Whether messages are taken, and the answer never comes.
+    silent: Arc<Mutex<bool>>,
+}
+
+impl Courier for Fake {
+    async fn bring(&self, _: &NotifySettings, message: &Message) -> Outcome {
+        let file = message.attachment.as_ref().map(|file| file.name.clone());
+        let brought = (message.id.clone(), message.post.channel.to_string(), message.subject.clone(), file);
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner).push(brought);
+        if *self.silent.lock().unwrap_or_else(PoisonError::into_inner) {
+            std::future::pending::<()>().await;
+        }
+        let answer = self.answers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        answer.unwrap_or_else(|| Outcome::Taken("ok".to_owned()))
+    }
+}
+
+impl Fake {
+    fn all(&self) -> Vec<Brought> {
+        self.brought.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn subjects(&self) -> Vec<String> {
+        self.all().into_iter().map(|(_, _, subject, _)| subject).collect()
+    }
+
+    fn answer(&self, outcome: Outcome) {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push_back(outcome);
+    }
+
+    fn be_silent(&self, silent: bool) {
+        *self.silent.lock().unwrap_or_else(PoisonError::into_inner) = silent;
+    }
+}
+
+/// A controller, and who tells people of it.
+struct Scene {
+    lab: Lab,
+    fake: Fake,
+    folder: tempfile::TempDir,
+    notifier: Option<(Arc<Notifier<TestLedger, Fake>>, JoinHandle<()>, watch::Sender<bool>)>,
+}
+
+fn setup(more: &str) -> Setup {
+    Setup::new().more(&format!(
+        "[notify]\ndigest = \"1m\"\nweekly = \"never\"\n{more}[notify.smtp]\nhost = \"localhost\"\n\
+         from = \"latent@example.org\"\n[owner.alice.notify]\nmail = [\"alice@example.org\"]\n"
+    ))
+}
+
+impl Scene {
+    fn new(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut scene = Self { lab: Lab::new(setup), fake: Fake::default(), folder, notifier: None };
+        scene.start(Feeds::default());
+        scene
+    }
+
+    fn start(&mut self, feeds: Feeds) {
+        let outbox = Outbox::open(&self.folder.path().join("notices.sqlite")).expect("opens");
+        let (controller, clock) = (self.lab.controller(), self.lab.clock.clone());
+        let notifier = Notifier::new(controller, clock, self.fake.clone(), outbox, feeds).expect("begins");
+        let (notifier, (stop, stopped)) = (Arc::new(notifier), watch::channel(false));
+        let works = Arc::clone(&notifier);
+        let task = tokio::spawn(async move { works.run(stopped).await });
+        self.notifier = Some((notifier, task, stop));
+    }
+
+    /// The process is killed and another one starts.
+    async fn crash(&mut self) {
+        if let Some((_, task, _)) = self.notifier.take() {
+            task.abort();
+            let _ = task.await;
+        }
+        self.lab.crash_and_start().await;
+        self.start(Feeds::default());
+    }
+
+    async fn run(&mut self, span: TimeDelta) {
+        self.lab.run(span).await;
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.notifier.as_ref().map(|(notifier, _, _)| notifier.warnings()).unwrap_or_default()
+    }
+}
+
+/// A request that is refused for a reason that only the owner can mend.
+async fn refused(scene: &mut Scene) {
+    scene.lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Owner, "UnauthorizedOperation"), 1);
+    scene.lab.request("w1");
+    scene.run(minutes(3)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_is_told_that_a_worker_cannot_start_and_that_it_starts_again() {
+    let mut scene = Scene::new(setup(""));
+    refused(&mut scene).await;
+    assert_eq!(
+        scene.fake.subjects(),
+        ["[latent test] worker w1 cannot be started: UnauthorizedOperation; the owner has to act"]
+    );
+    scene.lab.release("w1");
+    scene.run(minutes(31)).await;
+    scene.lab.make_ready("w1").await;
+    scene.run(minutes(10)).await;
+    let told = scene.fake.subjects();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[1].contains("worker w1 starts again, after"), "{told:?}");
+    assert_eq!(scene.warnings(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_the_outbox_and_the_answer_sends_the_same_message_again_and_no_other() {
+    let mut scene = Scene::new(setup(""));
+    scene.fake.be_silent(true);
+    refused(&mut scene).await;
+    assert_eq!(scene.fake.all().len(), 1, "it was brought, and nobody knows how that ended");
+    scene.fake.be_silent(false);
+    scene.crash().await;
+    scene.run(minutes(30)).await;
+    let all = scene.fake.all();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert_eq!(all[0], all[1], "the same id: who has it need not take it twice");
+    for _ in 0..3 {
+        scene.crash().await;
+        scene.run(minutes(5)).await;
+    }
+    assert_eq!(scene.fake.all().len(), 2, "what was told is not told again after a restart");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_not_taken_is_tried_again_in_growing_pauses_and_shown() {
+    let mut scene = Scene::new(setup(""));
+    for _ in 0..9 {
+        scene.fake.answer(Outcome::Later("451 greylisted".to_owned(), None));
+    }
+    refused(&mut scene).await;
+    scene.run(minutes(57)).await;
+    let tried = scene.fake.all();
+    assert!((5..=7).contains(&tried.len()), "after 1, 2, 4, 8, 16, 32 minutes: {}", tried.len());
+    assert!(tried.iter().all(|one| one.0 == tried[0].0));
+    scene.run(minutes(30)).await;
+    let warnings = scene.warnings();
+    assert_eq!(warnings.len(), 1);
+    assert!(
+        warnings[0].contains("do not reach mail alice@example.org since") && warnings[0].contains("451 greylisted"),
+        "{warnings:?}"
+    );
+    scene.run(TimeDelta::hours(8)).await;
+    assert_eq!(scene.fake.all().len(), 10, "taken at last, and then it rests");
+    assert_eq!(scene.warnings(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_a_pause_gets_it() {
+    let mut scene = Scene::new(setup(""));
+    scene.fake.answer(Outcome::Later("429".to_owned(), Some(minutes(50))));
+    refused(&mut scene).await;
+    scene.run(minutes(45)).await;
+    assert_eq!(scene.fake.all().len(), 1);
+    scene.run(minutes(10)).await;
+    assert_eq!(scene.fake.all().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_good_is_not_tried_again_and_the_admin_is_told_another_way() {
+    let admin = "[notify.admin]\nwebhook = [\"chat\"]\nclasses = [\"delivery-failed\"]\n\
+                 [notify.webhook.chat]\nurl = \"https://chat.example.org/\"\n";
+    let mut scene = Scene::new(setup(admin));
+    scene.fake.answer(Outcome::Refused("550 no such user".to_owned()));
+    refused(&mut scene).await;
+    scene.run(minutes(60)).await;
+    let all: Vec<(String, String)> =
+        scene.fake.all().into_iter().map(|(_, place, subject, _)| (place, subject)).collect();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert_eq!(all[0].0, "mail alice@example.org");
+    assert_eq!(
+        all[1],
+        (
+            "webhook chat".to_owned(),
+            "[latent test] messages for owner alice do not reach mail alice@example.org".to_owned()
+        )
+    );
+    assert!(scene.warnings()[0].contains("550 no such user"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_loses_its_connection_is_told_after_a_while() {
+    let mut scene = Scene::new(setup("down_after = \"20m\"\n"));
+    scene.lab.make_ready("w1").await;
+    scene.run(minutes(5)).await;
+    scene.lab.say("w1", |knows| knows.attached = false);
+    scene.run(minutes(15)).await;
+    assert_eq!(scene.fake.subjects(), [""; 0]);
+    scene.run(minutes(10)).await;
+    let told = scene.fake.subjects();
+    assert_eq!(told.len(), 1, "{told:?}\n{}", scene.lab.story());
+    assert!(told[0].contains("worker w1 is down for 20 min"), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ordinary_day_is_silent() {
+    let mut scene = Scene::new(setup(""));
+    for _ in 0..3 {
+        scene.lab.make_ready("w1").await;
+        scene.run(minutes(5)).await;
+        scene.lab.release("w1");
+        scene.run(minutes(40)).await;
+    }
+    assert_eq!(scene.fake.subjects(), [""; 0], "{}", scene.lab.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_of_the_week_goes_with_its_summary() {
+    let setup = setup("").more_in("weekly = \"never\"", "weekly = \"Mon 08:30-09:00\"");
+    let mut scene = Scene::new(setup);
+    if let Some((_, task, stop)) = scene.notifier.take() {
+        stop.send_replace(true);
+        task.await.expect("ends in good order");
+    }
+    let weekly = |owner: &OwnerName| {
+        let (name, content) = (format!("{owner}.html"), b"<p>".to_vec());
+        Some(Attachment { name, media_type: "text/html; charset=utf-8".to_owned(), content })
+    };
+    scene.start(Feeds { weekly: Some(Arc::new(weekly)), ..Feeds::default() });
+    scene.run(minutes(45)).await;
+    let all = scene.fake.all();
+    assert_eq!(all.len(), 1, "{all:?}");
+    assert_eq!(all[0].3.as_deref(), Some("alice.html"));
+    assert!(all[0].2.contains("the week of owner alice"), "{all:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_ledger_in_its_place_is_followed_from_its_beginning() {
+    let mut scene = Scene::new(setup(""));
+    scene.lab.make_ready("w1").await;
+    scene.run(minutes(2)).await;
+    scene.lab.release("w1");
+    scene.run(minutes(20)).await;
+    scene.lab.lose_ledger();
+    scene.crash().await;
+    scene.run(seconds(90)).await;
+    scene.lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Owner, "UnauthorizedOperation"), 1);
+    scene.lab.request("w1");
+    scene.run(minutes(3)).await;
+    assert_eq!(scene.fake.subjects().len(), 1);
+}

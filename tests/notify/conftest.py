@@ -1,0 +1,26 @@
+"""`latent notify` against a real mail server and a real receiver of webhooks, both on this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("notify", "kill", "serve")]
+
+from authority import Authority  # noqa: E402
+from notify_fleet import NotifyFleet  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that nobody else trusts, with a certificate for localhost."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture()
+def fleet(binary: str, tmp_path: Path) -> NotifyFleet:
+    """A folder with a configuration."""
+    return NotifyFleet(binary, tmp_path)
