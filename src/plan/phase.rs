@@ -401,9 +401,9 @@ mod tests {
         Cell { owner: "o".parse().expect("a name"), region: "us-west-2".parse().expect("a region") }
     }
 
-    fn attempt() -> Box<Attempt> {
+    fn attempt() -> Attempt {
         let (id, image) = ("1-1".parse().expect("an id"), "debian".parse().expect("a name"));
-        Box::new(Attempt { id, cell: cell(), image, created: DateTime::UNIX_EPOCH, spec: None })
+        Attempt { id, cell: cell(), image, created: DateTime::UNIX_EPOCH, spec: None }
     }
 
     fn failure(kind: FailureKind) -> Failure {
@@ -431,7 +431,7 @@ mod tests {
         }
 
         fn intended(&mut self, seconds: i64) -> Vec<String> {
-            self.after(seconds, Body::LaunchIntended { worker: worker(), attempt: attempt() })
+            self.after(seconds, Body::LaunchIntended { worker: worker(), attempt: Box::new(attempt()) })
         }
 
         fn terminates(&mut self, seconds: i64, cause: Cause) -> Vec<String> {

@@ -256,29 +256,29 @@ async fn a_rate_limit_that_does_not_go_away() {
 #[tokio::test(start_paused = true)]
 async fn a_fleet_that_costs_too_much() {
     let mut setup = patient();
-    for number in 1..=18 {
+    for number in 1..=11 {
         let name = format!("w{number}");
-        setup = setup.image_of(&name, "alice", "us-west-2", "ami-1", "\"c6a.4xlarge\"", "").worker(&name, &name);
+        setup = setup.image_of(&name, "alice", "us-west-2", "ami-1", "\"g5.xlarge\"", "").worker(&name, &name);
     }
     let mut story = Story::scraped_every(setup, seconds(60));
     story.run(minutes(5)).await;
-    for number in 1..=18 {
+    for number in 1..=11 {
         story.lab.request(&format!("w{number}"));
     }
     story.run_by(minutes(4), seconds(20)).await;
-    for number in 1..=18 {
+    for number in 1..=11 {
         story.lab.connect(&format!("w{number}"));
     }
     story.run_by(minutes(10), seconds(20)).await;
     story.fires([]);
     story.run_by(minutes(10), seconds(20)).await;
     story.fires(["LatentCostHigh"]);
-    for number in 1..=3 {
+    for number in 1..=2 {
         story.lab.release(&format!("w{number}"));
     }
     story.run_by(minutes(10), seconds(20)).await;
     story.fires([]);
-    story.holds(&["The fleet costs up to $11.02 per hour"]);
+    story.holds(&["The fleet costs up to $11.07 per hour"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,6 +117,7 @@ async fn what_left_the_configuration_is_not_shown_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
+#[expect(clippy::disallowed_methods, reason = "the machine's own time is what is measured")]
 async fn a_thousand_workers_are_scraped_quickly() {
     let one = |setup: Setup, number| {
         let name = format!("w{number}");
