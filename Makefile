@@ -38,6 +38,10 @@ check: $(VENV)/ready ## formatting, lints, types
 build:
 	cargo build --locked
 
+# A fleet to look at, for the tests of its page.
+$(TARGET)/debug/examples/page: build
+	cargo build --locked --example page
+
 # Optimised, and without the AWS SDK, which the simulation does not need.
 build-sim:
 	cargo build --locked --profile sim --no-default-features
@@ -61,8 +65,8 @@ else
 endif
 
 # Tests with real processes wait most of their time: several files at once (PARALLEL=3) take half of it.
-test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
+test-python: build $(TARGET)/debug/examples/page $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/page tests/rebake tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
 test-plugin: $(VENV)/ready

@@ -34,6 +34,8 @@ mod link;
 #[cfg(test)]
 mod loud;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod rebake;
