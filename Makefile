@@ -11,7 +11,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo sim kill test check build build-sim test-rust test-sim test-python test-plugin test-versions test-iam test-kill bench-plugin localstack fmt clean
+.PHONY: help demo sim kill test check build examples build-sim test-rust test-sim test-python test-plugin test-versions test-iam test-kill bench-plugin localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -38,6 +38,10 @@ check: $(VENV)/ready ## formatting, lints, types
 build:
 	cargo build --locked
 
+# A fleet whose page the tests look at, reports in every form, and numbers for the alerts.
+examples: build
+	cargo build --locked --examples
+
 # Optimised, and without the AWS SDK, which the simulation does not need.
 build-sim:
 	cargo build --locked --profile sim --no-default-features
@@ -62,7 +66,7 @@ else
 endif
 
 # Tests with real processes wait most of their time: several files at once (PARALLEL=3) take half of it.
-test-python: build $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
+test-python: examples $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
 	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/audit tests/notify tests/page tests/metrics tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.

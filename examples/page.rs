@@ -1,6 +1,7 @@
 //! The status page of a lively fleet on a simulated EC2: a day is played before it is shown, and it goes on.
 //!
-//! `cargo run --no-default-features --example page -- [LISTEN] [WORKERS] [TOKEN]` prints where the page is.
+//! `cargo run --no-default-features --example page -- [LISTEN] [WORKERS] [SOCKET]` prints where the page is; it asks for a
+//! token if `PAGE_TOKEN` is set. The command line asks the fleet over the socket: `latent --socket SOCKET status`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller};
 use latent::ledger::MemoryLedger;
-use latent::link::Page;
+use latent::link::{Page, Server};
 use latent::model::{Actor, Cause, MasterId, WorkerName};
 use latent::plan::{Report, WorkerReport};
 use latent::policy::{Intent, Secret, Sources};
@@ -79,6 +80,12 @@ impl Master {
         let plan = |wait| Plan { next: now + TimeDelta::minutes(wait), builds: 0, knows: WorkerReport::default() };
         let plans = intent.workers.keys().map(|name| (name.clone(), plan(random.i64(0..400)))).collect();
         Ok(Self { id: "ci".parse()?, random, plans, requests: 0, builds: 0 })
+    }
+
+    /// Bob's workers are wanted now.
+    fn hurry(&mut self, now: DateTime<Utc>) {
+        let of_bob = self.plans.iter_mut().filter(|(name, _)| name.as_str().starts_with("windows"));
+        of_bob.for_each(|(_, plan)| plan.next = now);
     }
 
     /// One look around: asks, connects, builds and lets go.
@@ -177,7 +184,8 @@ fn main() -> Fallible<()> {
     let mut args = std::env::args().skip(1);
     let listen: SocketAddr = args.next().unwrap_or_else(|| "127.0.0.1:0".to_owned()).parse()?;
     let workers: usize = args.next().unwrap_or_else(|| "12".to_owned()).parse()?;
-    let token = args.next().map(Secret::new);
+    let socket = args.next();
+    let token = std::env::var("PAGE_TOKEN").ok().map(Secret::new);
     let intent = Intent::parse(&sources(workers))?;
     let (ledger, world) = (MemoryLedger::default(), Arc::new(Mutex::new(World::steady())));
     let begin = Clock::system().now() - BEFORE - TimeDelta::minutes(40);
@@ -185,13 +193,18 @@ fn main() -> Fallible<()> {
     let virtual_time = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let now = virtual_time.block_on(past(&intent, &mut master, &ledger, &world, begin))?;
     mishap(&world);
+    master.hurry(now);
     tokio::runtime::Runtime::new()?.block_on(async {
         let clock = Clock::starting_at(now).at_speed(SPEED);
         let controller = start(intent, ledger, &world, &clock)?;
         let page = Page::bind(listen, token).await?;
-        println!("http://{}/", page.address().ok_or("no address")?);
         let (_stop, stopped) = watch::channel(false);
         let names = ("example".to_owned(), "example-main".to_owned());
+        if let Some(socket) = socket {
+            let server = Server::bind(socket.as_ref(), None).await?;
+            tokio::spawn(server.run(controller.clone(), names.clone(), None, stopped.clone()));
+        }
+        println!("http://{}/", page.address().ok_or("no address")?);
         let mut serving = tokio::spawn(page.run(controller.clone(), names, None, stopped));
         loop {
             master.turn(&controller, clock.now())?;

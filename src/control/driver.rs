@@ -46,11 +46,12 @@ impl Clock {
         self.wall + TimeDelta::from_std(elapsed).unwrap_or(TimeDelta::MAX)
     }
 
-    /// How far the machine's clock has moved away from ours since the start, if that is worth a warning.
+    /// How far the machine's clock has moved away from ours since the start, if that is worth a warning; a clock
+    /// with a speed of its own is not compared.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn jump(&self) -> Option<TimeDelta> {
         let difference = Utc::now() - self.machine - (self.now() - self.wall);
-        (difference.num_seconds().abs() >= JUMP_SECONDS).then_some(difference)
+        (self.speed.is_none() && difference.num_seconds().abs() >= JUMP_SECONDS).then_some(difference)
     }
 
     /// Sleeps until `at`; not at all if that is past.

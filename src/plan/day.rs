@@ -323,7 +323,7 @@ mod tests {
             self.day.note(&entry, &self.fleet);
         }
 
-        fn start(&mut self, minutes: i64) {
+        fn begin(&mut self, minutes: i64) {
             self.tell(minutes, Body::ControllerStarted { version: "1".to_owned() });
         }
 
@@ -376,7 +376,7 @@ mod tests {
     #[test]
     fn a_day_has_no_gap_and_nothing_that_took_no_time() {
         let mut told = Told::default();
-        told.start(-60);
+        told.begin(-60);
         told.round(0, 1);
         let line = told.line(60);
         let wanted = [
@@ -401,7 +401,7 @@ mod tests {
     #[test]
     fn what_is_older_than_a_day_is_forgotten_and_what_held_then_is_not() {
         let mut told = Told::default();
-        told.start(0);
+        told.begin(0);
         told.round(10, 1);
         told.round(30 * 60, 2);
         let line = told.line(30 * 60 + 60);
@@ -413,7 +413,7 @@ mod tests {
     #[test]
     fn however_busy_a_worker_is_little_is_kept_and_the_rest_is_unknown() {
         let mut told = Told { hurried: true, ..Told::default() };
-        told.start(0);
+        told.begin(0);
         for number in 0..200 {
             told.round(number * 31, number);
         }
@@ -426,9 +426,9 @@ mod tests {
     #[test]
     fn a_time_without_a_controller_is_told() {
         let mut told = Told::default();
-        told.start(0);
+        told.begin(0);
         told.tell(30, Body::ControllerStopped {});
-        told.start(45);
+        told.begin(45);
         let view = told.day.view(at(60), [&name()]);
         assert_eq!(view.away, [AwayView { from: at(30), to: at(45) }]);
         assert_eq!(told.day.view(at(60 * 30), []).away, []);
@@ -437,7 +437,7 @@ mod tests {
     #[test]
     fn a_short_build_is_seen_in_a_coarse_drawing() {
         let mut told = Told::default();
-        told.start(-2 * 24 * 60);
+        told.begin(-2 * 24 * 60);
         told.round(12 * 60, 1);
         let line = told.line(24 * 60);
         let shown: Vec<(&str, usize, usize)> = line.columns(24).iter().map(|c| (c.state, c.at, c.width)).collect();

@@ -109,9 +109,8 @@ impl Intent {
         let base_layers = layers(&main, &built_in, &empty, "policy");
         let base_policy = Lifecycle::read(base_layers.clone(), "policy", &mut problems);
         let policies = policies(&policy_documents, &base_layers, &mut problems);
-        let settings = worker_settings(&main, &mut problems);
         let mut workers = BTreeMap::new();
-        for (name, (at, settings, shown)) in settings {
+        for (name, (at, settings, shown)) in worker_settings(&main, &mut problems) {
             let linked = Linker {
                 sources,
                 defaults: &defaults,
@@ -140,7 +139,6 @@ impl Intent {
         }
         let owners = owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect();
         let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
-        let main = Arc::new(sources.main.clone());
         Ok(Self {
             fleet,
             link,
@@ -154,7 +152,7 @@ impl Intent {
             images,
             workers,
             base_policy,
-            main,
+            main: Arc::new(sources.main.clone()),
             join_key: None,
             identity_keys: BTreeMap::new(),
         })

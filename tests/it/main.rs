@@ -44,6 +44,8 @@ mod metrics;
 #[cfg(test)]
 mod notices;
 #[cfg(test)]
+mod page;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod rebake;

@@ -9,7 +9,7 @@ use crate::control::{CellView, HealthView, WorkerView};
 use crate::link::StatusAnswer;
 use crate::link::words::{ago, counted, left, span, why};
 use crate::model::Entry;
-use crate::plan::day::{AwayView, DayView, LineView};
+use crate::plan::day::{AwayView, DayView, LineView, SPAN, StretchView};
 use crate::plan::price::Range;
 
 /// So many of the ledger's last entries are shown.
@@ -18,6 +18,8 @@ pub(super) const EVENTS: u64 = 30;
 const WORKERS: usize = 100;
 /// From so many workers on they can be searched.
 const SEARCH_FROM: usize = 20;
+/// So many times without a controller are told one by one.
+const ABSENCES: usize = 3;
 /// The most lines of what needs an eye; the rest is counted.
 const ATTENTION_MAX: usize = 50;
 
@@ -94,11 +96,12 @@ pub(super) fn content(
         "attention": &attention[..attention.len().min(ATTENTION_MAX)],
         "rows": rows,
         "hours": hours(day.from, day.to),
+        "away": absences(&day.away),
         "search": status.workers.len() >= SEARCH_FROM || !part.wanted.is_empty(),
         "wanted": part.wanted,
         "pages": pages(part, status.workers.len()),
         "cells": status.cells.iter().map(|cell| cell_row(status.now, cell)).collect::<Vec<_>>(),
-        "events": events.iter().rev().map(event).collect::<Vec<_>>(),
+        "events": events.iter().rev().map(|entry| event(status.now, entry)).collect::<Vec<_>>(),
     })
 }
 
@@ -144,13 +147,18 @@ fn tiles(status: &StatusAnswer) -> Vec<Value> {
         .collect();
     let live = status.workers.iter().filter(|worker| is_live(worker));
     let hourly: Range = live.filter_map(|worker| worker.price).sum();
-    tiles.push(json!({ "kind": "cost", "name": "per hour now", "value": hourly.to_string(), "link": false }));
+    tiles.push(json!({ "kind": "cost", "name": "per hour now", "value": amount(hourly), "link": false }));
     let today: Vec<Range> = status.workers.iter().filter_map(cost_today).collect();
     if !today.is_empty() {
         let today: Range = today.into_iter().sum();
-        tiles.push(json!({ "kind": "cost", "name": "today", "value": today.to_string(), "link": false }));
+        tiles.push(json!({ "kind": "cost", "name": "today", "value": amount(today), "link": false }));
     }
     tiles
+}
+
+/// An amount as a person writes it.
+fn amount(range: Range) -> String {
+    range.to_string().replace("..", "\u{2013}")
 }
 
 /// What a worker has cost today, where that is told.
@@ -223,8 +231,8 @@ fn facts(now: DateTime<Utc>, view: &WorkerView) -> Vec<(&'static str, String)> {
     add("AMI", view.ami.clone());
     add("owner", Some(format!("{}, {}", view.owner, view.region)));
     match cost_today(view) {
-        Some(today) => add("today", Some(today.to_string())),
-        None => add("per hour", view.price.map(|price| format!("{price:#}"))),
+        Some(today) => add("today", Some(amount(today))),
+        None => add("per hour", view.price.map(|price| format!("{price:#}").replace("..", "\u{2013}"))),
     }
     facts
 }
@@ -249,25 +257,36 @@ fn cell_row(now: DateTime<Utc>, cell: &CellView) -> Value {
     })
 }
 
-pub(super) fn event(entry: &Entry) -> Value {
-    event_row(entry.seq, entry.at, entry.body.worker().map(ToString::to_string), entry.body.describe())
+fn event(now: DateTime<Utc>, entry: &Entry) -> Value {
+    let worker = entry.body.worker().map(ToString::to_string);
+    event_row(now, entry.at, worker.as_deref(), &entry.body.describe())
 }
 
 /// An entry of the ledger in a list; of one that is older than a day the date is shown too.
-pub(super) fn event_row(seq: u64, at: DateTime<Utc>, worker: Option<String>, text: String) -> Value {
-    json!({ "seq": seq, "at": clock(at), "full": at.to_rfc3339(), "worker": worker, "text": text })
+pub(super) fn event_row(now: DateTime<Utc>, at: DateTime<Utc>, worker: Option<&str>, text: &str) -> Value {
+    let shown = if now - at < SPAN { clock(at) } else { at.format("%m-%d %H:%M").to_string() };
+    json!({ "at": shown, "full": at.to_rfc3339(), "worker": worker, "text": text })
 }
 
-/// The stretches of a day in a table, the last one first.
+/// When no controller is known to have run, in a sentence; the last times where there are many.
+pub(super) fn absences(away: &[AwayView]) -> Option<String> {
+    let time = |away: &AwayView| format!("{} to {}", away.from.format("%H:%M"), away.to.format("%H:%M"));
+    let last: Vec<String> = away.iter().rev().take(ABSENCES).map(time).collect();
+    let more = away.len().saturating_sub(ABSENCES);
+    let more = if more > 0 { format!(", and {more} times before") } else { String::new() };
+    (!last.is_empty()).then(|| format!("No controller is known to have run from {}{more}.", last.join(", from ")))
+}
+
+/// The stretches of a day in a table, the last one first; what took no second is left out.
 pub(super) fn table(line: &LineView, most: usize) -> Vec<Value> {
-    let rows = line.stretches.iter().rev().take(most).map(|stretch| {
-        let lasted: TimeDelta = stretch.to - stretch.from;
+    let lasted = |stretch: &&StretchView| stretch.to - stretch.from >= TimeDelta::seconds(1);
+    let rows = line.stretches.iter().rev().filter(lasted).take(most).map(|stretch| {
         json!({
             "kind": kind(&stretch.state),
             "state": stretch.state,
             "from": clock(stretch.from),
             "full": stretch.from.to_rfc3339(),
-            "lasted": span(lasted),
+            "lasted": span(stretch.to - stretch.from),
             "detail": stretch.detail,
         })
     });

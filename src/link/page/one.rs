@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::fleet::{event_row, hours, row, table};
+use super::fleet::{absences, event_row, hours, row, table};
 use crate::link::WorkerDayAnswer;
 use crate::plan::day::{AwayView, SPAN};
 
@@ -17,7 +17,7 @@ pub(super) fn content(fleet: &(String, String), answer: &WorkerDayAnswer, away: 
         format!("{} {who}, {} times: {}", guest.at.format("%H:%M:%S"), guest.times, guest.why)
     });
     let events = answer.events.iter();
-    let events = events.map(|event| event_row(event.seq, event.at, event.worker.clone(), event.text.clone()));
+    let events = events.map(|event| event_row(answer.now, event.at, event.worker.as_deref(), &event.text));
     json!({
         "seq": seq,
         "fleet": fleet.0,
@@ -30,6 +30,7 @@ pub(super) fn content(fleet: &(String, String), answer: &WorkerDayAnswer, away: 
         "console": console.lines().collect::<Vec<_>>(),
         "knocks": knocks.collect::<Vec<_>>(),
         "hours": hours(answer.now - SPAN, answer.now),
+        "away": absences(away),
         "stretches": table(&answer.day, STRETCHES),
         "events": events.collect::<Vec<_>>(),
     })

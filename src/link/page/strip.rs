@@ -112,8 +112,11 @@ mod tests {
         };
         let drawn = strip(&line, &[AwayView { from: at(6), to: at(6) + TimeDelta::minutes(1) }]);
         let paths: Vec<(&str, &str)> = drawn.paths.iter().map(|path| (path.class.as_str(), path.d.as_str())).collect();
-        let wanted =
-            [("k-busy", "M280 0h200v24h-200z"), ("k-starting", "M240 0h40v24h-40z"), ("k-away", "M120 0h1v4h-1z")];
+        let wanted = [
+            ("k-busy", "M280 0h200v24h-200z"),
+            ("k-starting", "M240 0h20v24h-20zM260 0h20v24h-20z"),
+            ("k-away", "M120 0h1v4h-1z"),
+        ];
         assert_eq!(paths, wanted);
         assert_eq!(drawn.words, "busy 10h, launching 1h, registering 1h, gone 12h; 1 start, 1 build");
         assert!(drawn.title.starts_with("The last 24 hours of w1: busy 10h"));
