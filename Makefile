@@ -45,6 +45,7 @@ build-sim:
 # Whole fleets; one lifecycle with a kill at each step; and every known mistake, made to be found.
 test-sim: build-sim
 	$(SIM) sim run --seeds 0..500
+	$(SIM) sim months --seeds 0..2
 	$(SIM) sim walk
 	$(SIM) sim prove
 

@@ -192,7 +192,7 @@ fn main() -> Fallible<()> {
         println!("http://{}/", page.address().ok_or("no address")?);
         let (_stop, stopped) = watch::channel(false);
         let names = ("example".to_owned(), "example-main".to_owned());
-        let mut serving = tokio::spawn(page.run(controller.clone(), names, stopped));
+        let mut serving = tokio::spawn(page.run(controller.clone(), names, None, stopped));
         loop {
             master.turn(&controller, clock.now())?;
             tokio::select! {

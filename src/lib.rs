@@ -6,7 +6,7 @@
 //! [`ledger`] before the call that follows from it; everything it launches explains itself by tags.
 //!
 //! Floors, imports go downward only: [`model`] and [`policy`] (0), [`plan`] (1), [`cloud`] and
-//! [`ledger`] (2), [`control`] (3), `ec2`, [`sim`], [`link`], [`audit`] (4), [`cli`] (5).
+//! [`ledger`] (2), [`control`] (3), `ec2`, [`sim`], [`link`], [`audit`], [`notify`] (4), [`cli`] (5).
 
 pub mod audit;
 pub mod cli;
@@ -17,6 +17,7 @@ pub mod ec2;
 pub mod ledger;
 pub mod link;
 pub mod model;
+pub mod notify;
 pub mod plan;
 pub mod policy;
 pub mod sim;

@@ -108,6 +108,12 @@ pub(super) enum Command {
         /// The worker
         worker: WorkerName,
     },
+    /// Who is told of what by mail and webhook, and a message to try it
+    Notify {
+        /// Which
+        #[command(subcommand)]
+        command: super::notify::NotifyCommand,
+    },
     /// The prices that estimates go by
     Prices {
         /// Which

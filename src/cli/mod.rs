@@ -17,12 +17,14 @@ mod iam;
 mod import;
 mod ledger;
 mod manifests;
+mod notify;
 mod output;
 mod prices;
 mod rebake;
 #[cfg(feature = "ec2")]
 mod serve;
 mod sim;
+mod sim_months;
 mod sim_run;
 mod sim_serve;
 mod status;
@@ -85,6 +87,7 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         Command::Rollback(options) => rebake::roll_back(&args, options, out).await,
         Command::Prices { command } => Box::pin(prices::run(&args, command, out)).await,
         Command::Audit(options) => Box::pin(audit::run(&args, options, out)).await,
+        Command::Notify { command } => notify::run(&args, command, out).await,
         Command::Iam(options) => iam::run(&args, options, out),
         Command::Openapi => config::openapi(out),
         Command::Sim { command } => sim::command(command, out).await,

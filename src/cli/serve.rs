@@ -14,10 +14,12 @@ use super::args::{Args, LogFormat, ServeOptions};
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::manifests::ManifestFiles;
-use crate::control::{Clock, Controller, Rebakes};
+use super::notify::{NoBoard, outbox_of, ways};
+use crate::control::{Clock, Controller, NoticeBoard, Rebakes};
 use crate::ledger::{Declarations, JournalFolder, SqliteLedger};
 use crate::link::{Desk, Page, ServeError, Server};
 use crate::model::Cell;
+use crate::notify::{Feeds, Notifier, Outbox, Ways};
 use crate::policy::{Intent, Sources};
 
 /// How long connections may still take when the controller ends in good order.
@@ -74,13 +76,14 @@ fn serve_page(
     page: Page,
     controller: Controller<SqliteLedger>,
     fleet: (String, String),
+    notices: Option<Arc<dyn NoticeBoard>>,
     stopped: watch::Receiver<bool>,
 ) -> tokio::task::JoinHandle<()> {
     if let Some(address) = page.address() {
         tracing::info!("the status page is http://{address}/");
     }
     tokio::spawn(async move {
-        if let Err(error) = page.run(controller, fleet, stopped).await {
+        if let Err(error) = page.run(controller, fleet, notices, stopped).await {
             tracing::error!(%error, "the status page ended");
         }
     })
@@ -122,13 +125,16 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let tcp = server.tcp_address().map(|address| address.to_string());
     let journals = JournalFolder::new(sources.path(&ledger_name).with_file_name("rebakes"));
+    let outbox = outbox_of(&sources, &ledger_name);
+    let ways = ways(&sources);
     let manifests = Arc::new(ManifestFiles::new(sources, taking_in(args, &controller, seed)));
     let (rebakes, looking) =
         Rebakes::start(controller.clone(), journals, manifests, clock.clone(), seed, |cell: &Cell, intent: &Intent| {
             cloud(cell, intent).rebaking()
         });
     let desk: Desk = Arc::new(rebakes.clone());
-    let page = page.map(|page| serve_page(page, controller.clone(), fleet.clone(), stopped.clone()));
+    let (server, telling) = telling(server, &controller, &desk, &outbox, ways, &clock, &stopped);
+    let page = page.map(|page| serve_page(page, controller.clone(), fleet.clone(), server.notices(), stopped.clone()));
     let mut serving = tokio::spawn(server.run(controller.clone(), fleet, Some(desk), stopped));
     tracing::info!(workers, tcp, "ready");
     tell_manager(NotifyState::Ready);
@@ -159,12 +165,40 @@ async fn serve(
     drop(looking.await);
     controller.shutdown().await;
     stop.send_replace(true);
+    drop(telling.await);
     // A client that stopped in the middle of a request must not keep the ledger's lock.
     let all = async { (serving.await.is_ok(), futures_util::future::OptionFuture::from(page).await) };
     if clock.within(FAREWELL, all).await.is_none() {
         tracing::warn!("a connection was cut");
     }
     Ok(Exit::Done)
+}
+
+/// Begins to tell people. A controller whose messages cannot be kept works on without, and says so.
+fn telling(
+    server: Server,
+    controller: &Controller<SqliteLedger>,
+    desk: &Desk,
+    outbox: &Path,
+    ways: Ways,
+    clock: &Clock,
+    stopped: &watch::Receiver<bool>,
+) -> (Server, tokio::task::JoinHandle<()>) {
+    let feeds = Feeds { rebakes: Some(Arc::clone(desk)), ..Feeds::default() };
+    let notifier = Outbox::open(outbox)
+        .and_then(|outbox| Notifier::new(controller.clone(), clock.clone(), ways, outbox, feeds))
+        .map(Arc::new);
+    match notifier {
+        Ok(notifier) => {
+            let (board, stopped) = (Arc::clone(&notifier), stopped.clone());
+            (server.with_notices(board), tokio::spawn(async move { notifier.run(stopped).await }))
+        }
+        Err(error) => {
+            tracing::error!("nobody is told anything by mail or webhook: {error}");
+            let board = Arc::new(NoBoard(error.to_string()));
+            (server.with_notices(board), tokio::spawn(async {}))
+        }
+    }
 }
 
 /// Takes the configuration in again after a manifest was written.

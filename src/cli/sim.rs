@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::Subcommand;
 
 use super::exit::{CommandError, Exit};
+use super::sim_months::{self, MonthsOptions};
 use super::sim_run::{self, ProveOptions, RunOptions, WalkOptions};
 use super::sim_serve::{self, SimServeOptions};
 
@@ -13,6 +14,8 @@ use super::sim_serve::{self, SimServeOptions};
 pub(super) enum SimCommand {
     /// Play whole fleets, seed by seed, and assert the promise after each step
     Run(RunOptions),
+    /// Play months in fair weather, and hold what the ledger tells of their costs against EC2's bill
+    Months(MonthsOptions),
     /// Kill the controller at each step of one lifecycle in turn
     Walk(WalkOptions),
     /// Make every known mistake on purpose, and see that each is found
@@ -27,6 +30,7 @@ pub(super) enum SimCommand {
 pub(super) async fn command(command: &SimCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
     match command {
         SimCommand::Run(options) => sim_run::play(options, out),
+        SimCommand::Months(options) => sim_months::months(options, out),
         SimCommand::Walk(options) => sim_run::walk(options, out),
         SimCommand::Prove(options) => sim_run::prove(options, out),
         SimCommand::Weather => sim_run::weather_table(out),

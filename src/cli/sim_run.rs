@@ -39,6 +39,9 @@ pub(super) struct RunOptions {
     /// Ask for a canary of each worker, right at the beginning
     #[arg(long)]
     canary: bool,
+    /// So many instances a day that carry our tags and that no controller launched
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=100))]
+    strays: u32,
     /// Kill the controller at this step (each call sent, done, answered, each write begun, ended)
     #[arg(long, value_name = "STEP")]
     crash_at: Option<u64>,
@@ -81,7 +84,7 @@ pub(super) struct ProveOptions {
     sabotage: Option<Sabotage>,
 }
 
-fn seeds(text: &str) -> Result<Range<u64>, String> {
+pub(super) fn seeds(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     range.filter(|range| !range.is_empty()).ok_or_else(|| "write the seeds as 0..100, the second one larger".to_owned())
 }
@@ -121,6 +124,7 @@ impl RunOptions {
             hours: self.hours,
             builds: self.builds,
             canary: self.canary,
+            strays: self.strays,
             crash_at: self.crash_at,
             sabotage: self.sabotage,
             telling: false,

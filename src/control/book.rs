@@ -1,9 +1,13 @@
 //! The ledger and what it says, kept together: nothing is believed that is not written.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
+use super::metrics::Metrics;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Entry, Fleet};
+use crate::plan::Lives;
 use crate::plan::day::Day;
 
 /// Entries read at a time when a ledger is folded.
@@ -15,14 +19,28 @@ pub(super) struct Book<L> {
     ledger: L,
     fleet: Fleet,
     day: Day,
+    lives: Lives,
+    metrics: Arc<Metrics>,
     /// Set when a write failed and what was really written could not be read yet.
     stale: bool,
 }
 
 impl<L: Ledger> Book<L> {
     pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
-        let (fleet, day) = fold(&ledger)?;
-        Ok(Self { ledger, fleet, day, stale: false })
+        // What earlier processes wrote is context, and not counted again.
+        let mut lives = Lives::default();
+        let (fleet, day) = fold(&ledger, |entry| drop(lives.apply(entry)))?;
+        Ok(Self { ledger, fleet, day, lives, metrics: Arc::default(), stale: false })
+    }
+
+    /// Where what is written is counted.
+    pub(super) fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// What the ledger takes on the disk, in bytes, if it has a disk.
+    pub(super) fn bytes(&self) -> Option<u64> {
+        self.ledger.bytes()
     }
 
     pub(super) fn fleet(&self) -> &Fleet {
@@ -70,12 +88,15 @@ impl<L: Ledger> Book<L> {
         }
         if let Err(error) = self.ledger.append(&entries) {
             self.stale = true;
+            self.metrics.ledger(false);
             if let Err(error) = self.refresh() {
                 tracing::error!(%error, "cannot read the ledger either");
             }
             return Err(error);
         }
+        self.metrics.ledger(true);
         for entry in &entries {
+            self.metrics.happened(self.lives.apply(entry));
             let worker = entry.body.worker().map(ToString::to_string).unwrap_or_default();
             tracing::info!(entry.seq = entry.seq, worker.name = worker, "{}", entry.body.describe());
         }
@@ -86,7 +107,8 @@ impl<L: Ledger> Book<L> {
     /// it first; otherwise it does nothing.
     pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
         if self.stale {
-            (self.fleet, self.day) = fold(&self.ledger)?;
+            let (lives, metrics) = (&mut self.lives, &self.metrics);
+            (self.fleet, self.day) = fold(&self.ledger, |entry| metrics.happened(lives.apply(entry)))?;
             self.stale = false;
         }
         Ok(())
@@ -97,13 +119,14 @@ impl<L: Ledger> Book<L> {
     }
 }
 
-fn fold<L: Ledger>(ledger: &L) -> Result<(Fleet, Day), LedgerError> {
+fn fold<L: Ledger>(ledger: &L, mut each: impl FnMut(&Entry)) -> Result<(Fleet, Day), LedgerError> {
     let (mut fleet, mut day) = (Fleet::default(), Day::default());
     loop {
         let page = ledger.read(fleet.seq, PAGE)?;
         for entry in &page {
             fleet.apply(entry)?;
             day.note(entry, &fleet);
+            each(entry);
         }
         if page.len() < PAGE {
             return Ok((fleet, day));

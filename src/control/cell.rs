@@ -19,6 +19,7 @@ use super::book::Book;
 use super::declare::lives;
 use super::driver::Clock;
 use super::listing::{self, Listed, Whose};
+use super::metrics::Vitals;
 use super::notice::{self, Noticed, Notices};
 use super::pace::{ApiAction, Pace};
 use super::perform::{self, Call, Outcome};
@@ -180,6 +181,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             // configuration is that of this time: whoever changes it and then writes knows what it led to.
             let mut book = shared.book();
             let intent = shared.intent();
+            let leases = self.with_view(self.clock.now(), &intent, book.fleet(), plan::leases);
+            let (listed, failing) = (self.inventory.clone(), self.listing_failure.is_some());
+            shared.metrics().sees(&self.cell, Vitals { listed, failing, leases, pace: self.pace.clone() });
             let next = self.look(&mut book, &intent);
             if next.is_err() {
                 // What builds must not die of our disk: a renewal needs no entry.
@@ -304,14 +308,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Action::Remove { .. } => 4,
         });
         for action in actions {
-            let api = match &action {
-                Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } => ApiAction::Launch,
-                Action::Terminate { .. } | Action::Stop { .. } | Action::Remove { .. } => ApiAction::End,
-                Action::Renew { .. } if self.renewing => continue,
-                Action::Renew { .. } => ApiAction::Tag,
-                Action::Equip { .. } => ApiAction::Equip,
-                Action::Record { .. } => continue,
-            };
+            let Some(api) = perform::paced_by(&action) else { continue };
+            if api == ApiAction::Tag && self.renewing {
+                continue;
+            }
             let ready = match &action {
                 Action::Renew { .. } if now < self.renew_from => Err(self.renew_from),
                 _ => self.pace.take(api, now),

@@ -168,6 +168,9 @@ impl<L: Ledger + 'static> Controller<L> {
 
     fn turn_away(&self, actor: &Actor, worker: &WorkerName, peer: Option<&str>, admission: &Admission) {
         let now = self.clock.now();
+        if !admission.admit {
+            self.shared.metrics().turned_away(worker);
+        }
         // It comes from outside: only what may be an address is kept and shown.
         let peer = peer.filter(|text| text.len() <= 64 && text.chars().all(|c| c.is_ascii_graphic()));
         if admission.admit || !self.shared.turned_away().note(now, worker, peer, admission) {

@@ -1,5 +1,6 @@
 //! Floor 3: the loops, and the controller that masters talk to.
 
+mod alarm;
 mod amis;
 mod backoff;
 mod book;
@@ -12,10 +13,12 @@ mod door;
 mod driver;
 mod health;
 mod listing;
+mod metrics;
 mod notice;
 mod pace;
 mod perform;
 mod perform_rebake;
+mod perform_watched;
 mod prices;
 mod rebake;
 mod records;
@@ -44,19 +47,23 @@ use crate::policy::{Intent, Owner};
 
 use book::Book;
 use desk::Desk;
+use perform_watched::Watched;
 use shared::Shared;
 
+pub use alarm::{ContactView, DeliveryView, NoticeBoard, NoticesView};
 pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
 pub use health::{CellHealth, HealthView};
+pub use metrics::{METERS, Meter, MeterKind};
 pub use pace::{ApiAction, Pace};
 pub use prices::ask_prices;
 pub use rebake::{
-    Engine, EngineError, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView, RebakeRefusal,
-    RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps, rehearsed,
+    Engine, EngineError, ImageAge, Kept, Manifests, NoStage, Ordered, RebakeAsk, RebakeDesk, RebakeEventView,
+    RebakeRefusal, RebakeSeen, RebakeView, Rebakes, Stage, Standing, StepView, Wish, first_entry, rebake_steps,
+    rehearsed,
 };
 pub use records::read_trail;
 pub use status::{BoundView, CellView, FailureView, WorkerView};
@@ -146,8 +153,9 @@ impl<L: Ledger + 'static> Starter<L> {
         C: Cloud + 'static,
         F: Fn(&Cell, &Intent) -> C + Send + Sync + 'static,
     {
-        let start = move |cell: &Cell, intent: &Intent, shared, clock, seed, stopped| {
-            let cloud = Arc::new(connect(cell, intent));
+        let start = move |cell: &Cell, intent: &Intent, shared: Arc<Shared<L>>, clock, seed, stopped| {
+            let cloud = Watched::new(connect(cell, intent), cell.clone(), Arc::clone(shared.metrics()));
+            let cloud = Arc::new(cloud);
             tokio::spawn(cell::supervise(cell.clone(), cloud, shared, clock, seed, stopped))
         };
         Self { seed, start: Box::new(start) }

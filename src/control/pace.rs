@@ -31,6 +31,22 @@ pub enum ApiAction {
     Equip,
 }
 
+impl ApiAction {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Launch, Self::End, Self::Describe, Self::Tag, Self::Equip];
+
+    /// Its name for machines.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Launch => "launch",
+            Self::End => "end",
+            Self::Describe => "describe",
+            Self::Tag => "tag",
+            Self::Equip => "equip",
+        }
+    }
+}
+
 /// One bucket.
 #[derive(Debug, Clone, PartialEq)]
 struct Bucket {
@@ -133,6 +149,13 @@ impl Pace {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to the bucket's capacity")]
         let whole = bucket.tokens.max(0.0) as u32;
         (whole, bucket.next(now))
+    }
+
+    /// How many tokens there are, and which share of its full rate the bucket fills at.
+    pub fn level(&mut self, action: ApiAction, now: DateTime<Utc>) -> (f64, f64) {
+        let bucket = self.bucket(action);
+        bucket.count(now);
+        (bucket.tokens, bucket.factor)
     }
 
     /// EC2 refused a call of this action for its rate.

@@ -55,6 +55,17 @@ pub(super) enum Call {
     },
 }
 
+/// The bucket that an action takes from, if it is a call.
+pub(super) fn paced_by(action: &Action) -> Option<ApiAction> {
+    match action {
+        Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } => Some(ApiAction::Launch),
+        Action::Terminate { .. } | Action::Stop { .. } | Action::Remove { .. } => Some(ApiAction::End),
+        Action::Renew { .. } => Some(ApiAction::Tag),
+        Action::Equip { .. } => Some(ApiAction::Equip),
+        Action::Record { .. } => None,
+    }
+}
+
 /// What a call gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Given {

@@ -12,6 +12,7 @@ use super::declare::lives;
 use super::desk::Desk;
 use super::door::TurnedAway;
 use super::health::Probed;
+use super::metrics::Metrics;
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{Actor, Body, Cell, Failure, Fleet, Held, HeldReason, Inventory, OwnerName, Subject, WorkerName};
 use crate::plan::AmiListings;
@@ -27,6 +28,11 @@ pub(super) struct Heard {
 }
 
 impl Heard {
+    /// When this life of the controller began.
+    pub(super) fn since(&self) -> DateTime<Utc> {
+        self.since
+    }
+
     pub(super) fn of(&self, name: &WorkerName) -> DateTime<Utc> {
         self.spoken(name).unwrap_or(self.since)
     }
@@ -67,6 +73,7 @@ pub(super) struct Shared<L> {
     probed: Mutex<Probed>,
     /// How many instances lived when the record was last looked at.
     live: AtomicU32,
+    metrics: Arc<Metrics>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,7 +82,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl<L: Ledger> Shared<L> {
     pub(super) fn new(book: Book<L>, desk: Desk, now: DateTime<Utc>) -> Self {
-        let seq = book.fleet().seq;
+        let (seq, metrics) = (book.fleet().seq, book.metrics());
         Self {
             book: Mutex::new(book),
             accounts: Mutex::new(desk.accounts().clone()),
@@ -90,6 +97,7 @@ impl<L: Ledger> Shared<L> {
             turned_away: Mutex::default(),
             probed: Mutex::default(),
             live: AtomicU32::new(0),
+            metrics,
         }
     }
 
@@ -140,7 +148,12 @@ impl<L: Ledger> Shared<L> {
     }
 
     pub(super) fn set_intent(&self, intent: Intent) {
+        self.metrics.configured(&intent);
         *lock(&self.intent) = Arc::new(intent);
+    }
+
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
     }
 
     pub(super) fn heard(&self) -> MutexGuard<'_, Heard> {

@@ -149,4 +149,9 @@ pub trait Ledger: Send {
     fn probe(&mut self) -> Result<(), LedgerError> {
         self.append(&[])
     }
+
+    /// What it takes on the disk, in bytes; `None` if it has none or nobody can tell.
+    fn bytes(&self) -> Option<u64> {
+        None
+    }
 }

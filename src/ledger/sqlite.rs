@@ -194,6 +194,13 @@ impl Ledger for SqliteLedger {
         written.map_err(|error| of_sqlite(&self.path, "written", &error))
     }
 
+    fn bytes(&self) -> Option<u64> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let log = fs::metadata(log).map_or(0, |log| log.len());
+        Some(fs::metadata(&self.path).ok()?.len() + log)
+    }
+
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         entries(&self.connection, &self.path, after, limit)
     }

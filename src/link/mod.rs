@@ -3,6 +3,7 @@
 mod client;
 pub(crate) mod explained;
 mod messages;
+mod metrics;
 mod openapi;
 mod page;
 mod queries;
@@ -18,6 +19,7 @@ pub use messages::{
     DeclareBody, DrainAnswer, ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest,
     ReportBody, Reported, SmokeReport, StartRequest, StatusAnswer, VersionAnswer, WorkerDayAnswer, WorkerReportBody,
 };
+pub use metrics::metrics_router;
 pub use openapi::document as openapi;
 pub use page::Page;
 pub use rebakes::{Desk, RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};

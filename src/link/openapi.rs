@@ -10,7 +10,7 @@ use super::messages::{
     StatusAnswer, VersionAnswer, WorkerDayAnswer,
 };
 use super::rebakes::{RebakeAnswer, RebakeList, RebakeOrdered, RolledBack};
-use crate::control::{HealthView, RebakeAsk, RebakeView, WorkerView};
+use crate::control::{HealthView, NoticesView, RebakeAsk, RebakeView, WorkerView};
 use crate::plan::day::DayView;
 
 struct Route {
@@ -113,6 +113,7 @@ fn routes(schemas: &mut SchemaGenerator) -> Vec<Route> {
             of::<HoldAnswer>(schemas),
         ),
         route("delete", "/v1/workers/{worker}/hold", "Keep it no longer.", &[], None, worker),
+        route("get", "/v1/notices", "Who is told of what, and what came of it.", &[], None, of::<NoticesView>(schemas)),
         route(
             "get",
             "/v1/events",

@@ -23,12 +23,13 @@ use super::messages::{
     ErrorBody, EventView, Events, FailureCode, HoldAnswer, HoldRequest, ReleaseRequest, ReportBody, Reported,
     StartRequest, StatusAnswer, VersionAnswer, release_cause,
 };
+use super::metrics::metrics_router;
 use super::openapi;
 use super::queries;
 use super::rebakes::{self, Desk};
 use super::sockets::{SOCKET_PATH_BYTES_MAX, ServeError, bind_tcp, clear_stale};
 use super::token::with_token;
-use crate::control::{ControlError, Controller, WorkerView};
+use crate::control::{ControlError, Controller, NoticeBoard, NoticesView, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, RebakeId, WorkerName};
 use crate::policy::Secret;
@@ -57,6 +58,7 @@ pub struct Server {
     /// The socket's file, if it is ours to remove.
     path: Option<PathBuf>,
     tcp: Option<(TcpListener, Secret)>,
+    notices: Option<Arc<dyn NoticeBoard>>,
 }
 
 /// What every answer is made from.
@@ -66,6 +68,7 @@ pub(super) struct App<L> {
     pub(super) fleet: (String, String),
     /// Turns true when whoever waits is to be answered.
     pub(super) stop: watch::Receiver<bool>,
+    pub(super) notices: Option<Arc<dyn NoticeBoard>>,
 }
 
 pub(super) type Shared<L> = State<Arc<App<L>>>;
@@ -121,7 +124,7 @@ impl Server {
         }
         let unix = UnixListener::bind(path).map_err(error)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(error)?;
-        Ok(Self { unix, path: Some(path.to_path_buf()), tcp: bind_tcp(tcp).await? })
+        Ok(Self { unix, path: Some(path.to_path_buf()), tcp: bind_tcp(tcp).await?, notices: None })
     }
 
     /// Listens on a Unix socket that somebody else has made and keeps, and on a TCP address as [`Self::bind`]
@@ -136,7 +139,18 @@ impl Server {
         let handed_over = |error: io::Error| ServeError::HandedOver { what: error.to_string() };
         listener.set_nonblocking(true).map_err(handed_over)?;
         let unix = UnixListener::from_std(listener).map_err(handed_over)?;
-        Ok(Self { unix, path: None, tcp: bind_tcp(tcp).await? })
+        Ok(Self { unix, path: None, tcp: bind_tcp(tcp).await?, notices: None })
+    }
+
+    /// The same, and it shows what is told to people.
+    #[must_use]
+    pub fn with_notices(self, board: Arc<dyn NoticeBoard>) -> Self {
+        Self { notices: Some(board), ..self }
+    }
+
+    /// Who knows what people were told, if that was given.
+    pub fn notices(&self) -> Option<Arc<dyn NoticeBoard>> {
+        self.notices.clone()
     }
 
     /// Where its Unix socket is, as far as that has a name.
@@ -161,8 +175,9 @@ impl Server {
         rebakes: Option<Desk>,
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let app = Arc::new(App { controller, fleet, stop: stop.clone() });
-        let mut router = router(app);
+        let numbers = metrics_router(controller.clone(), rebakes.clone());
+        let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices: self.notices.clone() });
+        let mut router = router(app).merge(numbers);
         if let Some(desk) = rebakes {
             router = router.merge(rebakes::router(desk));
         }
@@ -198,7 +213,6 @@ pub(super) fn questions<L: Ledger + 'static>() -> Router<Arc<App<L>>> {
         .route("/v1/claims", get(claims::<L>))
         .route("/v1/workers/{worker}", get(worker::<L>))
         .route("/v1/amis", get(amis::<L>))
-        .route("/v1/events", get(events::<L>))
         .merge(queries::router())
 }
 
@@ -218,6 +232,8 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
             "/v1/masters/{master}/workers/{worker}",
             put(declare_one::<L>).layer(DefaultBodyLimit::max(DECLARATION_BYTES_MAX)),
         )
+        .route("/v1/notices", get(notices::<L>))
+        .route("/v1/events", get(events::<L>))
         .with_state(app)
 }
 
@@ -249,6 +265,11 @@ async fn claims<L: Ledger + 'static>(State(app): Shared<L>) -> Json<ClaimsAnswer
     Json(ClaimsAnswer { now: app.controller.now(), fleet, controller, listed, claims })
 }
 
+async fn notices<L: Ledger + 'static>(State(app): Shared<L>) -> Answer<NoticesView> {
+    let board = app.notices.as_ref().ok_or_else(|| bad(&"this controller tells nobody anything; see its log"))?;
+    Ok(Json(board.view()))
+}
+
 async fn status<L: Ledger + 'static>(State(app): Shared<L>) -> Json<StatusAnswer> {
     Json(status_of(&app))
 }
@@ -263,6 +284,7 @@ pub(super) fn status_of<L: Ledger + 'static>(app: &App<L>) -> StatusAnswer {
         ));
     }
     warnings.extend(app.controller.declaration_warnings());
+    warnings.extend(app.notices.iter().flat_map(|board| board.warnings()));
     let (cells, workers) = (app.controller.cells(), app.controller.workers());
     warnings.extend(workers.iter().flat_map(turned_away));
     for cell in &cells {

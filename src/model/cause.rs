@@ -50,6 +50,58 @@ pub enum Cause {
     MakesWay,
 }
 
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::NeverStarted,
+        Self::Released,
+        Self::Idle,
+        Self::Expired,
+        Self::NeverConnected,
+        Self::Unequipped,
+        Self::LaunchFailed,
+        Self::Operator,
+        Self::Lost,
+        Self::Withdrawn,
+        Self::Orphan,
+        Self::Twin,
+        Self::Unconfigured,
+        Self::Drifted,
+        Self::NoCapacity,
+        Self::StopFailed,
+        Self::Interrupted,
+        Self::Leaving,
+        Self::Canary,
+        Self::MakesWay,
+    ];
+
+    /// Its name for machines, as in the ledger and in metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NeverStarted => "never_started",
+            Self::Released => "released",
+            Self::Idle => "idle",
+            Self::Expired => "expired",
+            Self::NeverConnected => "never_connected",
+            Self::Unequipped => "unequipped",
+            Self::LaunchFailed => "launch_failed",
+            Self::Operator => "operator",
+            Self::Lost => "lost",
+            Self::Withdrawn => "withdrawn",
+            Self::Orphan => "orphan",
+            Self::Twin => "twin",
+            Self::Unconfigured => "unconfigured",
+            Self::Drifted => "drifted",
+            Self::NoCapacity => "no_capacity",
+            Self::StopFailed => "stop_failed",
+            Self::Interrupted => "interrupted",
+            Self::Leaving => "leaving",
+            Self::Canary => "canary",
+            Self::MakesWay => "makes_way",
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -74,5 +126,17 @@ impl fmt::Display for Cause {
             Cause::Canary => "part of its canary",
             Cause::MakesWay => "makes way for a canary",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_for_machines_are_those_of_the_ledger() {
+        for cause in Cause::ALL {
+            assert_eq!(serde_json::to_value(&cause).expect("json"), cause.code());
+        }
     }
 }

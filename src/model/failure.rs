@@ -37,6 +37,42 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
+    /// All of them.
+    pub const ALL: [Self; 13] = [
+        Self::Throttled,
+        Self::RetrySame,
+        Self::Unreachable,
+        Self::Elsewhere,
+        Self::Quota,
+        Self::Owner,
+        Self::Credentials,
+        Self::Bug,
+        Self::AttemptOver,
+        Self::NotConnected,
+        Self::Ended,
+        Self::Candidate,
+        Self::NotFound,
+    ];
+
+    /// Its name for machines, as in the ledger and in metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::RetrySame => "retry_same",
+            Self::Unreachable => "unreachable",
+            Self::Elsewhere => "elsewhere",
+            Self::Quota => "quota",
+            Self::Owner => "owner",
+            Self::Credentials => "credentials",
+            Self::Bug => "bug",
+            Self::AttemptOver => "attempt_over",
+            Self::NotConnected => "not_connected",
+            Self::Ended => "ended",
+            Self::Candidate => "candidate",
+            Self::NotFound => "not_found",
+        }
+    }
+
     /// Whether the outcome of the refused call is still open, so that the identical call must be
     /// sent again before anything else is tried.
     pub fn leaves_outcome_open(self) -> bool {
@@ -171,5 +207,17 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} phase: {} ({}): {}; {}", self.phase, self.code, self.kind, self.message, self.kind.cure())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_for_machines_are_those_of_the_ledger() {
+        for kind in FailureKind::ALL {
+            assert_eq!(serde_json::to_value(kind).expect("json"), kind.code());
+        }
     }
 }

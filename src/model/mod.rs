@@ -1,6 +1,7 @@
 //! Floor 0: the words. No I/O, no async, no clock, no log.
 
 mod action;
+mod alarm;
 mod ami;
 mod bakery;
 mod canary;
@@ -25,6 +26,7 @@ mod trail;
 mod worker;
 
 pub use action::{Action, Held, HeldReason, Plan, Subject};
+pub use alarm::{AlarmClass, UnknownClass};
 pub use ami::{Ami, AmiCandidate, AmiFilter, AmiQuery, AmiState, Fit, LocationPattern};
 pub use bakery::{Egress, Fence, Rehearsal, SourceAmi, SourceDisk};
 pub use canary::{Built, Canary, CanaryEvent, CanaryPhase, CanaryState};

@@ -195,7 +195,7 @@ fn instance_of(body: &Body) -> Option<&InstanceId> {
     match body {
         Body::TerminateIntended { instance, .. }
         | Body::TerminateAccepted { instance }
-        | Body::Departed { instance }
+        | Body::Departed { instance, .. }
         | Body::Lost { instance, .. }
         | Body::CallRefused { instance, .. } => Some(instance),
         _ => None,
@@ -342,17 +342,22 @@ mod tests {
                 spec: None,
             };
             let (worker, build) = (name(), format!("b/{number}").parse().expect("a build"));
-            let adopted =
-                Body::Adopted { worker: worker.clone(), attempt: Box::new(attempt), instance: instance.clone() };
+            let adopted = Body::Adopted {
+                worker: worker.clone(),
+                attempt: Box::new(attempt),
+                instance: instance.clone(),
+                seen: None,
+            };
             self.tell(minutes, adopted);
             self.tell(minutes + 5, Body::Attached { worker: worker.clone() });
             self.tell(minutes + 5, Body::BuildStarted { worker: worker.clone(), build });
             self.tell(minutes + 15, Body::BuildFinished { worker: worker.clone() });
             let cause = Cause::Idle;
-            let end = Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause };
+            let end =
+                Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause, seen: None };
             self.tell(minutes + 25, end);
             self.tell(minutes + 28, Body::TerminateAccepted { instance: instance.clone() });
-            self.tell(minutes + 30, Body::Departed { instance });
+            self.tell(minutes + 30, Body::Departed { instance, ended_at: None });
         }
 
         fn line(&self, minutes: i64) -> LineView {

@@ -26,6 +26,20 @@ impl Leased<'_> {
     }
 }
 
+/// A lease of an instance in use, as far as its end is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSeen {
+    /// When it ends.
+    pub end: DateTime<Utc>,
+    /// How long one lasts.
+    pub length: TimeDelta,
+}
+
+/// The leases of what is in use.
+pub(super) fn seen(view: &View<'_>) -> Vec<LeaseSeen> {
+    leased(view).filter_map(|one| Some(LeaseSeen { end: one.end?, length: one.lease })).collect()
+}
+
 /// The lease tags to renew: when one is due, those of the same length go with it that would be due
 /// soon, in one call with one new end. One instance that EC2 refuses makes the whole call fail; so
 /// those that it may refuse go one by one.

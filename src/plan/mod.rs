@@ -5,6 +5,7 @@
 //! one action or one held reason.
 
 mod admit;
+pub mod alarm;
 mod ami;
 pub mod bill;
 mod bound;
@@ -21,6 +22,7 @@ pub mod lineage;
 pub mod meter;
 mod notice;
 mod observe;
+mod phase;
 pub mod price;
 pub mod rebake;
 mod rebake_guest;
@@ -47,8 +49,10 @@ pub use ami::{AmiListings, choose as choose_ami, wanted_amis};
 pub use bound::{Bound, Layer, bound};
 pub use console::{CONSOLE_LIMIT, Console, console_tail, consoles_due};
 pub use equip::EquipCalls;
+pub use lease::LeaseSeen;
 pub use notice::{interrupted, spot_requests};
 pub use observe::facts;
+pub use phase::{Begun, Happening, Lives, TimedPhase, Took};
 pub use rebake_guest::read_marks;
 pub use rebake_retire::{KeptAmi, RETIRE_GRACE, RetireView, Retirement, Retirements, retirements};
 pub use report::{Report, Standing, WorkerReport, changes, order_of};
@@ -157,6 +161,11 @@ pub fn plan(view: &View<'_>) -> Plan {
 /// The renewal of leases alone: what is still done when nothing else may be.
 pub fn renewals(view: &View<'_>) -> Option<Action> {
     lease::renewals(view)
+}
+
+/// The leases of the cell's instances in use.
+pub fn leases(view: &View<'_>) -> Vec<LeaseSeen> {
+    lease::seen(view)
 }
 
 /// When the next lease of the cell is due to be renewed.

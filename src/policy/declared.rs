@@ -195,7 +195,8 @@ impl DeclaredOwner {
             DeclaredCredentials::AccessKey { .. } => return None,
         };
         let endpoint = self.endpoint.clone();
-        Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None })
+        let notify = super::notify::Addressee::default();
+        Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None, notify })
     }
 
     /// The keys of `[owner.NAME]`; a key that is given itself has none, it is kept in a file before this.

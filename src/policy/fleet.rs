@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 
 use super::budget::{self, Budget};
 use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
+use super::notify::{self, Addressee};
 use super::problem::Problems;
 use super::reader::{Layer, Located, Reader};
 use super::secret::{self, SecretRef};
@@ -87,6 +88,8 @@ pub struct Owner {
     pub endpoint: Option<String>,
     /// What its machines may cost in a month.
     pub budget: Option<Budget>,
+    /// How and of what the owner is told.
+    pub notify: Addressee,
 }
 
 impl Owner {
@@ -243,6 +246,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let endpoint = endpoint(reader);
     let budget = budget::read(reader);
     let credentials = credentials_of(reader);
+    let notify = notify::of_owner(reader, contact.as_ref().map(|text| text.value.as_str()));
     Some(Owner {
         account: Some(account?.value),
         credentials: credentials?,
@@ -250,6 +254,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
         disk_gib_max: disk_gib_max.map(|count| count.value),
         endpoint: endpoint.map(|text| text.value),
         budget,
+        notify,
     })
 }
 
@@ -257,7 +262,8 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
 pub(super) fn declared_owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let endpoint = endpoint(reader).map(|text| text.value);
     let credentials = credentials_of(reader)?;
-    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None })
+    let notify = Addressee::default();
+    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None, notify })
 }
 
 fn endpoint(reader: &mut Reader<'_, '_>) -> Option<Located<String>> {

@@ -14,6 +14,7 @@ use super::key::{OWNER_KEYS, WORKER_KEYS};
 use super::lease_watch::{self, LeaseWatch};
 use super::lifecycle::Lifecycle;
 use super::load::Sources;
+use super::notify::{self, NotifySettings};
 use super::page::{self, Page};
 use super::problem::{Origin, Problem, Problems, Shown};
 use super::proof;
@@ -59,6 +60,8 @@ pub struct Intent {
     pub sweep: SweepPolicy,
     /// How an image is rebaked that no manifest speaks of.
     pub rebake: RebakePolicy,
+    /// How people are told.
+    pub notify: NotifySettings,
     /// What every machine must have.
     pub requirements: Requirements,
     /// The owners.
@@ -87,8 +90,8 @@ impl Intent {
         let empty = DeTable::new();
         let main = Document::parse(&sources.main.0, &sources.main.1, &mut problems);
         unknown_sections(&main, &mut problems);
-        let policy_documents: Vec<_> = documents(&sources.policies, &mut problems);
-        let image_documents: Vec<_> = documents(&sources.images, &mut problems);
+        let policy_documents = documents(&sources.policies, &mut problems);
+        let image_documents = documents(&sources.images, &mut problems);
 
         let fleet = fleet::fleet(layers(&main, &built_in, &empty, "fleet"), &mut problems);
         let link = fleet::link(layers(&main, &built_in, &empty, "link"), &mut problems);
@@ -97,8 +100,8 @@ impl Intent {
         let sweep = SweepPolicy::read(layers(&main, &built_in, &empty, "sweep"), &mut problems);
         let required = requirements(layers(&main, &built_in, &empty, "requirements"), &mut problems);
         let defaults = fleet::defaults(layers(&main, &built_in, &empty, "defaults"), &mut problems);
-        let owner_sections = sections_below(&main, "owner");
-        let owners = owners(&main, &mut problems);
+        let (owner_sections, owners) = (sections_below(&main, "owner"), owners(&main, &mut problems));
+        let notify = notify::read(layers(&main, &built_in, &empty, "notify"), &owners, &mut problems);
         let rebake_layers = layers(&main, &built_in, &empty, "rebake");
         let rebake = rebake::read(rebake_layers.clone(), &mut problems);
         let base = &layers(&built_in, &built_in, &empty, "image")[..1];
@@ -128,8 +131,8 @@ impl Intent {
             proof::can_be_given(&workers, image_of, fleet, sources, &mut problems);
         }
         let (Some(fleet), Some(link), Some(polling)) = (fleet, link, polling) else { return Err(problems) };
-        let found = (sweep, rebake, required, base_policy);
-        let (Some(sweep), Some(rebake), Some(requirements), Some((base_policy, _))) = found else {
+        let found = (sweep, rebake, notify, required, base_policy);
+        let (Some(sweep), Some(rebake), Some(notify), Some(requirements), Some((base_policy, _))) = found else {
             return Err(problems);
         };
         if !problems.is_empty() {
@@ -145,6 +148,7 @@ impl Intent {
             polling,
             sweep,
             rebake,
+            notify,
             requirements,
             owners,
             images,
@@ -275,7 +279,7 @@ fn placed(owner: Owner, sources: &Sources) -> Owner {
 }
 
 fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
-    const SECTIONS: [&str; 11] = [
+    const SECTIONS: [&str; 12] = [
         "fleet",
         "link",
         "page",
@@ -287,6 +291,7 @@ fn unknown_sections(main: &Document<'_>, problems: &mut Problems) {
         "policy",
         "sweep",
         "rebake",
+        "notify",
     ];
     for (key, _) in main.root.get_ref() {
         let name: &str = key.get_ref();

@@ -2,6 +2,7 @@
 //! test that each key is documented in `default.toml`.
 
 use super::proof::Proof;
+use crate::model::AlarmClass;
 
 /// What a value must be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub enum Kind {
     Table(&'static [Key]),
     /// A list of tables with these keys.
     Tables(&'static [Key]),
+    /// Tables with these keys, each under a name.
+    Named(&'static [Key]),
+    /// A text, or a table with these keys.
+    TextOrTable(&'static [Key]),
 }
 
 /// One key.
@@ -142,6 +147,54 @@ pub(super) const OWNER_KEYS: &[Key] = &[
     may("budget", Kind::Table(BUDGET_KEYS), "What the owner's machines may cost in a month."),
     may("disk_gib_max", Kind::Count { min: 1, max: 65_536 }, "The largest disk that `latent iam` allows, in GiB."),
     may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
+    may("notify", Kind::Table(ADDRESSEE_KEYS), "How the owner is told; by mail to the contact if not given."),
+];
+
+/// `notify` of an owner, and `admin` of `[notify]`.
+pub(super) const ADDRESSEE_KEYS: &[Key] = &[
+    may("mail", Kind::List, "Addresses that are written to."),
+    may("webhook", Kind::List, "Names of webhooks of [notify] that are called."),
+    may("classes", Kind::Choices(AlarmClass::WORDS), "What is told; everything if not given."),
+    may("quiet_hours", Kind::Text, "When only what is urgent is told, in UTC; that of [notify] if not given."),
+    may("down_after", SPAN, "When a worker counts as down; that of [notify] if not given."),
+];
+
+/// `[notify]` of `latent.toml`.
+pub(super) const NOTIFY_KEYS: &[Key] = &[
+    may("quiet_hours", Kind::Text, "When only what is urgent is told, in UTC."),
+    may("digest", SPAN, "What comes within so long of a message waits, and becomes one."),
+    may("daily_max", Kind::Count { min: 1, max: 1_000 }, "The most messages to one place in a day."),
+    may("weekly", Kind::Text, "When the week's summary is sent, in UTC, or \"never\"."),
+    may("down_after", SPAN, "When a worker counts as down; learned from its own history if not given."),
+    may("admin", Kind::Table(ADDRESSEE_KEYS), "How the admin is told, of everything."),
+    may("smtp", Kind::Table(SMTP_KEYS), "The server that takes mail."),
+    may("sendmail", Kind::Table(SENDMAIL_KEYS), "The command that takes mail, in the place of a server."),
+    may("webhook", Kind::Named(WEBHOOK_KEYS), "Webhooks by name."),
+];
+
+/// `[notify.smtp]` of `latent.toml`.
+pub(super) const SMTP_KEYS: &[Key] = &[
+    must("host", Kind::Text, "The server's name, as its certificate has it."),
+    may("port", Kind::Count { min: 1, max: 65_535 }, "Its port: 587 for starttls, 465 for tls, 25 for none."),
+    may("tls", Kind::Choice(&["starttls", "tls", "none"]), "How the connection is protected."),
+    may("user", Kind::Text, "The name to log in with."),
+    may("password", Kind::Table(SECRET_KEYS), "The password to log in with."),
+    must("from", Kind::Text, "The sender's address."),
+    may("ca_file", Kind::Text, "A PEM file of authorities to trust in the place of the system's."),
+];
+
+/// `[notify.sendmail]` of `latent.toml`.
+pub(super) const SENDMAIL_KEYS: &[Key] = &[
+    must("command", Kind::Texts, "The program and its arguments; no shell reads them."),
+    must("from", Kind::Text, "The sender's address."),
+];
+
+/// `[notify.webhook.NAME]` of `latent.toml`.
+pub(super) const WEBHOOK_KEYS: &[Key] = &[
+    must("url", Kind::TextOrTable(SECRET_KEYS), "Where it is sent to."),
+    may("format", Kind::Choice(&["json", "slack", "discord"]), "In which form."),
+    may("headers", Kind::Table(SECRET_KEYS), "More headers, a line each, such as Authorization: Bearer …."),
+    may("ca_file", Kind::Text, "A PEM file of authorities to trust beside the system's."),
 ];
 
 /// An owner that a master declares: its account is learnt at the first contact.
@@ -322,7 +375,7 @@ pub const SWEEP_KEYS: &[Key] = &[
 ];
 
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 13] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 19] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
@@ -330,7 +383,13 @@ pub fn all_sections() -> [(&'static str, &'static [Key]); 13] {
         ("polling", POLLING_KEYS),
         ("requirements", REQUIREMENTS_KEYS),
         ("defaults", DEFAULTS_KEYS),
+        ("notify", NOTIFY_KEYS),
+        ("notify.admin", ADDRESSEE_KEYS),
+        ("notify.smtp", SMTP_KEYS),
+        ("notify.sendmail", SENDMAIL_KEYS),
+        ("notify.webhook.NAME", WEBHOOK_KEYS),
         ("owner.NAME", OWNER_KEYS),
+        ("owner.NAME.notify", ADDRESSEE_KEYS),
         ("worker.NAME", WORKER_KEYS),
         ("policy", POLICY_KEYS),
         ("sweep", SWEEP_KEYS),

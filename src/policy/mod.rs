@@ -18,6 +18,7 @@ mod key;
 mod lease_watch;
 mod lifecycle;
 mod load;
+mod notify;
 mod page;
 mod problem;
 pub mod promote;
@@ -45,6 +46,7 @@ pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, REBAKE_KEYS, SWEEP_KEYS, all_s
 pub use lease_watch::LeaseWatch;
 pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load, read_key_file};
+pub use notify::{Addressee, MailWay, NotifySettings, Smtp, SmtpTls, Webhook, WebhookFormat, WebhookUrl};
 pub use page::Page;
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use promote::{Refusal, promoted, rolled_back};

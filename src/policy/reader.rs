@@ -347,6 +347,31 @@ impl<'a, 'p> Reader<'a, 'p> {
         None
     }
 
+    /// Whether the highest layer that has the key has a table there.
+    pub(super) fn is_table(&self, key: &'static str) -> bool {
+        let found = self.layers.iter().find_map(|layer| layer.table.get(key));
+        found.is_some_and(|value| value.get_ref().as_table().is_some())
+    }
+
+    /// The tables below this one that stand under names of their own, by name.
+    pub(super) fn named_tables(&mut self, key: &'static str) -> Vec<(String, Layer<'a>)> {
+        let Some(layer) = self.table(key) else { return Vec::new() };
+        let mut all = Vec::new();
+        for (name, value) in layer.table {
+            match value.get_ref().as_table() {
+                Some(table) => {
+                    let span = (name.span().start, name.span().end);
+                    all.push((name.get_ref().to_string(), Layer { document: layer.document, table, span }));
+                }
+                None => {
+                    let place = (layer.document, value.get_ref(), value.span());
+                    self.wrong_type(&place, key, "a table", format!("write [notify.{key}.{}]", name.get_ref()));
+                }
+            }
+        }
+        all
+    }
+
     /// The layers of a list of tables below this one.
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Layer<'a>> {
         let Some(found) = self.find(key) else {

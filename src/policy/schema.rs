@@ -3,8 +3,8 @@
 use serde_json::{Map, Value, json};
 
 use super::key::{
-    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, OWNER_KEYS, PAGE_KEYS, POLICY_KEYS, POLLING_KEYS,
-    REBAKE_KEYS, REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
+    DEFAULTS_KEYS, FLEET_KEYS, IMAGE_KEYS, Key, Kind, LINK_KEYS, NOTIFY_KEYS, OWNER_KEYS, PAGE_KEYS, POLICY_KEYS,
+    POLLING_KEYS, REBAKE_KEYS, REQUIREMENTS_KEYS, SWEEP_KEYS, WORKER_KEYS,
 };
 
 /// The schemas of `latent.toml`, `amis/*.toml` and `policies/*.toml`, under `$defs` of one document.
@@ -25,6 +25,7 @@ pub fn json_schema() -> Value {
             "policy": { "$ref": "#/$defs/policy" },
             "sweep": table(SWEEP_KEYS),
             "rebake": table(REBAKE_KEYS),
+            "notify": table(NOTIFY_KEYS),
             "owner": { "type": "object", "additionalProperties": table(OWNER_KEYS) },
             "worker": { "type": "object", "additionalProperties": table(WORKER_KEYS) },
         },
@@ -75,6 +76,8 @@ fn property(key: &Key) -> Value {
         ] }),
         Kind::Table(keys) => table(keys),
         Kind::Tables(keys) => json!({ "type": "array", "items": table(keys) }),
+        Kind::Named(keys) => json!({ "type": "object", "additionalProperties": table(keys) }),
+        Kind::TextOrTable(keys) => json!({ "anyOf": [{ "type": "string", "minLength": 1 }, table(keys)] }),
     };
     if let Some(object) = value.as_object_mut() {
         object.insert("description".to_owned(), json!(key.doc));

@@ -16,6 +16,8 @@ pub struct Line {
     pub seconds: i64,
     /// Since when it runs now.
     pub running_since: Option<DateTime<Utc>>,
+    /// The runs that are over, from when until when they are billed.
+    pub runs: Vec<(DateTime<Utc>, DateTime<Utc>)>,
 }
 
 /// The bill of an account in a region.
@@ -28,6 +30,12 @@ impl Line {
     /// All billed seconds up to now.
     pub fn seconds_at(&self, now: DateTime<Utc>) -> i64 {
         self.seconds + self.running_since.map_or(0, |since| (now - since).max(MINIMUM).num_seconds())
+    }
+
+    /// From when until when each run is billed up to now.
+    pub fn runs_at(&self, now: DateTime<Utc>) -> impl Iterator<Item = (DateTime<Utc>, DateTime<Utc>)> {
+        let running = self.running_since.map(|since| (since, now.max(since + MINIMUM)));
+        self.runs.iter().copied().chain(running)
     }
 }
 
@@ -43,7 +51,7 @@ impl Bill {
     pub(super) fn run_ends(&mut self, id: &str, now: DateTime<Utc>) {
         if let Some(line) = self.lines.get_mut(id) {
             line.seconds = line.seconds_at(now);
-            line.running_since = None;
+            line.runs.extend(line.running_since.take().map(|since| (since, now.max(since + MINIMUM))));
         }
     }
 
@@ -77,5 +85,7 @@ mod tests {
         bill.run_ends("i-1", at(300));
         bill.run_ends("i-1", at(400));
         assert_eq!(bill.seconds_at(at(500)), 260);
+        let runs: Vec<_> = bill.lines().flat_map(|(_, line)| line.runs_at(at(500))).collect();
+        assert_eq!(runs, [(at(0), at(60)), (at(100), at(300))]);
     }
 }

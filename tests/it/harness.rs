@@ -220,6 +220,11 @@ impl Lab {
         self.controller.clone().expect("a controller runs")
     }
 
+    /// The controller, if one runs.
+    pub(crate) fn runs(&self) -> Option<&Controller<TestLedger>> {
+        self.controller.as_ref()
+    }
+
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
     }
@@ -232,6 +237,11 @@ impl Lab {
     pub(crate) fn inject(&self, call: ApiCall, fault: &Fault, times: usize) {
         let place = place(&self.setup, "alice", "us-west-2");
         lock(&self.world).inject(Some(call.action()), Some(&place), fault.mishap(), times);
+    }
+
+    /// Faults that still wait do not happen any more.
+    pub(crate) fn heal(&self) {
+        lock(&self.world).clear_injected();
     }
 
     pub(crate) fn calls(&self, of: ApiCall) -> usize {

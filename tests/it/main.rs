@@ -36,6 +36,9 @@ mod link;
 #[cfg(test)]
 mod loud;
 #[cfg(test)]
+mod metrics;
+mod meter;
+#[cfg(test)]
 mod plan;
 #[cfg(test)]
 mod rebake;

@@ -128,10 +128,7 @@ impl Record {
             19 => Body::StopIntended { worker, instance: bound?, cause },
             20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
-            22 => {
-                let (instance, cause, reason) = (bound?, Cause::Lost, "test".to_owned());
-                Body::Lost { worker, instance, cause, reason, ended_at: None, ran_until: None }
-            }
+            22 => lost(worker, bound?),
             23 => Body::Departed { instance: self.fleet.departing.keys().next()?.clone(), ended_at: None },
             24 => {
                 let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
@@ -168,6 +165,10 @@ impl Record {
             _ => Body::HoldReleased { worker },
         })
     }
+}
+
+fn lost(worker: WorkerName, instance: InstanceId) -> Body {
+    Body::Lost { worker, instance, cause: Cause::Lost, reason: "test".to_owned(), ended_at: None, ran_until: None }
 }
 
 /// One thing that may happen next.

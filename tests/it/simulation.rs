@@ -1,6 +1,6 @@
 //! Whole fleets in virtual time, in small: the long runs are `make sim` and `make test-sim`.
 
-use latent::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, canary, lifecycle, run, shrink};
+use latent::sim::run::{INVARIANTS, Outcome, Sabotage, Settings, canary, lifecycle, months, run, shrink};
 use latent::sim::{Fault, Weather};
 
 /// Worlds in which something once did not hold. Each is what `latent sim run` printed, and is played
@@ -76,6 +76,22 @@ fn a_canary_survives_a_kill_at_each_of_its_steps() {
         let outcome = holds(&Settings { crash_at: Some(step), ..canary() }, 3);
         assert_eq!((outcome.launched, outcome.proven), (1, 1), "killed at step {step}");
     }
+}
+
+#[test]
+fn fair_days_cost_what_the_ledger_says_and_every_zombie_is_told() {
+    let played = months(0..2, 30, 1).expect("a runtime");
+    assert!(played.violations.is_empty(), "{:?}", played.violations);
+    let sum = |of: fn(&latent::sim::run::Reckoning) -> u64| played.reckonings.iter().map(|(_, r)| of(r)).sum::<u64>();
+    assert!(sum(|r| r.instances) > 40 && sum(|r| r.billed) > 500_000, "{:?}", played.reckonings);
+    assert!(sum(|r| r.zombies) > 0, "{:?}", played.reckonings);
+}
+
+#[test]
+fn in_a_storm_each_bill_lies_within_what_the_ledger_tells() {
+    let storm = Settings { weather: Weather::storm(), strays: 12, ..small() };
+    let compared: u64 = (0..4).map(|seed| holds(&storm, seed).reckoning.instances).sum();
+    assert!(compared > 10, "{compared} instances are no test");
 }
 
 #[test]

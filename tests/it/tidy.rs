@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use crate::source::{Source, rust_files};
 
 /// Which modules a module may import, beside itself; `cli` may import all.
-const FLOORS: [(&str, &[&str]); 11] = [
+const FLOORS: [(&str, &[&str]); 12] = [
     ("model", &[]),
     ("policy", &["model"]),
     ("plan", &["model", "policy"]),
@@ -17,7 +17,8 @@ const FLOORS: [(&str, &[&str]); 11] = [
     ("sim", &["model", "policy", "plan", "cloud", "ledger", "control"]),
     ("link", &["model", "policy", "plan", "cloud", "ledger", "control"]),
     ("audit", &["model", "policy", "plan", "cloud", "ledger", "control"]),
-    ("cli", &["model", "policy", "plan", "cloud", "ledger", "control", "ec2", "sim", "link", "audit"]),
+    ("notify", &["model", "policy", "plan", "cloud", "ledger", "control"]),
+    ("cli", &["model", "policy", "plan", "cloud", "ledger", "control", "ec2", "sim", "link", "audit", "notify"]),
 ];
 
 const FUNCTION_LINES_MAX: usize = 70;

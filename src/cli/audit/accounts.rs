@@ -13,7 +13,7 @@ use crate::cli::exit::{CommandError, Exit};
 use crate::control::Clock;
 use crate::model::{Fleet, Market, OwnerName, Region, Survey};
 use crate::plan::sweep::{Caps, Claims, ControllerKey, Finding, Stated, SweepView, claims, sweep};
-use crate::policy::{Credentials, Image, Intent, Owner, Sources, SweepPolicy};
+use crate::policy::{Addressee, Credentials, Image, Intent, Owner, Sources, SweepPolicy};
 
 /// What a report of an owner without a configuration is named by, where nobody says a name.
 const NAMELESS: &str = "owner";
@@ -86,7 +86,15 @@ fn alone(options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
         (None, Some(profile)) => Credentials::Profile(profile.clone()),
         (None, None) => Credentials::Environment,
     };
-    let owner = Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint: None };
+    let owner = Owner {
+        account: None,
+        credentials,
+        contact: None,
+        disk_gib_max: None,
+        endpoint: None,
+        budget: None,
+        notify: Addressee::default(),
+    };
     let regions = options.regions.iter().cloned().collect();
     Ok(Work {
         intent: None,

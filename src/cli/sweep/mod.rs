@@ -14,7 +14,7 @@ use clap::Parser;
 use super::exit::SWEEP_AFTER_HELP;
 use crate::model::{AmiId, OwnerName, Region, ResourceId};
 #[cfg(feature = "ec2")]
-use crate::policy::{Credentials, Owner};
+use crate::policy::{Addressee, Credentials, Owner};
 
 #[cfg(feature = "ec2")]
 pub(super) use ground::run;
@@ -102,6 +102,7 @@ impl Access {
             (None, Some(profile)) => Credentials::Profile(profile.clone()),
             (None, None) => Credentials::Environment,
         };
+        let notify = Addressee::default();
         Owner {
             account: self.account.clone(),
             credentials,
@@ -109,6 +110,7 @@ impl Access {
             disk_gib_max: None,
             endpoint: None,
             budget: None,
+            notify,
         }
     }
 }

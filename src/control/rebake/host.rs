@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::ages::ImageAge;
 use super::engine::{Engine, Standing, Wish, first_entry};
 use super::onstage::{ControllerStage, Manifests};
 use super::view::{RebakeAsk, RebakeEventView, RebakeView, StepView, steps};
@@ -128,6 +129,9 @@ pub trait RebakeDesk: Send + Sync {
     /// [`RebakeRefusal`] if there is none, or the manifest cannot be written.
     fn roll_back(&self, image: &ImageName) -> Result<(AmiId, AmiId), RebakeRefusal>;
 
+    /// How old the AMIs are that manifests name, as far as they were looked at.
+    fn ages(&self) -> Vec<ImageAge>;
+
     /// Moves whenever a rebake does.
     fn changed(&self) -> watch::Receiver<u64>;
 }
@@ -148,6 +152,7 @@ pub(super) struct Inner<L, C, J> {
     pub(super) connect: Box<Connect<C>>,
     running: Mutex<BTreeMap<RebakeId, Running>>,
     random: Mutex<fastrand::Rng>,
+    ages: Mutex<BTreeMap<ImageName, ImageAge>>,
     moved: watch::Sender<u64>,
     pub(super) stop: watch::Sender<bool>,
 }
@@ -187,12 +192,17 @@ where
         let (moved, stop) = (watch::Sender::new(0), watch::Sender::new(false));
         let random = Mutex::new(fastrand::Rng::with_seed(seed));
         let (connect, running): (Box<Connect<C>>, _) = (Box::new(connect), Mutex::default());
-        let inner = Inner { controller, journals, manifests, clock, connect, running, random, moved, stop };
+        let ages = Mutex::default();
+        let inner = Inner { controller, journals, manifests, clock, connect, running, random, ages, moved, stop };
         let rebakes = Self(Arc::new(inner));
         rebakes.resume();
         let looking = rebakes.clone();
         let task = tokio::spawn(async move { looking.look_after().await });
         (rebakes, task)
+    }
+
+    pub(super) fn keep_age(&self, age: ImageAge) {
+        lock(&self.0.ages).insert(age.image.clone(), age);
     }
 
     /// Ends the loops; the journals are gone on with at the next start.
@@ -485,6 +495,10 @@ where
         };
         self.0.manifests.roll_back(image, &from, &to).map_err(RebakeRefusal::Manifest)?;
         Ok((from, to))
+    }
+
+    fn ages(&self) -> Vec<ImageAge> {
+        lock(&self.0.ages).values().cloned().collect()
     }
 
     fn changed(&self) -> watch::Receiver<u64> {

@@ -1,5 +1,6 @@
 //! Rebakes at work: the loop of one, what it looks at, and what it needs of a controller.
 
+mod ages;
 mod engine;
 mod host;
 pub(super) mod look;
@@ -8,6 +9,7 @@ mod stage;
 mod upkeep;
 mod view;
 
+pub use ages::ImageAge;
 pub use engine::{Engine, EngineError, Standing, Wish, first_entry};
 pub use host::{Ordered, RebakeDesk, RebakeRefusal, RebakeSeen, Rebakes, rehearsed};
 pub use onstage::Manifests;

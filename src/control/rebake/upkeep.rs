@@ -33,6 +33,7 @@ where
             }
             self.resume();
             self.begin_due().await;
+            self.look_at_ages().await;
             // The period is asked for each time: a configuration that was read again holds at once.
             let (now, period) = (self.0.clock.now(), self.0.controller.intent().sweep.period);
             if taken_over_at.is_none_or(|at| now >= at + period) {

@@ -92,6 +92,9 @@ pub struct RebakeView {
     pub ended: Option<String>,
     /// The place of the last entry of its journal.
     pub seq: u64,
+    /// When that was written.
+    #[serde(default)]
+    pub last_at: Option<DateTime<Utc>>,
 }
 
 /// One entry of a rebake's journal as it is shown.
@@ -135,6 +138,7 @@ impl RebakeView {
             outcome: rebake.outcome.clone(),
             ended: rebake.outcome.as_ref().map(ToString::to_string),
             seq: rebake.seq,
+            last_at: Some(rebake.last_at),
         }
     }
 }

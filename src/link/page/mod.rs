@@ -26,7 +26,7 @@ use self::render::Templates;
 use super::queries::{alive, day_of};
 use super::server::{App, name, questions, status_of};
 use super::sockets::ServeError;
-use crate::control::Controller;
+use crate::control::{Controller, NoticeBoard};
 use crate::ledger::Ledger;
 use crate::model::WorkerName;
 use crate::policy::Secret;
@@ -79,9 +79,10 @@ impl Page {
         self,
         controller: Controller<L>,
         fleet: (String, String),
+        notices: Option<Arc<dyn NoticeBoard>>,
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let app = Arc::new(App { controller, fleet, stop: stop.clone() });
+        let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices });
         let site = Site {
             app,
             door: Door::new(self.token, self.listener.local_addr().ok())?,

@@ -177,7 +177,7 @@ impl Meter {
                 }
             }
             Body::Adopted { worker, attempt, instance, seen } => {
-                self.adopt(at, worker, attempt, instance, seen.as_deref())
+                self.adopt(at, worker, attempt, instance, seen.as_deref());
             }
             _ => {}
         }
@@ -256,7 +256,7 @@ impl Meter {
             }
             Body::StartRefused { instance, .. } => {
                 let Some((life, held)) = self.life_of(instance) else { return };
-                life.never_started();
+                life.never_started(at);
                 life.settle(at, held);
             }
             _ => {}
@@ -293,17 +293,13 @@ impl Meter {
             }
             Body::Departed { instance, ended_at } => {
                 let Some((life, _)) = self.life_of(instance) else { return };
-                if !life.stopped {
-                    life.halts(at, *ended_at, None);
-                }
+                life.is_gone(at, *ended_at, None);
                 self.close(at, instance, None, None);
             }
             Body::Lost { instance, cause, reason, ended_at, ran_until, .. } => {
                 let Some((life, _)) = self.life_of(instance) else { return };
                 life.found(at, *ended_at, Use::Drain);
-                if !life.stopped {
-                    life.halts(at, *ended_at, *ran_until);
-                }
+                life.is_gone(at, *ended_at, *ran_until);
                 self.close(at, instance, Some(cause), Some(reason));
             }
             _ => {}

@@ -10,6 +10,8 @@ mod cut;
 mod fold;
 mod run;
 mod spend;
+#[cfg(test)]
+mod tests;
 mod track;
 
 use std::fmt;

@@ -194,7 +194,13 @@ impl Run {
     /// Drops what lies wholly before a time of a life that goes on.
     pub(super) fn forget_before(&mut self, at: DateTime<Utc>) {
         self.segments.retain(|segment| segment.to.is_none_or(|to| to >= at));
-        self.starts.retain(|start| start.over.is_none_or(|over| over.latest >= at));
+        // The last one may yet turn out to go on.
+        let last = self.starts.len().saturating_sub(1);
+        let mut number = 0;
+        self.starts.retain(|start| {
+            number += 1;
+            number > last || start.over.is_none_or(|over| over.latest >= at)
+        });
         self.builds.retain(|began| *began >= at);
         self.connects.retain(|(_, connected)| *connected >= at);
     }

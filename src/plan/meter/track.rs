@@ -6,7 +6,7 @@ use super::{Run, Segment, Span, Start, Use};
 use crate::model::{Cause, Sight};
 
 /// What EC2's reads may be late by: a listing that shows an instance running proves it for so long before.
-pub(super) const READS_LATE: TimeDelta = TimeDelta::minutes(3);
+pub(super) const READS_LATE: TimeDelta = TimeDelta::minutes(5);
 /// EC2's clock and ours may be so far apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
 /// EC2 tells its times in whole seconds.
@@ -92,8 +92,8 @@ impl Life {
         fill(&mut run.instance_type, &seen.instance_type);
         fill(&mut run.software, &seen.platform_details);
         run.market = seen.market.or(run.market);
-        run.zone = seen.zone.clone().or(run.zone.take());
-        run.ami = seen.ami.clone().or(run.ami.take());
+        run.zone = seen.zone.clone().or_else(|| run.zone.take());
+        run.ami = seen.ami.clone().or_else(|| run.ami.take());
         run.image = run.image.take().or_else(|| seen.image.clone());
         run.public_address = match (run.public_address, seen.public_address) {
             (Some(true), _) | (_, Some(true)) => Some(true),
@@ -109,9 +109,12 @@ impl Life {
         self.asked = wanted.unwrap_or(asked).min(asked);
     }
 
-    /// The start that was asked for last did not happen.
-    pub(super) fn never_started(&mut self) {
+    /// The start that was asked for last did not happen, as far as anybody saw.
+    pub(super) fn never_started(&mut self, at: DateTime<Utc>) {
         self.run.starts.pop_if(|start| start.seen.is_none() && start.over.is_none());
+        if self.run.starts.last().is_some_and(|start| start.over.is_none()) {
+            self.halts(at, None, None);
+        }
         self.stopped = true;
     }
 
@@ -152,6 +155,13 @@ impl Life {
         });
     }
 
+    /// It is gone. What was stopped before has not run since.
+    pub(super) fn is_gone(&mut self, at: DateTime<Utc>, told: Option<DateTime<Utc>>, ran_until: Option<DateTime<Utc>>) {
+        if !self.stopped {
+            self.halts(at, told, ran_until);
+        }
+    }
+
     /// EC2 accepted its end.
     pub(super) fn ends(&mut self, at: DateTime<Utc>) {
         self.accepted = Some(at);
@@ -164,6 +174,9 @@ impl Life {
     /// Its end is asked for once more, though EC2 had accepted it: it ran on, and nobody wanted it to.
     pub(super) fn runs_on(&mut self) {
         self.accepted = None;
+        if self.stopped {
+            return;
+        }
         self.zombie = true;
         if let Some(start) = self.run.starts.last_mut() {
             start.over = None;
@@ -184,7 +197,7 @@ impl Life {
     pub(super) fn found(&mut self, at: DateTime<Utc>, told: Option<DateTime<Utc>>, after: Use) {
         let gap = self.gap.take().filter(|(_, to)| at <= *to + SETTLING);
         match (told, gap) {
-            (Some(told), _) if told < at => self.run.turned(told, after),
+            (Some(told), _) if told < at && !self.run.canary && !self.zombie => self.run.turned(told, after),
             (None, Some((from, _))) => self.run.turned(from, Use::Unknown),
             (Some(_) | None, _) => {}
         }

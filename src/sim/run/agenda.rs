@@ -63,6 +63,8 @@ pub(super) enum Happening {
     Canary,
     /// The controller's machine is lost.
     LedgerLost,
+    /// Something with our tags runs that no controller launched.
+    Stray,
     /// Somebody starts a second controller.
     SecondController,
     /// The controller is started again.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::life::lock;
 use super::play::Outcome;
+use super::reckon::Reckoning;
 use super::settings::Settings;
 use super::truth::Violation;
 
@@ -31,6 +32,8 @@ pub struct Summary {
     pub noticed: u64,
     /// How many candidates a canary proved.
     pub proven: u64,
+    /// What the instances of each seed cost, by EC2's bill and by the ledger.
+    pub reckonings: Vec<(u64, Reckoning)>,
     /// The seeds in which something did not hold.
     pub violations: Vec<(u64, Outcome)>,
 }
@@ -105,6 +108,7 @@ fn add(summary: &mut Summary, settings: &Settings, seed: u64, outcome: Outcome) 
     summary.builds += outcome.builds;
     summary.noticed += outcome.noticed;
     summary.proven += outcome.proven;
+    summary.reckonings.push((seed, outcome.reckoning));
     if outcome.violation.is_some() {
         summary.violations.push((seed, outcome));
     }

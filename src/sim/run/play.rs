@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use super::agenda::{Agenda, Happening};
 use super::life::{Disk, Mortal, SimLedger, lock};
 use super::master::{Master, Next, REPORT_PERIOD, Session};
+use super::reckon::Reckoning;
 use super::sabotage::Memory;
 use super::scene::Scene;
 use super::settings::Settings;
@@ -63,6 +64,8 @@ pub struct Outcome {
     pub noticed: u64,
     /// How many candidates a canary proved.
     pub proven: u64,
+    /// What the instances cost, by EC2's bill and by the ledger.
+    pub reckoning: Reckoning,
     /// A number that is the same whenever the same happened.
     pub digest: u64,
 }
@@ -213,6 +216,7 @@ impl Play {
             (Fault::LedgerLost, Happening::LedgerLost),
             (Fault::SecondController, Happening::SecondController),
         ];
+        self.some_time(f64::from(self.settings.strays) / 24.0, Happening::Stray);
         for (fault, happening) in daily {
             let rate = self.rate(fault);
             self.some_time(rate / 24.0, happening);
@@ -389,6 +393,7 @@ impl Play {
             | Happening::Operator
             | Happening::Canary
             | Happening::LedgerLost
+            | Happening::Stray
             | Happening::SecondController => self.trouble(happening).await,
         }
     }
@@ -462,6 +467,7 @@ impl Play {
     }
 
     fn outcome(&mut self) -> Outcome {
+        let reckoning = self.reckon();
         let world = lock(&self.world);
         let truth = lock(&self.truth);
         let mut story = truth.story.clone().unwrap_or_default();
@@ -480,6 +486,7 @@ impl Play {
             builds: truth.builds,
             noticed: truth.noticed,
             proven: truth.canaries.passed.len() as u64,
+            reckoning,
         }
     }
 

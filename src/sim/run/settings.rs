@@ -20,6 +20,8 @@ pub struct Settings {
     pub builds: Option<u32>,
     /// Whether a canary is asked of each worker, right at the beginning.
     pub canary: bool,
+    /// How many instances with our tags appear each day that no controller launched.
+    pub strays: u32,
     /// The controller is killed at this step, counted from its first start.
     pub crash_at: Option<u64>,
     /// A mistake that is made on purpose, to see that it is found.
@@ -38,6 +40,7 @@ impl Settings {
             hours: 24,
             builds: None,
             canary: false,
+            strays: 0,
             crash_at: None,
             sabotage: None,
             telling: false,
@@ -68,6 +71,9 @@ impl Settings {
         }
         if self.canary {
             text.push_str(" --canary");
+        }
+        if self.strays > 0 {
+            let _ = write!(text, " --strays {}", self.strays);
         }
         if let Some(step) = self.crash_at {
             let _ = write!(text, " --crash-at {step}");

@@ -62,6 +62,7 @@ impl Play {
                 let rate = self.rate(Fault::LedgerLost);
                 self.some_time(rate / 24.0, Happening::LedgerLost);
             }
+            Happening::Stray => self.stray(),
             Happening::SecondController => self.second_controller(),
             _ => {}
         }

@@ -28,9 +28,11 @@ const ASKED_ENOUGH: u32 = 3;
 const TIME_TO_HEED: TimeDelta = TimeDelta::seconds(20);
 /// A tag of instances that were there before us.
 pub(super) const STRANGE: &str = "strange";
+/// A tag of instances that carry our tags and that no controller launched.
+pub(super) const PLANTED: &str = "planted";
 
 /// The invariants of the promise, by number and name.
-pub const INVARIANTS: [(u8, &str); 12] = [
+pub const INVARIANTS: [(u8, &str); 13] = [
     (1, "every instance is explained by a durable intent written before the call"),
     (2, "at most one live instance per worker identity"),
     (3, "nothing that is not ours is stopped, terminated or tagged"),
@@ -43,6 +45,7 @@ pub const INVARIANTS: [(u8, &str); 12] = [
     (10, "no owner's budget is passed"),
     (11, "the ledger can be lost"),
     (12, "same seed, same trace"),
+    (13, "what it costs is told from the ledger"),
 ];
 
 /// An invariant that did not hold.
@@ -109,6 +112,10 @@ pub(super) struct Truth {
     pub(super) building: BTreeMap<InstanceId, WorkerName>,
     /// Instances that are not ours.
     pub(super) strangers: BTreeSet<InstanceId>,
+    /// Instances with our tags that nothing explains.
+    pub(super) planted: BTreeSet<InstanceId>,
+    /// Instances that the ledger explained before it was lost.
+    pub(super) outlived: BTreeSet<InstanceId>,
     /// Volumes and interfaces that are not ours.
     pub(super) strange_things: BTreeSet<String>,
     /// Effects that the guests have not felt yet.
@@ -362,6 +369,7 @@ impl Truth {
 
     /// The ledger is gone, and with it what it explained.
     pub(super) fn ledger_lost(&mut self) {
+        self.outlived.extend(self.standing.keys().cloned());
         for known in self.standing.values_mut() {
             known.survived_a_loss = true;
             known.recorded = false;
@@ -373,6 +381,10 @@ impl Truth {
     }
 
     fn launched(&mut self, now: DateTime<Utc>, site: &Site, instance: &Instance) {
+        if tag_of(instance, PLANTED).is_some() {
+            self.planted.insert(instance.id.clone());
+            return;
+        }
         let intent = instance.token.as_ref().and_then(|token| self.tokens.get(token)).cloned();
         let Some(worker) = intent.as_ref().map(|(worker, _)| worker.to_string()).or_else(|| identity(instance)) else {
             self.strangers.insert(instance.id.clone());

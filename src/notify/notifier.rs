@@ -1,0 +1,280 @@
+//! The task that tells people.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
+use tokio::sync::watch;
+
+use super::board::view_of;
+use super::courier::{Attachment, Courier, Message};
+use super::outbox::{Outbox, OutboxError, Queued};
+use super::sight;
+use crate::control::{Clock, ControlError, Controller, NoticeBoard, NoticesView, RebakeDesk};
+use crate::ledger::Ledger;
+use crate::model::{AlarmClass, OwnerName};
+use crate::plan::alarm::{BudgetFact, Facts, Kept, Outcome, Post, Pulse, Who, addressees, step};
+use crate::policy::Intent;
+
+/// How often it is looked for what is worth telling.
+const PERIOD: TimeDelta = TimeDelta::seconds(30);
+/// How often the memory is written when nothing is told.
+const WRITE_PERIOD: TimeDelta = TimeDelta::minutes(5);
+/// How long one message may take, whatever the way.
+const LIMIT: Duration = Duration::from_secs(90);
+/// So many messages are brought at once, each to another place.
+const AT_ONCE: usize = 8;
+/// So many entries of the ledger are read at once.
+const ENTRIES: usize = 1_000;
+/// So many messages are shown.
+const SHOWN: u32 = 50;
+/// The largest report that goes with a message, in bytes: mail servers refuse what is larger.
+const ATTACHMENT_BYTES_MAX: usize = 8 << 20;
+
+/// Makes the report of an owner's week; none where there is none. It may take its time.
+pub type Weekly = Arc<dyn Fn(&OwnerName) -> Option<Attachment> + Send + Sync>;
+/// The budgets that are crossed now.
+pub type Budgets = Arc<dyn Fn() -> Vec<BudgetFact> + Send + Sync>;
+
+/// Where a notifier has from what the controller itself does not know.
+#[derive(Clone, Default)]
+pub struct Feeds {
+    /// The rebakes.
+    pub rebakes: Option<Arc<dyn RebakeDesk>>,
+    /// The reports.
+    pub weekly: Option<Weekly>,
+    /// The budgets.
+    pub budgets: Option<Budgets>,
+}
+
+impl fmt::Debug for Feeds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feeds").finish_non_exhaustive()
+    }
+}
+
+struct State {
+    outbox: Outbox,
+    kept: Kept,
+    written_at: Option<DateTime<Utc>>,
+    /// Why it cannot do its work, if it cannot.
+    problem: Option<String>,
+}
+
+/// Tells people what a controller knows.
+pub struct Notifier<L, C> {
+    controller: Controller<L>,
+    clock: Clock,
+    courier: C,
+    feeds: Feeds,
+    state: Mutex<State>,
+}
+
+impl<L, C> fmt::Debug for Notifier<L, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier").finish_non_exhaustive()
+    }
+}
+
+impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
+    /// One that goes on where the outbox was left.
+    ///
+    /// # Errors
+    /// [`OutboxError`].
+    pub fn new(
+        controller: Controller<L>,
+        clock: Clock,
+        courier: C,
+        outbox: Outbox,
+        feeds: Feeds,
+    ) -> Result<Self, OutboxError> {
+        let kept = outbox.kept()?;
+        let state = Mutex::new(State { outbox, kept, written_at: None, problem: None });
+        Ok(Self { controller, clock, courier, feeds, state })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Works until `stop` turns true.
+    pub async fn run(&self, mut stop: watch::Receiver<bool>) {
+        loop {
+            let worked = tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                worked = self.turn() => worked,
+            };
+            let again = worked.unwrap_or_else(|why| {
+                tracing::warn!("people cannot be told: {why}");
+                self.state().problem = Some(why);
+                None
+            });
+            let next = self.clock.now() + PERIOD;
+            let next = again.map_or(next, |again| again.min(next));
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return,
+                () = self.clock.sleep_until(next) => {}
+            }
+        }
+    }
+
+    /// Looks once, decides, and brings what is due. Gives when a message is due next.
+    ///
+    /// # Errors
+    /// Why it cannot, in words.
+    pub async fn turn(&self) -> Result<Option<DateTime<Utc>>, String> {
+        let intent = self.controller.intent();
+        self.follow().await.map_err(|error| error.to_string())?;
+        self.decide(&intent).await.map_err(|error| error.to_string())?;
+        self.bring(&intent).await.map_err(|error| error.to_string())?;
+        let mut state = self.state();
+        state.problem = None;
+        state.outbox.next().map_err(|error| error.to_string())
+    }
+
+    /// Takes in what the ledger says since the last time.
+    async fn follow(&self) -> Result<(), ControlError> {
+        let mut pulse = self.state().kept.pulse.clone();
+        if !self.is_of_this_ledger(&pulse)? {
+            pulse = Pulse::default();
+        }
+        loop {
+            let entries = self.controller.events(pulse.seq, ENTRIES)?;
+            pulse.follow(&entries);
+            if entries.len() < ENTRIES {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.state().kept.pulse = pulse;
+        Ok(())
+    }
+
+    /// Whether the ledger is the one that was followed so far, and not another that was put in its place.
+    fn is_of_this_ledger(&self, pulse: &Pulse) -> Result<bool, ControlError> {
+        let Some(before) = pulse.seq.checked_sub(1) else { return Ok(true) };
+        let last = self.controller.events(before, 1)?;
+        Ok(last.first().is_some_and(|entry| entry.seq == pulse.seq && Some(entry.at) == pulse.at))
+    }
+
+    fn look(&self, intent: &Intent) -> Result<Facts, OutboxError> {
+        let now = self.clock.now();
+        let state = self.state();
+        let rebakes = self.feeds.rebakes.as_ref();
+        let ages = rebakes.map(|desk| desk.ages()).unwrap_or_default();
+        Ok(Facts {
+            now,
+            workers: self.controller.workers().iter().filter_map(|view| sight::worker(view, intent)).collect(),
+            cells: self.controller.cells().iter().filter_map(sight::cell).collect(),
+            rebakes: rebakes.map(|desk| desk.list().iter().filter_map(sight::rebake).collect()),
+            images: ages.into_iter().filter_map(|age| sight::image(age, intent, now)).collect(),
+            budgets: self.feeds.budgets.as_ref().map(|budgets| budgets()).unwrap_or_default(),
+            deliveries: state.outbox.unreached(now)?,
+            blocked: state.outbox.blocked(now)?,
+        })
+    }
+
+    async fn decide(&self, intent: &Intent) -> Result<(), OutboxError> {
+        let facts = self.look(intent)?;
+        let before = self.state().kept.clone();
+        let stepped = step(before.clone(), &facts, intent);
+        let mut posts = Vec::new();
+        for post in stepped.posts {
+            let file = self.attachment(&post).await;
+            posts.push((post, file));
+        }
+        let mut state = self.state();
+        let stale = state.written_at.is_none_or(|at| facts.now - at >= WRITE_PERIOD);
+        if !posts.is_empty() || (stale && stepped.kept != before) {
+            state.outbox.commit(&stepped.kept, &posts)?;
+            state.written_at = Some(facts.now);
+        }
+        state.kept = stepped.kept;
+        Ok(())
+    }
+
+    /// The report that goes with a summary.
+    async fn attachment(&self, post: &Post) -> Option<Attachment> {
+        let weekly = self.feeds.weekly.clone()?;
+        let Who::Owner(owner) = post.who.clone() else { return None };
+        post.notices.iter().find(|notice| notice.class == AlarmClass::Weekly)?;
+        let name = owner.clone();
+        let made = tokio::task::spawn_blocking(move || weekly(&name)).await;
+        let file = made.unwrap_or_else(|error| {
+            tracing::error!(%error, %owner, "the week's report cannot be made");
+            None
+        });
+        file.filter(|file| file.content.len() <= ATTACHMENT_BYTES_MAX)
+    }
+
+    /// Brings what is due, to several places at once and to each one after the other.
+    async fn bring(&self, intent: &Intent) -> Result<(), OutboxError> {
+        let places: BTreeSet<String> = addressees(intent)
+            .into_iter()
+            .flat_map(|(_, _, channels)| channels.into_iter().map(|channel| channel.to_string()))
+            .collect();
+        let places: Vec<String> = places.into_iter().collect();
+        self.state().outbox.keep_only(&places, self.clock.now())?;
+        loop {
+            let due = self.state().outbox.due(self.clock.now())?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            let brought = futures_util::stream::iter(due).map(|queued| self.bring_one(intent, queued));
+            let mut brought = brought.buffer_unordered(AT_ONCE);
+            while let Some((queued, outcome)) = brought.next().await {
+                let (place, who) = (&queued.post.channel, &queued.post.who);
+                match &outcome {
+                    Outcome::Taken(said) => tracing::info!(%place, %who, "told: {said}"),
+                    Outcome::Refused(why) => tracing::warn!(%place, %who, "a message is refused: {why}"),
+                    Outcome::Later(why, _) => tracing::warn!(%place, %who, "a message waits: {why}"),
+                }
+                self.state().outbox.settle(&queued, self.clock.now(), &outcome)?;
+            }
+        }
+    }
+
+    async fn bring_one(&self, intent: &Intent, queued: Queued) -> (Queued, Outcome) {
+        let fleet = &intent.fleet;
+        let message = Message::of(queued.post.clone(), queued.attachment.clone(), &fleet.name, &fleet.controller);
+        let brought = self.clock.within(LIMIT, self.courier.bring(&intent.notify, &message)).await;
+        let outcome = brought.unwrap_or_else(|| {
+            Outcome::Later(format!("{} did not take it within {} s", queued.post.channel, LIMIT.as_secs()), None)
+        });
+        (queued, outcome)
+    }
+}
+
+impl<L: Ledger + 'static, C: Courier> NoticeBoard for Notifier<L, C> {
+    fn view(&self) -> NoticesView {
+        let state = self.state();
+        let mut problems: Vec<String> = state.problem.iter().cloned().collect();
+        let deliveries = state.outbox.last(SHOWN).unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            Vec::new()
+        });
+        view_of(self.clock.now(), &self.controller.intent(), &state.kept, deliveries, problems)
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let state = self.state();
+        let mut warnings: Vec<String> =
+            state.problem.iter().map(|why| format!("nobody can be told anything: {why}")).collect();
+        match state.outbox.unreached(self.clock.now()) {
+            Ok(places) => warnings.extend(places.iter().map(|place| {
+                format!(
+                    "messages for {} do not reach {} since {}: {}; see latent notify show",
+                    place.who,
+                    place.place,
+                    place.since.format("%Y-%m-%d %H:%MZ"),
+                    place.why
+                )
+            })),
+            Err(error) => warnings.push(error.to_string()),
+        }
+        warnings
+    }
+}
