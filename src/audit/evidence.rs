@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use crate::model::{Entry, OwnerName, RebakeEntry, Region, SpotPrice, Survey, Trail};
+use crate::plan::price::Prices;
 use crate::plan::sweep::Finding;
 use crate::policy::Intent;
 
@@ -74,10 +75,19 @@ pub struct Evidence<'a> {
     pub ledger: Result<Record<'a>, Missing>,
     /// What was seen, by region; nothing where nobody could look.
     pub regions: BTreeMap<Region, Look>,
+    /// The list prices to go by; the program's own where a file of newer ones cannot be used.
+    pub prices: Result<Prices, Missing>,
     /// What the configuration says, where there is one.
     pub intent: Option<&'a Intent>,
     /// The journals of rebakes, of whatever owner.
     pub rebakes: Result<Vec<Vec<RebakeEntry>>, Missing>,
     /// What a sweep found in the account.
     pub findings: Vec<Finding>,
+}
+
+impl Evidence<'_> {
+    /// The list prices to go by.
+    pub fn list_prices(&self) -> Prices {
+        self.prices.as_ref().cloned().unwrap_or_default()
+    }
 }

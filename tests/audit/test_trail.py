@@ -63,7 +63,9 @@ def payer(trail_server: SimServer) -> Iterator[Account]:
 def lookup(account: Account, call: str, **more: Any) -> list[dict[str, Any]]:
     """Every event of a call."""
     attribute = [{"AttributeKey": "EventName", "AttributeValue": call}]
-    pages = account.client("cloudtrail").get_paginator("lookup_events").paginate(LookupAttributes=attribute, **more)
+    pages = (
+        account.client("cloudtrail").get_paginator("lookup_events").paginate(LookupAttributes=attribute, **more)
+    )
     return [event for page in pages for event in page["Events"]]
 
 
@@ -172,9 +174,13 @@ class Fleet:
 
     def prices(self, *words: str) -> subprocess.CompletedProcess[str]:
         """`latent prices`."""
+        return self.latent("prices", *words)
+
+    def latent(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The program, with the owner's key."""
         keys = {"AWS_ACCESS_KEY_ID": self.account.key, "AWS_SECRET_ACCESS_KEY": "a-secret-key"}
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **keys}
-        command = [self.binary, "prices", "--config", str(self.folder / "latent.toml"), *words]
+        command = [self.binary, *words, "--config", str(self.folder / "latent.toml")]
         return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
 
 
@@ -234,3 +240,22 @@ def test_one_region_and_another_place(fleet: Fleet) -> None:
     ):
         wrong = fleet.prices("update", *words)
         assert wrong.returncode == 2 and why in wrong.stderr
+
+
+def test_a_report_goes_by_the_asked_prices_and_says_so(fleet: Fleet) -> None:
+    def audited() -> dict[str, Any]:
+        done = fleet.latent("audit", "--owner", "alice", "--format", "json")
+        assert done.stdout, done.stderr
+        return dict(json.loads(done.stdout))
+
+    def note(report: dict[str, Any]) -> str:
+        return next(str(source["note"]) for source in report["sources"] if source["name"] == "prices")
+
+    assert fleet.prices("update").returncode == 0
+    report = audited()
+    assert report["price_sources"][0]["from"].startswith("AWS Price List API")
+    assert "those in prices.json of " in note(report)
+    (fleet.folder / "prices.json").write_text("{")
+    report = audited()
+    assert not any(source["from"].startswith("AWS Price List API") for source in report["price_sources"])
+    assert "without prices.json, which is no file of prices" in note(report)

@@ -13,7 +13,7 @@ use crate::audit::report::{Cost, Hours, InstanceLine};
 use crate::model::{AmiId, ImageName, Instance, InstanceId, InstanceState, SpotPrice};
 use crate::plan::bill::{self, AmiDisk, Bill, Prices};
 use crate::plan::meter::{Run, Segment, Use};
-use crate::plan::price::Range;
+use crate::plan::price::{self, Range};
 use crate::policy::Platform;
 
 /// What EC2 shows as the birth and as the start may be so far apart without a stop in between.
@@ -21,6 +21,7 @@ const ONE_START: TimeDelta = TimeDelta::minutes(5);
 
 /// What prices depend on, gathered once for all lines.
 pub(super) struct Tariff {
+    list: price::Prices,
     spot: Vec<SpotPrice>,
     disks: BTreeMap<AmiId, Vec<AmiDisk>>,
     platforms: BTreeMap<ImageName, Platform>,
@@ -36,6 +37,7 @@ impl Tariff {
         });
         let images = evidence.intent.into_iter().flat_map(|intent| &intent.images);
         Self {
+            list: evidence.list_prices(),
             spot: looks().filter_map(|look| look.spot.as_ref().ok()).flatten().cloned().collect(),
             disks: sized.collect(),
             platforms: images.map(|(name, image)| (name.clone(), image.platform)).collect(),
@@ -51,7 +53,8 @@ impl Tariff {
         // The size of an AMI is that of all its disks: where the launch says something of its own, which of
         // them it means is not known.
         let whole = run.block_devices.is_empty().then_some(&self.disks);
-        let prices = Prices { spot: &self.spot, disks: whole, platforms: Some(&self.platforms) };
+        let prices =
+            Prices { spot: &self.spot, list: Some(&self.list), disks: whole, platforms: Some(&self.platforms) };
         bill::of(run, period.since, period.until, period.until, &prices)
     }
 }

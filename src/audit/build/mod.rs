@@ -68,7 +68,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
         deeds,
         assumptions: words::assumptions(),
         prices_as_of: price::as_of(),
-        price_sources: price::sources().to_vec(),
+        price_sources: evidence.list_prices().sources(),
         ledger: mark(evidence),
         shut_off: words::shut_off(evidence),
         instances: instances(drafts),

@@ -6,7 +6,7 @@ use super::period::Period;
 use crate::audit::evidence::{Evidence, Missing};
 use crate::audit::report::{Source, Unseen};
 use crate::model::{Region, Trail, TrailGap};
-use crate::plan::price;
+use crate::plan::price::{self, PRICE_FILE};
 use crate::plan::sweep::said;
 
 /// How late a call may be in CloudTrail.
@@ -101,12 +101,16 @@ fn prices(evidence: &Evidence<'_>) -> Source {
     } else {
         "no history of spot prices: spot is anything up to the list price"
     };
+    let asked = match &evidence.prices {
+        Ok(prices) => prices.asked_on().map(|day| format!("those in {PRICE_FILE} of {day}, else ")).unwrap_or_default(),
+        Err(missing) => format!("without {PRICE_FILE}, which {}: ", missing.why),
+    };
     Source {
         name: "prices".to_owned(),
         used: true,
         from: None,
         to: None,
-        note: format!("Amazon's list prices, the oldest of {}; {of_spot}", price::as_of()),
+        note: format!("Amazon's list prices, {asked}the oldest of {}; {of_spot}", price::as_of()),
     }
 }
 

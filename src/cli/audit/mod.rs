@@ -121,6 +121,7 @@ async fn report(
         owner: &whose.name,
         account: looked.account.as_deref().or(whose.owner.account.as_deref()),
         whole_account: work.intent.is_none(),
+        prices: super::prices::of_an_audit(&args.config, until),
         shared_account: work.shares(whose),
         only: options.regions.iter().cloned().collect(),
         ledger: kept.record(),

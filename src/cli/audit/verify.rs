@@ -47,6 +47,7 @@ pub(super) async fn run(
         owner: &owner,
         account: report.account.as_deref(),
         whole_account: work.intent.is_none(),
+        prices: crate::cli::prices::of_an_audit(&args.config, report.written_at),
         shared_account: false,
         only: if report.regions.is_empty() { BTreeSet::new() } else { regions.collect() },
         ledger: kept.record(),

@@ -7,11 +7,12 @@ mod update;
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use chrono::NaiveDate;
+use chrono::{DateTime, NaiveDate, Utc};
 use clap::Subcommand;
 
 use super::args::Args;
 use super::exit::{CommandError, Exit};
+use crate::audit::Missing;
 use crate::model::{OwnerName, Region};
 use crate::plan::price::{PRICE_FILE, Prices};
 
@@ -73,26 +74,22 @@ pub(in crate::cli) async fn run(
 }
 
 /// Where prices are looked for: beside the configuration.
-pub(in crate::cli) fn file_beside(config: &Path) -> PathBuf {
+fn file_beside(config: &Path) -> PathBuf {
     config.parent().unwrap_or(Path::new("")).join(PRICE_FILE)
 }
 
-/// The prices to go by, and what there is to say of a file that cannot be used: then the program's own hold.
-pub(in crate::cli) fn prices(file: &Path, today: NaiveDate) -> (Prices, Option<String>) {
-    let told = |why: String| {
-        let note = format!(
-            "{}: {why}; the prices in the program are used; `latent prices update` writes a new one",
-            file.display()
-        );
-        (Prices::built_in(), Some(note))
-    };
+/// The prices to go by, or why a file of them cannot be used: then the program's own hold.
+fn prices(file: &Path, today: NaiveDate) -> Result<Prices, String> {
     match read(file) {
-        Ok(None) => (Prices::built_in(), None),
-        Ok(Some(text)) => {
-            Prices::over(&text, today).map_or_else(|problem| told(problem.to_string()), |all| (all, None))
-        }
-        Err(error) => told(format!("cannot be read: {error}")),
+        Ok(None) => Ok(Prices::built_in()),
+        Ok(Some(text)) => Prices::over(&text, today).map_err(|problem| problem.to_string()),
+        Err(error) => Err(format!("cannot be read: {error}")),
     }
+}
+
+/// The prices beside the configuration, for a report that is made now.
+pub(in crate::cli) fn of_an_audit(config: &Path, now: DateTime<Utc>) -> Result<Prices, Missing> {
+    prices(&file_beside(config), now.date_naive()).map_err(|why| Missing::new(why, "run latent prices update"))
 }
 
 /// The text of the file, if there is one.
@@ -119,15 +116,14 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = file_beside(&folder.path().join("latent.toml"));
         let today = NaiveDate::from_ymd_opt(2026, 11, 22).expect("a date");
-        assert_eq!(prices(&file, today), (Prices::built_in(), None));
+        assert_eq!(prices(&file, today), Ok(Prices::built_in()));
         for text in ["{", "\u{0}", "[]"] {
             std::fs::write(&file, text).expect("a file");
-            let (found, said) = prices(&file, today);
-            let said = said.expect("something is said");
-            assert!(found == Prices::built_in() && said.contains("prices.json: is no file of prices: "), "{said}");
+            let said = prices(&file, today).expect_err("it is no file of prices");
+            assert!(said.starts_with("is no file of prices: "), "{said}");
         }
         std::fs::write(&file, [0xff, 0xfe]).expect("a file");
-        assert!(prices(&file, today).1.expect("something is said").contains("prices.json: cannot be read: "));
+        assert!(prices(&file, today).expect_err("it is no text").starts_with("cannot be read: "));
         assert_eq!(file_beside(Path::new("latent.toml")), Path::new("prices.json"));
     }
 }

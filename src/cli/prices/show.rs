@@ -26,7 +26,13 @@ struct Shown {
 }
 
 pub(super) fn show(args: &Args, options: &ShowOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let (all, said) = prices(&file_beside(&args.config), Clock::system().now().date_naive());
+    let file = file_beside(&args.config);
+    let found = prices(&file, Clock::system().now().date_naive());
+    let said = found.as_ref().err().map(|why| {
+        let file = file.display();
+        format!("{file}: {why}; the prices in the program are used; `latent prices update` writes a new one")
+    });
+    let all = found.unwrap_or_default();
     let shown = [Software::LinuxUnix, Software::Windows].map(|software| one(&all, options, software));
     if options.json {
         let report = serde_json::json!({

@@ -25,6 +25,8 @@ pub struct Prices<'a> {
     /// EC2's history of spot prices, as far as it was read. Where it tells nothing, spot capacity is priced at
     /// anything up to the list price.
     pub spot: &'a [SpotPrice],
+    /// Prices of instances that were asked of Amazon's list; without them, those of the program's table.
+    pub list: Option<&'a crate::plan::price::Prices>,
     /// The disks that AMIs bring.
     pub disks: Option<&'a BTreeMap<AmiId, Vec<AmiDisk>>>,
     /// The platforms that the manifests name: what an instance is billed as that EC2 has told nothing of.

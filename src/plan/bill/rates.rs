@@ -34,7 +34,11 @@ pub(super) fn compute(run: &Run, prices: &Prices<'_>) -> Result<Rates, String> {
     let kind = run.instance_type.as_deref().ok_or("its type is not known")?;
     let region = &run.cell.region;
     let unknown = || format!("the price of {kind} in {region} is not in the table");
-    let list = price::hourly(kind, region, software, Market::OnDemand).ok_or_else(unknown)?;
+    let on_demand = match prices.list {
+        Some(list) => list.hourly(kind, region, software, Market::OnDemand),
+        None => price::hourly(kind, region, software, Market::OnDemand),
+    };
+    let list = on_demand.ok_or_else(unknown)?;
     Ok(match run.market {
         Some(Market::OnDemand) => always(list),
         Some(Market::Spot) => spot(run, kind, list.high, prices.spot),
