@@ -66,7 +66,7 @@ else
 endif
 
 # Tests with real processes wait most of their time: several files at once (PARALLEL=3) take half of it.
-test-python: examples $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready
+test-python: examples $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready tests/audit/node_modules/.ready
 	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/audit tests/notify tests/page tests/metrics tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
@@ -115,9 +115,15 @@ tests/iam/node_modules/.ready: $(VENV)/ready $(wildcard tests/iam/requirements*.
 	$(PY) tests/iam/node.py --install
 	@touch $@
 
+# What looks at pages: a validator of HTML and axe on Node.js, and Playwright, which drives the machine's Chromium.
+tests/audit/node_modules/.ready: tests/iam/node_modules/.ready tests/audit/requirements.txt tests/audit/package-lock.json
+	$(PY) -m pip install --quiet --disable-pip-version-check -r tests/audit/requirements.txt
+	$(PY) tests/iam/node.py --install tests/audit
+	@touch $@
+
 fmt: ## format everything
 	cargo fmt --all
 
 clean: ## remove what these verbs made
 	cargo clean
-	rm -rf $(VENV) $(VENV)-localstack tests/iam/node_modules
+	rm -rf $(VENV) $(VENV)-localstack tests/iam/node_modules tests/audit/node_modules

@@ -6,13 +6,14 @@ A test that needs what is not installed is skipped and says what is missing; wit
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NoReturn, Optional
 
 import pytest
 
@@ -22,12 +23,20 @@ DESKTOP, PHONE = 1280, 390
 GRAVE = ("serious", "critical")
 
 
-def missing(what: str, cure: str) -> None:
+def missing(what: str, cure: str) -> NoReturn:
     """Skips the test, or fails it where nothing may be skipped."""
     text = f"{what} is not installed: {cure}"
     if os.environ.get("LATENT_SKIP_NOTHING") == "1":
         pytest.fail(text)
     pytest.skip(text)
+
+
+def needed(module: str) -> Any:
+    """A package of the tests."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return missing(module, "pip install -r tests/audit/requirements.txt")
 
 
 def chromium() -> str:
@@ -37,7 +46,6 @@ def chromium() -> str:
     found = next(filter(None, map(shutil.which, names)), None)
     if found is None:
         missing("Chromium", "install the package chromium, or name the program in CHROMIUM")
-    assert found is not None
     return found
 
 
@@ -53,7 +61,9 @@ class Opened:
 
     def overflow(self) -> int:
         """By how many pixels the page is wider than its window."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+        return int(
+            self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        )
 
     def grave(self) -> list[str]:
         """axe's serious and critical findings, one a line."""
@@ -71,18 +81,15 @@ class Opened:
     def cells_narrower_than(self, pixels: int) -> list[str]:
         """The first words of table cells in which words of letters have less room than that."""
         script = """least => [...document.querySelectorAll('table .name, table .words')]
-            .filter(cell => cell.offsetParent && cell.clientWidth < least).map(cell => cell.textContent.slice(0, 40))"""
+            .filter(cell => cell.offsetParent && cell.clientWidth < least)
+            .map(cell => cell.textContent.slice(0, 40))"""
         return list(self.page.evaluate(script, pixels))
 
 
 @functools.cache
 def _driver() -> Any:
     """Playwright, which speaks to the browser; started once and kept until the tests end."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright", "pip install -r tests/audit/requirements.txt")
-    return sync_playwright().start()
+    return needed("playwright.sync_api").sync_playwright().start()
 
 
 @functools.cache

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture(scope="session")
 def reports(binary: str, tmp_path_factory: pytest.TempPathFactory) -> Path:

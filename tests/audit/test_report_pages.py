@@ -21,20 +21,21 @@ import node  # noqa: E402
 NAMES = ["full", "empty", "hostile"]
 LOOKS = [(width, dark) for width in (browser.DESKTOP, browser.PHONE) for dark in (False, True)]
 # What a report is made of; anything else came out of a tag.
-ELEMENTS = set(
-    "html head meta title style body a svg defs pattern path desc text header p h1 nav ul li main dl div dt dd section"
-    " h2 span strong figure figcaption details summary table caption thead tbody tr th td code ol footer".split()
-)
-ATTRIBUTES = set(
-    "lang charset http-equiv content name href id class aria-hidden aria-label aria-labelledby focusable width height"
-    " patternunits patternUnits d role viewbox viewBox preserveaspectratio preserveAspectRatio x y scope"
-    " tabindex".split()
-)
+ELEMENTS = """
+    html head meta title style body a svg defs pattern path desc text header p h1 nav ul li main dl div dt dd
+    section h2 span strong figure figcaption details summary table caption thead tbody tr th td code ol footer
+"""
+ATTRIBUTES = """
+    lang charset http-equiv content name href id class aria-hidden aria-label aria-labelledby focusable width
+    height patternunits patternUnits d role viewbox viewBox preserveaspectratio preserveAspectRatio x y scope
+    tabindex
+"""
+NO_MARKUP = {"link_open", "image", "html_block", "html_inline", "fence", "code_block", "em_open", "s_open"}
 
 
 def elements(page: str):
     """Every element as a standard browser reads the page; any mistake in its syntax is an error."""
-    html5lib = pytest.importorskip("html5lib", reason="pip install -r tests/audit/requirements.txt")
+    html5lib = browser.needed("html5lib")
     tree = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False).parse(page)
     for element in tree.iter():
         if isinstance(element.tag, str):
@@ -47,7 +48,14 @@ def test_a_page_is_valid_html(reports: Path, name: str):
     if program is None or not validator.exists():
         browser.missing("html-validate", "python tests/iam/node.py --install tests/audit")
     config = Path(__file__).parent / "html-validate.json"
-    command = [program, str(validator / "bin" / "html-validate.mjs"), "--config", str(config), "--formatter", "text"]
+    command = [
+        program,
+        str(validator / "bin" / "html-validate.mjs"),
+        "--config",
+        str(config),
+        "--formatter",
+        "text",
+    ]
     done = subprocess.run([*command, str(reports / f"{name}.html")], capture_output=True, text=True)
     assert done.returncode == 0, (done.stdout + done.stderr)[:4000]
 
@@ -57,10 +65,10 @@ def test_a_page_has_only_our_own_elements_and_goes_nowhere(reports: Path, name: 
     page = (reports / f"{name}.html").read_text(encoding="utf-8")
     ids, targets, headings = [], [], []
     for tag, element in elements(page):
-        assert tag in ELEMENTS, tag
+        assert tag in ELEMENTS.split(), tag
         for key, value in element.attrib.items():
             key = key.rpartition("}")[2] if isinstance(key, str) else key
-            assert key in ATTRIBUTES, (tag, key, value)
+            assert key in ATTRIBUTES.split(), (tag, key, value)
             ids += [value] if key == "id" else []
             targets += [value] if key == "href" else []
         if re.fullmatch("h[1-6]", tag):
@@ -116,12 +124,12 @@ def test_a_page_is_printed(reports: Path, name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_foreign_text_is_no_markdown(reports: Path, name: str):
-    markdown = pytest.importorskip("markdown_it", reason="pip install -r tests/audit/requirements.txt")
+    markdown = browser.needed("markdown_it")
     parser = markdown.MarkdownIt("gfm-like")
     tokens = parser.parse((reports / f"{name}.md").read_text(encoding="utf-8"))
     flat = [inner for token in tokens for inner in [token, *(token.children or [])]]
     kinds = {token.type for token in flat}
-    assert not kinds & {"link_open", "image", "html_block", "html_inline", "fence", "code_block", "em_open", "s_open"}
+    assert not kinds & NO_MARKUP
     texts = [token.content for token in flat if token.type == "text"]
     assert not [text for text in texts if re.search(r"[@#<`]|://", text)], "foreign text outside code"
     headings = [token.tag for token in tokens if token.type == "heading_open"]

@@ -13,7 +13,7 @@ use crate::model::{
     Unseen, Volume, tag_keys,
 };
 use crate::plan::meter::Use;
-use crate::plan::price::Range;
+use crate::plan::price::{Prices, Range};
 
 const SPEC: &str = r#"{"region":"us-west-2","ami":"ami-1","offering":{"instance_type":"m7i.large","place":"anywhere","market":"on-demand"},"security_groups":[],"key_pair":null,"instance_profile":null,"block_devices":[{"device":"/dev/sda1","size_gib":30,"volume_type":"gp3","encrypted":null}],"shutdown":"terminate","tags":{},"user_data_digest":null}"#;
 
@@ -86,6 +86,7 @@ fn evidence<'a>(owner: &'a OwnerName, entries: &'a [Entry], regions: BTreeMap<Re
         intent: None,
         rebakes: Ok(Vec::new()),
         findings: Vec::new(),
+        prices: Ok(Prices::default()),
     }
 }
 

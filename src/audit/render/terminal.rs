@@ -14,6 +14,8 @@ const PADDING: usize = 2;
 /// The most room that an id or a moment asks for, and an amount.
 const WHOLE_ROOM: usize = 24;
 const NUMBER_ROOM: usize = 11;
+/// What a column keeps where there is too little for all.
+const ROOM_MIN: usize = 9;
 
 pub(super) fn render(page: &Page, width: u16) -> String {
     let mut text = String::new();
@@ -87,17 +89,9 @@ fn write_table(text: &mut String, table: &Table, width: u16) {
     for row in &table.rows {
         grid.add_row(shown.iter().filter_map(|(at, _)| row.get(*at)));
     }
-    for (place, (at, column)) in shown.iter().enumerate() {
-        let longest = table.rows.iter().filter_map(|row| row.get(*at)).map(|cell| cell.chars().count()).max();
-        let room = match column.kind {
-            Kind::Words => WORDS_ROOM,
-            Kind::Name => NAME_ROOM,
-            Kind::Id | Kind::Short => WHOLE_ROOM,
-            // An amount may be broken between its two ends.
-            Kind::Number => NUMBER_ROOM,
-        };
-        let room = u16::try_from(longest.unwrap_or(0).min(room) + PADDING).unwrap_or(u16::MAX);
+    for (place, ((_, column), room)) in shown.iter().zip(rooms(table, &shown, usize::from(width))).enumerate() {
         if let Some(grid_column) = grid.column_mut(place) {
+            let room = u16::try_from(room).unwrap_or(u16::MAX);
             grid_column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(room)));
             if column.kind == Kind::Number {
                 grid_column.set_cell_alignment(CellAlignment::Right);
@@ -107,6 +101,33 @@ fn write_table(text: &mut String, table: &Table, width: u16) {
     let _ = writeln!(text, "{}", trimmed(&grid));
     if let Some(more) = &table.more {
         let _ = writeln!(text, "{more}");
+    }
+}
+
+/// The least room of each column. Where all together have too little, words give way first and ids last.
+fn rooms(table: &Table, shown: &[(usize, &Column)], width: usize) -> Vec<usize> {
+    let longest = |at: usize| table.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
+    let mut rooms: Vec<usize> =
+        shown.iter().map(|(at, column)| longest(*at).unwrap_or(0).min(wanted(column.kind)) + PADDING).collect();
+    for kind in [Kind::Words, Kind::Name, Kind::Number, Kind::Short, Kind::Id] {
+        for (place, _) in shown.iter().enumerate().filter(|(_, (_, column))| column.kind == kind) {
+            let over = rooms.iter().sum::<usize>().saturating_sub(width);
+            let spare = rooms.get(place).map_or(0, |room| room.saturating_sub(ROOM_MIN + PADDING));
+            if let Some(room) = rooms.get_mut(place) {
+                *room -= over.min(spare);
+            }
+        }
+    }
+    rooms
+}
+
+const fn wanted(kind: Kind) -> usize {
+    match kind {
+        Kind::Words => WORDS_ROOM,
+        Kind::Name => NAME_ROOM,
+        Kind::Id | Kind::Short => WHOLE_ROOM,
+        // An amount may be broken between its two ends.
+        Kind::Number => NUMBER_ROOM,
     }
 }
 
