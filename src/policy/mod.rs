@@ -47,6 +47,7 @@ pub use load::{Sources, load, read_key_file};
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use promote::{Refusal, promoted, rolled_back};
 pub use proof::Proof;
+pub use reader::dollars;
 pub use rebake::{Channel, RebakePolicy, Recipe};
 pub use rebake_script::{RebakeScript, ScriptError, USER_DATA_MAX, builder_user_data, ssm_script};
 pub use requirements::{Port, Protocol, Requirements};

@@ -5,6 +5,8 @@
 mod account;
 #[cfg(test)]
 mod admit;
+#[cfg(test)]
+mod budget_action;
 mod cli;
 #[cfg(test)]
 mod config;

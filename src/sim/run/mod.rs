@@ -10,6 +10,7 @@ mod master;
 mod minute;
 mod play;
 mod process;
+mod purse;
 pub mod rebake;
 mod sabotage;
 mod scene;
