@@ -242,6 +242,12 @@ pub(super) struct IamOptions {
     /// What is printed
     #[arg(long, value_enum, default_value = "json")]
     pub(super) format: IamFormat,
+    /// Print, in the place of the roles, the AWS budget that is the owner's own hard stop
+    #[arg(long, conflicts_with_all = ["role", "principal"])]
+    pub(super) budget_action: bool,
+    /// Its dollars per month, such as 25.00, if not budget.hard of the configuration
+    #[arg(long, value_name = "DOLLARS", requires = "budget_action", value_parser = crate::policy::dollars)]
+    pub(super) amount: Option<u64>,
     /// Who may assume the roles, if not fleet.principal of the configuration
     #[arg(long, value_name = "ARN")]
     pub(super) principal: Option<String>,

@@ -23,6 +23,9 @@ owner's: it keeps another owner from naming this account as his. Nothing is call
 pub(super) fn run(args: &Args, options: &IamOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let (_, intent) = connect::intent(args)?;
     let file = args.config.display().to_string();
+    if options.budget_action {
+        return budget_action(&intent, &file, options, out);
+    }
     if let Some(problem) = intent.owners.get(&options.owner).and_then(|owner| no_external_id(&options.owner, owner)) {
         let id = new_external_id()?;
         let message = format!("{file}: {}; {}", problem.message, problem.cure(&id));
@@ -40,6 +43,16 @@ pub(super) fn run(args: &Args, options: &IamOptions, out: &mut dyn Write) -> Res
         IamFormat::Json => writeln!(out, "{}", connect::pretty(&iam::json(&grants))?)?,
         IamFormat::Cloudformation => writeln!(out, "{}", connect::pretty(&iam::cloudformation(&grants))?)?,
         IamFormat::Terraform => write!(out, "{}", iam::terraform(&grants))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn budget_action(intent: &Intent, file: &str, options: &IamOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let action = iam::BudgetAction::of(intent, &options.owner, options.amount).map_err(|error| told(file, &error))?;
+    match options.format {
+        IamFormat::Json => writeln!(out, "{}", connect::pretty(&action.json())?)?,
+        IamFormat::Cloudformation => writeln!(out, "{}", connect::pretty(&action.cloudformation())?)?,
+        IamFormat::Terraform => write!(out, "{}", action.terraform())?,
     }
     Ok(Exit::Done)
 }

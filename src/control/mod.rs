@@ -39,8 +39,8 @@ use tokio::task::JoinHandle;
 use crate::cloud::Cloud;
 use crate::ledger::{Declarations, Head, Ledger, LedgerError};
 use crate::model::{
-    Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, Phase, RebakeId, RequestId,
-    WorkerName, WorkerState, tag_keys,
+    Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, OwnerName, Phase, RebakeId,
+    RequestId, WorkerName, WorkerState, tag_keys,
 };
 use crate::plan::day::{DayView, LineView};
 use crate::plan::sweep::Claims;
@@ -405,7 +405,8 @@ impl<L: Ledger + 'static> Controller<L> {
         self.known(worker)?;
         let now = self.clock.now();
         let until = now + length;
-        if let Some(failure) = self.over_budget(worker, now) {
+        let owner = self.shared.intent().workers.get(worker).map(|worker| worker.cell.owner.clone());
+        if let Some(failure) = owner.and_then(|owner| self.over_budget(&owner)) {
             return Err(ControlError::OverBudget { why: failure.message });
         }
         let mut holds = false;
@@ -419,11 +420,10 @@ impl<L: Ledger + 'static> Controller<L> {
         if holds { Ok(until) } else { Err(ControlError::NothingToHold { worker: worker.clone() }) }
     }
 
-    /// Why nothing may be bought for the owner of a worker, if so.
-    fn over_budget(&self, worker: &WorkerName, now: DateTime<Utc>) -> Option<Failure> {
+    /// Why nothing may be bought for an owner, if so.
+    pub fn over_budget(&self, owner: &OwnerName) -> Option<Failure> {
         let intent = self.shared.intent();
-        let owner = &intent.workers.get(worker)?.cell.owner;
-        self.shared.book().balance(&intent, owner, now)?.refusal()
+        self.shared.book().balance(&intent, owner, self.clock.now())?.refusal()
     }
 
     /// Lifts a hold; without one it changes nothing.

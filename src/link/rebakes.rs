@@ -79,6 +79,7 @@ impl From<RebakeRefusal> for Failed {
         let (status, code) = match &refusal {
             RebakeRefusal::Unknown(_) => (StatusCode::NOT_FOUND, FailureCode::UnknownRebake),
             RebakeRefusal::Busy { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
+            RebakeRefusal::Budget(_) => (StatusCode::CONFLICT, FailureCode::Conflict),
             RebakeRefusal::NotDue(_) => (StatusCode::CONFLICT, FailureCode::NotDue),
             RebakeRefusal::Order(_) | RebakeRefusal::Manifest(_) => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
             RebakeRefusal::Journal(crate::ledger::JournalError::Unknown { .. }) => {

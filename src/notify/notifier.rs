@@ -108,7 +108,7 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
             let mut turn = std::pin::pin!(self.turn());
             let worked = tokio::select! {
                 worked = &mut turn => worked,
-                _ = stop.wait_for(|stop| *stop) => {
+                () = ended(&mut stop) => {
                     // What is on its way is not sent again if its answer comes now.
                     let _ = self.clock.within(FAREWELL, turn).await;
                     return;
@@ -122,7 +122,7 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
             let next = self.clock.now() + PERIOD;
             let next = again.map_or(next, |again| again.min(next));
             tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return,
+                () = ended(&mut stop) => return,
                 () = self.clock.sleep_until(next) => {}
             }
         }
@@ -253,6 +253,11 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
         });
         (queued, outcome)
     }
+}
+
+/// Waits until it turns true, or nobody can turn it any more.
+async fn ended(stop: &mut watch::Receiver<bool>) {
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 impl<L: Ledger + 'static, C: Courier> NoticeBoard for Notifier<L, C> {

@@ -51,6 +51,7 @@ pub use page::Page;
 pub use problem::{Origin, Problem, Problems, Shown};
 pub use promote::{Refusal, promoted, rolled_back};
 pub use proof::Proof;
+pub use reader::dollars;
 pub use rebake::{Channel, RebakePolicy, Recipe};
 pub use rebake_script::{RebakeScript, ScriptError, USER_DATA_MAX, builder_user_data, ssm_script};
 pub use requirements::{Port, Protocol, Requirements};

@@ -421,6 +421,14 @@ impl<'a, 'p> Reader<'a, 'p> {
     }
 }
 
+/// Dollars with up to six decimals, in micro-dollars, or what is wrong with them.
+///
+/// # Errors
+/// How an amount is written.
+pub fn dollars(text: &str) -> Result<u64, String> {
+    micro_dollars(text).ok_or_else(|| "write dollars such as 25.00".to_owned())
+}
+
 /// Dollars with up to six decimals, in micro-dollars.
 fn micro_dollars(text: &str) -> Option<u64> {
     let (dollars, part) = text.split_once('.').unwrap_or((text, "0"));

@@ -7,7 +7,10 @@ mod account;
 mod admit;
 #[cfg(test)]
 mod audit;
+#[cfg(test)]
 mod audit_render;
+#[cfg(test)]
+mod budget_action;
 mod cli;
 #[cfg(test)]
 mod config;

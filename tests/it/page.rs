@@ -64,7 +64,7 @@ async fn page_of(setup: &Setup, ledger: TestLedger, clock: Clock, token: Option<
     };
     let controller = Controller::start(setup.intent(), ledger.clone(), clock, 1, connect).expect("starts");
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(page.run(controller.clone(), ("test".to_owned(), "ctl".to_owned()), stopped));
+    tokio::spawn(page.run(controller.clone(), ("test".to_owned(), "ctl".to_owned()), None, stopped));
     Looked { at, controller, ledger, stop }
 }
 
@@ -476,7 +476,12 @@ impl Past {
             spec: None,
         };
         let (worker, build) = (name.clone(), format!("b/{number}").parse().expect("a build"));
-        self.note(Body::Adopted { worker: worker.clone(), attempt: Box::new(attempt), instance: instance.clone() });
+        self.note(Body::Adopted {
+            worker: worker.clone(),
+            attempt: Box::new(attempt),
+            instance: instance.clone(),
+            seen: None,
+        });
         let then = |past: &mut Self, seconds: i64, body: Body| {
             past.now += TimeDelta::seconds(seconds);
             past.note(body);
@@ -485,8 +490,12 @@ impl Past {
         then(self, 1, Body::BuildStarted { worker: worker.clone(), build });
         then(self, 300, Body::BuildFinished { worker: worker.clone() });
         let cause = Cause::Idle;
-        then(self, 120, Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause });
-        then(self, 30, Body::Departed { instance });
+        then(
+            self,
+            120,
+            Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause, seen: None },
+        );
+        then(self, 30, Body::Departed { instance, ended_at: None });
     }
 }
 

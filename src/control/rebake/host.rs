@@ -44,6 +44,9 @@ pub enum RebakeRefusal {
         /// On what.
         image: ImageName,
     },
+    /// The owner's hard budget is reached.
+    #[error("{0}")]
+    Budget(String),
     /// The AMI is young enough.
     #[error("{0}")]
     NotDue(String),
@@ -406,6 +409,9 @@ where
         }
         if let Some(id) = self.at_work(name) {
             return Err(RebakeRefusal::Busy { id, image: name.clone() });
+        }
+        if let Some(failure) = self.0.controller.over_budget(&image.owner) {
+            return Err(RebakeRefusal::Budget(format!("{}: {}", failure.code, failure.message)));
         }
         let journal = self.0.journals.create(&id, &first)?;
         self.spawn(&id, journal, &[first]);

@@ -129,11 +129,11 @@ fn logical_id(grant: &Grant) -> String {
 }
 
 /// A text of HCL: as JSON writes it, for what is in it was checked to hold no template.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     Value::from(text).to_string()
 }
 
 /// JSON is an expression of HCL; its lines move in with the block that it stands in.
-fn indented(value: &Value) -> String {
+pub(super) fn indented(value: &Value) -> String {
     format!("{value:#}").replace('\n', "\n  ")
 }

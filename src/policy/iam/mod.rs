@@ -5,6 +5,7 @@
 //! configuration does not use.
 
 mod actions;
+mod budget_action;
 mod document;
 mod fill;
 mod values;
@@ -14,6 +15,7 @@ use std::fmt;
 use serde_json::Value;
 
 pub use actions::{NEEDS_NO_PERMISSION, NOT_CALLED, PERMISSIONS, Permission};
+pub use budget_action::BudgetAction;
 pub use document::{cloudformation, json, terraform};
 
 use super::fleet::{PRINCIPAL_CURE, is_principal};

@@ -11,6 +11,7 @@ mod minute;
 mod months;
 mod play;
 mod process;
+mod purse;
 pub mod rebake;
 mod reckon;
 mod sabotage;

@@ -10,8 +10,9 @@ use tokio::sync::Notify;
 use super::agenda::{Agenda, Happening};
 use super::life::{Disk, Mortal, SimLedger, lock};
 use super::master::{Master, Next, REPORT_PERIOD, Session};
+use super::purse::Purse;
 use super::reckon::Reckoning;
-use super::sabotage::Memory;
+use super::sabotage::{Memory, Sabotage};
 use super::scene::Scene;
 use super::settings::Settings;
 use super::things;
@@ -108,13 +109,18 @@ impl Play {
     fn new(settings: &Settings, seed: u64) -> Option<Self> {
         let begin: DateTime<Utc> = BEGIN.parse().ok()?;
         let mut random = fastrand::Rng::with_seed(seed);
-        let scene = Scene::new(settings.owners, settings.workers, &mut random);
+        let mut scene = Scene::new(settings.owners, settings.workers, &mut random);
         let mut world = World::new(seed, settings.weather.clone()).lenient();
         world.trace = Trace::keeping(if settings.telling { usize::MAX } else { 0 });
         for site in scene.calm_sites() {
             world.set_weather_at(&site, Weather::calm());
         }
         let truth = Arc::new(Mutex::new(Truth::new(scene.calm_sites(), scene.calm_workers(), begin)));
+        let (account, own) = scene.budgeted();
+        lock(&truth).purse = scene.allowance.map(|allowance| Purse::new(account, own, allowance));
+        if settings.sabotage == Some(Sabotage::BudgetIgnored) {
+            scene.allowance = None;
+        }
         lock(&truth).story = settings.telling.then(Vec::new);
         world.watch(Box::new(Judge(Arc::clone(&truth))));
         let workers = scene.worker_names().filter_map(|name| name.parse().ok());

@@ -65,6 +65,7 @@ sabotages! {
     NoAdoption, "no-adoption", "Instances of an earlier life are not listed.";
     BuildsOnCanary, "builds-on-canary", "The master runs any build on a canary.";
     NoticeIgnored, "notice-ignored", "What EC2 says of spot requests is read as if nothing were the matter.";
+    BudgetIgnored, "budget-ignored", "The controller is not told of the owner's budget.";
     UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
 }
 

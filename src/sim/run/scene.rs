@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::purse::Allowance;
 use crate::policy::{Intent, JoinKey, Sources};
 use crate::sim::SiteId;
 
@@ -36,11 +37,15 @@ pub(super) struct Scene {
     owners: usize,
     workers: Vec<Worker>,
     changes: u32,
+    /// What the first owner may spend, if that is limited.
+    pub(super) allowance: Option<Allowance>,
 }
 
 impl Scene {
     pub(super) fn new(owners: u32, workers: u32, random: &mut fastrand::Rng) -> Self {
         let owners = owners.max(1) as usize;
+        // The last owner's requests are all to be met.
+        let allowance = if owners > 1 { Allowance::draw(random.clone()) } else { None };
         let workers = (0..workers.max(1) as usize).map(|number| Worker {
             owner: number % owners,
             region: if random.u8(0..10) == 0 { "eu-central-1" } else { "us-west-2" },
@@ -51,7 +56,7 @@ impl Scene {
             watches: random.u8(0..3) > 0,
             windows: random.u8(0..8) == 0,
         });
-        Self { owners, workers: workers.collect(), changes: 0 }
+        Self { owners, workers: workers.collect(), changes: 0, allowance }
     }
 
     /// Something of the configuration changes, as it does in a living fleet.
@@ -111,6 +116,13 @@ impl Scene {
         self.worker_names().enumerate().filter(|(number, _)| calm(number)).map(|(_, name)| name).collect()
     }
 
+    /// The first owner's account and workers.
+    pub(super) fn budgeted(&self) -> (String, std::collections::BTreeSet<String>) {
+        let own = |number: &usize| self.workers[*number].owner == 0;
+        let workers = self.worker_names().enumerate().filter(|(number, _)| own(number)).map(|(_, name)| name);
+        (Self::account(0), workers.collect())
+    }
+
     /// Every account and region of the fleet.
     pub(super) fn sites(&self) -> Vec<SiteId> {
         let mut all: Vec<SiteId> =
@@ -126,6 +138,9 @@ impl Scene {
         for owner in 0..self.owners {
             let account = Self::account(owner);
             let _ = writeln!(main, "[owner.o{owner}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}");
+            if let Some(allowance) = self.allowance.filter(|_| owner == 0) {
+                let _ = writeln!(main, "{}", allowance.line());
+            }
         }
         let mut images = Vec::new();
         for (name, worker) in self.worker_names().zip(&self.workers) {

@@ -58,7 +58,8 @@ impl Play {
                 self.bury().await;
                 self.disk.lose();
                 self.read = 0;
-                lock(&self.truth).ledger_lost();
+                let now = self.clock.now();
+                lock(&self.truth).ledger_lost(now);
                 let rate = self.rate(Fault::LedgerLost);
                 self.some_time(rate / 24.0, Happening::LedgerLost);
             }

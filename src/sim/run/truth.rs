@@ -9,6 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::canary::Canaries;
 use super::life::lock;
+use super::purse::Purse;
 use super::scene::{CONTROLLER, FLEET};
 use crate::cloud::kind_of;
 use crate::model::{Body, Cause, Entry, Failure, FailureKind, InstanceId, WorkerName, tag_keys};
@@ -137,6 +138,8 @@ pub(super) struct Truth {
     pub(super) story: Option<Vec<(DateTime<Utc>, String)>>,
     pub(super) canaries: Canaries,
     calm: Calm,
+    /// What the owner with a budget spends.
+    pub(super) purse: Option<Purse>,
 }
 
 /// An interruption that EC2 has told of, at a place.
@@ -193,6 +196,9 @@ impl Truth {
     /// A second controller comes, or goes.
     pub(super) fn crowded(&mut self, crowded: bool) {
         self.calm.crowded = crowded;
+        if let Some(purse) = self.purse.as_mut().filter(|_| crowded) {
+            purse.is_shared();
+        }
         self.calm.listed.clear();
     }
 
@@ -289,6 +295,9 @@ impl Truth {
                 let worker = entry.body.worker().map_or("", WorkerName::as_str);
                 story.push((entry.at, format!("ledger {worker}: {}", entry.body.describe())));
             }
+            if let Some(what) = self.purse.as_ref().and_then(|purse| purse.written(entry)) {
+                self.violated(10, entry.at, what);
+            }
             match &entry.body {
                 Body::LaunchIntended { attempt, worker } => {
                     self.answers.remove(worker.as_str());
@@ -368,8 +377,11 @@ impl Truth {
     }
 
     /// The ledger is gone, and with it what it explained.
-    pub(super) fn ledger_lost(&mut self) {
+    pub(super) fn ledger_lost(&mut self, now: DateTime<Utc>) {
         self.outlived.extend(self.standing.keys().cloned());
+        if let Some(purse) = &mut self.purse {
+            purse.ledger_lost(now);
+        }
         for known in self.standing.values_mut() {
             known.survived_a_loss = true;
             known.recorded = false;
@@ -446,6 +458,8 @@ impl Truth {
             Some(Cause::Orphan) => self.standing.get(id).is_some_and(|known| known.canary && known.survived_a_loss),
             _ => false,
         };
+        let by_budget = |worker: &str| self.purse.as_ref().is_some_and(|own| own.may_end(now, worker, cause.as_ref()));
+        let may = may || self.building.get(id).is_some_and(|worker| by_budget(worker.as_str()));
         if let Some(worker) = self.building.get(id).filter(|_| !may) {
             let what = format!("{id} is taken away from {worker} while it builds, for {cause:?}");
             self.violated(4, now, what);
@@ -453,6 +467,9 @@ impl Truth {
     }
 
     fn saw(&mut self, now: DateTime<Utc>, site: &Site, effect: &Effect) {
+        if let Some(purse) = &mut self.purse {
+            purse.saw(now, site, effect);
+        }
         match effect {
             Effect::Launched(id) => {
                 if let Some(instance) = site.instance(id) {
@@ -511,7 +528,7 @@ fn tag_of<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
 }
 
 /// The worker that an instance was launched for, if it was launched by us.
-fn identity(instance: &Instance) -> Option<String> {
+pub(super) fn identity(instance: &Instance) -> Option<String> {
     let tags = instance.params.tags.get(&TagTarget::Instance)?;
     let is = |key: &str, value: &str| tags.get(key).is_some_and(|own| own == value);
     let ours = is(tag_keys::FLEET, FLEET) && is(tag_keys::CONTROLLER, CONTROLLER) && !tags.contains_key(STRANGE);

@@ -8,6 +8,7 @@ use latent::audit::{Evidence, Look, Missing, Record, build};
 use latent::control::{SweepDoor, read_trail};
 use latent::model::{Entry, Fleet, OwnerName, Region, Survey};
 use latent::plan::meter::Use;
+use latent::plan::price::Prices;
 use latent::plan::sweep::{Caps, ControllerKey, Finding, Stated, SweepView, claims, sweep};
 use latent::policy::Intent;
 
@@ -99,6 +100,7 @@ pub(super) async fn report(lab: &Lab, asked: &Asked) -> Report {
         intent: Some(&intent),
         rebakes: Ok(Vec::new()),
         findings: findings(lab, &intent, asked, &surveys),
+        prices: Ok(Prices::default()),
     };
     build(&evidence)
 }
@@ -129,6 +131,7 @@ pub(super) fn again(lab: &Lab, report: &Report) -> Report {
         intent: Some(&intent),
         rebakes: Ok(Vec::new()),
         findings: Vec::new(),
+        prices: Ok(Prices::default()),
     })
 }
 
