@@ -311,7 +311,7 @@ async fn a_simulation_closes_with_one_line_for_machines() {
     assert_eq!(exit, Exit::Done);
     let (line, rate) = out.trim_end().rsplit_once(" seeds_per_s=").expect("a rate");
     // Guests lose nothing in calm weather, and nobody is killed.
-    assert_eq!(line, "sim ok: seeds=2 worker_days=0 crashes=0 faults=0 noticed=0 proven=0 invariants=12 violations=0");
+    assert_eq!(line, "sim ok: seeds=2 worker_days=0 crashes=0 faults=0 noticed=0 proven=0 invariants=13 violations=0");
     assert!(rate.parse::<f64>().is_ok_and(|rate| rate > 0.0), "{rate}");
     let mistaken = ["--sabotage", "short-listing", "--weather", "rough", "--hours", "24", "--story", "3"];
     let (exit, out) = run(&[&["sim", "run", "--seeds", "0..1"], &mistaken[..]].concat()).await;

@@ -44,7 +44,7 @@ impl Meter {
             Body::ControllerStopped {} => self.living(|life| life.run.silent_since = Some(at)),
             body => {
                 self.desk(at, &entry.actor, body);
-                self.launch(at, body);
+                self.birth(at, body);
                 self.instance(at, body);
                 self.ending(at, body);
                 self.master(at, body);
@@ -148,7 +148,7 @@ impl Meter {
         self.run_of(instance).and_then(|run| run.ended.as_ref()).map(|ended| ended.at)
     }
 
-    fn launch(&mut self, at: DateTime<Utc>, body: &Body) {
+    fn birth(&mut self, at: DateTime<Utc>, body: &Body) {
         match body {
             Body::LaunchIntended { worker, attempt } => {
                 let desk = self.desks.entry(worker.clone()).or_default();
