@@ -82,13 +82,12 @@ pub(super) type Known<T> = (T, Vec<Shown>);
 impl Intent {
     /// Parses and cross-checks everything; every problem of every file is reported.
     pub fn parse(sources: &Sources) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
+        let (mut problems, empty) = (Problems::default(), DeTable::new());
         let built_in = Document::parse("built-in default", super::DEFAULT_TOML, &mut problems);
-        let empty = DeTable::new();
         let main = Document::parse(&sources.main.0, &sources.main.1, &mut problems);
         unknown_sections(&main, &mut problems);
-        let [policy_documents, image_documents] =
-            [&sources.policies, &sources.images].map(|files| documents(files, &mut problems));
+        let policy_documents = documents(&sources.policies, &mut problems);
+        let image_documents = documents(&sources.images, &mut problems);
 
         let fleet = fleet::fleet(layers(&main, &built_in, &empty, "fleet"), &mut problems);
         let link = fleet::link(layers(&main, &built_in, &empty, "link"), &mut problems);
@@ -100,13 +99,8 @@ impl Intent {
         let notify = notify::read(layers(&main, &built_in, &empty, "notify"), &owners, &mut problems);
         let rebake_layers = layers(&main, &built_in, &empty, "rebake");
         let rebake = rebake::read(rebake_layers.clone(), &mut problems);
-        let images = images(
-            &image_documents,
-            &layers(&built_in, &built_in, &empty, "image")[..1],
-            &rebake_layers,
-            sources,
-            &mut problems,
-        );
+        let base = &layers(&built_in, &built_in, &empty, "image")[..1];
+        let images = images(&image_documents, base, &rebake_layers, sources, &mut problems);
         let base_layers = layers(&main, &built_in, &empty, "policy");
         let base_policy = Lifecycle::read(base_layers.clone(), "policy", &mut problems);
         let policies = policies(&policy_documents, &base_layers, &mut problems);
