@@ -13,7 +13,7 @@ use super::output::{ago, plain, table};
 use crate::control::{Clock, ContactView, NoticesView};
 use crate::link::ClientError;
 use crate::model::{AlarmClass, OwnerName};
-use crate::notify::{Courier as _, Message, Outbox, Ways, schema, test_post, view_of};
+use crate::notify::{Courier as _, Message, Outbox, Ways, schema, trial_post, view_of};
 use crate::plan::alarm::{Channel, Kept, Outcome, Who, addressees};
 use crate::policy::{Intent, Sources};
 
@@ -113,7 +113,7 @@ async fn test(args: &Args, options: &TestOptions, out: &mut dyn Write) -> Result
 }
 
 async fn tell(clock: &Clock, ways: &Ways, intent: &Intent, who: &Who, channel: &Channel) -> Outcome {
-    let post = test_post(who, channel, clock.now());
+    let post = trial_post(who, channel, clock.now());
     let message = Message::of(post, None, &intent.fleet.name, &intent.fleet.controller);
     let brought = clock.within(LIMIT, ways.bring(&intent.notify, &message)).await;
     brought.unwrap_or_else(|| Outcome::Later(format!("no answer within {} s", LIMIT.as_secs()), None))

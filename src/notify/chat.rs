@@ -63,11 +63,11 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::notify::test_post;
+    use crate::notify::trial_post;
     use crate::plan::alarm::{Channel, Who};
 
     fn message(text: &str) -> Message {
-        let mut post = test_post(&Who::Admin, &Channel::Webhook("chat".to_owned()), DateTime::UNIX_EPOCH);
+        let mut post = trial_post(&Who::Admin, &Channel::Webhook("chat".to_owned()), DateTime::UNIX_EPOCH);
         post.notices[0].title = text.to_owned();
         Message::of(post, None, "f", "c")
     }

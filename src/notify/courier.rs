@@ -102,7 +102,7 @@ impl Courier for Ways {
 }
 
 /// A message that only shows that messages come.
-pub fn test_post(who: &Who, channel: &Channel, now: DateTime<Utc>) -> Post {
+pub fn trial_post(who: &Who, channel: &Channel, now: DateTime<Utc>) -> Post {
     let notice = Notice {
         key: format!("{}/{who}", AlarmClass::Test),
         class: AlarmClass::Test,

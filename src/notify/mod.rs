@@ -14,7 +14,7 @@ mod sight;
 mod webhook;
 
 pub use board::{contacts, view_of};
-pub use courier::{Attachment, Courier, Message, Ways, test_post};
+pub use courier::{Attachment, Courier, Message, Ways, trial_post};
 pub use notifier::{Budgets, Feeds, Notifier, Weekly};
 pub use outbox::{Outbox, OutboxError, Queued};
 pub use payload::{PAYLOAD_VERSION, Payload, schema};

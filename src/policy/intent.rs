@@ -85,9 +85,8 @@ pub(super) type Known<T> = (T, Vec<Shown>);
 impl Intent {
     /// Parses and cross-checks everything; every problem of every file is reported.
     pub fn parse(sources: &Sources) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
+        let (mut problems, empty) = (Problems::default(), DeTable::new());
         let built_in = Document::parse("built-in default", super::DEFAULT_TOML, &mut problems);
-        let empty = DeTable::new();
         let main = Document::parse(&sources.main.0, &sources.main.1, &mut problems);
         unknown_sections(&main, &mut problems);
         let policy_documents = documents(&sources.policies, &mut problems);

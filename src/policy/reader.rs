@@ -358,15 +358,12 @@ impl<'a, 'p> Reader<'a, 'p> {
         let Some(layer) = self.table(key) else { return Vec::new() };
         let mut all = Vec::new();
         for (name, value) in layer.table {
-            match value.get_ref().as_table() {
-                Some(table) => {
-                    let span = (name.span().start, name.span().end);
-                    all.push((name.get_ref().to_string(), Layer { document: layer.document, table, span }));
-                }
-                None => {
-                    let place = (layer.document, value.get_ref(), value.span());
-                    self.wrong_type(&place, key, "a table", format!("write [notify.{key}.{}]", name.get_ref()));
-                }
+            if let Some(table) = value.get_ref().as_table() {
+                let span = (name.span().start, name.span().end);
+                all.push((name.get_ref().to_string(), Layer { document: layer.document, table, span }));
+            } else {
+                let place = (layer.document, value.get_ref(), value.span());
+                self.wrong_type(&place, key, "a table", format!("write [notify.{key}.{}]", name.get_ref()));
             }
         }
         all

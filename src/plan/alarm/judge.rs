@@ -117,7 +117,8 @@ impl Verdict {
         let down_key = key(AlarmClass::WorkerDown, fact.worker.as_str());
         let limit = of.limit(fact.down_after, fact.start_limit);
         match &of.down {
-            Some(down) if now - down.since >= limit => {
+            // Whom nobody asks for now is neither told to be down nor to be up.
+            Some(down) if down.dormant.is_none() && now - down.since >= limit => {
                 let failing = of.failing.as_ref();
                 self.present.push(down_condition(now, fact, down.since, down.lost, limit, failing));
             }

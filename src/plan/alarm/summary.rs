@@ -42,7 +42,7 @@ pub(super) fn summary(owner: &OwnerName, facts: &Facts, alarms: &Alarms) -> Noti
         .collect();
     text.extend(few(images));
     let wrong = if open.is_empty() { "all is well".to_owned() } else { format!("{} things are open", open.len()) };
-    let mut todo: Vec<String> = open.iter().flat_map(|alarm| alarm.notice.todo.first().cloned()).take(5).collect();
+    let mut todo: Vec<String> = open.iter().filter_map(|alarm| alarm.notice.todo.first().cloned()).take(5).collect();
     todo.push(format!("latent audit --owner {owner}"));
     Notice {
         key: format!("{}/{owner}/{}", AlarmClass::Weekly, now.format("%Y-%m-%d")),

@@ -115,9 +115,9 @@ mod tests {
     use chrono::DateTime;
     use proptest::prelude::*;
 
-    use super::super::mailbox::Channel;
     use super::*;
     use crate::model::AlarmClass;
+    use crate::plan::alarm::Channel;
 
     pub(super) fn post(titles: &[&str], more: u32) -> Post {
         let at = DateTime::UNIX_EPOCH;

@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{Actor, AlarmClass, Body, Entry, Failure, FailureKind, Phase, Response};
 use latent::plan::alarm::{
-    BudgetFact, BudgetLevel, CellFact, Channel, DeliveryFact, Facts, ImageFact, Kept, LeftoverFact, NoticePhase, Post,
-    RebakeFact, RebakeTurn, Refusal, Who, WorkerFact, step, subject,
+    BudgetFact, BudgetLevel, CellFact, Channel, DeliveryFact, Facts, ImageFact, Kept, LeftoverFact, Post, RebakeFact,
+    RebakeTurn, Refusal, Who, WorkerFact, step, subject,
 };
 use latent::plan::price::{Money, Range};
 use latent::policy::Intent;
@@ -288,8 +288,6 @@ fn what_comes_and_goes_is_told_so_and_then_no_more() {
         told.extend(story.run(minutes(10)).told());
     }
     assert_eq!(told.len(), 7, "three times there and gone, and that it comes and goes: {told:?}");
-    let flaps = |post: &Post| post.notices.iter().any(|notice| notice.phase == NoticePhase::Flaps);
-    assert!(!story.posts.iter().any(flaps));
     story.run(TimeDelta::days(2));
     story.zombie(0, "vol-1", false);
     assert_eq!(story.run(minutes(10)).told().len(), 1, "after a calm time it is news again");

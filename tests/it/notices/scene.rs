@@ -113,7 +113,7 @@ impl Scene {
 
 /// A request that is refused for a reason that only the owner can mend.
 async fn refused(scene: &mut Scene) {
-    scene.lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Owner, "UnauthorizedOperation"), 1);
+    scene.lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Owner, "InvalidSubnetID.NotFound"), 1);
     scene.lab.request("w1");
     scene.run(minutes(3)).await;
 }
@@ -124,7 +124,7 @@ async fn an_owner_is_told_that_a_worker_cannot_start_and_that_it_starts_again() 
     refused(&mut scene).await;
     assert_eq!(
         scene.fake.subjects(),
-        ["[latent test] worker w1 cannot be started: UnauthorizedOperation; the owner has to act"]
+        ["[latent test] worker w1 cannot be started: InvalidSubnetID.NotFound; the owner has to act"]
     );
     scene.lab.release("w1");
     scene.run(minutes(31)).await;
@@ -213,16 +213,16 @@ async fn a_refusal_for_good_is_not_tried_again_and_the_admin_is_told_another_way
 
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_loses_its_connection_is_told_after_a_while() {
-    let mut scene = Scene::new(setup("down_after = \"20m\"\n"));
+    let mut scene = Scene::new(setup("down_after = \"5m\"\n"));
     scene.lab.make_ready("w1").await;
     scene.run(minutes(5)).await;
     scene.lab.say("w1", |knows| knows.attached = false);
-    scene.run(minutes(15)).await;
+    scene.run(minutes(4)).await;
     assert_eq!(scene.fake.subjects(), [""; 0]);
-    scene.run(minutes(10)).await;
+    scene.run(minutes(4)).await;
     let told = scene.fake.subjects();
     assert_eq!(told.len(), 1, "{told:?}\n{}", scene.lab.story());
-    assert!(told[0].contains("worker w1 is down for 20 min"), "{told:?}");
+    assert!(told[0].contains("worker w1 is down for 5 min"), "{told:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,7 +267,7 @@ async fn another_ledger_in_its_place_is_followed_from_its_beginning() {
     scene.lab.lose_ledger();
     scene.crash().await;
     scene.run(seconds(90)).await;
-    scene.lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Owner, "UnauthorizedOperation"), 1);
+    scene.lab.inject(ApiCall::Launch, &Fault::Refuse(FailureKind::Owner, "InvalidSubnetID.NotFound"), 1);
     scene.lab.request("w1");
     scene.run(minutes(3)).await;
     assert_eq!(scene.fake.subjects().len(), 1);
