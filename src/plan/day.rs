@@ -246,7 +246,9 @@ fn detail(state: &WorkerState) -> Option<String> {
 
 impl LineView {
     fn add(&mut self, state: &str, from: DateTime<Utc>, to: DateTime<Utc>, detail: Option<String>) {
-        *self.seconds.entry(state.to_owned()).or_default() += (to - from).num_seconds();
+        // Whole seconds between the same two marks: parts of a second are not lost at each stretch.
+        let begin = self.stretches.first().map_or(from, |first| first.from);
+        *self.seconds.entry(state.to_owned()).or_default() += (to - begin).num_seconds() - (from - begin).num_seconds();
         self.stretches.push(StretchView { state: state.to_owned(), from, to, detail });
     }
 

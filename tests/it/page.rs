@@ -404,7 +404,7 @@ async fn it_is_ready_when_it_can_write_and_has_seen_every_account() {
 async fn it_is_not_ready_while_the_ledger_cannot_be_written_or_an_account_is_not_seen() {
     let ledger = TestLedger::default();
     let clock = Clock::system();
-    let controller = controller_that_sees_nothing(ledger.clone(), clock.clone());
+    let controller = controller_that_sees_nothing(ledger.clone(), &clock);
     let health = controller.health();
     assert_eq!(health.reasons, ["alice/us-west-2 was not listed since the controller started"]);
     ledger.fail(LedgerFaults { write: true, read: false });
@@ -439,11 +439,11 @@ fn controller_in(world: &Arc<Mutex<World>>, ledger: TestLedger, clock: &Clock) -
     Controller::start(Setup::new().intent(), ledger, clock.clone(), 1, connect).expect("starts")
 }
 
-fn controller_that_sees_nothing(ledger: TestLedger, clock: Clock) -> Controller<TestLedger> {
+fn controller_that_sees_nothing(ledger: TestLedger, clock: &Clock) -> Controller<TestLedger> {
     let world = Arc::new(Mutex::new(World::steady()));
     let hang = latent::sim::Mishap::Hang;
     world.lock().expect("whole").inject(None, None, hang, 10_000);
-    controller_in(&world, ledger, &clock)
+    controller_in(&world, ledger, clock)
 }
 
 /// What a ledger says of earlier times.

@@ -53,12 +53,11 @@ async fn connection(stream: TcpStream, router: Router, mut stop: watch::Receiver
         ended = connection.as_mut() => Some(ended),
         () = async { drop(stop.wait_for(|stop| *stop).await) } => None,
     };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
+    let ended = if let Some(ended) = ended {
+        ended
+    } else {
+        connection.as_mut().graceful_shutdown();
+        connection.await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection to the page ended badly");

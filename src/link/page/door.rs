@@ -119,8 +119,9 @@ fn refused(status: StatusCode, message: &str) -> Response {
 fn refusal<L: Ledger + 'static>(site: &Site<L>, request: &Request) -> Option<Response> {
     let (path, headers) = (request.uri().path(), request.headers());
     let logs_in = path == "/login" && site.door.token.is_some();
-    let allowed = matches!(*request.method(), Method::GET | Method::HEAD);
-    if !allowed && !(logs_in && request.method() == Method::POST) {
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let allowed = looks || (logs_in && request.method() == Method::POST);
+    if !allowed {
         let mut answer = refused(StatusCode::METHOD_NOT_ALLOWED, "the page can be looked at only: GET and HEAD");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(answer);
