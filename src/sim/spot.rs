@@ -17,7 +17,7 @@ pub(super) const PRODUCT: &str = "Linux/UNIX";
 /// How far back prices go.
 const HISTORY: TimeDelta = TimeDelta::days(90);
 /// How long a price holds.
-const PRICE_WINDOW: TimeDelta = TimeDelta::hours(6);
+pub(super) const PRICE_WINDOW: TimeDelta = TimeDelta::hours(6);
 /// How long before its end a spot instance is told.
 const NOTICE: TimeDelta = TimeDelta::minutes(2);
 /// When a request is looked at again that could not be fulfilled.
