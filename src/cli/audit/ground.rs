@@ -33,17 +33,24 @@ pub(super) async fn look(work: &Work, whose: &Whose, since: DateTime<Utc>, clock
     }
     let mut regions = BTreeMap::new();
     for region in &whose.regions {
-        let look = Box::pin(at(&door(region), region, &whose.spot_types, since, clock)).await;
+        let look = Box::pin(at(&door, region, &whose.spot_types, since, clock)).await;
         regions.insert(region.clone(), look);
     }
     Looked { account: Some(account), regions }
 }
 
 /// One region.
-async fn at(door: &Ec2, region: &Region, types: &BTreeSet<String>, since: DateTime<Utc>, clock: &Clock) -> Look {
-    let survey = SweepDoor::new(region.clone(), door.clone(), clock.now()).survey(clock).await;
-    let trail = read_trail(clock, door, since - LEAD, clock.now()).await;
-    let spot = Box::pin(spot(door, types, since, clock)).await;
+async fn at(
+    door: &impl Fn(&Region) -> Ec2,
+    region: &Region,
+    types: &BTreeSet<String>,
+    since: DateTime<Utc>,
+    clock: &Clock,
+) -> Look {
+    let survey = Box::pin(SweepDoor::new(region.clone(), door(region), clock.now()).survey(clock)).await;
+    let records = door(region);
+    let trail = Box::pin(read_trail(clock, &records, since - LEAD, clock.now())).await;
+    let spot = Box::pin(spot(&records, types, since, clock)).await;
     Look { survey: Ok(survey), trail: Ok(trail), spot }
 }
 
