@@ -9,8 +9,8 @@ use crate::audit::evidence::{Evidence, Look, Missing, Record};
 use crate::audit::report::Report;
 use crate::model::{
     Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, Gap, Instance, InstanceState, LaunchSpec,
-    OwnerName, Parts, Phase, Region, Resource, ResourceId, ResourceKind, Survey, TagSet, Trail, TrailEvent, TrailGap,
-    Unseen, Volume, tag_keys,
+    OwnerName, Parts, Phase, Region, Resource, ResourceId, ResourceKind, Sight, Survey, TagSet, Trail, TrailEvent,
+    TrailGap, Unseen, Volume, tag_keys,
 };
 use crate::plan::meter::Use;
 use crate::plan::price::Range;
@@ -57,7 +57,9 @@ impl Book {
         self.say(from, Body::Requested { worker: name(), request: "r1".parse().expect("a request") });
         self.say(from, Body::LaunchIntended { worker: name(), attempt });
         self.say(from, Body::Launched { worker: name(), instance: id() });
-        self.say(from + 1, Body::Running { worker: name(), instance: id(), seen: None });
+        let seen = Sight { platform_details: Some("Linux/UNIX".to_owned()), ..Sight::default() };
+        let seen = Some(Box::new(seen));
+        self.say(from + 1, Body::Running { worker: name(), instance: id(), seen });
         self.say(from + 2, Body::Attached { worker: name() });
         self.say(from + 3, Body::BuildStarted { worker: name(), build: "b/1".parse().expect("a build") });
         self.say(from + 33, Body::BuildFinished { worker: name() });
