@@ -203,7 +203,9 @@ fn nothing_of_another_owner_is_told_whatever_tells_of_it() {
         let report = build(&evidence(&owner, &book.0, regions.clone()));
         told_nothing_of(&report, &[id, "bob", "hidden"]);
         // Without a ledger the tags alone say whose it is; where accounts are shared no tag is nobody's.
-        regions.values_mut().for_each(|look| look.trail = Err(Missing::new("denied", "allow it")));
+        for look in regions.values_mut() {
+            look.trail = Err(Missing::new("denied", "allow it"));
+        }
         let mut alone = evidence(&owner, &book.0, regions);
         alone.ledger = Err(Missing::new("none", "keep one"));
         alone.shared_account = true;
