@@ -60,6 +60,12 @@ impl Ec2 {
         Self { command: "rebake", ..self }
     }
 
+    /// The same for a report.
+    #[must_use]
+    pub fn auditing(self) -> Self {
+        Self { command: "audit", ..self }
+    }
+
     /// The account of a cell as the configuration names it. Makes no call.
     pub fn new(cell: &Cell, intent: &Intent) -> Self {
         Self {

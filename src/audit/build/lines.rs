@@ -10,7 +10,7 @@ use super::runs::Found;
 use super::trail::Told;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::{Cost, Hours, InstanceLine};
-use crate::model::{AmiId, ImageName, Instance, InstanceId, InstanceState, SpotPrice};
+use crate::model::{AmiId, ImageName, Instance, InstanceId, InstanceState, SpotPrice, Survey};
 use crate::plan::bill::{self, AmiDisk, Bill, Prices};
 use crate::plan::meter::{Run, Segment, Use};
 use crate::plan::price::{self, Range};
@@ -31,7 +31,7 @@ impl Tariff {
     pub(super) fn of(evidence: &Evidence<'_>) -> Self {
         let looks = || evidence.regions.values();
         let surveys = looks().filter_map(|look| look.survey.as_ref().ok());
-        let sized = surveys.flat_map(|survey| survey.amis()).filter_map(|ami| {
+        let sized = surveys.flat_map(Survey::amis).filter_map(|ami| {
             let size_gib = Some(ami.size_gib?);
             Some((ami.id.clone(), vec![AmiDisk { device: String::new(), size_gib, volume_type: None }]))
         });
@@ -108,7 +108,7 @@ pub(super) fn draft(
         days: if line.cost.is_some() { by_day(&bill) } else { BTreeMap::new() },
         connects: connects(run, period),
         launches: u32::from(run.launched.is_some_and(|at| period.holds(at))),
-        is_live: shown.map_or(goes_on && !is_stopped(&told), |instance| instance.state.is_live()),
+        is_live: shown.map_or_else(|| goes_on && !is_stopped(&told), |instance| instance.state.is_live()),
         explained: found.in_journal || run.segments.iter().all(|segment| segment.usage == Use::Rebake),
         trail_open: by_trail.is_some_and(Told::is_open),
         line,

@@ -98,7 +98,10 @@ fn cell(evidence: &Evidence<'_>, region: &Region) -> Cell {
     Cell { owner: evidence.owner.clone(), region: region.clone() }
 }
 
-fn segments(stretches: &[(DateTime<Utc>, Option<DateTime<Utc>>, Use)]) -> Vec<Segment> {
+/// From when until when, and in which use; without an end it goes on.
+type Stretch = (DateTime<Utc>, Option<DateTime<Utc>>, Use);
+
+fn segments(stretches: &[Stretch]) -> Vec<Segment> {
     let real = stretches.iter().filter(|(from, to, _)| to.is_none_or(|to| to > *from));
     real.map(|(from, to, usage)| Segment { from: *from, to: *to, usage: *usage }).collect()
 }
@@ -143,9 +146,10 @@ fn of_describe(evidence: &Evidence<'_>, region: &Region, instance: &Instance, sw
     };
     let over = match &instance.state {
         InstanceState::Pending | InstanceState::Running | InstanceState::Unknown(_) => None,
-        InstanceState::Stopping | InstanceState::ShuttingDown => Some(stopped.unwrap_or(evidence.now)),
-        // Nobody says when: it ran until now at the most.
-        InstanceState::Stopped | InstanceState::Terminated => Some(stopped.unwrap_or(evidence.now)),
+        // Where nobody says when, it ran until now at the most.
+        InstanceState::Stopping | InstanceState::ShuttingDown | InstanceState::Stopped | InstanceState::Terminated => {
+            Some(stopped.unwrap_or(evidence.now))
+        }
     };
     let stays = matches!(instance.state, InstanceState::Stopped | InstanceState::Stopping);
     let mut life = vec![(born, Some(begun), Use::Unknown), (begun, over, usage)];

@@ -7,7 +7,7 @@ use super::period::{MONTH_SECONDS, Period};
 use super::scope::Scope;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::{Saving, Standing};
-use crate::model::{LeftoverKind, WorkerName};
+use crate::model::{LeftoverKind, Survey, WorkerName};
 use crate::plan::meter::{Segment, Use};
 use crate::plan::price::{Money, Range};
 use crate::plan::sweep::{Act, Finding, said};
@@ -88,7 +88,7 @@ fn counted(number: usize, what: &str) -> String {
 fn stopped(evidence: &Evidence<'_>, findings: &[&Finding], standing: &[Standing]) -> Vec<Saving> {
     let surveys = evidence.regions.values().filter_map(|look| look.survey.as_ref().ok());
     let mut all = Vec::new();
-    for instance in surveys.flat_map(|survey| survey.instances()) {
+    for instance in surveys.flat_map(Survey::instances) {
         let found = findings.iter().any(|finding| finding.id == instance.id.as_str());
         let name = instance.tags.get(crate::model::tag_keys::WORKER).and_then(|name| name.parse::<WorkerName>().ok());
         let configured = name.as_ref().and_then(|name| Some((name, worker(evidence, name)?)));

@@ -56,7 +56,7 @@ fn image(region: &Region, survey: &Survey, ami: &Ami, named: &BTreeSet<AmiId>) -
             _ => None,
         })
         .sum();
-    let size = ami.size_gib.map(u64::from).or((known > 0).then_some(known));
+    let size = ami.size_gib.map(u64::from).or_else(|| (known > 0).then_some(known));
     let of = ami.tags.get(tag_keys::IMAGE).map(|image| format!(" of {image}")).unwrap_or_default();
     let generation =
         ami.tags.get(tag_keys::GENERATION).map(|number| format!(", generation {number}")).unwrap_or_default();

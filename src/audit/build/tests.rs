@@ -9,8 +9,8 @@ use crate::audit::evidence::{Evidence, Look, Missing, Record};
 use crate::audit::report::Report;
 use crate::model::{
     Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, Gap, Instance, InstanceState, LaunchSpec,
-    OwnerName, Parts, Phase, Region, Resource, ResourceId, ResourceKind, Survey, TagSet, Trail, TrailEvent, TrailGap,
-    Unseen, Volume, tag_keys,
+    OwnerName, Parts, Phase, Region, Resource, ResourceId, ResourceKind, Sight, Survey, TagSet, Trail, TrailEvent,
+    TrailGap, Unseen, Volume, tag_keys,
 };
 use crate::plan::meter::Use;
 use crate::plan::price::{Prices, Range};
@@ -57,7 +57,9 @@ impl Book {
         self.say(from, Body::Requested { worker: name(), request: "r1".parse().expect("a request") });
         self.say(from, Body::LaunchIntended { worker: name(), attempt });
         self.say(from, Body::Launched { worker: name(), instance: id() });
-        self.say(from + 1, Body::Running { worker: name(), instance: id(), seen: None });
+        let seen = Sight { platform_details: Some("Linux/UNIX".to_owned()), ..Sight::default() };
+        let seen = Some(Box::new(seen));
+        self.say(from + 1, Body::Running { worker: name(), instance: id(), seen });
         self.say(from + 2, Body::Attached { worker: name() });
         self.say(from + 3, Body::BuildStarted { worker: name(), build: "b/1".parse().expect("a build") });
         self.say(from + 33, Body::BuildFinished { worker: name() });
@@ -202,7 +204,9 @@ fn nothing_of_another_owner_is_told_whatever_tells_of_it() {
         let report = build(&evidence(&owner, &book.0, regions.clone()));
         told_nothing_of(&report, &[id, "bob", "hidden"]);
         // Without a ledger the tags alone say whose it is; where accounts are shared no tag is nobody's.
-        regions.values_mut().for_each(|look| look.trail = Err(Missing::new("denied", "allow it")));
+        for look in regions.values_mut() {
+            look.trail = Err(Missing::new("denied", "allow it"));
+        }
         let mut alone = evidence(&owner, &book.0, regions);
         alone.ledger = Err(Missing::new("none", "keep one"));
         alone.shared_account = true;

@@ -130,6 +130,13 @@ pub(super) fn unseen(evidence: &Evidence<'_>, period: Period) -> Vec<Unseen> {
         Ok(record) => all.extend(before_the_ledger(record.entries.first().map(|entry| entry.at), period)),
     }
     for (region, look) in &evidence.regions {
+        if let (Err(why), Err(trail), Err(spot)) = (&look.survey, &look.trail, &look.spot)
+            && why == trail
+            && why == spot
+        {
+            all.push(missing(format!("{region}: the account (Describe, CloudTrail, spot prices)"), why));
+            continue;
+        }
         match &look.survey {
             Err(why) => all.push(missing(format!("{region}: what there is (Describe)"), why)),
             Ok(survey) => all.extend(survey.gaps.iter().map(|gap| Unseen {

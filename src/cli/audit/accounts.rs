@@ -77,15 +77,7 @@ fn alone(options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
         Some(name) => name.clone(),
         None => NAMELESS.parse().map_err(|error| CommandError::new(Exit::Unexpected, error))?,
     };
-    let credentials = match (&options.role_arn, &options.profile) {
-        (Some(arn), profile) => Credentials::AssumeRole {
-            arn: arn.clone(),
-            external_id: options.external_id.clone(),
-            profile: profile.clone(),
-        },
-        (None, Some(profile)) => Credentials::Profile(profile.clone()),
-        (None, None) => Credentials::Environment,
-    };
+    let credentials = credentials(options).unwrap_or(Credentials::Environment);
     let owner = Owner {
         account: None,
         credentials,
@@ -102,6 +94,19 @@ fn alone(options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
         fleet: fleet.to_owned(),
         owners: vec![Whose { name, owner, regions, spot_types: BTreeSet::new() }],
     })
+}
+
+/// The credentials that the command line names.
+fn credentials(options: &AuditOptions) -> Option<Credentials> {
+    match (&options.role_arn, &options.profile) {
+        (Some(arn), profile) => Some(Credentials::AssumeRole {
+            arn: arn.clone(),
+            external_id: options.external_id.clone(),
+            profile: profile.clone(),
+        }),
+        (None, Some(profile)) => Some(Credentials::Profile(profile.clone())),
+        (None, None) => None,
+    }
 }
 
 fn configured(args: &Args, options: &AuditOptions) -> Result<Work, CommandError> {
@@ -121,7 +126,9 @@ fn configured(args: &Args, options: &AuditOptions) -> Result<Work, CommandError>
             let named: BTreeSet<Region> = options.regions.iter().cloned().collect();
             let regions = if named.is_empty() { own.collect() } else { named };
             let spot_types = spot_types(intent.images.values().filter(|image| image.owner == *name));
-            Whose { name: name.clone(), owner: owner.clone(), regions, spot_types }
+            let credentials = credentials(options).unwrap_or_else(|| owner.credentials.clone());
+            let owner = Owner { credentials, ..owner.clone() };
+            Whose { name: name.clone(), owner, regions, spot_types }
         })
         .collect();
     Ok(Work { fleet: intent.fleet.name.clone(), intent: Some(intent), sources: Some(sources), owners })

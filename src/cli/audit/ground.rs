@@ -22,7 +22,7 @@ pub(super) async fn look(work: &Work, whose: &Whose, since: DateTime<Utc>, clock
     let Some(first) = whose.regions.first() else {
         return not_looked(whose, &Missing::new("no image of the owner's names a region", "say --region REGION"));
     };
-    let door = |region: &Region| Ec2::bare(region.clone(), whose.owner.clone(), &work.fleet);
+    let door = |region: &Region| Ec2::bare(region.clone(), whose.owner.clone(), &work.fleet).auditing();
     let account = match door(first).account().await {
         Ok(number) => number,
         Err(error) => return not_looked(whose, &refused("GetCallerIdentity", &error)),
@@ -33,7 +33,8 @@ pub(super) async fn look(work: &Work, whose: &Whose, since: DateTime<Utc>, clock
     }
     let mut regions = BTreeMap::new();
     for region in &whose.regions {
-        let look = Box::pin(at(&door, region, &whose.spot_types, since, clock)).await;
+        let (list, records) = (SweepDoor::new(region.clone(), door(region), clock.now()), door(region));
+        let look = Box::pin(at(&list, &records, &whose.spot_types, since, clock)).await;
         regions.insert(region.clone(), look);
     }
     Looked { account: Some(account), regions }
@@ -41,16 +42,15 @@ pub(super) async fn look(work: &Work, whose: &Whose, since: DateTime<Utc>, clock
 
 /// One region.
 async fn at(
-    door: &impl Fn(&Region) -> Ec2,
-    region: &Region,
+    list: &SweepDoor<Ec2>,
+    records: &Ec2,
     types: &BTreeSet<String>,
     since: DateTime<Utc>,
     clock: &Clock,
 ) -> Look {
-    let survey = Box::pin(SweepDoor::new(region.clone(), door(region), clock.now()).survey(clock)).await;
-    let records = door(region);
-    let trail = Box::pin(read_trail(clock, &records, since - LEAD, clock.now())).await;
-    let spot = Box::pin(spot(&records, types, since, clock)).await;
+    let survey = list.survey(clock).await;
+    let trail = read_trail(clock, records, since - LEAD, clock.now()).await;
+    let spot = Box::pin(spot(records, types, since, clock)).await;
     Look { survey: Ok(survey), trail: Ok(trail), spot }
 }
 

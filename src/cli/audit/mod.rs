@@ -52,11 +52,11 @@ pub(in crate::cli) struct AuditOptions {
     /// Without a configuration: the fleet, as the tag latent:fleet has it; the credentials at hand are used
     #[arg(long, value_name = "NAME", requires = "regions")]
     pub(in crate::cli) fleet: Option<String>,
-    /// Without a configuration: a profile of the shared AWS configuration
-    #[arg(long, value_name = "PROFILE", requires = "fleet")]
+    /// A profile of the shared AWS configuration, instead of the configured credentials
+    #[arg(long, value_name = "PROFILE")]
     pub(in crate::cli) profile: Option<String>,
-    /// Without a configuration: a role to assume
-    #[arg(long, value_name = "ARN", requires = "fleet")]
+    /// A role to assume, such as that of latent iam --role audit, instead of the configured credentials
+    #[arg(long, value_name = "ARN")]
     pub(in crate::cli) role_arn: Option<String>,
     /// The external id that the role demands
     #[arg(long, value_name = "ID", requires = "role_arn")]
@@ -144,6 +144,9 @@ fn in_order(since: DateTime<Utc>, until: DateTime<Utc>) -> Result<(), CommandErr
 
 /// Several owners, and one place: each is told nothing of the others.
 fn several(owners: &[Whose], given: bool) -> CommandError {
+    if owners.is_empty() {
+        return CommandError::new(Exit::Usage, anyhow::anyhow!("the configuration has no owner: nothing is reported"));
+    }
     let names: Vec<String> = owners.iter().map(|whose| whose.name.to_string()).collect();
     let cure = if given { "-o must be a folder then (FOLDER/)" } else { "say --owner NAME, or -o FOLDER/" };
     let message = anyhow::anyhow!("there are {} owners: {}; {cure}", names.len(), names.join(", "));

@@ -124,8 +124,9 @@ async fn a_stopped_worker_costs_its_disks_and_each_start_a_minute() {
     assert!((stopped - 240 * 60).abs() < 120, "{own:#?}");
     let bill = lab.world(|site| site.bill().seconds_at(lab.now()));
     assert!((own.billed_seconds - bill).abs() <= 120, "{} told, {bill} billed", own.billed_seconds);
-    let disks = told.standing.iter().filter(|one| one.kind == "volume").count();
-    assert_eq!(disks, 1, "{:#?}", told.standing);
+    let mut disks =
+        told.standing.iter().filter(|one| one.kind == "volume" && one.what.ends_with("w1, which is stopped"));
+    assert!(disks.any(|one| one.size_gib == Some(100)), "{:#?}", told.standing);
     assert!(told.savings.iter().any(|saving| saving.command.contains("on_idle")), "{:#?}", told.savings);
 }
 
