@@ -35,16 +35,21 @@ def printed(binary: str, tmp_path: Path):
     return run
 
 
+def lint(template: str) -> list[str]:
+    """Errors and warnings of cfn-lint; what it would merely like to read is not one."""
+    return [str(found) for found in lint_all(template) if found.rule.severity != "informational"]
+
+
 def test_cfn_lint_finds_nothing_in_the_template(printed) -> None:
     template = printed("cloudformation")
-    assert [str(found) for found in lint_all(template)] == []
+    assert lint(template) == []
     action = json.loads(template)["Resources"]["HardStop"]
     assert action["Type"] == "AWS::Budgets::BudgetsAction"
 
 
 def test_cfn_lint_finds_a_planted_mistake(printed) -> None:
     wrong = printed("cloudformation").replace("APPLY_IAM_POLICY", "APPLY_IAM_POLISH")
-    assert lint_all(wrong)
+    assert lint(wrong)
 
 
 def test_terraform_reads_the_same(printed) -> None:
