@@ -235,7 +235,7 @@ fn with_cost<L: Ledger>(
     let bound = worker.attempt.as_ref().filter(|_| worker.state.instance().is_some()).map(|attempt| &attempt.cell);
     let cell = bound.or(configured).and_then(|cell| cells.get(cell));
     let turned_away = shared.turned_away().of(name, now);
-    Some(WorkerView { turned_away, cost_today, ..view(&intent, book.fleet(), name, worker, cell) })
+    Some(WorkerView { cost_today, turned_away, ..view(&intent, book.fleet(), name, worker, cell) })
 }
 
 fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell: Option<&CellStatus>) -> WorkerView {

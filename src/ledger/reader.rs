@@ -163,7 +163,7 @@ fn immutable(path: &Path) -> String {
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => name.push(char::from(*byte)),
-            other => name.push_str(&format!("%{other:02x}")),
+            other => name.extend(format!("%{other:02x}").chars()),
         }
     }
     name + "?immutable=1"

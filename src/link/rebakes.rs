@@ -78,8 +78,7 @@ impl From<RebakeRefusal> for Failed {
     fn from(refusal: RebakeRefusal) -> Self {
         let (status, code) = match &refusal {
             RebakeRefusal::Unknown(_) => (StatusCode::NOT_FOUND, FailureCode::UnknownRebake),
-            RebakeRefusal::Busy { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
-            RebakeRefusal::Budget(_) => (StatusCode::CONFLICT, FailureCode::Conflict),
+            RebakeRefusal::Busy { .. } | RebakeRefusal::Budget(_) => (StatusCode::CONFLICT, FailureCode::Conflict),
             RebakeRefusal::NotDue(_) => (StatusCode::CONFLICT, FailureCode::NotDue),
             RebakeRefusal::Order(_) | RebakeRefusal::Manifest(_) => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
             RebakeRefusal::Journal(crate::ledger::JournalError::Unknown { .. }) => {

@@ -224,22 +224,18 @@ impl<'a, 'p> Reader<'a, 'p> {
         const CURE: &str = "write dollars such as \"25.00\"";
         let found = self.find(key)?;
         let at = found.0.origin(&found.2);
-        let number = found.1.as_integer().filter(|number| number.radix() == 10).map(|number| number.as_str());
-        let Some(text) = found.1.as_str().or(number).or_else(|| found.1.as_float().map(|number| number.as_str()))
+        let number = found.1.as_integer().filter(|number| number.radix() == 10).map(toml::de::DeInteger::as_str);
+        let Some(text) = found.1.as_str().or(number).or_else(|| found.1.as_float().map(toml::de::DeFloat::as_str))
         else {
             self.wrong_type(&found, key, "an amount", CURE);
             return None;
         };
-        match micro_dollars(text) {
-            Some(value) => {
-                self.show(key, format!("{text:?}"), &at);
-                Some(Located { value, at })
-            }
-            None => {
-                self.report(at, key, Some(found.0.excerpt(&found.2)), "is not an amount of dollars", CURE);
-                None
-            }
-        }
+        let Some(value) = micro_dollars(text) else {
+            self.report(at, key, Some(found.0.excerpt(&found.2)), "is not an amount of dollars", CURE);
+            return None;
+        };
+        self.show(key, format!("{text:?}"), &at);
+        Some(Located { value, at })
     }
 
     /// A whole number within the key's bounds.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -37,7 +38,11 @@ def printed(binary: str, tmp_path: Path):
 
 def lint(template: str) -> list[str]:
     """Errors and warnings of cfn-lint; what it would merely like to read is not one."""
-    return [str(found) for found in lint_all(template) if found.rule.severity != "informational"]
+    # AWS Budgets has its resources in us-east-1 alone, and that is where the template says it is deployed.
+    assert "--region us-east-1" in template
+    elsewhere = re.compile(r"'AWS::Budgets::\w+' does not exist in '(?!us-east-1')")
+    found = [one for one in lint_all(template) if one.rule.severity != "informational"]
+    return [str(one) for one in found if not elsewhere.search(str(one))]
 
 
 def test_cfn_lint_finds_nothing_in_the_template(printed) -> None:

@@ -46,7 +46,7 @@ impl BudgetAction {
             let known: Vec<&str> = intent.owners.keys().map(OwnerName::as_str).collect();
             return Err(IamError::UnknownOwner { owner: owner.clone(), known: known.join(", ") });
         };
-        let amount = amount.or(configured.budget.and_then(|budget| budget.hard)).filter(|amount| *amount > 0);
+        let amount = amount.or_else(|| configured.budget.and_then(|budget| budget.hard)).filter(|amount| *amount > 0);
         let amount = amount.ok_or_else(|| {
             let cure = "write the dollars of a month there, such as \"25.00\", or give --amount";
             IamError::key(format!("owner.{owner}.budget.hard"), "is missing or nothing", cure)
@@ -92,7 +92,7 @@ impl BudgetAction {
     }
 
     /// What the roles lose.
-    fn deny(&self) -> Value {
+    fn deny() -> Value {
         json!({
             "Version": "2012-10-17",
             "Statement": [{ "Sid": "OverBudget", "Effect": "Deny", "Action": DENIED, "Resource": "*" }],
@@ -146,7 +146,7 @@ impl BudgetAction {
             "fleet": self.fleet,
             "owner": self.owner.as_str(),
             "budget": { "name": self.name, "amount": self.amount, "unit": "USD", "time_unit": "MONTHLY", "services": SERVICES },
-            "deny_policy": { "name": format!("{}-over-budget", self.name), "policy": self.deny() },
+            "deny_policy": { "name": format!("{}-over-budget", self.name), "policy": Self::deny() },
             "execution_role": { "name": format!("{}-budget", self.name), "trust": self.trust(), "policy": self.execution() },
             "action": {
                 "type": "APPLY_IAM_POLICY", "approval": "AUTOMATIC", "threshold_percent": 100,
@@ -162,7 +162,7 @@ impl BudgetAction {
             "AWSTemplateFormatVersion": "2010-09-09",
             "Description": format!("Hard stop for latent, fleet {}, owner {}", self.fleet, self.owner),
             "Metadata": { "latent": { "about": self.about(
-                "aws cloudformation deploy --stack-name latent-budget --template-file THIS_FILE --capabilities CAPABILITY_NAMED_IAM",
+                "aws cloudformation deploy --region us-east-1 --stack-name latent-budget --template-file THIS_FILE --capabilities CAPABILITY_NAMED_IAM (AWS Budgets has its stacks in us-east-1 alone; it counts all regions)",
             ) } },
             "Resources": {
                 "Budget": { "Type": "AWS::Budgets::Budget", "Properties": {
@@ -181,7 +181,7 @@ impl BudgetAction {
                 "OverBudget": { "Type": "AWS::IAM::ManagedPolicy", "Properties": {
                     "ManagedPolicyName": format!("{}-over-budget", self.name),
                     "Description": format!("latent fleet {}, owner {}: nothing is launched over budget", self.fleet, self.owner),
-                    "PolicyDocument": self.deny(),
+                    "PolicyDocument": Self::deny(),
                 } },
                 "BudgetRole": { "Type": "AWS::IAM::Role", "Properties": {
                     "RoleName": format!("{}-budget", self.name),
@@ -239,7 +239,7 @@ impl BudgetAction {
             amount = quoted(&self.amount),
             services = list(&services),
             over = quoted(&over),
-            deny = indented(&self.deny()),
+            deny = indented(&Self::deny()),
             role = quoted(&role),
             trust = indented(&self.trust()),
             execution = indented(&self.execution()),
