@@ -369,6 +369,17 @@ fn headline(workers: &[WorkerLine]) -> Headline {
     }
 }
 
+fn not_seen() -> Vec<Unseen> {
+    vec![
+        unseen(
+            "Region eu-central-1",
+            "ec2:DescribeInstances was refused there",
+            Some("Grant what `latent iam --role audit` prints"),
+        ),
+        unseen("Traffic, taxes, discounts and credits", "no record that latent reads tells them", None),
+    ]
+}
+
 /// A month of five workers, with a zombie, leftovers, a rebake, and records that disagree.
 pub(crate) fn full() -> Report {
     let mut instances: Vec<InstanceLine> = (0..30)
@@ -392,14 +403,7 @@ pub(crate) fn full() -> Report {
             source("cloudtrail", true, "90 days of management events"),
             source("prices", true, "the table in the program"),
         ],
-        unseen: vec![
-            unseen(
-                "Region eu-central-1",
-                "ec2:DescribeInstances was refused there",
-                Some("Grant what `latent iam --role audit` prints"),
-            ),
-            unseen("Traffic, taxes, discounts and credits", "no record that latent reads tells them", None),
-        ],
+        unseen: not_seen(),
         headline: headline(&workers),
         days: days(&instances),
         workers,
