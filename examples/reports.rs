@@ -168,7 +168,7 @@ fn zombie() -> InstanceLine {
 fn builder() -> InstanceLine {
     let mut line = instance(1, 12);
     let seconds = 50 * 60;
-    line.instance = "i-0b11de4f00000002a".to_owned();
+    "i-0b11de4f00000002a".clone_into(&mut line.instance);
     line.worker = None;
     line.wanted_by = Some("rebake freebsd-15-7".to_owned());
     line.segments =

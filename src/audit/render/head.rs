@@ -70,7 +70,7 @@ fn spent(report: &Report) -> Tile {
 fn budget(line: Option<&BudgetLine>) -> Tile {
     let label = "Budget".to_owned();
     let Some((line, (limit, kind))) = line.and_then(|line| Some((line, limit(line)?))) else {
-        let notes = vec!["Set one in [owner.NAME.budget]: soft tells you, hard stops launches.".to_owned()];
+        let notes = vec!["The owner's table named budget sets one: soft tells you, hard stops launches.".to_owned()];
         return Tile { label, value: "None is set".to_owned(), notes, tone: Tone::Neutral, bar: None };
     };
     let share = words::permille(line.spent.high.as_micro_dollars(), limit.as_micro_dollars());
