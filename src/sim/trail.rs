@@ -149,13 +149,12 @@ impl Site {
             let same = |event: &&mut Recorded| {
                 event.at == change.at && event.call == change.call && event.by == by && event.error.is_none()
             };
-            match self.trail.events.back_mut().filter(|event| same(event)) {
-                Some(event) => event.changes.push(one),
-                None => {
-                    let (at, call) = (change.at, change.call);
-                    let event = Recorded { number: 0, at, shown: at, call, by, changes: vec![one], error: None };
-                    self.trail.add(self.seed, event);
-                }
+            if let Some(event) = self.trail.events.back_mut().filter(|event| same(event)) {
+                event.changes.push(one);
+            } else {
+                let (at, call) = (change.at, change.call);
+                let event = Recorded { number: 0, at, shown: at, call, by, changes: vec![one], error: None };
+                self.trail.add(self.seed, event);
             }
         }
     }

@@ -48,7 +48,7 @@ async fn at(
     since: DateTime<Utc>,
     clock: &Clock,
 ) -> Look {
-    let survey = list.survey(clock).await;
+    let survey = Box::pin(list.survey(clock)).await;
     let trail = read_trail(clock, records, since - LEAD, clock.now()).await;
     let spot = Box::pin(spot(records, types, since, clock)).await;
     Look { survey: Ok(survey), trail: Ok(trail), spot }
@@ -66,7 +66,7 @@ async fn spot(
     if types.is_empty() {
         return Ok(Vec::new());
     }
-    let asked = clock.within(ANSWER, door.spot_prices(&types, &products, since, clock.now())).await;
+    let asked = Box::pin(clock.within(ANSWER, door.spot_prices(&types, &products, since, clock.now()))).await;
     let late = || Missing::new("ec2:DescribeSpotPriceHistory: no answer in time", "try again later");
     asked.ok_or_else(late)?.map_err(|error| refused("ec2:DescribeSpotPriceHistory", &error))
 }

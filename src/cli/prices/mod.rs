@@ -75,7 +75,7 @@ pub(in crate::cli) async fn run(
 
 /// Where prices are looked for: beside the configuration.
 fn file_beside(config: &Path) -> PathBuf {
-    config.parent().unwrap_or(Path::new("")).join(PRICE_FILE)
+    config.parent().unwrap_or_else(|| Path::new("")).join(PRICE_FILE)
 }
 
 /// The prices to go by, or why a file of them cannot be used: then the program's own hold.

@@ -94,7 +94,7 @@ async fn of_region(
 
 /// Writes the file whole or not at all.
 fn replace(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let aside = folder.join(format!(".{name}.{}", std::process::id()));
     let written = std::fs::write(&aside, text).and_then(|()| std::fs::rename(&aside, path));

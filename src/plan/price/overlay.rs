@@ -143,7 +143,7 @@ impl Prices {
     /// Of when the price of a type is.
     pub fn date_of(&self, instance_type: &str, region: &Region, software: Software) -> NaiveDate {
         let asked = self.entry(instance_type, region, software).and(self.as_of);
-        asked.unwrap_or(book::get().as_of)
+        asked.unwrap_or_else(|| book::get().as_of)
     }
 
     /// When the list was asked for what the file says.

@@ -103,17 +103,17 @@ fn known(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Known, Api
         let message = format!("{target} is not known here: LookupEvents of cloudtrail and GetProducts of pricing are");
         ApiError::client("UnknownOperationException", message)
     })?;
-    let body = serde_json::from_slice(body).map_err(unreadable)?;
+    let body = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
     let place = SiteId::new(&caller.account, &caller.region);
     Ok(Known { service, action, by: caller.name(), place, body })
 }
 
-fn unreadable(error: serde_json::Error) -> ApiError {
+fn unreadable(error: &serde_json::Error) -> ApiError {
     ApiError::client("SerializationException", error.to_string())
 }
 
 fn read<T: DeserializeOwned>(body: &Value) -> Result<T, ApiError> {
-    T::deserialize(body).map_err(unreadable)
+    T::deserialize(body).map_err(|error| unreadable(&error))
 }
 
 fn serve(shared: &Shared, known: &Known) -> Served<Value> {
