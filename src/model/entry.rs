@@ -132,11 +132,14 @@ pub enum Body {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ran_until: Option<DateTime<Utc>>,
     },
-    /// An instance whose end was intended is seen to be over, since `ended_at` by EC2's clock.
+    /// An instance whose end was intended is seen to be over, since `ended_at` by EC2's clock, after a listing of
+    /// `ran_until` that showed it running.
     Departed {
         instance: InstanceId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ended_at: Option<DateTime<Utc>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ran_until: Option<DateTime<Utc>>,
     },
     /// A call other than a launch was refused; it will be tried again.
     CallRefused { instance: InstanceId, failure: Failure },

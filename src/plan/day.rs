@@ -359,7 +359,7 @@ mod tests {
                 Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause, seen: None };
             self.tell(minutes + 25, end);
             self.tell(minutes + 28, Body::TerminateAccepted { instance: instance.clone() });
-            self.tell(minutes + 30, Body::Departed { instance, ended_at: None });
+            self.tell(minutes + 30, Body::Departed { instance, ended_at: None, ran_until: None });
         }
 
         fn line(&self, minutes: i64) -> LineView {

@@ -148,7 +148,7 @@ fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
     })
     .map(|(id, _)| {
         let ended_at = inventory.instances.get(id).and_then(|instance| instance.ended_at);
-        Body::Departed { instance: id.clone(), ended_at }
+        Body::Departed { instance: id.clone(), ended_at, ran_until: view.watch.ran_until(id) }
     })
     .collect()
 }

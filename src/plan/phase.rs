@@ -496,7 +496,10 @@ mod tests {
         assert_eq!(story.after(5, Body::Attached { worker: name }), ["restart boot 5", "restart connect 10"]);
         assert_eq!(story.terminates(9, Cause::Released), ["ended released"]);
         assert_eq!(story.terminates(9, Cause::Released), Vec::<String>::new(), "it is sent again");
-        assert_eq!(story.after(9, Body::Departed { instance: id, ended_at: None }), ["restart terminate 18"]);
+        assert_eq!(
+            story.after(9, Body::Departed { instance: id, ended_at: None, ran_until: None }),
+            ["restart terminate 18"]
+        );
         assert!(story.lives.leaving.is_empty());
     }
 

@@ -495,7 +495,7 @@ impl Past {
             120,
             Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause, seen: None },
         );
-        then(self, 30, Body::Departed { instance, ended_at: None });
+        then(self, 30, Body::Departed { instance, ended_at: None, ran_until: None });
     }
 }
 

@@ -129,7 +129,11 @@ impl Record {
             20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
             22 => lost(worker, bound?),
-            23 => Body::Departed { instance: self.fleet.departing.keys().next()?.clone(), ended_at: None },
+            23 => Body::Departed {
+                instance: self.fleet.departing.keys().next()?.clone(),
+                ended_at: None,
+                ran_until: None,
+            },
             24 => {
                 let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
                 Body::StartRefused { worker, instance: bound?, failure: failure(Phase::Launch, kind) }

@@ -66,7 +66,7 @@ impl Book {
         let (worker, cause) = (Some(name()), Cause::Released);
         self.say(from + 43, Body::TerminateIntended { instance: id(), cell, worker, cause, seen: None });
         self.say(from + 43, Body::TerminateAccepted { instance: id() });
-        self.say(from + 44, Body::Departed { instance: id(), ended_at: None })
+        self.say(from + 44, Body::Departed { instance: id(), ended_at: None, ran_until: None })
     }
 }
 

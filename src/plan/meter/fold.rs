@@ -232,7 +232,7 @@ impl Meter {
             Body::StopIntended { instance, cause, .. } => {
                 let Some((life, held)) = self.life_of(instance) else { return };
                 life.goes_on(at);
-                life.leaving.get_or_insert(at);
+                life.may_stop(at);
                 life.cause = Some(cause.clone());
                 life.settle(at, held);
             }
@@ -291,9 +291,9 @@ impl Meter {
                 let Some((life, _)) = self.life_of(instance) else { return };
                 life.ends(at);
             }
-            Body::Departed { instance, ended_at } => {
+            Body::Departed { instance, ended_at, ran_until } => {
                 let Some((life, _)) = self.life_of(instance) else { return };
-                life.is_gone(at, *ended_at, None);
+                life.is_gone(at, *ended_at, *ran_until);
                 self.close(at, instance, None, None);
             }
             Body::Lost { instance, cause, reason, ended_at, ran_until, .. } => {
@@ -382,6 +382,9 @@ impl Meter {
                 let Some((life, desk)) = self.present(worker) else { return };
                 life.found(at, None, Use::Unknown);
                 life.building = false;
+                if matches!(body, Body::Detached { .. }) {
+                    life.is_lost();
+                }
                 life.settle(at, desk.held);
             }
             _ => {}

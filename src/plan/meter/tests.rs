@@ -111,7 +111,12 @@ impl Book {
     }
 
     fn departed(&mut self, second: i64, ended: Option<i64>) {
-        self.add(second, Body::Departed { instance: id(), ended_at: ended.map(at) });
+        self.add(second, Body::Departed { instance: id(), ended_at: ended.map(at), ran_until: None });
+    }
+
+    fn departed_after(&mut self, second: i64, ended: i64, ran_until: i64) {
+        let (ended_at, ran_until) = (Some(at(ended)), Some(at(ran_until)));
+        self.add(second, Body::Departed { instance: id(), ended_at, ran_until });
     }
 
     fn stopped(&mut self, intended: i64, seen: i64, told: i64) {
@@ -223,6 +228,39 @@ fn what_was_ended_before_anybody_saw_it_run_may_have_cost_nothing() {
     book.terminated(15, Some(worker()), Cause::Withdrawn, None);
     book.departed(30, Some(15));
     assert_eq!(book.billed(100), (0, 60));
+}
+
+#[test]
+fn what_may_have_stopped_before_its_end_is_billed_until_the_stop_at_the_least() {
+    let stop = || Body::StopIntended { worker: worker(), instance: id(), cause: Cause::Idle };
+    let began = || {
+        let mut book = Book::new();
+        book.launched(Market::OnDemand, "worker");
+        book.connected(30);
+        book
+    };
+    let mut slow = began();
+    slow.add(1000, stop());
+    slow.terminated(1600, Some(worker()), Cause::StopFailed, None);
+    let mut shown = Book { meter: slow.meter.clone(), seq: slow.seq };
+    slow.departed(1630, Some(1600));
+    // EC2 tells when it was terminated, and not that it was stopping by then.
+    assert_eq!(slow.billed(5000), (980, 1590));
+    shown.departed_after(1630, 1600, 1590);
+    assert_eq!(shown.billed(5000), (1290 - 20, 1590), "a listing showed that it ran on");
+
+    let mut lost = began();
+    lost.add(2000, Body::Detached { worker: worker() });
+    lost.terminated(2600, Some(worker()), Cause::Lost, None);
+    lost.departed_after(2630, 2600, 1900);
+    assert_eq!(lost.billed(5000), (1600 - 20, 2590), "it may have powered itself off");
+
+    let mut obeying = began();
+    obeying.add(2000, Body::DrainOrdered { worker: worker(), cause: Cause::Idle });
+    obeying.add(2010, Body::Detached { worker: worker() });
+    obeying.terminated(2011, Some(worker()), Cause::Idle, None);
+    obeying.departed_after(2030, 2011, 1900);
+    assert_eq!(obeying.billed(5000), (1991, 2002));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Run, Segment, Span, Start, Use};
-use crate::model::{Cause, Sight};
+use crate::model::{Cause, ShutdownBehavior, Sight};
 
 /// What EC2's reads may be late by: a listing that shows an instance running proves it for so long before.
 pub(super) const READS_LATE: TimeDelta = TimeDelta::minutes(5);
@@ -27,6 +27,9 @@ pub(super) struct Life {
     pub(super) draining: bool,
     /// When its stop or its end was first asked for since its last start.
     pub(super) leaving: Option<DateTime<Utc>>,
+    /// Since when it may have been stopped without a word in the ledger: its stop was asked for, or its worker
+    /// has lost its connection.
+    doubt: Option<DateTime<Utc>>,
     pub(super) stopped: bool,
     pub(super) zombie: bool,
     /// Why it ends.
@@ -49,6 +52,7 @@ impl Life {
             building: false,
             draining: false,
             leaving: None,
+            doubt: None,
             stopped: false,
             zombie: false,
             cause: None,
@@ -105,7 +109,7 @@ impl Life {
     pub(super) fn starts(&mut self, asked: DateTime<Utc>, wanted: Option<DateTime<Utc>>) {
         self.run.starts.push(Start { asked, seen: None, over: None });
         (self.connected, self.building, self.draining, self.stopped) = (false, false, false, false);
-        (self.leaving, self.cause, self.proof) = (None, None, None);
+        (self.leaving, self.cause, self.proof, self.doubt) = (None, None, None, None);
         self.asked = wanted.unwrap_or(asked).min(asked);
     }
 
@@ -129,6 +133,22 @@ impl Life {
             start.asked = since.map_or(start.asked, |since| since.min(at).max(start.asked));
         }
         self.proof = Some(at);
+        // A listing that is late says nothing of a stop that was just asked for.
+        self.doubt = self.doubt.filter(|_| self.leaving.is_some());
+    }
+
+    /// Its stop is asked for: from then on it may be stopping.
+    pub(super) fn may_stop(&mut self, at: DateTime<Utc>) {
+        self.leaving.get_or_insert(at);
+        self.doubt.get_or_insert(at);
+    }
+
+    /// Its worker has lost its connection: it may have stopped at any time since it was proven to run. One that
+    /// was asked to go, and that does not stop when it powers itself off, is only obeying.
+    pub(super) fn is_lost(&mut self) {
+        if !self.draining || self.run.shutdown != Some(ShutdownBehavior::Terminate) {
+            self.doubt = self.doubt.or(self.proof);
+        }
     }
 
     /// It does not run any more: since `told` by EC2's clock, or since a time after a listing of `ran_until`
@@ -155,10 +175,18 @@ impl Life {
         });
     }
 
-    /// It is gone. What was stopped before has not run since.
+    /// It is gone. What was stopped before has not run since. EC2 tells when it was terminated, which is later
+    /// than its end where it was stopped, or stopping, by then.
     pub(super) fn is_gone(&mut self, at: DateTime<Utc>, told: Option<DateTime<Utc>>, ran_until: Option<DateTime<Utc>>) {
-        if !self.stopped {
-            self.halts(at, told, ran_until);
+        if self.stopped {
+            return;
+        }
+        self.halts(at, told, ran_until);
+        let Some(start) = self.run.starts.last_mut() else { return };
+        if let (Some(doubt), Some(over)) = (self.doubt, &mut start.over) {
+            let begun = start.seen.unwrap_or(start.asked);
+            let proven = ran_until.map_or(doubt, |until| doubt.max(until - READS_LATE));
+            over.earliest = over.earliest.min(proven.max(begun));
         }
     }
 

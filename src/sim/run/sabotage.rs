@@ -66,6 +66,7 @@ sabotages! {
     BuildsOnCanary, "builds-on-canary", "The master runs any build on a canary.";
     NoticeIgnored, "notice-ignored", "What EC2 says of spot requests is read as if nothing were the matter.";
     BudgetIgnored, "budget-ignored", "The controller is not told of the owner's budget.";
+    EndsMisread, "ends-misread", "When EC2 stopped or ended an instance is read as ten minutes earlier.";
     UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
 }
 
@@ -92,6 +93,8 @@ pub(super) struct Memory {
     read: VecDeque<(SiteId, Inventory)>,
 }
 
+/// By how much the times of ends are misread.
+const MISREAD: TimeDelta = TimeDelta::minutes(10);
 /// How old a listing is that is taken for new.
 const OLD: TimeDelta = TimeDelta::minutes(6);
 
@@ -153,6 +156,13 @@ impl Door {
             Some(Sabotage::ShortListing) => drop(inventory.instances.pop_last()),
             Some(Sabotage::NoAdoption) => {
                 inventory.instances.retain(|id, _| memory.known.contains(id));
+            }
+            Some(Sabotage::EndsMisread) => {
+                for instance in inventory.instances.values_mut() {
+                    for told in [&mut instance.stopped_at, &mut instance.ended_at] {
+                        *told = told.map(|told| told - MISREAD);
+                    }
+                }
             }
             Some(Sabotage::TouchesStrangers) => {
                 for (number, instance) in inventory.instances.values_mut().enumerate() {
