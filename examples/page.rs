@@ -35,7 +35,7 @@ fn sources(workers: usize) -> Sources {
         .to_owned();
     // What a day costs crosses the soft amount of one of them.
     for (owner, account, budget) in
-        [("alice", "111111111111", "soft = \"$5\", hard = \"$40\""), ("bob", "222222222222", "soft = \"$30\"")]
+        [("alice", "111111111111", "soft = \"5.00\", hard = \"40.00\""), ("bob", "222222222222", "soft = \"30.00\"")]
     {
         let _ = write!(
             main,
