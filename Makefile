@@ -17,7 +17,7 @@ help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: build $(VENV)/ready ## the main job on an emulated EC2, before your eyes (REBAKE=1 rebakes an image, KEEP=1 leaves it up, EC2=moto)
-	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) $(if $(KEEP),--keep) $(if $(REBAKE),--rebake)
+	@$(PY) localstack/demo.py --binary $(BIN) --ec2 $(EC2) --report $(TARGET)/demo-report.html $(if $(KEEP),--keep) $(if $(REBAKE),--rebake)
 
 sim: build-sim ## play SEEDS=0..10000 of whole fleets in rough weather, the controller killed at any step
 	$(SIM) sim run --seeds $(or $(SEEDS),0..10000) --weather $(or $(WEATHER),rough)

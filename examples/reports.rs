@@ -168,7 +168,7 @@ fn zombie() -> InstanceLine {
 fn builder() -> InstanceLine {
     let mut line = instance(1, 12);
     let seconds = 50 * 60;
-    line.instance = "i-0b11de4f00000002a".to_owned();
+    "i-0b11de4f00000002a".clone_into(&mut line.instance);
     line.worker = None;
     line.wanted_by = Some("rebake freebsd-15-7".to_owned());
     line.segments =
@@ -369,6 +369,17 @@ fn headline(workers: &[WorkerLine]) -> Headline {
     }
 }
 
+fn not_seen() -> Vec<Unseen> {
+    vec![
+        unseen(
+            "Region eu-central-1",
+            "ec2:DescribeInstances was refused there",
+            Some("Grant what `latent iam --role audit` prints"),
+        ),
+        unseen("Traffic, taxes, discounts and credits", "no record that latent reads tells them", None),
+    ]
+}
+
 /// A month of five workers, with a zombie, leftovers, a rebake, and records that disagree.
 pub(crate) fn full() -> Report {
     let mut instances: Vec<InstanceLine> = (0..30)
@@ -392,14 +403,7 @@ pub(crate) fn full() -> Report {
             source("cloudtrail", true, "90 days of management events"),
             source("prices", true, "the table in the program"),
         ],
-        unseen: vec![
-            unseen(
-                "Region eu-central-1",
-                "ec2:DescribeInstances was refused there",
-                Some("Grant what `latent iam --role audit` prints"),
-            ),
-            unseen("Traffic, taxes, discounts and credits", "no record that latent reads tells them", None),
-        ],
+        unseen: not_seen(),
         headline: headline(&workers),
         days: days(&instances),
         workers,

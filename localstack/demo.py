@@ -2,7 +2,8 @@
 """The main job, before your eyes: a Buildbot master wants workers, and nothing is left behind.
 
 Starts an emulated EC2, its boot agent and a real Buildbot master, asks for builds, prints one line
-for each transition as it happens, a table of each instance's life, and one closing line.
+for each transition as it happens, a table of each instance's life, one closing line, and writes the
+owner's report.
 """
 
 from __future__ import annotations
@@ -74,6 +75,16 @@ def print_lives(lives: list[dict[str, Any]]) -> None:
     print()
 
 
+def write_report(stack: Stack, page: Path) -> bool:
+    """The owner's report of what just happened, in a file that stays; whether it was written."""
+    page.parent.mkdir(parents=True, exist_ok=True)
+    written = stack.latent("audit", "--since", "1h", "--output", str(page))
+    if not page.is_file():
+        print(written.stderr, file=sys.stderr)
+        return False
+    return True
+
+
 def _row(life: dict[str, Any]) -> tuple[str, ...]:
     began = _seconds(life["requested"] or life["intended"])
 
@@ -104,7 +115,7 @@ class DemoStack(Stack):
             prepare(self)
 
 
-def run(binary: str, ec2: str, keep: bool, rebakes: bool) -> int:
+def run(binary: str, ec2: str, keep: bool, rebakes: bool, page: Path) -> int:
     """The demonstration; 0 if every build succeeded and nothing is left, and so with the rebake."""
     began = time.monotonic()
     options = Options(policy=POLICY, boot_delay=2.0, ec2=ec2)
@@ -130,13 +141,16 @@ def run(binary: str, ec2: str, keep: bool, rebakes: bool) -> int:
         verdict = f"builds={len(records)} success={good} launched={len(lives)} left={left}"
         if rebakes:
             baked = rebake(stack, began)
+        reported = write_report(stack, page)
         if keep:
             _wait_for_enter(stack)
     served = good == len(records) == BUILDS_EACH * len(Stack.workers) and left == 0
     print(f"demo {'ok' if served else 'failed'}: {verdict}")
     if baked is not None:
         print(f"rebake {'ok' if baked.good else 'failed'}: {baked}")
-    return 0 if served and (baked is None or baked.good) else 1
+    if reported:
+        print(f"the owner's report: {page}")
+    return 0 if served and reported and (baked is None or baked.good) else 1
 
 
 def _departing(stack: Stack) -> bool:
@@ -158,11 +172,12 @@ def main() -> int:
     parser.add_argument("--ec2", choices=KINDS, default=KINDS[0], help="who plays EC2; default: sim")
     parser.add_argument("--keep", action="store_true", help="leave it up and print the addresses")
     parser.add_argument("--rebake", action="store_true", help="rebake the image of a worker as well")
+    parser.add_argument("--report", type=Path, default=Path("demo-report.html"), help="where the report goes")
     args = parser.parse_args()
     if args.rebake and args.ec2 != "sim":
         parser.error("--rebake needs --ec2 sim: other emulators do not show a builder's console")
     try:
-        return run(str(Path(args.binary).resolve()), args.ec2, args.keep, args.rebake)
+        return run(str(Path(args.binary).resolve()), args.ec2, args.keep, args.rebake, args.report)
     except (TimeoutError, RuntimeError, OSError) as e:
         print(f"demo failed: {e}", file=sys.stderr)
         return 1

@@ -190,10 +190,13 @@ fn all_forms_tell_the_same_amounts() {
 }
 
 #[test]
-fn nobody_is_told_that_there_is_no_zombie_when_nobody_looked() {
+fn nobody_is_told_that_there_is_nothing_when_nobody_looked() {
     let mut report = reports::empty();
     assert!(render(&report, Format::Text).contains("EC2 was not looked at"));
-    assert!(!render(&report, Format::Text).contains("every instance that lives has a use"));
+    for claim in ["every instance that lives has a use", "Nothing is stored", "No leftover was found", "Nothing found"]
+    {
+        assert!(!render(&report, Format::Text).contains(claim), "{claim}");
+    }
     report.sources[1].used = true;
     assert!(render(&report, Format::Text).contains("every instance that lives has a use"));
 }

@@ -10,6 +10,9 @@ use crate::plan::price::{Money, Range};
 /// How many alarms of a kind are shown one by one.
 const ALARMS_MAX: usize = 20;
 
+/// What is said instead of `nothing` where nobody knows.
+pub(super) const NOT_LOOKED: &str = "EC2 was not looked at, so nobody knows.";
+
 /// `30 days`, or hours of a short period.
 pub(super) fn period(report: &Report) -> String {
     let length = report.until - report.since;
@@ -42,7 +45,7 @@ fn build_share(report: &Report) -> u64 {
 }
 
 /// Whether somebody looked at what EC2 has: without that nobody knows what is left over.
-fn looked(report: &Report) -> bool {
+pub(super) fn looked(report: &Report) -> bool {
     report.sources.iter().any(|source| source.name == "describe" && source.used)
 }
 
@@ -67,7 +70,7 @@ fn spent(report: &Report) -> Tile {
 fn budget(line: Option<&BudgetLine>) -> Tile {
     let label = "Budget".to_owned();
     let Some((line, (limit, kind))) = line.and_then(|line| Some((line, limit(line)?))) else {
-        let notes = vec!["Set one in [owner.NAME.budget]: soft tells you, hard stops launches.".to_owned()];
+        let notes = vec!["The owner's table named budget sets one: soft tells you, hard stops launches.".to_owned()];
         return Tile { label, value: "None is set".to_owned(), notes, tone: Tone::Neutral, bar: None };
     };
     let share = words::permille(line.spent.high.as_micro_dollars(), limit.as_micro_dollars());
@@ -123,7 +126,9 @@ fn bar(line: &BudgetLine, limit: Money) -> Chart {
 
 fn saved(report: &Report) -> Tile {
     let saved = report.headline.saved_month;
-    let (value, notes, tone) = if report.savings.is_empty() && saved == Range::ZERO {
+    let (value, notes, tone) = if report.savings.is_empty() && saved == Range::ZERO && !looked(report) {
+        ("Unknown".to_owned(), vec!["EC2 was not looked at".to_owned()], Tone::Warn)
+    } else if report.savings.is_empty() && saved == Range::ZERO {
         ("Nothing found".to_owned(), vec![], Tone::Good)
     } else {
         let notes = vec![format!("each month, by {} below", words::counted(words::length(&report.savings), "command"))];
@@ -248,7 +253,9 @@ pub(super) fn save(report: &Report, limit: usize) -> Section {
     let mut section = Section { id: "save", title: String::new(), short: "Save", lead: Vec::new(), blocks: Vec::new() };
     if report.savings.is_empty() {
         "Nothing to save was found".clone_into(&mut section.title);
-        section.lead.push("No command would save anything that this report can see.".to_owned());
+        let known =
+            if looked(report) { "No command would save anything that this report can see." } else { NOT_LOOKED };
+        section.lead.push(known.to_owned());
         return section;
     }
     section.title = format!("You can save {} each month by these commands", words::money(report.headline.saved_month));

@@ -1,5 +1,7 @@
 //! The report for programs.
 
+use std::fmt::Write as _;
+
 use crate::audit::report::Report;
 use crate::model::is_invisible;
 
@@ -12,7 +14,7 @@ pub(super) fn render(report: &Report) -> String {
         if (c.is_control() && c != '\n') || is_invisible(c) {
             let mut units = [0; 2];
             for unit in c.encode_utf16(&mut units) {
-                safe.push_str(&format!("\\u{unit:04x}"));
+                let _ = write!(safe, "\\u{unit:04x}");
             }
         } else {
             safe.push(c);

@@ -91,10 +91,9 @@ fn cell(text: &str) -> String {
 /// Text as it is if nothing in it could be markup, a link, a mention or a number of an issue; else as code,
 /// in which nothing is any of these.
 fn words(text: &str) -> String {
-    let letters = |c: char| c.is_alphanumeric() || " .,;:()/-+%'\"?!=·…".contains(c);
-    let rest = text.replace("$", "").replace("[owner.NAME.budget]", "");
+    let letters = |c: char| c.is_alphanumeric() || " .,;:()/-+%$'\"?!=·…".contains(c);
     let link = text.contains("://") || text.to_ascii_lowercase().contains("www.");
-    if link || !rest.chars().all(letters) { code(text) } else { text.to_owned() }
+    if link || !text.chars().all(letters) { code(text) } else { text.to_owned() }
 }
 
 /// A span of code: its fence is longer than any row of backticks in it.

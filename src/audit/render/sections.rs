@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::page::{Block, Column, Kind, Section, Table, column, extra};
-use super::{spend, timeline, trend, words};
+use super::{head, spend, timeline, trend, words};
 use crate::audit::report::{Hours, InstanceLine, Leftover, Report, Source, Standing, WorkerLine};
 use crate::plan::meter::Use;
 use crate::plan::price::Range;
@@ -232,7 +232,8 @@ pub(super) fn storage(report: &Report, limit: usize) -> Section {
         ]
     };
     let caption = "What costs while nothing runs";
-    let standing = Table::of("standing", caption, &standing, &report.standing, limit, row).or("Nothing is stored.");
+    let standing = Table::of("standing", caption, &standing, &report.standing, limit, row)
+        .or(if head::looked(report) { "Nothing is stored." } else { head::NOT_LOOKED });
     let sum: Range = report.standing.iter().filter_map(|thing| thing.month).sum();
     let unknown = report.standing.iter().filter(|thing| thing.month.is_none()).count();
     let mut lead = Vec::new();
@@ -267,7 +268,7 @@ fn leftovers(report: &Report, limit: usize) -> Table {
         ]
     };
     Table::of("leftovers", "What nobody uses any more", &columns, &report.leftovers, limit, row)
-        .or("No leftover was found.")
+        .or(if head::looked(report) { "No leftover was found." } else { head::NOT_LOOKED })
 }
 
 /// The rebakes of the period.

@@ -134,7 +134,7 @@ pub(super) fn sentence(text: &str) -> String {
 /// A command to copy: whole, or not at all.
 pub(super) fn command(text: &str) -> String {
     if text.chars().count() > COMMAND_MAX || plain(text) != text {
-        "(not shown: too long, or with characters that cannot be seen; the JSON has it)".to_owned()
+        "(not shown: it is too long, or part of it cannot be seen; see the JSON)".to_owned()
     } else {
         text.to_owned()
     }

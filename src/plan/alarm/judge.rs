@@ -371,7 +371,7 @@ fn spent(monthly: Range, seconds: u64) -> Range {
 fn turn(rebake: &RebakeFact) -> Option<Happening> {
     let new = rebake.ami.as_ref().map_or_else(|| "the new AMI".to_owned(), ToString::to_string);
     let (image, source) = (&rebake.image, &rebake.source);
-    let follow = format!("latent rebake --follow {}", rebake.id);
+    let follow = format!("latent rebake --resume {}", rebake.id);
     let (class, title, text, todo) = match &rebake.turn {
         RebakeTurn::Works | RebakeTurn::Over => return None,
         RebakeTurn::Promoted => (
