@@ -12,16 +12,22 @@ const WIDTH: u64 = 1000;
 /// How high it is, in the same unit.
 const HEIGHT: u64 = 10;
 /// How wide the mark of an amount is.
-const MARK: u64 = 4;
+const MARK: u64 = 8;
 
 pub(super) fn row(view: &BudgetView) -> Value {
     let used = view.hard.or(view.soft).map(|limit| per_cent(view.spent.high, limit));
     let of = if view.hard.is_some() { "hard" } else { "soft" };
     let used = used.map(|used| format!("at most {used} % of the {of} amount"));
+    let reaches = |limit: Option<Money>, words: &str| {
+        if limit.is_some_and(|limit| view.projected.high >= limit) { words.to_owned() } else { String::new() }
+    };
     let (class, state) = match view.state.as_str() {
         "hard" => ("bad", format!("hard amount reached: nothing is launched before {}", view.until.format("%Y-%m-%d"))),
-        "soft" => ("warn", "soft amount reached".to_owned()),
-        _ => ("good", "within the budget".to_owned()),
+        "soft" => ("warn", format!("soft amount reached{}", reaches(view.hard, ", and the hard one if it goes on so"))),
+        _ => {
+            let first = view.soft.or(view.hard);
+            ("good", format!("within the budget{}", reaches(first, ", and over it if it goes on so")))
+        }
     };
     json!({
         "owner": view.owner,
@@ -132,13 +138,13 @@ mod tests {
             ("b-spent", "M0 0h200v10h-200z"),
             ("b-perhaps", "M200 0h100v10h-100z"),
             ("b-ahead", "M300 0h600v10h-600z"),
-            ("b-soft", "M596 0h4v10h-4z"),
-            ("b-hard", "M996 0h4v10h-4z"),
+            ("b-soft", "M592 0h8v10h-8z"),
+            ("b-hard", "M992 0h8v10h-8z"),
         ];
         assert_eq!(drawn(&open), expected(&parts));
         let over = view(Some(100), None, dollars(150, 200), "soft");
         let parts =
-            [("b-spent", "M0 0h750v10h-750z"), ("b-perhaps", "M750 0h250v10h-250z"), ("b-soft", "M496 0h4v10h-4z")];
+            [("b-spent", "M0 0h750v10h-750z"), ("b-perhaps", "M750 0h250v10h-250z"), ("b-soft", "M492 0h8v10h-8z")];
         assert_eq!(drawn(&over), expected(&parts));
         assert!(drawn(&view(None, None, Range::ZERO, "open")).iter().all(|(class, _)| class == "b-ahead"));
     }
@@ -159,6 +165,11 @@ mod tests {
         assert_eq!(hard["state"], "hard amount reached: nothing is launched before 1970-01-01");
         assert_eq!(hard["title"], "alice in 2026-11: at most 101 % of the hard amount");
         assert_eq!((hard["class"].as_str(), hard["missing"].is_null()), (Some("bad"), true));
+        let told = |soft, hard, state| row(&view(soft, hard, dollars(1, 2), state))["state"].clone();
+        assert_eq!(told(Some(80), None, "open"), "within the budget, and over it if it goes on so");
+        assert_eq!(told(Some(91), None, "open"), "within the budget");
+        assert_eq!(told(Some(1), Some(90), "soft"), "soft amount reached, and the hard one if it goes on so");
+        assert_eq!(told(Some(1), None, "soft"), "soft amount reached");
         let unknown = BudgetView { unpriced: 1, unsized_disks: 2, ..view(Some(60), None, dollars(1, 2), "open") };
         let unknown = row(&unknown);
         let missing =
