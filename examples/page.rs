@@ -33,8 +33,14 @@ fn sources(workers: usize) -> Sources {
     let mut main = "[fleet]\nname = \"example\"\ncontroller = \"example-main\"\n[polling]\nfast = \"10s\"\n\
         [policy]\nidle_timeout = \"10m\"\n"
         .to_owned();
-    for (owner, account) in [("alice", "111111111111"), ("bob", "222222222222")] {
-        let _ = write!(main, "[owner.{owner}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}\n");
+    // What a day costs crosses the soft amount of one of them.
+    for (owner, account, budget) in
+        [("alice", "111111111111", "soft = \"5.00\", hard = \"40.00\""), ("bob", "222222222222", "soft = \"30.00\"")]
+    {
+        let _ = write!(
+            main,
+            "[owner.{owner}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}\nbudget = {{ {budget} }}\n"
+        );
     }
     let image = |name: &str, owner: &str, lines: &str| {
         let text = format!("owner = \"{owner}\"\nregion = \"us-west-2\"\nami = \"ami-{name}\"\n{lines}");
@@ -205,7 +211,7 @@ fn main() -> Fallible<()> {
             tokio::spawn(server.run(controller.clone(), names.clone(), None, stopped.clone()));
         }
         println!("http://{}/", page.address().ok_or("no address")?);
-        let mut serving = tokio::spawn(page.run(controller.clone(), names, None, stopped));
+        let mut serving = tokio::spawn(page.run(controller.clone(), names, None, None, stopped));
         loop {
             master.turn(&controller, clock.now())?;
             tokio::select! {

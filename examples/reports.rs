@@ -424,32 +424,44 @@ pub(crate) fn full() -> Report {
             state: "promoted".to_owned(),
             cost: Some(cents(12, 14)),
         }],
-        deeds: vec![
-            deed(0, "RunInstances", Some("latent-controller")),
-            deed(2 * HOUR, "TerminateInstances", Some("latent-controller")),
-            deed(3 * HOUR, "ModifyInstanceAttribute", Some("bob")),
-            deed(5 * HOUR, "TerminateInstances", None),
-        ],
-        assumptions: [
-            "Prices are Amazon's list prices, without taxes, discounts and credits.",
-            "Each start is billed for 60 s at least.",
-            "A spot price is set by the zone and the hour: it is between half of the list price and all of it.",
-            "A snapshot costs at most as much as its whole volume would; only changed blocks are stored.",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        deeds: deeds(),
+        assumptions: assumptions(),
         price_sources: price::sources().to_vec(),
         ledger: Some(LedgerMark { seq: 4812, at: end(), chain: Some("5f0c".repeat(16)) }),
-        shut_off: [
-            "Stop the controller: systemctl stop latent",
-            "End every instance of alice: latent sweep --owner alice --apply --all",
-            "Look again: latent audit --owner alice; it must name no instance that lives",
-            "Delete what is stored, if nobody needs it any more: the commands of this report",
-        ]
-        .map(str::to_owned)
-        .to_vec(),
+        shut_off: shut_off(),
         ..empty()
     }
+}
+
+fn deeds() -> Vec<Deed> {
+    vec![
+        deed(0, "RunInstances", Some("latent-controller")),
+        deed(2 * HOUR, "TerminateInstances", Some("latent-controller")),
+        deed(3 * HOUR, "ModifyInstanceAttribute", Some("bob")),
+        deed(5 * HOUR, "TerminateInstances", None),
+    ]
+}
+
+fn assumptions() -> Vec<String> {
+    [
+        "Prices are Amazon's list prices, without taxes, discounts and credits.",
+        "Each start is billed for 60 s at least.",
+        "A spot price is set by the zone and the hour: it is between half of the list price and all of it.",
+        "A snapshot costs at most as much as its whole volume would; only changed blocks are stored.",
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
+
+fn shut_off() -> Vec<String> {
+    [
+        "Stop the controller: systemctl stop latent",
+        "End every instance of alice: latent sweep --owner alice --apply --all",
+        "Look again: latent audit --owner alice; it must name no instance that lives",
+        "Delete what is stored, if nobody needs it any more: the commands of this report",
+    ]
+    .map(str::to_owned)
+    .to_vec()
 }
 
 fn deed(seconds: i64, call: &str, by: Option<&str>) -> Deed {

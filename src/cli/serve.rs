@@ -76,6 +76,7 @@ fn serve_page(
     page: Page,
     controller: Controller<SqliteLedger>,
     fleet: (String, String),
+    desk: Desk,
     notices: Option<Arc<dyn NoticeBoard>>,
     stopped: watch::Receiver<bool>,
 ) -> tokio::task::JoinHandle<()> {
@@ -83,7 +84,7 @@ fn serve_page(
         tracing::info!("the status page is http://{address}/");
     }
     tokio::spawn(async move {
-        if let Err(error) = page.run(controller, fleet, notices, stopped).await {
+        if let Err(error) = page.run(controller, fleet, Some(desk), notices, stopped).await {
             tracing::error!(%error, "the status page ended");
         }
     })
@@ -134,7 +135,10 @@ async fn serve(
         });
     let desk: Desk = Arc::new(rebakes.clone());
     let (server, telling) = telling(server, &controller, &desk, &outbox, ways, &clock, &stopped);
-    let page = page.map(|page| serve_page(page, controller.clone(), fleet.clone(), server.notices(), stopped.clone()));
+    let show = |page| {
+        serve_page(page, controller.clone(), fleet.clone(), Arc::clone(&desk), server.notices(), stopped.clone())
+    };
+    let page = page.map(show);
     let mut serving = tokio::spawn(server.run(controller.clone(), fleet, Some(desk), stopped));
     tracing::info!(workers, tcp, "ready");
     tell_manager(NotifyState::Ready);

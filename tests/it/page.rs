@@ -8,7 +8,10 @@ use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller};
 use latent::ledger::Ledger;
 use latent::link::Page;
-use latent::model::{Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, InstanceId, Phase, WorkerName};
+use latent::model::{
+    Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, InstanceId, InstanceState, Market, Phase, Sight,
+    WorkerName,
+};
 use latent::policy::Secret;
 use latent::sim::{SimCloud, SiteId, World};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -64,7 +67,7 @@ async fn page_of(setup: &Setup, ledger: TestLedger, clock: Clock, token: Option<
     };
     let controller = Controller::start(setup.intent(), ledger.clone(), clock, 1, connect).expect("starts");
     let (stop, stopped) = watch::channel(false);
-    tokio::spawn(page.run(controller.clone(), ("test".to_owned(), "ctl".to_owned()), None, stopped));
+    tokio::spawn(page.run(controller.clone(), ("test".to_owned(), "ctl".to_owned()), None, None, stopped));
     Looked { at, controller, ledger, stop }
 }
 
@@ -256,6 +259,53 @@ async fn a_form_takes_the_token_and_gives_a_cookie_that_is_not_the_token() {
         "another life knows it not"
     );
     assert_eq!(page(None).await.get("/login").await.status, 303, "without a token there is nothing to log in to");
+}
+
+#[tokio::test]
+async fn each_budget_stands_on_the_page_with_what_is_spent_and_each_worker_tells_its_day() {
+    let setup = Setup::new().budget("alice", "soft = \"0.06\", hard = \"10\"").owner("bob", "222222222222");
+    let mut ledger = TestLedger::default();
+    let mut past = Past::default();
+    past.begin(&worker("w1"), 0);
+    past.now += TimeDelta::hours(1);
+    ledger.append(&past.entries).expect("appends");
+    let looked = page_of(&setup, ledger, Clock::starting_at(past.now), None).await;
+    let status = looked.get("/v1/status").await.json();
+    let (budget, today) = (&status["budgets"][0], &status["workers"][0]["cost_today"]["high"]);
+    let spent = budget["spent"]["high"].as_u64().expect("an amount");
+    assert!(spent > 100_000 && budget["owner"] == "alice" && today.as_u64() == Some(spent), "{status}");
+    let fleet = looked.get("/").await.body;
+    for said in ["id=\"budgets\" aria-labelledby=\"h-budgets\">", "soft amount reached", "<dt>hard</dt><dd>$10.00</dd>"]
+    {
+        assert!(fleet.contains(said), "{said}: {fleet}");
+    }
+    assert!(fleet.contains("aria-label=\"alice in 2026-") && fleet.contains(" % of the hard amount\""), "{fleet}");
+    assert!(fleet.contains("class=\"b-spent\"") && fleet.contains("class=\"b-hard\""), "{fleet}");
+    assert!(!fleet.contains("<h3>bob"), "who has no budget has no bar");
+    assert!(fleet.contains("<dt>today</dt><dd><bdi>$0.1") && fleet.contains("<span>today</span>"), "{fleet}");
+    let without = page(None).await.get("/").await.body;
+    assert!(without.contains("aria-labelledby=\"h-budgets\" hidden>"), "{without}");
+}
+
+#[tokio::test]
+async fn prometheus_reads_its_numbers_here_and_shows_the_token_where_there_is_one() {
+    let open = page(None).await;
+    open.listed().await;
+    let answer = open.get("/metrics").await;
+    let kind = answer.header("content-type").unwrap_or_default();
+    assert!(answer.status == 200 && kind.starts_with("application/openmetrics-text"), "{}", answer.head);
+    assert!(answer.body.contains("latent_workers") && answer.body.ends_with("# EOF\n"), "{}", answer.body);
+    let renamed = open.ask("GET", "/metrics", "host: evil.example\r\n", "").await;
+    assert_eq!((renamed.status, open.ask("POST", "/metrics", "", "").await.status), (421, 405));
+    let locked = page(Some(TOKEN)).await;
+    for head in ["", "authorization: Bearer wrong\r\n"] {
+        let answer = locked.ask("GET", "/metrics", head, "").await;
+        assert!(answer.status == 401 && !answer.body.contains("latent_workers"), "{head}: {}", answer.body);
+        assert_eq!(answer.header("www-authenticate"), Some("Bearer realm=\"latent\""));
+    }
+    let known = format!("authorization: Bearer {TOKEN}\r\n");
+    let answer = locked.ask("GET", "/metrics", &known, "").await;
+    assert!(answer.status == 200 && answer.body.contains("latent_workers"), "{}", answer.body);
 }
 
 /// What a stream says until `wanted` stands in it.
@@ -464,8 +514,8 @@ impl Past {
         self.entries.push(Entry { seq, at: self.now, actor: Actor::Controller, body });
     }
 
-    /// An instance that builds twice and ends, within ten minutes.
-    fn round(&mut self, name: &WorkerName, number: usize) {
+    /// An instance that is found running.
+    fn begin(&mut self, name: &WorkerName, number: usize) -> (InstanceId, Cell) {
         let instance: InstanceId = format!("i-{name}{number}").parse().expect("an id");
         let cell = Cell { owner: "alice".parse().expect("a name"), region: "us-west-2".parse().expect("a region") };
         let attempt = Attempt {
@@ -475,13 +525,23 @@ impl Past {
             created: self.now,
             spec: None,
         };
+        let seen = Sight {
+            state: Some(InstanceState::Running),
+            instance_type: Some("m7i.large".to_owned()),
+            market: Some(Market::OnDemand),
+            zone: Some("us-west-2a".parse().expect("a zone")),
+            launch_time: Some(self.now),
+            ..Sight::default()
+        };
+        let (attempt, seen) = (Box::new(attempt), Some(Box::new(seen)));
+        self.note(Body::Adopted { worker: name.clone(), attempt, instance: instance.clone(), seen });
+        (instance, cell)
+    }
+
+    /// An instance that builds twice and ends, within ten minutes.
+    fn round(&mut self, name: &WorkerName, number: usize) {
+        let (instance, cell) = self.begin(name, number);
         let (worker, build) = (name.clone(), format!("b/{number}").parse().expect("a build"));
-        self.note(Body::Adopted {
-            worker: worker.clone(),
-            attempt: Box::new(attempt),
-            instance: instance.clone(),
-            seen: None,
-        });
         let then = |past: &mut Self, seconds: i64, body: Body| {
             past.now += TimeDelta::seconds(seconds);
             past.note(body);

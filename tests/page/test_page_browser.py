@@ -63,6 +63,18 @@ def test_what_ec2_said_is_text(fleet: Fleet) -> None:
         assert "\u202e" not in shown.page.content()
 
 
+def test_each_budget_has_a_bar_and_each_worker_its_day(fleet: Fleet) -> None:
+    with opened(fleet.address) as shown:
+        budgets = shown.page.get_by_role("region", name="Budgets, this month")
+        assert budgets.get_by_role("heading", level=3).count() == 2
+        for owner, amounts in [("alice", ("$5.00", "$40.00")), ("bob", ("$30.00",))]:
+            card = budgets.get_by_role("listitem").filter(has=shown.page.get_by_role("heading", name=owner))
+            assert card.get_by_role("img", name=f"{owner} in 20").is_visible()
+            assert all(card.get_by_text(amount, exact=True).is_visible() for amount in amounts)
+        # One more on the whole fleet's tile, and one for each account.
+        assert shown.page.locator(".worker .facts").get_by_text("today", exact=True).count() == 24
+
+
 def test_a_browser_is_let_in_by_the_token_alone(locked: Fleet) -> None:
     with opened(locked.address + WORKER) as shown:
         page = shown.page

@@ -11,8 +11,8 @@ const NAME_ROOM: usize = 20;
 const WORDS_ROOM: usize = 18;
 /// What a cell has around it.
 const PADDING: usize = 2;
-/// The most room that an id or a moment asks for, and an amount.
-const WHOLE_ROOM: usize = 24;
+/// The most room that an id or a moment asks for, so much as the longest id has, and an amount.
+const WHOLE_ROOM: usize = 26;
 const NUMBER_ROOM: usize = 11;
 /// What a column keeps where there is too little for all.
 const ROOM_MIN: usize = 9;

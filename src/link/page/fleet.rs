@@ -4,6 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::budget;
 use super::strip::{Strip, kind, strip};
 use crate::control::{CellView, HealthView, WorkerView};
 use crate::link::StatusAnswer;
@@ -94,6 +95,7 @@ pub(super) fn content(
         "tiles": tiles(status),
         "more": attention.len().saturating_sub(ATTENTION_MAX),
         "attention": &attention[..attention.len().min(ATTENTION_MAX)],
+        "budgets": status.budgets.iter().map(budget::row).collect::<Vec<_>>(),
         "rows": rows,
         "hours": hours(day.from, day.to),
         "away": absences(&day.away),
@@ -148,23 +150,16 @@ fn tiles(status: &StatusAnswer) -> Vec<Value> {
     let live = status.workers.iter().filter(|worker| is_live(worker));
     let hourly: Range = live.filter_map(|worker| worker.price).sum();
     tiles.push(json!({ "kind": "cost", "name": "per hour now", "value": amount(hourly), "link": false }));
-    let today: Vec<Range> = status.workers.iter().filter_map(cost_today).collect();
-    if !today.is_empty() {
-        let today: Range = today.into_iter().sum();
-        tiles.push(json!({ "kind": "cost", "name": "today", "value": amount(today), "link": false }));
-    }
+    let today: Range = status.workers.iter().filter_map(|worker| worker.cost_today).sum();
+    let whole = status.workers.iter().all(|worker| worker.cost_today.is_some());
+    let name = if whole { "today" } else { "today, where priced" };
+    tiles.push(json!({ "kind": "cost", "name": name, "value": amount(today), "link": false }));
     tiles
 }
 
 /// An amount as a person writes it.
-fn amount(range: Range) -> String {
+pub(super) fn amount(range: Range) -> String {
     range.to_string().replace("..", "\u{2013}")
-}
-
-/// What a worker has cost today, where that is told.
-fn cost_today(worker: &WorkerView) -> Option<Range> {
-    let view = serde_json::to_value(worker).ok()?;
-    serde_json::from_value(view.get("cost_today")?.clone()).ok()
 }
 
 /// Everything that a person should know of: where it is, what, and what to do.
@@ -230,15 +225,18 @@ fn facts(now: DateTime<Utc>, view: &WorkerView) -> Vec<(&'static str, String)> {
     add("image", Some(format!("{}{generation}", view.image)));
     add("AMI", view.ami.clone());
     add("owner", Some(format!("{}, {}", view.owner, view.region)));
-    match cost_today(view) {
-        Some(today) => add("today", Some(amount(today))),
-        None => add("per hour", view.price.map(|price| format!("{price:#}").replace("..", "\u{2013}"))),
-    }
+    add("per hour", view.price.map(|price| format!("{price:#}").replace("..", "\u{2013}")));
+    add("today", view.cost_today.map(amount));
     facts
 }
 
 fn lease(now: DateTime<Utc>, until: DateTime<Utc>) -> String {
     if until <= now { "over".to_owned() } else { format!("{} left", left(now, Some(until))) }
+}
+
+/// What is said where the price of something is not known.
+fn unpriced() -> String {
+    "not all priced".to_owned()
 }
 
 fn cell_row(now: DateTime<Utc>, cell: &CellView) -> Value {
@@ -253,6 +251,8 @@ fn cell_row(now: DateTime<Utc>, cell: &CellView) -> Value {
         "listed": since(cell.listed_at),
         "swept": since(cell.swept_at),
         "leftovers": cell.leftovers.len().to_string(),
+        "today": cell.cost_today.map_or_else(unpriced, amount),
+        "month": cell.cost_month.map_or_else(unpriced, amount),
         "failure": failure,
     })
 }

@@ -1,5 +1,6 @@
 //! The status page: read only, for people; works without JavaScript, and is kept up to date with it.
 
+mod budget;
 mod connections;
 mod door;
 mod fleet;
@@ -23,7 +24,10 @@ use tokio::sync::{Semaphore, watch};
 
 use self::door::Door;
 use self::render::Templates;
+use super::budgets;
+use super::metrics::metrics_router;
 use super::queries::{alive, day_of};
+use super::rebakes::Desk;
 use super::server::{App, name, questions, status_of};
 use super::sockets::ServeError;
 use crate::control::{Controller, NoticeBoard};
@@ -71,7 +75,8 @@ impl Page {
         self.listener.local_addr().ok()
     }
 
-    /// Serves until `stop` turns true; browsers that are kept up to date are let go then.
+    /// Serves until `stop` turns true; browsers that are kept up to date are let go then. Without a desk the metrics
+    /// know nothing of rebakes.
     ///
     /// # Errors
     /// If the machine has no random numbers.
@@ -79,9 +84,11 @@ impl Page {
         self,
         controller: Controller<L>,
         fleet: (String, String),
+        rebakes: Option<Desk>,
         notices: Option<Arc<dyn NoticeBoard>>,
         stop: watch::Receiver<bool>,
     ) -> io::Result<()> {
+        let numbers = metrics_router(controller.clone(), rebakes);
         let app = Arc::new(App { controller, fleet, stop: stop.clone(), notices });
         let site = Site {
             app,
@@ -89,12 +96,13 @@ impl Page {
             live: Arc::new(Semaphore::new(LIVE_MAX)),
             templates: Templates::new().map_err(io::Error::other)?,
         };
-        connections::serve(self.listener, router(Arc::new(site)), stop).await;
+        connections::serve(self.listener, router(Arc::new(site), numbers), stop).await;
         Ok(())
     }
 }
 
-fn router<L: Ledger + 'static>(site: Arc<Site<L>>) -> Router {
+/// Everything that is answered; the numbers for Prometheus are behind the same door.
+fn router<L: Ledger + 'static>(site: Arc<Site<L>>, numbers: Router) -> Router {
     let asset =
         |kind: &'static str, text: &'static str| get(move || async move { ([(header::CONTENT_TYPE, kind)], text) });
     Router::new()
@@ -110,6 +118,8 @@ fn router<L: Ledger + 'static>(site: Arc<Site<L>>) -> Router {
         .fallback(nowhere::<L>)
         .with_state(Arc::clone(&site))
         .merge(questions().with_state(Arc::clone(&site.app)))
+        .merge(budgets::router(site.app.controller.clone()))
+        .merge(numbers)
         .layer(middleware::from_fn_with_state(site, door::guard::<L>))
 }
 
