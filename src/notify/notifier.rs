@@ -194,6 +194,7 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
 
     async fn decide(&self, intent: &Intent) -> Result<(), OutboxError> {
         let facts = self.look(intent)?;
+        self.controller.note_unreached(facts.deliveries.len());
         let before = self.state().kept.clone();
         let stepped = step(before.clone(), &facts, intent);
         let (mut posts, mut reports) = (Vec::new(), BTreeMap::new());

@@ -193,9 +193,15 @@ async fn a_message_that_is_not_taken_is_tried_again_in_growing_pauses_and_shown(
         warnings[0].contains("do not reach mail alice@example.org since") && warnings[0].contains("451 greylisted"),
         "{warnings:?}"
     );
+    let unreached = |scene: &Scene| {
+        let text = scene.lab.controller().metrics(&[]).expect("can be written");
+        text.lines().find_map(|line| line.strip_prefix("latent_notices_unreached ")).map(ToOwned::to_owned)
+    };
+    assert_eq!(unreached(&scene).as_deref(), Some("1.0"));
     scene.run(TimeDelta::hours(8)).await;
     assert_eq!(scene.fake.all().len(), 10, "taken at last, and then it rests");
     assert_eq!(scene.warnings(), [""; 0]);
+    assert_eq!(unreached(&scene).as_deref(), Some("0.0"));
 }
 
 #[tokio::test(start_paused = true)]
