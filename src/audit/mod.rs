@@ -8,9 +8,11 @@ pub mod render;
 pub mod report;
 mod trail_runs;
 mod verify;
+mod week;
 
 pub use build::{build, is_complete};
 pub use evidence::{Evidence, Look, Missing, Record};
 pub use lives::{Life, lives};
 pub use trail_runs::{TrailEnd, TrailRun, TrailSeconds, trail_runs, trail_seconds};
 pub use verify::{Mismatch, Verdict, verify};
+pub use week::{Beside, week};

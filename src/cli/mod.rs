@@ -29,6 +29,8 @@ mod sim_run;
 mod sim_serve;
 mod status;
 mod sweep;
+#[cfg(any(feature = "ec2", test))]
+mod weekly;
 mod worker;
 
 pub use args::Args;

@@ -15,6 +15,7 @@ use super::connect;
 use super::exit::{CommandError, Exit};
 use super::manifests::ManifestFiles;
 use super::notify::{NoBoard, outbox_of, ways};
+use super::weekly;
 use crate::control::{Clock, Controller, NoticeBoard, Rebakes};
 use crate::ledger::{Declarations, JournalFolder, SqliteLedger};
 use crate::link::{Desk, Page, ServeError, Server};
@@ -126,6 +127,7 @@ async fn serve(
     let (stop, stopped) = watch::channel(false);
     let tcp = server.tcp_address().map(|address| address.to_string());
     let journals = JournalFolder::new(sources.path(&ledger_name).with_file_name("rebakes"));
+    let weekly = weekly::feed(controller.clone(), args.config.clone(), journals.clone());
     let outbox = outbox_of(&sources, &ledger_name);
     let ways = ways(&sources);
     let manifests = Arc::new(ManifestFiles::new(sources, taking_in(args, &controller, seed)));
@@ -134,7 +136,8 @@ async fn serve(
             cloud(cell, intent).rebaking()
         });
     let desk: Desk = Arc::new(rebakes.clone());
-    let (server, telling) = telling(server, &controller, &desk, &outbox, ways, &clock, &stopped);
+    let feeds = Feeds { rebakes: Some(Arc::clone(&desk)), weekly: Some(weekly) };
+    let (server, telling) = telling(server, &controller, feeds, &outbox, ways, &clock, &stopped);
     let show = |page| {
         serve_page(page, controller.clone(), fleet.clone(), Arc::clone(&desk), server.notices(), stopped.clone())
     };
@@ -182,13 +185,12 @@ async fn serve(
 fn telling(
     server: Server,
     controller: &Controller<SqliteLedger>,
-    desk: &Desk,
+    feeds: Feeds,
     outbox: &Path,
     ways: Ways,
     clock: &Clock,
     stopped: &watch::Receiver<bool>,
 ) -> (Server, tokio::task::JoinHandle<()>) {
-    let feeds = Feeds { rebakes: Some(Arc::clone(desk)), ..Feeds::default() };
     let notifier = Outbox::open(outbox)
         .and_then(|outbox| Notifier::new(controller.clone(), clock.clone(), ways, outbox, feeds))
         .map(Arc::new);

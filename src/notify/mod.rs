@@ -15,6 +15,6 @@ mod webhook;
 
 pub use board::{contacts, view_of};
 pub use courier::{Attachment, Courier, Message, Ways, trial_post};
-pub use notifier::{Budgets, Feeds, Notifier, Weekly};
+pub use notifier::{Feeds, Notifier, WeekReport, Weekly};
 pub use outbox::{Outbox, OutboxError, Queued};
 pub use payload::{PAYLOAD_VERSION, Payload, schema};

@@ -1,6 +1,6 @@
 //! The task that tells people.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::sight;
 use crate::control::{Clock, ControlError, Controller, NoticeBoard, NoticesView, RebakeDesk};
 use crate::ledger::Ledger;
 use crate::model::{AlarmClass, OwnerName};
-use crate::plan::alarm::{BudgetFact, Facts, Kept, Outcome, Post, Pulse, Who, addressees, step};
+use crate::plan::alarm::{Facts, Kept, Outcome, Post, Pulse, Who, addressees, step};
 use crate::policy::Intent;
 
 /// How often it is looked for what is worth telling.
@@ -36,20 +36,25 @@ const SHOWN: u32 = 50;
 /// The largest report that goes with a message, in bytes: mail servers refuse what is larger.
 const ATTACHMENT_BYTES_MAX: usize = 8 << 20;
 
+/// The report of an owner's week.
+#[derive(Debug, Clone)]
+pub struct WeekReport {
+    /// What it comes to, a sentence each; it goes into the message.
+    pub lines: Vec<String>,
+    /// All of it.
+    pub file: Attachment,
+}
+
 /// Makes the report of an owner's week; none where there is none. It may take its time.
-pub type Weekly = Arc<dyn Fn(&OwnerName) -> Option<Attachment> + Send + Sync>;
-/// The budgets that are crossed now.
-pub type Budgets = Arc<dyn Fn() -> Vec<BudgetFact> + Send + Sync>;
+pub type Weekly = Arc<dyn Fn(&OwnerName) -> Option<WeekReport> + Send + Sync>;
 
 /// Where a notifier has from what the controller itself does not know.
 #[derive(Clone, Default)]
 pub struct Feeds {
     /// The rebakes.
     pub rebakes: Option<Arc<dyn RebakeDesk>>,
-    /// The reports.
+    /// The reports of the week.
     pub weekly: Option<Weekly>,
-    /// The budgets.
-    pub budgets: Option<Budgets>,
 }
 
 impl fmt::Debug for Feeds {
@@ -57,6 +62,9 @@ impl fmt::Debug for Feeds {
         f.debug_struct("Feeds").finish_non_exhaustive()
     }
 }
+
+/// The reports that were made in one turn.
+type Reports = BTreeMap<OwnerName, Option<WeekReport>>;
 
 struct State {
     outbox: Outbox,
@@ -178,7 +186,7 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
             cells: self.controller.cells().iter().filter_map(sight::cell).collect(),
             rebakes: rebakes.map(|desk| desk.list().iter().filter_map(sight::rebake).collect()),
             images: ages.into_iter().filter_map(|age| sight::image(age, intent, now)).collect(),
-            budgets: self.feeds.budgets.as_ref().map(|budgets| budgets()).unwrap_or_default(),
+            budgets: self.controller.budgets().iter().flat_map(sight::budget).collect(),
             deliveries: state.outbox.unreached(now)?,
             blocked: state.outbox.blocked(now)?,
         })
@@ -186,11 +194,12 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
 
     async fn decide(&self, intent: &Intent) -> Result<(), OutboxError> {
         let facts = self.look(intent)?;
+        self.controller.note_unreached(facts.deliveries.len());
         let before = self.state().kept.clone();
         let stepped = step(before.clone(), &facts, intent);
-        let mut posts = Vec::new();
-        for post in stepped.posts {
-            let file = self.attachment(&post).await;
+        let (mut posts, mut reports) = (Vec::new(), BTreeMap::new());
+        for mut post in stepped.posts {
+            let file = self.with_report(&mut post, &mut reports).await;
             posts.push((post, file));
         }
         let mut state = self.state();
@@ -203,18 +212,27 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
         Ok(())
     }
 
-    /// The report that goes with a summary.
-    async fn attachment(&self, post: &Post) -> Option<Attachment> {
+    /// Puts what the week came to into its summary; gives the report that goes with it. It is made once for
+    /// all places of an owner.
+    async fn with_report(&self, post: &mut Post, made: &mut Reports) -> Option<Attachment> {
+        let Who::Owner(owner) = &post.who else { return None };
+        let notice = post.notices.iter_mut().find(|notice| notice.class == AlarmClass::Weekly)?;
+        if !made.contains_key(owner) {
+            made.insert(owner.clone(), self.report(owner.clone()).await);
+        }
+        let report = made.get(owner)?.as_ref()?;
+        notice.text.splice(0..0, report.lines.iter().cloned());
+        Some(report.file.clone()).filter(|file| file.content.len() <= ATTACHMENT_BYTES_MAX)
+    }
+
+    async fn report(&self, owner: OwnerName) -> Option<WeekReport> {
         let weekly = self.feeds.weekly.clone()?;
-        let Who::Owner(owner) = post.who.clone() else { return None };
-        post.notices.iter().find(|notice| notice.class == AlarmClass::Weekly)?;
         let name = owner.clone();
         let made = tokio::task::spawn_blocking(move || weekly(&name)).await;
-        let file = made.unwrap_or_else(|error| {
+        made.unwrap_or_else(|error| {
             tracing::error!(%error, %owner, "the week's report cannot be made");
             None
-        });
-        file.filter(|file| file.content.len() <= ATTACHMENT_BYTES_MAX)
+        })
     }
 
     /// Brings what is due, to several places at once and to each one after the other.

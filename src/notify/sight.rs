@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::control::{CellView, ImageAge, RebakeView, WorkerView};
-use crate::model::{LeftoverKind, Outcome, Response, Step};
-use crate::plan::alarm::{CellFact, ImageFact, LeftoverFact, RebakeFact, RebakeTurn, Refusal, WorkerFact};
+use crate::control::{BudgetView, CellView, ImageAge, RebakeView, WorkerView};
+use crate::model::{BudgetLevel, LeftoverKind, Outcome, OwnerName, Response, Step};
+use crate::plan::alarm::{BudgetFact, CellFact, ImageFact, LeftoverFact, RebakeFact, RebakeTurn, Refusal, WorkerFact};
 use crate::plan::sweep::{Act, Finding};
 use crate::policy::Intent;
 
@@ -39,6 +39,23 @@ pub(super) fn cell(view: &CellView) -> Option<CellFact> {
         swept_whole: view.swept_at.is_some() && view.unseen.is_empty(),
         leftovers: view.leftovers.iter().filter(|found| costs(found.kind)).map(leftover).collect(),
     })
+}
+
+/// The amounts of a budget that are reached.
+pub(super) fn budget(view: &BudgetView) -> Vec<BudgetFact> {
+    let Ok(owner) = view.owner.parse::<OwnerName>() else { return Vec::new() };
+    let amounts = [(BudgetLevel::Soft, view.soft), (BudgetLevel::Hard, view.hard)];
+    let reached = amounts.into_iter().filter_map(|(level, limit)| Some((level, limit?)));
+    let reached = reached.filter(|(_, limit)| view.spent.high >= *limit);
+    let fact = |(level, limit)| BudgetFact {
+        owner: owner.clone(),
+        month: view.month.clone(),
+        level,
+        spent: view.spent,
+        limit,
+        until: view.until,
+    };
+    reached.map(fact).collect()
 }
 
 /// Whether a leftover is a zombie: it costs, and nothing speaks for it. An AMI that newer ones have replaced, and

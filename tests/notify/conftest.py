@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "tests" / folder) for folder in ("notify", "kill", "serve")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("localstack", "tests/notify", "tests/kill", "tests/serve")]
 
 from authority import Authority  # noqa: E402
 from notify_fleet import NotifyFleet  # noqa: E402

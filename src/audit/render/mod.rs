@@ -59,6 +59,15 @@ pub fn render_text(report: &Report, width: u16) -> String {
     terminal::render(&page(report, ROWS_NARROW), width)
 }
 
+/// What the report comes to, a sentence each, for the text of a message.
+pub fn brief(report: &Report) -> Vec<String> {
+    let tiles = head::tiles(report).into_iter().map(|tile| {
+        let notes = if tile.notes.is_empty() { String::new() } else { format!(" ({})", tile.notes.join("; ")) };
+        format!("{}: {}{notes}.", tile.label, tile.value)
+    });
+    std::iter::once(head::summary(report)).chain(tiles).collect()
+}
+
 fn page(report: &Report, limit: usize) -> Page {
     let account = report.account.as_deref().map(|account| format!("account {}", words::name(account)));
     let regions: Vec<String> = report.regions.iter().map(|region| words::name(region)).collect();

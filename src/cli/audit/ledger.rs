@@ -135,7 +135,11 @@ pub(super) fn rebakes(work: &Work, options: &AuditOptions) -> Result<Vec<Vec<Reb
     let Some(ledger) = path(work, options) else {
         return Err(Missing { why: NO_LEDGER.to_owned(), cure: None });
     };
-    let folder = JournalFolder::new(ledger.with_file_name("rebakes"));
+    journals(&JournalFolder::new(ledger.with_file_name("rebakes")))
+}
+
+/// All journals of a folder.
+pub(in crate::cli) fn journals(folder: &JournalFolder) -> Result<Vec<Vec<RebakeEntry>>, Missing> {
     let ids = folder.ids().map_err(|error| Missing { why: error.to_string(), cure: None })?;
     let read = ids.iter().map(|id| folder.read(id));
     read.collect::<Result<_, _>>().map_err(|error| Missing { why: error.to_string(), cure: None })

@@ -15,6 +15,8 @@ use chrono::{DateTime, Utc};
 use clap::Parser;
 
 use self::accounts::{Whose, Work};
+#[cfg(any(feature = "ec2", test))]
+pub(in crate::cli) use self::ledger::journals;
 use super::args::Args;
 use super::connect;
 use super::exit::{AUDIT_AFTER_HELP, AuditExit, CommandError, Exit};

@@ -1,7 +1,7 @@
 //! What is counted as it happens.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -72,6 +72,7 @@ pub(in crate::control) struct Metrics {
     api_errors: Counters,
     ledger_failures: Counter,
     ledger_failing: AtomicBool,
+    unreached: AtomicU32,
     seen: Mutex<Seen>,
 }
 
@@ -139,6 +140,7 @@ impl Default for Metrics {
             api_errors,
             ledger_failures,
             ledger_failing,
+            unreached: AtomicU32::new(0),
             seen,
         }
     }
@@ -373,6 +375,14 @@ impl Metrics {
 
     pub(super) fn ledger_fails(&self) -> bool {
         self.ledger_failing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_unreached(&self, places: u32) {
+        self.unreached.store(places, Ordering::Relaxed);
+    }
+
+    pub(super) fn unreached(&self) -> u32 {
+        self.unreached.load(Ordering::Relaxed)
     }
 }
 

@@ -96,6 +96,7 @@ pub(super) fn registry<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>, rebake
         }
     }
     rebaked(&mut sheet, &intent, rebakes);
+    sheet.add(&meters::UNREACHED, [], f64::from(shared.metrics().unreached()));
     let mut registry = Registry::default();
     registry.register_collector(Box::new(sheet));
     registry

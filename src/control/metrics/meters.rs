@@ -159,6 +159,8 @@ meters! {
         "Rebakes by state, of those whose journals are kept";
     REBAKE_FAILED = Gauge "latent_rebake_failed" ["image"]
         "Whether the last rebake of the image that ended failed or was rolled back";
+    UNREACHED = Gauge "latent_notices_unreached" []
+        "Addresses and webhooks that messages do not reach; 0 as long as nobody is told anything";
 }
 
 #[cfg(test)]

@@ -26,6 +26,11 @@ fn labels<const N: usize>(meter: &Meter, values: [&str; N]) -> Labels {
 }
 
 impl<L: Ledger + 'static> Controller<L> {
+    /// Whoever tells people says how many places messages do not reach now, for the numbers.
+    pub fn note_unreached(&self, places: usize) {
+        self.shared.metrics().set_unreached(u32::try_from(places).unwrap_or(u32::MAX));
+    }
+
     /// All numbers as OpenMetrics text; `rebakes` are those that the controller knows of.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! What is so and was told: each thing once, its end once, and what comes and goes not at all for a while.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
@@ -78,11 +78,22 @@ pub(super) fn note(
             alarm.over |= now - alarm.notice.at > UNSEEN_MAX;
             continue;
         }
-        let silent = verdict.silent.contains(key);
+        let silent = verdict.is_silent(key);
         told.extend(alarm.not_seen(silent, now).map(|notice| (notice, alarm.not_by.clone())));
     }
     alarms.retain(|_, alarm| !alarm.is_forgotten(now));
+    once_up(&mut told);
     told
+}
+
+/// A worker that is up again starts again: that is one thing to tell.
+fn once_up(told: &mut Vec<(Notice, Option<super::Channel>)>) {
+    let worker = |notice: &Notice, class: AlarmClass| {
+        let ends = notice.phase == NoticePhase::Ends && notice.class == class;
+        ends.then(|| notice.key.split_once('/').map(|(_, name)| name.to_owned())).flatten()
+    };
+    let up: BTreeSet<String> = told.iter().filter_map(|(notice, _)| worker(notice, AlarmClass::WorkerDown)).collect();
+    told.retain(|(notice, _)| worker(notice, AlarmClass::LaunchFailing).is_none_or(|name| !up.contains(&name)));
 }
 
 impl Alarm {

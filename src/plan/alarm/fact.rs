@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{AmiId, ImageName, OwnerName, RebakeId, Region, Response, WorkerName};
-use crate::plan::price::Range;
+use crate::model::{AmiId, BudgetLevel, ImageName, OwnerName, RebakeId, Region, Response, WorkerName};
+use crate::plan::price::{Money, Range};
 
 /// Everything that is seen at a time.
 #[derive(Debug, Clone)]
@@ -155,15 +155,6 @@ pub struct ImageFact {
     pub next_window: Option<DateTime<Utc>>,
 }
 
-/// Which of an owner's amounts is crossed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BudgetLevel {
-    /// The one that warns.
-    Soft,
-    /// The one that ends launches.
-    Hard,
-}
-
 /// A budget that is crossed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BudgetFact {
@@ -175,10 +166,10 @@ pub struct BudgetFact {
     pub level: BudgetLevel,
     /// What was spent in the month so far.
     pub spent: Range,
-    /// The amount, in words.
-    pub amount: String,
-    /// Since when it is crossed.
-    pub since: DateTime<Utc>,
+    /// The amount.
+    pub limit: Money,
+    /// When the month is over.
+    pub until: DateTime<Utc>,
 }
 
 /// A place that messages do not reach.

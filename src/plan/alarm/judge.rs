@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::fact::{
-    BudgetFact, BudgetLevel, CellFact, DeliveryFact, Facts, ImageFact, LeftoverFact, RebakeFact, RebakeTurn, WorkerFact,
+    BudgetFact, CellFact, DeliveryFact, Facts, ImageFact, LeftoverFact, RebakeFact, RebakeTurn, WorkerFact,
 };
-use super::pulse::{Failing, Pulse};
+use super::pulse::{Ended, Failing, Pulse};
 use super::text::{clean, span};
-use crate::model::{AlarmClass, FailureKind, OwnerName, Response};
+use crate::model::{AlarmClass, BudgetLevel, Cause, FailureKind, OwnerName, Response};
 use crate::plan::price::{self, Range};
 
 /// Nothing that lasts is told before it has lasted so long.
@@ -77,7 +77,7 @@ pub struct Verdict {
     /// Of which keys it is known whether they are so; one that ends with `/` stands for all that begin with it.
     /// What is neither here nor present stays as it was.
     pub known: Vec<String>,
-    /// Keys whose end is no news.
+    /// Keys whose end is no news; one that ends with `/` stands for all that begin with it.
     pub silent: BTreeSet<String>,
 }
 
@@ -94,8 +94,9 @@ pub fn judge(facts: &Facts, pulse: &Pulse) -> Verdict {
     for image in &facts.images {
         verdict.image(facts, image);
     }
-    verdict.known.extend([AlarmClass::Budget, AlarmClass::DeliveryFailed].map(|class| format!("{class}/")));
-    verdict.present.extend(facts.budgets.iter().map(budget));
+    verdict.happened.extend(pulse.ended.iter().map(ended));
+    verdict.budgets(facts, pulse);
+    verdict.known.push(format!("{}/", AlarmClass::DeliveryFailed));
     verdict.present.extend(facts.deliveries.iter().map(delivery));
     verdict
 }
@@ -103,8 +104,17 @@ pub fn judge(facts: &Facts, pulse: &Pulse) -> Verdict {
 impl Verdict {
     /// Whether it is known of a key whether it is so.
     pub fn knows(&self, key: &str) -> bool {
-        self.known.iter().any(|known| known == key || (known.ends_with('/') && key.starts_with(known.as_str())))
+        self.known.iter().any(|known| stands_for(known, key))
     }
+
+    /// Whether the end of what the key is for is no news.
+    pub fn is_silent(&self, key: &str) -> bool {
+        self.silent.iter().any(|silent| stands_for(silent, key))
+    }
+}
+
+fn stands_for(known: &str, key: &str) -> bool {
+    known == key || (known.ends_with('/') && key.starts_with(known))
 }
 
 fn key(class: AlarmClass, subject: &str) -> String {
@@ -116,10 +126,12 @@ impl Verdict {
         let Some(of) = pulse.workers.get(&fact.worker) else { return };
         let down_key = key(AlarmClass::WorkerDown, fact.worker.as_str());
         let limit = of.limit(fact.down_after, fact.start_limit);
+        let failing = of.failing.as_ref();
         match &of.down {
+            // One cause is told once: who cannot be started is not told to be down for that as well.
+            Some(_) if failing.is_some_and(Failing::needs_a_person) => {}
             // Whom nobody asks for now is neither told to be down nor to be up.
             Some(down) if down.dormant.is_none() && now - down.since >= limit => {
-                let failing = of.failing.as_ref();
                 self.present.push(down_condition(now, fact, down.since, down.lost, limit, failing));
             }
             // It may have been told with a shorter limit; it is down still.
@@ -133,6 +145,7 @@ impl Verdict {
         }
         let failing_key = key(AlarmClass::LaunchFailing, fact.worker.as_str());
         match &of.failing {
+            Some(failing) if failing.is_of_budget(pulse.at_hard(&fact.owner)) => {}
             Some(failing) if failing.needs_a_person() => self.present.push(failing_condition(fact, failing)),
             Some(_) => {}
             None => {
@@ -187,6 +200,20 @@ impl Verdict {
             Some(_) => {}
             None if cell.listed_at.is_none() => {}
             None => self.known.push(lost_key),
+        }
+    }
+
+    /// Of an owner who is not configured any more nothing is known.
+    fn budgets(&mut self, facts: &Facts, pulse: &Pulse) {
+        let owners: BTreeSet<&OwnerName> = facts.cells.iter().map(|cell| &cell.owner).collect();
+        let all = |owner: &OwnerName| key(AlarmClass::Budget, &format!("{owner}/"));
+        self.known.extend(owners.into_iter().map(all));
+        for fact in &facts.budgets {
+            if fact.level == BudgetLevel::Hard {
+                // Another amount is reached as well: nothing goes on.
+                self.silent.insert(all(&fact.owner));
+            }
+            self.present.push(budget(facts.now, fact, pulse));
         }
     }
 
@@ -400,30 +427,53 @@ fn turn(rebake: &RebakeFact) -> Option<Happening> {
     Some(Happening { key, class, owner: rebake.owner.clone(), at: rebake.at, title, text, todo })
 }
 
-fn budget(fact: &BudgetFact) -> Condition {
-    let hard = fact.level == BudgetLevel::Hard;
-    let (word, owner, amount) = (if hard { "hard" } else { "soft" }, &fact.owner, clean(&fact.amount, 40));
+/// Another amount, and another month, are another thing to tell.
+fn budget(now: DateTime<Utc>, fact: &BudgetFact, pulse: &Pulse) -> Condition {
+    let (owner, amount, level) = (&fact.owner, fact.limit, fact.level);
+    let hard = level == BudgetLevel::Hard;
     let consequence = if hard {
-        "Nothing more is launched for this owner until the month is over or the amount is raised."
+        let until = fact.until.format("%Y-%m-%d %H:%MZ");
+        format!("Nothing more is launched for this owner until {until}, or until the amount is raised.")
     } else {
-        "Launches go on until the hard amount is reached, if there is one."
+        "Launches go on until the hard amount is reached, if there is one.".to_owned()
     };
+    let crossed = pulse.budgets.get(owner).and_then(|levels| levels.get(&level));
+    let crossed = crossed.filter(|known| known.month == fact.month && known.limit == amount.as_micro_dollars());
     Condition {
-        key: key(AlarmClass::Budget, &format!("{owner}/{}/{word}", fact.month)),
+        key: key(AlarmClass::Budget, &format!("{owner}/{}/{level}/{}", fact.month, amount.as_micro_dollars())),
         class: AlarmClass::Budget,
         owner: Some(owner.clone()),
-        since: fact.since,
+        since: crossed.map_or(now, |known| known.at),
         urgent: hard,
         patience: TimeDelta::zero(),
-        title: format!("owner {owner}: the {word} budget of {amount} for {} is crossed", fact.month),
-        text: vec![consequence.to_owned()],
+        title: format!("owner {owner}: the {level} budget of {amount} for {} is crossed", fact.month),
+        text: vec![consequence],
         cost: Some(format!("{} in {} so far", fact.spent, fact.month)),
         todo: vec![
             format!("latent audit --owner {owner}"),
             format!("or raise the amount in [owner.{owner}.budget] of latent.toml"),
         ],
-        over: None,
+        over: hard.then(|| format!("owner {owner}: it goes on again, the hard budget of {amount} holds nothing back")),
         not_by: None,
+    }
+}
+
+fn ended(ended: &Ended) -> Happening {
+    let place = format!("{}/{}", ended.cell.owner, ended.cell.region);
+    let id = &ended.instance;
+    let worker = ended.worker.as_ref().map_or_else(|| "no worker".to_owned(), |name| format!("worker {name}"));
+    let why = match &ended.cause {
+        Cause::Unconfigured => format!("It was made for {worker}, which no configuration has any more."),
+        _ => format!("It was made for {worker}, and no record of the controller explains it."),
+    };
+    Happening {
+        key: key(AlarmClass::ZombieFound, &format!("{place}/{id}/ended")),
+        class: AlarmClass::ZombieFound,
+        owner: ended.cell.owner.clone(),
+        at: ended.at,
+        title: format!("{id} in {place} cost money and nobody used it; it is ended"),
+        text: vec![why, "Its end was ordered after a second look.".to_owned()],
+        todo: vec![format!("nothing; latent audit --owner {} tells what it has cost", ended.cell.owner)],
     }
 }
 

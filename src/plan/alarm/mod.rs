@@ -18,13 +18,12 @@ mod text;
 
 pub use book::{Alarm, Alarms};
 pub use fact::{
-    BudgetFact, BudgetLevel, CellFact, DeliveryFact, Facts, ImageFact, LeftoverFact, RebakeFact, RebakeTurn, Refusal,
-    WorkerFact,
+    BudgetFact, CellFact, DeliveryFact, Facts, ImageFact, LeftoverFact, RebakeFact, RebakeTurn, Refusal, WorkerFact,
 };
 pub use judge::{Condition, Happening, Verdict, judge};
 pub use mailbox::{Channel, Mailbox, Post, Who, addressees};
 pub use notice::{Notice, NoticePhase};
-pub use pulse::{Down, Failing, Pulse, WorkerPulse};
+pub use pulse::{Crossing, Down, Ended, Failing, Pulse, WorkerPulse};
 pub use retry::{Outcome, give_up, next_attempt};
 pub use step::{Kept, Stepped, step};
 pub use text::{body, clean, subject};

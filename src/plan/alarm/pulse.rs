@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Body, Entry, FailureKind, WorkerName};
+use crate::model::{
+    BUDGET_EXCEEDED, Body, BudgetLevel, Cause, Cell, Entry, FailureKind, InstanceId, OwnerName, WorkerName,
+};
 
 /// So many waits are remembered of each worker.
 const WAITS_KEPT: usize = 20;
@@ -20,6 +22,9 @@ const DORMANT: TimeDelta = TimeDelta::hours(2);
 /// So many failures in a row that may pass by themselves need a person all the same.
 const FAILURES_IN_A_ROW: u32 = 3;
 
+/// So many instances that nothing explained are remembered.
+const ENDED_KEPT: usize = 1_000;
+
 /// What the ledger says of every worker, as far as people are told of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pulse {
@@ -29,6 +34,38 @@ pub struct Pulse {
     pub at: Option<DateTime<Utc>>,
     /// By worker.
     pub workers: BTreeMap<WorkerName, WorkerPulse>,
+    /// The amounts of budgets that were crossed last, by owner.
+    #[serde(default)]
+    pub budgets: BTreeMap<OwnerName, BTreeMap<BudgetLevel, Crossing>>,
+    /// The instances that nothing explained and that were ended lately.
+    #[serde(default)]
+    pub ended: VecDeque<Ended>,
+}
+
+/// An amount of a budget that was crossed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crossing {
+    /// The month, such as `2026-11`.
+    pub month: String,
+    /// The amount, in micro-dollars.
+    pub limit: u64,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// An instance of the fleet that nothing explained, and whose end was ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// It.
+    pub instance: InstanceId,
+    /// Where.
+    pub cell: Cell,
+    /// The worker that its tag names.
+    pub worker: Option<WorkerName>,
+    /// Why it was ended.
+    pub cause: Cause,
+    /// When it was ordered.
+    pub at: DateTime<Utc>,
 }
 
 /// What it says of one worker.
@@ -77,6 +114,12 @@ pub struct Failing {
 }
 
 impl Failing {
+    /// Whether it is the answer that a hard budget gives, which was crossed at this time: that is told once, and
+    /// not for each worker.
+    pub fn is_of_budget(&self, at_hard: Option<DateTime<Utc>>) -> bool {
+        self.code == BUDGET_EXCEEDED && at_hard.is_some_and(|at| self.last >= at)
+    }
+
     /// Whether somebody has to do something.
     pub fn needs_a_person(&self) -> bool {
         self.kind.is_answer()
@@ -89,14 +132,41 @@ impl Pulse {
     pub fn follow(&mut self, entries: &[Entry]) {
         for entry in entries {
             (self.seq, self.at) = (entry.seq, Some(entry.at));
+            self.beside_workers(entry);
             if let Some(worker) = entry.body.worker() {
                 self.workers.entry(worker.clone()).or_default().follow(entry.at, &entry.body);
             }
         }
     }
 
+    fn beside_workers(&mut self, entry: &Entry) {
+        let at = entry.at;
+        match &entry.body {
+            Body::BudgetCrossed { owner, month, level, limit, .. } => {
+                let crossing = Crossing { month: month.clone(), limit: *limit, at };
+                self.budgets.entry(owner.clone()).or_default().insert(*level, crossing);
+            }
+            // What no worker has and was looked at: no record explained it.
+            Body::TerminateIntended { instance, cell, worker: None, cause, seen: Some(seen) }
+                if matches!(cause, Cause::Unconfigured | Cause::Orphan)
+                    && self.ended.iter().all(|known| known.instance != *instance) =>
+            {
+                self.ended.truncate(ENDED_KEPT - 1);
+                let (instance, cell, cause) = (instance.clone(), cell.clone(), cause.clone());
+                self.ended.push_front(Ended { instance, cell, worker: seen.worker.clone(), cause, at });
+            }
+            _ => {}
+        }
+    }
+
+    /// Since when the owner's hard amount was reached last.
+    pub fn at_hard(&self, owner: &OwnerName) -> Option<DateTime<Utc>> {
+        Some(self.budgets.get(owner)?.get(&BudgetLevel::Hard)?.at)
+    }
+
     /// Forgets what time makes void: who was wanted long ago is wanted no more.
     pub fn age(&mut self, now: DateTime<Utc>) {
+        self.ended.retain(|ended| now - ended.at < TimeDelta::days(1));
         for pulse in self.workers.values_mut() {
             if pulse.down.as_ref().is_some_and(|down| down.dormant.is_some_and(|since| now - since > DORMANT)) {
                 pulse.down = None;

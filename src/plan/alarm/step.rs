@@ -54,7 +54,10 @@ pub fn step(mut kept: Kept, facts: &Facts, intent: &Intent) -> Stepped {
     let verdict = judge(facts, &kept.pulse);
     let mut told = note(&mut kept.alarms, &verdict, now);
     for happening in &verdict.happened {
-        let new = kept.told.insert(happening.key.clone(), now).is_none();
+        let told_so = happening.key.strip_suffix("/ended").and_then(|key| kept.alarms.get(key));
+        // Of whose presence somebody was told, the end is told too.
+        let told_so = told_so.is_some_and(|alarm| alarm.told.is_some());
+        let new = kept.told.insert(happening.key.clone(), now).is_none() && !told_so;
         told.extend((new && happening.at >= began).then(|| (of(happening, now), None)));
     }
     // What is seen still was just told again; the rest is forgotten in time.

@@ -1,10 +1,12 @@
 //! Stories of the decisions: what is seen, minute by minute, and which messages come of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use latent::model::{Actor, AlarmClass, Body, Entry, Failure, FailureKind, Phase, Response};
+use latent::model::{
+    Actor, AlarmClass, BUDGET_EXCEEDED, Body, BudgetLevel, Entry, Failure, FailureKind, Phase, Response,
+};
 use latent::plan::alarm::{
-    BudgetFact, BudgetLevel, CellFact, Channel, DeliveryFact, Facts, ImageFact, Kept, LeftoverFact, Post, RebakeFact,
-    RebakeTurn, Refusal, Who, WorkerFact, step, subject,
+    BudgetFact, CellFact, Channel, DeliveryFact, Facts, ImageFact, Kept, LeftoverFact, Post, RebakeFact, RebakeTurn,
+    Refusal, Who, WorkerFact, step, subject,
 };
 use latent::plan::price::{Money, Range};
 use latent::policy::Intent;
@@ -120,6 +122,18 @@ impl Story {
             monthly: Some(Range::exactly(Money::micro_dollars(73_000_000))),
             response: Response::Report,
         });
+    }
+}
+
+/// A budget of alice's of which an amount is reached, in dollars.
+fn budget(level: BudgetLevel, dollars: u64) -> BudgetFact {
+    BudgetFact {
+        owner: "alice".parse().expect("a name"),
+        month: "2026-03".to_owned(),
+        level,
+        spent: Range::exactly(Money::micro_dollars(51_000_000)),
+        limit: Money::micro_dollars(dollars * 1_000_000),
+        until: at("2026-04-01T00:00:00Z"),
     }
 }
 
@@ -336,22 +350,74 @@ fn only_the_chosen_classes_are_told() {
 #[test]
 fn a_hard_budget_is_urgent_and_a_soft_one_is_not() {
     let mut story = Story::new("quiet_hours = \"00:00-24:00\"\n");
-    let budget = |level| BudgetFact {
-        owner: "alice".parse().expect("a name"),
-        month: "2026-03".to_owned(),
-        level,
-        spent: Range::exactly(Money::micro_dollars(51_000_000)),
-        amount: "$50.00".to_owned(),
-        since: morning(),
-    };
-    story.facts.budgets.push(budget(BudgetLevel::Soft));
+    story.facts.budgets.push(budget(BudgetLevel::Soft, 40));
     assert_eq!(story.run(minutes(60)).told(), [""; 0]);
-    story.facts.budgets.push(budget(BudgetLevel::Hard));
+    story.facts.budgets.push(budget(BudgetLevel::Hard, 50));
     let told = story.run(minutes(2)).told();
     assert_eq!(told.len(), 1);
     assert!(told[0].contains("the hard budget of $50.00 for 2026-03 is crossed"), "{told:?}");
+    assert_eq!(story.run(TimeDelta::days(9)).told(), [""; 0], "told once");
+}
+
+#[test]
+fn that_it_goes_on_again_is_told_of_the_hard_amount_alone() {
+    let mut story = Story::new("digest = \"1m\"\n");
+    story.facts.budgets = vec![budget(BudgetLevel::Soft, 40), budget(BudgetLevel::Hard, 50)];
+    assert_eq!(story.run(minutes(5)).told().len(), 1);
+    // The amount is raised, and reached as well.
+    story.facts.budgets[1] = budget(BudgetLevel::Hard, 51);
+    let told = story.run(minutes(10)).told();
+    assert_eq!(
+        told,
+        ["owner alice mail alice@example.org: owner alice: the hard budget of $51.00 for 2026-03 is crossed"]
+    );
     story.facts.budgets.clear();
-    assert_eq!(story.run(minutes(60)).told(), [""; 0], "a new month is no news");
+    let told = story.run(minutes(10)).told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("owner alice: it goes on again, the hard budget of $51.00"), "{told:?}");
+    assert_eq!(story.run(minutes(60)).told(), [""; 0]);
+}
+
+#[test]
+fn a_hard_budget_is_told_once_and_not_again_for_each_worker() {
+    let mut story = Story::new("digest = \"1m\"\n");
+    let (owner, month) = ("alice".parse().expect("a name"), "2026-03".to_owned());
+    story.note(Body::BudgetCrossed { owner, month, level: BudgetLevel::Hard, limit: 50_000_000, spent: 50_000_001 });
+    story.facts.budgets = vec![budget(BudgetLevel::Hard, 50)];
+    story.request();
+    let failure = Failure::new(Phase::Launch, FailureKind::Owner, BUDGET_EXCEEDED, "the hard budget is $50.00");
+    story.note(Body::RequestFailed { worker: worker("w1"), failure });
+    story.request();
+    let told = story.run(minutes(120)).told();
+    assert_eq!(
+        told,
+        ["owner alice mail alice@example.org: owner alice: the hard budget of $50.00 for 2026-03 is crossed"]
+    );
+    assert_eq!(story.kept.alarms.values().next().map(|alarm| alarm.notice.since), Some(morning()));
+}
+
+#[test]
+fn one_cause_is_told_once_for_a_worker() {
+    let mut story = Story::new("digest = \"1m\"\n");
+    story.request();
+    story.fail(FailureKind::Credentials);
+    story.request();
+    let told = story.run(minutes(120)).told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("worker w1 cannot be started: UnauthorizedOperation"), "{told:?}");
+    story.attach();
+    let told = story.run(minutes(10)).told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].ends_with("worker w1 starts again, after 2 h"), "{told:?}");
+    story.note(Body::Detached { worker: worker("w1") });
+    assert!(story.run(minutes(60)).told()[0].contains("worker w1 is down"));
+    story.fail(FailureKind::Credentials);
+    story.request();
+    assert!(story.run(minutes(10)).told()[0].contains("cannot be started"), "why it is down is news");
+    story.attach();
+    let told = story.run(minutes(10)).told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].contains("mail alice@example.org: worker w1 is up again") && !told[0].contains('|'), "{told:?}");
 }
 
 #[test]

@@ -4,10 +4,13 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::TimeDelta;
+use latent::audit::render::{Format, brief, render};
+use latent::audit::{Beside, week};
 use latent::control::NoticeBoard as _;
-use latent::model::{FailureKind, OwnerName};
-use latent::notify::{Attachment, Courier, Feeds, Message, Notifier, Outbox};
+use latent::model::{Body, BudgetLevel, FailureKind, OwnerName, tag_keys};
+use latent::notify::{Attachment, Courier, Feeds, Message, Notifier, Outbox, WeekReport};
 use latent::plan::alarm::Outcome;
+use latent::plan::price::Prices;
 use latent::policy::NotifySettings;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,6 +26,8 @@ type Brought = (String, String, String, Option<String>);
 #[derive(Clone, Default)]
 struct Fake {
     brought: Arc<Mutex<Vec<Brought>>>,
+    /// The texts, and what was in the files.
+    read: Arc<Mutex<Vec<(String, String)>>>,
     answers: Arc<Mutex<VecDeque<Outcome>>>,
     /// Whether messages are taken, and the answer never comes.
     silent: Arc<Mutex<bool>>,
@@ -33,6 +38,9 @@ impl Courier for Fake {
         let file = message.attachment.as_ref().map(|file| file.name.clone());
         let brought = (message.id.clone(), message.post.channel.to_string(), message.subject.clone(), file);
         self.brought.lock().unwrap_or_else(PoisonError::into_inner).push(brought);
+        let content = message.attachment.as_ref().map(|file| String::from_utf8_lossy(&file.content).into_owned());
+        let read = (message.text.clone(), content.unwrap_or_default());
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).push(read);
         if *self.silent.lock().unwrap_or_else(PoisonError::into_inner) {
             std::future::pending::<()>().await;
         }
@@ -44,6 +52,10 @@ impl Courier for Fake {
 impl Fake {
     fn all(&self) -> Vec<Brought> {
         self.brought.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn texts(&self) -> Vec<(String, String)> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn subjects(&self) -> Vec<String> {
@@ -90,6 +102,14 @@ impl Scene {
         let works = Arc::clone(&notifier);
         let task = tokio::spawn(async move { works.run(stopped).await });
         self.notifier = Some((notifier, task, stop));
+    }
+
+    /// Nobody is told any more.
+    async fn stop(&mut self) {
+        if let Some((_, task, stop)) = self.notifier.take() {
+            stop.send_replace(true);
+            task.await.expect("ends in good order");
+        }
     }
 
     /// The process is killed and another one starts.
@@ -173,9 +193,15 @@ async fn a_message_that_is_not_taken_is_tried_again_in_growing_pauses_and_shown(
         warnings[0].contains("do not reach mail alice@example.org since") && warnings[0].contains("451 greylisted"),
         "{warnings:?}"
     );
+    let unreached = |scene: &Scene| {
+        let text = scene.lab.controller().metrics(&[]).expect("can be written");
+        text.lines().find_map(|line| line.strip_prefix("latent_notices_unreached ")).map(ToOwned::to_owned)
+    };
+    assert_eq!(unreached(&scene).as_deref(), Some("1.0"));
     scene.run(TimeDelta::hours(8)).await;
     assert_eq!(scene.fake.all().len(), 10, "taken at last, and then it rests");
     assert_eq!(scene.warnings(), [""; 0]);
+    assert_eq!(unreached(&scene).as_deref(), Some("0.0"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -241,13 +267,11 @@ async fn an_ordinary_day_is_silent() {
 async fn the_report_of_the_week_goes_with_its_summary() {
     let setup = setup("").more_in("weekly = \"never\"", "weekly = \"Mon 08:30-09:00\"");
     let mut scene = Scene::new(setup);
-    if let Some((_, task, stop)) = scene.notifier.take() {
-        stop.send_replace(true);
-        task.await.expect("ends in good order");
-    }
+    scene.stop().await;
     let weekly = |owner: &OwnerName| {
         let (name, content) = (format!("{owner}.html"), b"<p>".to_vec());
-        Some(Attachment { name, media_type: "text/html; charset=utf-8".to_owned(), content })
+        let file = Attachment { name, media_type: "text/html; charset=utf-8".to_owned(), content };
+        Some(WeekReport { lines: vec!["It cost nothing.".to_owned()], file })
     };
     scene.start(Feeds { weekly: Some(Arc::new(weekly)), ..Feeds::default() });
     scene.run(minutes(45)).await;
@@ -255,6 +279,96 @@ async fn the_report_of_the_week_goes_with_its_summary() {
     assert_eq!(all.len(), 1, "{all:?}");
     assert_eq!(all[0].3.as_deref(), Some("alice.html"));
     assert!(all[0].2.contains("the week of owner alice"), "{all:?}");
+    assert!(scene.fake.texts()[0].0.contains("\n   It cost nothing.\n"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_report_is_of_the_whole_ledger_and_tells_nothing_of_another_owner() {
+    let setup = setup("")
+        .more_in("weekly = \"never\"", "weekly = \"Mon 20:00-20:30\"")
+        .owner("bob", "222222222222")
+        .image("secret-image", "bob", "eu-west-1", "")
+        .worker("bobs-worker", "secret-image");
+    let mut scene = Scene::new(setup);
+    scene.stop().await;
+    let controller = scene.lab.controller();
+    let weekly = move |owner: &OwnerName| {
+        let report = week(&controller, owner, Beside { rebakes: Ok(Vec::new()), prices: Ok(Prices::built_in()) })?;
+        let (name, media_type) = ("week.html".to_owned(), "text/html; charset=utf-8".to_owned());
+        let content = render(&report, Format::Html).into_bytes();
+        Some(WeekReport { lines: brief(&report), file: Attachment { name, media_type, content } })
+    };
+    scene.start(Feeds { weekly: Some(Arc::new(weekly)), ..Feeds::default() });
+    scene.lab.make_ready("bobs-worker").await;
+    scene.lab.make_ready("w1").await;
+    let builds = 400;
+    for build in 0..builds {
+        scene.lab.build("w1", Some(&format!("b{build}")));
+        scene.run(seconds(30)).await;
+        scene.lab.build("w1", None);
+        scene.run(seconds(30)).await;
+    }
+    assert!(scene.lab.entries().len() > 800, "{}", scene.lab.entries().len());
+    scene.run(TimeDelta::hours(6)).await;
+    let told: Vec<(String, String)> =
+        scene.fake.texts().into_iter().filter(|(text, _)| text.contains("the week of owner alice")).collect();
+    assert_eq!(told.len(), 1);
+    let (text, html) = &told[0];
+    assert!(text.contains("The machines of alice cost $") && text.contains(&format!("{builds} builds")), "{text}");
+    assert!(text.contains("Zombies: Unknown (EC2 was not looked at)."), "{text}");
+    assert!(html.contains("asks no account") && html.contains("w1"));
+    for secret in ["bob", "secret-image", "eu-west-1", "222222222222"] {
+        assert!(!text.contains(secret) && !html.contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_owner_and_the_admin_are_told_of_a_budget_that_is_crossed_and_that_it_goes_on_again() {
+    let admin = "[notify.admin]\nwebhook = [\"chat\"]\nclasses = [\"budget\"]\n\
+                 [notify.webhook.chat]\nurl = \"https://chat.example.org/\"\n";
+    let setup = |amounts: &str| setup(admin).policy("idle_timeout = \"never\"").budget("alice", amounts);
+    let mut scene = Scene::new(setup("soft = \"0.05\", hard = \"0.10\""));
+    scene.lab.make_ready("w1").await;
+    scene.run(minutes(40)).await;
+    let line = |to: &str, what: &str| (to.to_owned(), format!("[latent test] owner alice: {what}"));
+    let both = |what: &str| [line("mail alice@example.org", what), line("webhook chat", what)];
+    let told = |scene: &Scene| -> Vec<(String, String)> {
+        let all = scene.fake.all().into_iter().map(|(_, place, subject, _)| (place, subject));
+        let mut all: Vec<_> = all.collect();
+        all.sort();
+        all
+    };
+    let soft = both("the soft budget of $0.05 for 2026-03 is crossed");
+    assert_eq!(told(&scene), soft);
+    scene.crash().await;
+    scene.run(minutes(40)).await;
+    scene.lab.request("w1");
+    scene.run(minutes(60)).await;
+    let mut expected = [soft.to_vec(), both("the hard budget of $0.10 for 2026-03 is crossed").to_vec()].concat();
+    expected.sort();
+    assert_eq!(told(&scene), expected, "each once, and not again for the worker that is refused");
+    scene.lab.reconfigure(setup("soft = \"0.05\", hard = \"10\""));
+    scene.run(minutes(10)).await;
+    expected.extend(both("it goes on again, the hard budget of $0.10 holds nothing back, after 1 h"));
+    let now = told(&scene);
+    assert_eq!(now.len(), expected.len(), "{now:#?}");
+    assert_eq!(now.iter().filter(|(_, subject)| subject.contains("it goes on again")).count(), 2, "{now:#?}");
+    let hard = |body: &Body| matches!(body, Body::BudgetCrossed { level: BudgetLevel::Hard, .. });
+    assert_eq!(scene.lab.count(hard), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_no_configuration_explains_is_told_when_it_is_ended() {
+    let mut scene = Scene::new(setup(""));
+    let orphan = scene.lab.plant("w1", "stranger-1", |tags| {
+        tags.set(tag_keys::WORKER, "nobody");
+    });
+    scene.run(minutes(40)).await;
+    let told = scene.fake.subjects();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let title = format!("{orphan} in alice/us-west-2 cost money and nobody used it; it is ended");
+    assert_eq!(told[0], format!("[latent test] {title}"));
+    assert!(scene.fake.texts()[0].0.contains("It was made for worker nobody, which no configuration has any more."));
 }
 
 #[tokio::test(start_paused = true)]
