@@ -116,16 +116,7 @@ pub(super) fn today<'a, L: Ledger>(
     let platforms = platforms(intent);
     let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
     let from = midnight(now);
-    let mut runs: BTreeMap<&WorkerName, Vec<&Run>> = BTreeMap::new();
-    for run in book.meter().runs().filter(|run| run.touches(from, now)) {
-        if let Some(worker) = &run.worker {
-            runs.entry(worker).or_default().push(run);
-        }
-    }
-    let of = |name: &WorkerName| {
-        let own = runs.get(name).map(Vec::as_slice).unwrap_or_default();
-        Some((name.clone(), cost(own.iter().copied(), from, now, &prices)?))
-    };
+    let of = |name: &WorkerName| Some((name.clone(), cost(book.meter().runs_of(name), from, now, &prices)?));
     names.filter_map(of).collect()
 }
 

@@ -129,11 +129,7 @@ impl Record {
             20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
             22 => lost(worker, bound?),
-            23 => Body::Departed {
-                instance: self.fleet.departing.keys().next()?.clone(),
-                ended_at: None,
-                ran_until: None,
-            },
+            23 => departed(self.fleet.departing.keys().next()?),
             24 => {
                 let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
                 Body::StartRefused { worker, instance: bound?, failure: failure(Phase::Launch, kind) }
@@ -169,6 +165,10 @@ impl Record {
             _ => Body::HoldReleased { worker },
         })
     }
+}
+
+fn departed(instance: &InstanceId) -> Body {
+    Body::Departed { instance: instance.clone(), ended_at: None, ran_until: None }
 }
 
 fn lost(worker: WorkerName, instance: InstanceId) -> Body {

@@ -21,6 +21,8 @@ pub struct Meter {
     next: u64,
     /// The last run of each instance.
     by_instance: BTreeMap<InstanceId, u64>,
+    /// The runs of each worker, in the order of their launches.
+    by_worker: BTreeMap<WorkerName, Vec<u64>>,
     desks: BTreeMap<WorkerName, Desk>,
     last_at: Option<DateTime<Utc>>,
 }
@@ -58,6 +60,12 @@ impl Meter {
         self.lives.values().map(|life| &life.run)
     }
 
+    /// The runs of one worker, in the order of their launches.
+    pub fn runs_of(&self, worker: &WorkerName) -> impl Iterator<Item = &Run> {
+        let keys = self.by_worker.get(worker).map(Vec::as_slice).unwrap_or_default();
+        keys.iter().filter_map(|key| self.lives.get(key)).map(|life| &life.run)
+    }
+
     /// The run of an instance, the last one if it has several.
     pub fn run_of(&self, instance: &InstanceId) -> Option<&Run> {
         self.by_instance.get(instance).and_then(|key| self.lives.get(key)).map(|life| &life.run)
@@ -79,6 +87,10 @@ impl Meter {
         }
         let lives = &self.lives;
         self.by_instance.retain(|_, key| lives.contains_key(key));
+        for keys in self.by_worker.values_mut() {
+            keys.retain(|key| lives.contains_key(key));
+        }
+        self.by_worker.retain(|_, keys| !keys.is_empty());
         for desk in self.desks.values_mut() {
             desk.present = desk.present.filter(|key| lives.contains_key(key));
         }
@@ -123,6 +135,9 @@ impl Meter {
         self.next += 1;
         if let Some(id) = &life.run.instance {
             self.by_instance.insert(id.clone(), self.next);
+        }
+        if let Some(worker) = &life.run.worker {
+            self.by_worker.entry(worker.clone()).or_default().push(self.next);
         }
         self.lives.insert(self.next, life);
         self.next

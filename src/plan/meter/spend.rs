@@ -51,7 +51,7 @@ impl Meter {
         now: DateTime<Utc>,
         prices: &Prices<'_>,
     ) -> Range {
-        sum(self.runs().filter(|run| run.worker.as_ref() == Some(worker)), from, to, now, prices).amount
+        sum(self.runs_of(worker), from, to, now, prices).amount
     }
 
     /// What an owner's instances cost each hour as they are at `now`: those that run, or may, and the disks of

@@ -71,12 +71,15 @@ impl Fake {
     }
 }
 
+/// Who tells people, its task, and how that is ended.
+type Telling = (Arc<Notifier<TestLedger, Fake>>, JoinHandle<()>, watch::Sender<bool>);
+
 /// A controller, and who tells people of it.
 struct Scene {
     lab: Lab,
     fake: Fake,
     folder: tempfile::TempDir,
-    notifier: Option<(Arc<Notifier<TestLedger, Fake>>, JoinHandle<()>, watch::Sender<bool>)>,
+    notifier: Option<Telling>,
 }
 
 fn setup(more: &str) -> Setup {
