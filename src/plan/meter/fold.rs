@@ -288,7 +288,7 @@ impl Meter {
                 let Some((life, held)) = self.life_of(instance) else { return };
                 life.goes_on(at);
                 if life.accepted.is_some() {
-                    life.runs_on();
+                    life.may_run_on();
                 }
                 if let Some(seen) = seen.as_deref().filter(|_| life.stopped && *cause == Cause::Orphan) {
                     // Recorded as stopped, it was started by somebody else.

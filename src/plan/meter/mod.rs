@@ -43,7 +43,7 @@ pub enum Use {
     Held,
     /// It was a rebake's builder or canary.
     Rebake,
-    /// Nothing explained it: an orphan, a twin, or what lived on after its end was asked for too long ago.
+    /// Nothing explained it: an orphan, or a twin.
     Zombie,
     /// Nobody knows: the ledger has a gap there.
     Unknown,

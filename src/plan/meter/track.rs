@@ -199,13 +199,12 @@ impl Life {
         }
     }
 
-    /// Its end is asked for once more, though EC2 had accepted it: it ran on, and nobody wanted it to.
-    pub(super) fn runs_on(&mut self) {
+    /// Its end is asked for once more, though EC2 had accepted it: nobody has seen it end, and it may have run on.
+    pub(super) fn may_run_on(&mut self) {
         self.accepted = None;
         if self.stopped {
             return;
         }
-        self.zombie = true;
         if let Some(start) = self.run.starts.last_mut() {
             start.over = None;
         }

@@ -110,6 +110,10 @@ impl Play {
         let begin: DateTime<Utc> = BEGIN.parse().ok()?;
         let mut random = fastrand::Rng::with_seed(seed);
         let mut scene = Scene::new(settings.owners, settings.workers, &mut random);
+        if settings.strays > 0 {
+            // What strays cost is not the controller's spending, and a month without launches would show nothing.
+            scene.allowance = None;
+        }
         let mut world = World::new(seed, settings.weather.clone()).lenient();
         world.trace = Trace::keeping(if settings.telling { usize::MAX } else { 0 });
         for site in scene.calm_sites() {
