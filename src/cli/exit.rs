@@ -178,6 +178,12 @@ impl CommandError {
         Self { exit, error: error.into() }
     }
 
+    /// What a program without the AWS SDK says to a command that needs it.
+    #[cfg(not(feature = "ec2"))]
+    pub(super) fn without_ec2(cannot: &str) -> Self {
+        Self::new(Exit::Usage, anyhow::anyhow!("this latent was built without the feature ec2 and cannot {cannot}"))
+    }
+
     /// The same error, told as a sweep tells it.
     #[cfg(feature = "ec2")]
     pub(super) fn of_a_sweep(self) -> Self {

@@ -44,31 +44,19 @@ pub async fn run(args: Args, out: &mut dyn std::io::Write) -> Exit {
         #[cfg(feature = "ec2")]
         Command::Serve(options) => serve::run(&args, options).await,
         #[cfg(not(feature = "ec2"))]
-        Command::Serve(_) => {
-            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot serve");
-            Err(CommandError::new(Exit::Usage, error))
-        }
+        Command::Serve(_) => Err(CommandError::without_ec2("serve")),
         #[cfg(feature = "ec2")]
         Command::Sweep(options) => Box::pin(sweep::run(&args, options, out)).await,
         #[cfg(not(feature = "ec2"))]
-        Command::Sweep(_) => {
-            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot sweep");
-            Err(CommandError::new(Exit::Usage, error))
-        }
+        Command::Sweep(_) => Err(CommandError::without_ec2("sweep")),
         #[cfg(feature = "ec2")]
         Command::Amis(options) => Box::pin(amis::run(&args, options, out)).await,
         #[cfg(not(feature = "ec2"))]
-        Command::Amis(_) => {
-            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot look at accounts");
-            Err(CommandError::new(Exit::Usage, error))
-        }
+        Command::Amis(_) => Err(CommandError::without_ec2("look at accounts")),
         #[cfg(feature = "ec2")]
         Command::Doctor(options) => doctor::run(&args, options, out).await,
         #[cfg(not(feature = "ec2"))]
-        Command::Doctor(_) => {
-            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot look at accounts");
-            Err(CommandError::new(Exit::Usage, error))
-        }
+        Command::Doctor(_) => Err(CommandError::without_ec2("look at accounts")),
         Command::Check { secrets } => check::run(&args, *secrets, out),
         Command::Config { command: ConfigCommand::Default } => config::default(out),
         Command::Config { command: ConfigCommand::Schema } => config::schema(out),

@@ -56,6 +56,7 @@ pub(in crate::cli) struct ShowOptions {
 }
 
 /// Runs one of them.
+#[cfg_attr(not(feature = "ec2"), expect(clippy::unused_async, reason = "with the SDK it asks the account"))]
 pub(in crate::cli) async fn run(
     args: &Args,
     command: &PricesCommand,
@@ -66,10 +67,7 @@ pub(in crate::cli) async fn run(
         #[cfg(feature = "ec2")]
         PricesCommand::Update(options) => Box::pin(update::update(args, options, out)).await,
         #[cfg(not(feature = "ec2"))]
-        PricesCommand::Update(_) => {
-            let error = anyhow::anyhow!("this latent was built without the feature ec2 and cannot ask for prices");
-            Err(CommandError::new(Exit::Usage, error))
-        }
+        PricesCommand::Update(_) => Err(CommandError::without_ec2("ask for prices")),
     }
 }
 

@@ -253,5 +253,5 @@ pub(super) async fn enroll(args: &Args, options: &EnrollOptions, out: &mut dyn W
 #[cfg(not(feature = "ec2"))]
 #[expect(clippy::unused_async, reason = "as its twin with the feature")]
 pub(super) async fn enroll(_: &Args, options: &EnrollOptions, _: &mut dyn Write) -> Result<Exit, CommandError> {
-    Err(usage(format!("this latent was built without the feature ec2 and cannot enroll {}", options.instance)))
+    Err(CommandError::without_ec2(&format!("enroll {}", options.instance)))
 }
