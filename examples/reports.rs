@@ -14,7 +14,7 @@ use latent::audit::report::{
     REPORT_VERSION, RebakeLine, Report, Saving, Source, Spread, Standing, Unseen, WorkerLine,
 };
 use latent::plan::meter::{Segment, Use};
-use latent::plan::price::{self, Money, Range};
+use latent::policy::price::{self, Money, Range};
 
 const HOUR: i64 = 3600;
 const WORKERS: [&str; 5] = ["debian-amd64", "freebsd-15", "windows-2025", "fedora-rawhide-arm64", "perf"];

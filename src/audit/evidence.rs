@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use crate::model::{Entry, OwnerName, RebakeEntry, Region, SpotPrice, Survey, Trail};
-use crate::plan::price::Prices;
 use crate::plan::sweep::Finding;
 use crate::policy::Intent;
+use crate::policy::price::Prices;
 
 /// Why a record could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

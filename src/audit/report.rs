@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::meter::{Segment, Use};
-use crate::plan::price::{Money, Range, Source as PriceSource};
+use crate::policy::price::{Money, Range, Source as PriceSource};
 
 /// The version of this format; it grows when a reader must know of a change.
 pub const REPORT_VERSION: u32 = 1;

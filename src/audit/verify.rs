@@ -111,7 +111,7 @@ fn sums(report: &Report, check: &mut Check) {
     let lines = || report.instances.iter();
     let costs = || lines().filter_map(|line| line.cost.as_ref());
     let total = |high: bool| -> u64 {
-        let of = |range: &crate::plan::price::Range| if high { range.high } else { range.low }.as_micro_dollars();
+        let of = |range: &crate::policy::price::Range| if high { range.high } else { range.low }.as_micro_dollars();
         costs().map(|cost| of(&cost.compute) + of(&cost.storage) + of(&cost.address)).sum()
     };
     let count = report.instances.len();

@@ -10,7 +10,7 @@ use super::report::Report;
 use crate::control::{ControlError, Controller};
 use crate::ledger::Ledger;
 use crate::model::{Entry, OwnerName, RebakeEntry, Region};
-use crate::plan::price::Prices;
+use crate::policy::price::Prices;
 use crate::policy::{Intent, Owner};
 
 /// How long the report's period is.

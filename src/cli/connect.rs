@@ -22,7 +22,8 @@ pub(super) fn intent_of(config: &Path) -> Result<(Sources, Intent), CommandError
         let hint = "name it with --config or LATENT_CONFIG; `latent config default` prints a start";
         configuration(anyhow::anyhow!("latent: {:#}; {hint}", anyhow::Error::new(error)))
     })?;
-    let intent = Intent::parse(&sources).map_err(|problems| configuration(problems.into()))?;
+    let mut intent = Intent::parse(&sources).map_err(|problems| configuration(problems.into()))?;
+    intent.prices = super::prices::in_use(config);
     Ok((sources, intent))
 }
 

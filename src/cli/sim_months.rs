@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::exit::{CommandError, Exit};
 use super::sim_run::seeds;
-use crate::plan::price::{Money, Range as Amounts};
+use crate::policy::price::{Money, Range as Amounts};
 use crate::sim::run;
 
 /// Which months.

@@ -13,8 +13,8 @@ use crate::plan::bill::Prices;
 use crate::plan::budget::{Balance, Month, Spent, Till};
 use crate::plan::day::Day;
 use crate::plan::meter::Meter;
-use crate::plan::price::Range;
-use crate::policy::{Intent, Platform};
+use crate::policy::price::Range;
+use crate::policy::{self, Intent, Platform};
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;
@@ -30,6 +30,8 @@ pub(super) struct Book<L> {
     /// What each instance was used for, in this month and the one before.
     meter: Meter,
     till: Till,
+    /// The prices that the till's sums are by.
+    priced_by: Arc<policy::price::Prices>,
     /// Set when a write failed and what was really written could not be read yet.
     stale: bool,
 }
@@ -39,7 +41,17 @@ impl<L: Ledger> Book<L> {
         // What earlier processes wrote is context, and not counted again.
         let mut lives = Lives::default();
         let Told { fleet, day, meter } = fold(&ledger, |entry| drop(lives.apply(entry)))?;
-        Ok(Self { ledger, fleet, day, meter, till: Till::default(), lives, metrics: Arc::default(), stale: false })
+        Ok(Self {
+            ledger,
+            fleet,
+            day,
+            meter,
+            till: Till::default(),
+            priced_by: Arc::default(),
+            lives,
+            metrics: Arc::default(),
+            stale: false,
+        })
     }
 
     /// Where what is written is counted.
@@ -132,8 +144,11 @@ impl<L: Ledger> Book<L> {
 
     /// What an owner has spent in the month of `now`, and spends each hour.
     pub(super) fn spent(&mut self, intent: &Intent, owner: &OwnerName, now: DateTime<Utc>) -> (Spent, Range) {
+        if !Arc::ptr_eq(&self.priced_by, &intent.prices) {
+            (self.till, self.priced_by) = (Till::default(), Arc::clone(&intent.prices));
+        }
         let platforms = platforms(intent);
-        let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+        let prices = Prices { list: Some(&intent.prices), platforms: Some(&platforms), ..Prices::default() };
         self.till.spent(&self.meter, owner, now, &prices)
     }
 
@@ -141,7 +156,15 @@ impl<L: Ledger> Book<L> {
     pub(super) fn balance(&mut self, intent: &Intent, owner: &OwnerName, now: DateTime<Utc>) -> Option<Balance> {
         let budget = intent.owners.get(owner)?.budget?;
         let (spent, rate) = self.spent(intent, owner, now);
-        Some(Balance { owner: owner.clone(), now, month: Month::of(now), budget, spent, rate })
+        Some(Balance {
+            owner: owner.clone(),
+            now,
+            month: Month::of(now),
+            budget,
+            spent,
+            rate,
+            prices: Arc::clone(&intent.prices),
+        })
     }
 
     /// The last entry, and the value of the chain there.

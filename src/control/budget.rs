@@ -13,8 +13,8 @@ use crate::model::{Cell, WorkerName};
 use crate::plan::bill::{self, Prices};
 use crate::plan::budget::{Balance, Month};
 use crate::plan::meter::Run;
-use crate::plan::price::{Money, Range};
 use crate::policy::Intent;
+use crate::policy::price::{Money, Range};
 
 /// How an owner's month stands against the budget. Amounts are micro-dollars at the list price; the high bound is
 /// what counts.
@@ -114,7 +114,7 @@ pub(super) fn today<'a, L: Ledger>(
     now: DateTime<Utc>,
 ) -> BTreeMap<WorkerName, Range> {
     let platforms = platforms(intent);
-    let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+    let prices = Prices { list: Some(&intent.prices), platforms: Some(&platforms), ..Prices::default() };
     let from = midnight(now);
     let of = |name: &WorkerName| Some((name.clone(), cost(book.meter().runs_of(name), from, now, &prices)?));
     names.filter_map(of).collect()
@@ -128,7 +128,7 @@ pub(super) fn of_cell<L: Ledger>(
     now: DateTime<Utc>,
 ) -> (Option<Range>, Option<Range>) {
     let platforms = platforms(intent);
-    let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+    let prices = Prices { list: Some(&intent.prices), platforms: Some(&platforms), ..Prices::default() };
     let own = || book.meter().runs().filter(|run| run.cell == *cell);
     let since = |from| cost(own(), from, now, &prices);
     (since(midnight(now)), since(Month::of(now).begins))

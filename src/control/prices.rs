@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use super::Clock;
 use crate::cloud::Records;
 use crate::model::{Region, Unseen};
-use crate::plan::price::{PriceEntry, Software, list_attributes, read_list};
+use crate::policy::price::{PriceEntry, Software, list_attributes, read_list};
 
 /// The longest that one question may take; the first one may have to assume a role before.
 const CALL: Duration = Duration::from_secs(30);

@@ -13,9 +13,9 @@ use crate::model::{
     Cell, Failure, Fleet, HeldReason, Instance, LaunchSpec, Market, Phase, Place, Role, ShutdownBehavior, Subject,
     TagSet, Worker, WorkerName, WorkerState, tag_keys,
 };
-use crate::plan::price::{self, Range, Software};
 use crate::plan::sweep::Finding;
 use crate::plan::{self, Bound, Layer};
+use crate::policy::price::{self, Prices, Range, Software};
 use crate::policy::{IdleTimeout, Image, Intent, LeaseWatch, Lifecycle};
 
 /// A worker, for a person or a master.
@@ -274,7 +274,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         created: attempt.filter(|_| bound.is_some()).map(|a| a.created),
         lease: seen.and_then(|i| i.tags.time(tag_keys::LEASE)),
         deadline: attempt.filter(|_| bound.is_some()).map(|a| a.created + policy.max_lifetime),
-        unattended: unattended(policy, image, seen, own_spec.map(AsRef::as_ref)),
+        unattended: unattended(&intent.prices, policy, image, seen, own_spec.map(AsRef::as_ref)),
         idle_since: match &worker.state {
             WorkerState::Ready { idle_since, .. } => Some(*idle_since),
             _ => None,
@@ -284,7 +284,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         waiting: worker.wanted(),
         failure: worker.failure.as_ref().map(FailureView::from),
         interruption: worker.interruption.filter(|_| bound.is_some()),
-        price: hourly(image, seen, own_spec.map(AsRef::as_ref), home),
+        price: hourly(&intent.prices, image, seen, own_spec.map(AsRef::as_ref), home),
         cost_today: None,
         order: plan::order_of(worker).map(ToOwned::to_owned),
         held: held.map(text),
@@ -325,6 +325,7 @@ fn next_ami(image: &Image, cell: Option<&CellStatus>) -> Option<String> {
 
 /// By the tags of the instance, which say what it was launched with; by the manifest where there is none.
 fn unattended(
+    prices: &Prices,
     policy: &Lifecycle,
     image: Option<&Image>,
     seen: Option<&Instance>,
@@ -346,12 +347,13 @@ fn unattended(
     let shutdown = spec.map_or_else(|| plan::shutdown_of(Role::Worker, policy.on_idle), |spec| spec.shutdown);
     let stops = shutdown == ShutdownBehavior::Stop;
     let seconds = span.map(|span| span.num_seconds());
-    let cost = seconds.and_then(|seconds| cost(instance_type, image?, spec, seconds));
+    let cost = seconds.and_then(|seconds| cost(prices, instance_type, image?, spec, seconds));
     Some(BoundView { layer: layer.to_owned(), seconds, cost, stops })
 }
 
 /// By what the instance is, as far as that is known; else by what would be launched first.
 fn hourly(
+    prices: &Prices,
     image: Option<&Image>,
     seen: Option<&Instance>,
     spec: Option<&LaunchSpec>,
@@ -366,13 +368,13 @@ fn hourly(
         Some(false) => Market::OnDemand,
         None => offering.market,
     };
-    price::hourly(instance_type, region, Software::of(image.platform)?, market)
+    prices.hourly(instance_type, region, Software::of(image.platform)?, market)
 }
 
-fn cost(instance_type: &str, image: &Image, spec: Option<&LaunchSpec>, seconds: i64) -> Option<Range> {
+fn cost(prices: &Prices, instance_type: &str, image: &Image, spec: Option<&LaunchSpec>, seconds: i64) -> Option<Range> {
     let offering = spec.map(|spec| &spec.offering).or_else(|| image.offerings.first())?;
     let software = Software::of(image.platform)?;
-    let hourly = price::hourly(instance_type, &image.region, software, offering.market)?;
+    let hourly = prices.hourly(instance_type, &image.region, software, offering.market)?;
     Some(price::run(hourly, seconds.try_into().ok()?))
 }
 

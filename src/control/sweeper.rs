@@ -151,6 +151,7 @@ impl Sweeper {
             stated: &Stated::of(images),
             named: &BTreeSet::new(),
             first_seen: &self.first_seen,
+            prices: &intent.prices,
         })
     }
 }

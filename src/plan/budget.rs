@@ -1,17 +1,18 @@
 //! What an owner's month has come to, and what the budget allows: the high bound of every estimate counts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Datelike, Months, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use super::View;
 use super::bill::{self, Prices};
 use super::meter::{Meter, Run};
-use super::price::{self, Money, Range, SECONDS_MIN, Software};
 use crate::model::{
     BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, InstanceId, LaunchSpec,
     Offering, OwnerName, PRICE_UNKNOWN, Phase, Region, WorkerName,
 };
+use crate::policy::price::{self, Money, Range, SECONDS_MIN, Software};
 use crate::policy::{AtHard, Budget, Image, Intent};
 
 /// What an hour has, in seconds.
@@ -139,6 +140,8 @@ pub struct Balance {
     pub spent: Spent,
     /// What is spent each hour now.
     pub rate: Range,
+    /// What a launch is priced by.
+    pub prices: Arc<price::Prices>,
 }
 
 impl Balance {
@@ -225,7 +228,7 @@ impl Balance {
         if let Some(refusal) = self.refusal() {
             return Err(refusal);
         }
-        let Some(least) = first_minute(image, region, offering) else {
+        let Some(least) = first_minute(image, region, offering, &self.prices) else {
             if self.budget.allow_unpriced {
                 return Ok(Money::ZERO);
             }
@@ -276,9 +279,9 @@ impl Balance {
 }
 
 /// What the first minute of an instance costs at the most; absent where no price is known.
-fn first_minute(image: &Image, region: &Region, offering: &Offering) -> Option<Money> {
+fn first_minute(image: &Image, region: &Region, offering: &Offering, prices: &price::Prices) -> Option<Money> {
     let software = Software::of(image.platform)?;
-    let hourly = price::hourly(&offering.instance_type, region, software, offering.market)?;
+    let hourly = prices.hourly(&offering.instance_type, region, software, offering.market)?;
     Some(price::run(hourly + price::address_hour(), SECONDS_MIN).high)
 }
 
@@ -289,7 +292,10 @@ pub fn unpriced(intent: &Intent) -> Vec<(OwnerName, ImageName, String)> {
         let budget = intent.owners.get(&worker.cell.owner).and_then(|owner| owner.budget);
         let counts = budget.is_some_and(|budget| budget.hard.is_some() && !budget.allow_unpriced);
         let Some(image) = intent.images.get(&worker.image).filter(|_| counts) else { continue };
-        let unknown = image.offerings.iter().filter(|one| first_minute(image, &worker.cell.region, one).is_none());
+        let unknown = image
+            .offerings
+            .iter()
+            .filter(|one| first_minute(image, &worker.cell.region, one, &intent.prices).is_none());
         let owner = &worker.cell.owner;
         found.extend(unknown.map(|one| (owner.clone(), worker.image.clone(), one.instance_type.clone())));
     }
@@ -300,7 +306,7 @@ pub fn unpriced(intent: &Intent) -> Vec<(OwnerName, ImageName, String)> {
 pub fn unpriced_note(owner: &OwnerName, image: &ImageName, instance_type: &str) -> String {
     format!(
         "amis/{image}.toml: the price of {instance_type} is not known, and {owner} has a hard budget: it is never \
-         launched; choose another type, or write unpriced = \"allow\" in owner.{owner}.budget, and what it costs is \
+         launched; ask the list with `latent prices update`, choose another type, or write unpriced = \"allow\" in owner.{owner}.budget, and what it costs is \
          not in the budget then"
     )
 }
@@ -338,5 +344,7 @@ pub(super) fn may_not_buy(view: &View<'_>, image: &Image, offering: &Offering, c
 /// What a launch, or a start, commits the owner to.
 pub(super) fn commits(view: &View<'_>, worker: &WorkerName, spec: &LaunchSpec) -> Money {
     let image = view.intent.workers.get(worker).and_then(|worker| view.intent.images.get(&worker.image));
-    image.and_then(|image| first_minute(image, &view.cell.region, &spec.offering)).unwrap_or_default()
+    image
+        .and_then(|image| first_minute(image, &view.cell.region, &spec.offering, &view.intent.prices))
+        .unwrap_or_default()
 }

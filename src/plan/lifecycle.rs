@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::price::Money;
 use super::step::{Step, drain, record, refuse, terminate};
 use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, instance_subject};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Sight, Subject, Worker,
     WorkerName, WorkerState,
 };
+use crate::policy::price::Money;
 use crate::policy::{IdleTimeout, Image, Lifecycle, OnIdle};
 
 pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, left: Left) -> Step {

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::price::{self, Range};
 use crate::model::{Ami, AmiId, AmiState, Cell, ImageName, Instance, WorkerName, tag_keys};
+use crate::policy::price::{self, Range};
 use crate::policy::{AmiChoice, Image};
 
 /// What a controller knows of the starts from one AMI.

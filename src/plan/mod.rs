@@ -24,7 +24,6 @@ pub mod meter;
 mod notice;
 mod observe;
 mod phase;
-pub mod price;
 pub mod rebake;
 mod rebake_guest;
 mod rebake_retire;
@@ -43,9 +42,9 @@ use crate::model::{
     Action, Cell, Failure, Fleet, Held, HeldReason, InstanceId, Inventory, Plan, Subject, Worker, WorkerName,
     WorkerState,
 };
+use crate::policy::price::Money;
 use crate::policy::{Intent, Lifecycle, WorkerIntent};
 use budget::Balance;
-use price::Money;
 
 pub use admit::{Admission, Info, Knock, admit};
 pub use ami::{AmiListings, choose as choose_ami, wanted_amis};

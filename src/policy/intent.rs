@@ -16,6 +16,7 @@ use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::notify::{self, NotifySettings};
 use super::page::{self, Page};
+use super::price::Prices;
 use super::problem::{Origin, Problem, Problems, Shown};
 use super::proof;
 use super::reader::{Layer, Located, Reader, named, top};
@@ -78,6 +79,8 @@ pub struct Intent {
     pub join_key: Option<JoinKey>,
     /// With which identity documents are checked; see [`Intent::read_certificates`].
     pub identity_keys: BTreeMap<Region, IdentityKey>,
+    /// What estimates go by: the program's own prices, or newer ones laid over them.
+    pub prices: Arc<Prices>,
 }
 
 pub(super) type Known<T> = (T, Vec<Shown>);
@@ -154,6 +157,7 @@ impl Intent {
             main: Arc::new(sources.main.clone()),
             join_key: None,
             identity_keys: BTreeMap::new(),
+            prices: Arc::default(),
         })
     }
 

@@ -20,6 +20,7 @@ mod lifecycle;
 mod load;
 mod notify;
 mod page;
+pub mod price;
 mod problem;
 pub mod promote;
 mod proof;

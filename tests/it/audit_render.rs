@@ -2,7 +2,7 @@
 
 use latent::audit::render::{Format, render, render_text};
 use latent::audit::report::Report;
-use latent::plan::price::{Money, Range};
+use latent::policy::price::{Money, Range};
 
 #[expect(dead_code, reason = "its main is for people")]
 #[path = "../../examples/reports.rs"]

@@ -6,8 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{Entry, ImageName};
 use latent::plan::bill::{self, Prices};
 use latent::plan::meter::{Meter, Run, Use};
-use latent::plan::price::{Money, Range};
 use latent::policy::Platform;
+use latent::policy::price::{Money, Range};
 use proptest::prelude::*;
 
 use crate::record::{Record, steps};

@@ -8,7 +8,7 @@ use latent::audit::{trail_runs, trail_seconds};
 use latent::cloud::Cloud;
 use latent::control::{Clock, ask_prices, read_trail};
 use latent::model::{InstanceId, Trail};
-use latent::plan::price::{Money, PriceEntry, Prices, Software, price_file};
+use latent::policy::price::{Money, PriceEntry, Prices, Software, price_file};
 use latent::sim::{ApiError, Mishap, RunInstances, SimCloud, Site, SiteId, Weather, World};
 
 struct Ground {

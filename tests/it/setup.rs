@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
+use latent::policy::price::{Money, PriceEntry, Prices, Software, as_of, price_file};
 use latent::policy::{Intent, Sources};
 
 /// The texts of a configuration; each call changes one thing.
@@ -18,6 +20,7 @@ pub(crate) struct Setup {
     policies: BTreeMap<String, String>,
     real_accounts: BTreeMap<String, String>,
     more: String,
+    prices: Arc<Prices>,
 }
 
 impl Setup {
@@ -34,6 +37,7 @@ impl Setup {
             policies: BTreeMap::new(),
             real_accounts: BTreeMap::new(),
             more: String::new(),
+            prices: Arc::default(),
         };
         empty.owner("alice", "111111111111").image("debian", "alice", "us-west-2", "").worker("w1", "debian")
     }
@@ -139,6 +143,22 @@ impl Setup {
     }
 
     /// `latent.toml`.
+    /// What an hour of each type costs by a newer list than the program's: region, type, micro-dollars.
+    pub(crate) fn asked_prices(mut self, prices: &[(&str, &str, u64)]) -> Self {
+        let entry = |&(region, kind, hourly): &(&str, &str, u64)| PriceEntry {
+            region: region.parse().expect("a region"),
+            instance_type: kind.to_owned(),
+            software: Software::LinuxUnix,
+            hourly: Some(Money::micro_dollars(hourly)),
+            published: None,
+            unknown: None,
+        };
+        let file = price_file(as_of(), prices.iter().map(entry).collect());
+        let text = serde_json::to_string(&file).expect("JSON");
+        self.prices = Arc::new(Prices::over(&text, as_of()).expect("prices"));
+        self
+    }
+
     pub(crate) fn main_text(&self) -> String {
         let mut text = format!("[fleet]\nname = \"test\"\ncontroller = \"{}\"\n{}\n", self.controller, self.fleet);
         let _ = writeln!(text, "[policy]\n{}", self.policy);
@@ -170,7 +190,9 @@ impl Setup {
     }
 
     pub(crate) fn intent(&self) -> Intent {
-        Intent::parse(&self.sources()).unwrap_or_else(|problems| panic!("{problems}"))
+        let mut intent = Intent::parse(&self.sources()).unwrap_or_else(|problems| panic!("{problems}"));
+        intent.prices = Arc::clone(&self.prices);
+        intent
     }
 
     /// Writes the files of the configuration into a folder.

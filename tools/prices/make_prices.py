@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes src/plan/price/prices.json. Needs no network: it reads the wheel or the folder of apache-libcloud.
+"""Writes src/policy/price/prices.json. Needs no network: it reads the wheel or the folder of apache-libcloud.
 
     pip download --no-deps apache-libcloud==3.9.1
     python tools/prices/make_prices.py apache_libcloud-3.9.1-py3-none-any.whl
@@ -19,7 +19,7 @@ import zipfile
 
 import observed
 
-OUT = pathlib.Path(__file__).parents[2] / "src" / "plan" / "price" / "prices.json"
+OUT = pathlib.Path(__file__).parents[2] / "src" / "policy" / "price" / "prices.json"
 # Current families that builds run on; accelerators for training, bare metal and the like are left out.
 FAMILY = re.compile(r"[cmr][5-8][a-z]*(-flex)?|i[3478][a-z]*|im4gn|is4gen|t3|t3a|t4g|" + "|".join(observed.GPU))
 # A commercial region, not a zone of its own, nor China or a government's.

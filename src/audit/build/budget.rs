@@ -8,7 +8,7 @@ use super::runs::completed;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::BudgetLine;
 use crate::plan::meter::Run;
-use crate::plan::price::{Money, Range};
+use crate::policy::price::{Money, Range};
 
 /// The first moment of the month, and of the next one, in UTC.
 fn month(at: DateTime<Utc>) -> Period {

@@ -7,7 +7,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use super::period::Period;
 use crate::audit::report::{Cost, InstanceLine};
 use crate::plan::meter::{Segment, Use};
-use crate::plan::price::Range;
+use crate::policy::price::Range;
 
 /// An instance's line, and what the rest of the report is made of beside it.
 #[derive(Debug, Clone)]

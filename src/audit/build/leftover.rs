@@ -10,8 +10,8 @@ use crate::audit::evidence::Evidence;
 use crate::audit::report::{Cost, Leftover};
 use crate::model::{LeftoverKind, ResourceKind};
 use crate::plan::meter::Use;
-use crate::plan::price::{self, Range};
 use crate::plan::sweep::{Finding, said};
+use crate::policy::price::{self, Range};
 
 /// The kind of an instance that no record explains, where no sweep says it.
 const ZOMBIE: &str = "zombie";

@@ -13,8 +13,8 @@ use crate::audit::report::{Cost, Hours, InstanceLine};
 use crate::model::{AmiId, ImageName, Instance, InstanceId, InstanceState, SpotPrice, Survey};
 use crate::plan::bill::{self, AmiDisk, Bill, Prices};
 use crate::plan::meter::{Run, Segment, Use};
-use crate::plan::price::{self, Range};
 use crate::policy::Platform;
+use crate::policy::price::{self, Range};
 
 /// What EC2 shows as the birth and as the start may be so far apart without a stop in between.
 const ONE_START: TimeDelta = TimeDelta::minutes(5);

@@ -27,8 +27,8 @@ use super::evidence::Evidence;
 use super::report::{BudgetLine, Day, Headline, InstanceLine, LedgerMark, REPORT_VERSION, Report, Saving, Unseen};
 use crate::model::{InstanceId, Region};
 use crate::plan::meter::{Run, Use};
-use crate::plan::price::{self, Range};
 use crate::plan::sweep::Finding;
+use crate::policy::price::{self, Range};
 
 /// Makes the report of one owner: of what belongs to anybody else nothing is in it.
 pub fn build(evidence: &Evidence<'_>) -> Report {

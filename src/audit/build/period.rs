@@ -39,7 +39,7 @@ impl Period {
 }
 
 /// The seconds of a month as Amazon counts it.
-pub(super) const MONTH_SECONDS: u64 = crate::plan::price::HOURS_PER_MONTH * 3600;
+pub(super) const MONTH_SECONDS: u64 = crate::policy::price::HOURS_PER_MONTH * 3600;
 
 #[cfg(test)]
 mod tests {

@@ -6,7 +6,7 @@ use super::period::Period;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::RebakeLine;
 use crate::model::{InstanceId, LaunchSpec, Outcome, OwnerName, Rebake, RebakeBody, RebakeEntry, Region, Step, Thing};
-use crate::plan::price::Range;
+use crate::policy::price::Range;
 
 use super::draft::{Draft, total};
 

@@ -9,8 +9,8 @@ use crate::audit::evidence::Evidence;
 use crate::audit::report::{Saving, Standing};
 use crate::model::{LeftoverKind, Survey, WorkerName};
 use crate::plan::meter::{Segment, Use};
-use crate::plan::price::{Money, Range};
 use crate::plan::sweep::{Act, Finding, said};
+use crate::policy::price::{Money, Range};
 use crate::policy::{IdleTimeout, OnIdle, WorkerIntent};
 
 /// A saving below this each month is not worth a line.

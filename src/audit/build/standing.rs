@@ -8,7 +8,7 @@ use crate::audit::report::Standing;
 use crate::model::{
     Address, Ami, AmiId, AmiState, Region, Resource, ResourceId, Snapshot, Survey, TagSet, Volume, tag_keys,
 };
-use crate::plan::price::{self, Range};
+use crate::policy::price::{self, Range};
 
 /// Everything of the owner's, the dearest first.
 pub(super) fn standing(evidence: &Evidence<'_>, scope: &Scope<'_>) -> Vec<Standing> {

@@ -13,7 +13,7 @@ use crate::model::{
     TrailGap, Unseen, Volume, tag_keys,
 };
 use crate::plan::meter::Use;
-use crate::plan::price::{Prices, Range};
+use crate::policy::price::{Prices, Range};
 
 const SPEC: &str = r#"{"region":"us-west-2","ami":"ami-1","offering":{"instance_type":"m7i.large","place":"anywhere","market":"on-demand"},"security_groups":[],"key_pair":null,"instance_profile":null,"block_devices":[{"device":"/dev/sda1","size_gib":30,"volume_type":"gp3","encrypted":null}],"shutdown":"terminate","tags":{},"user_data_digest":null}"#;
 
@@ -232,7 +232,7 @@ fn a_live_instance_that_the_ledger_should_know_and_does_not_is_a_zombie_with_its
     let line = report.instances.iter().find(|line| line.instance == "i-9").expect("is told");
     assert_eq!(line.uses.get(&Use::Zombie), Some(&(300 * 60)));
     assert_eq!((line.hours.ledger, line.hours.describe, line.hours.cloudtrail), (None, Some(18_000), Some(18_000)));
-    assert!(line.cost.expect("a price").storage.high > crate::plan::price::Money::ZERO);
+    assert!(line.cost.expect("a price").storage.high > crate::policy::price::Money::ZERO);
     assert_eq!(report.headline.zombies, 1);
     assert_eq!(report.leftovers.iter().filter(|one| one.kind == "zombie").count(), 1);
     assert_eq!(report.differences.first().map(|one| one.instance.as_str()), Some("i-9"), "the largest comes first");

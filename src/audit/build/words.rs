@@ -6,8 +6,8 @@ use super::period::Period;
 use crate::audit::evidence::{Evidence, Missing};
 use crate::audit::report::{Source, Unseen};
 use crate::model::{Region, Trail, TrailGap};
-use crate::plan::price::{self, PRICE_FILE};
 use crate::plan::sweep::said;
+use crate::policy::price::{self, PRICE_FILE};
 
 /// How late a call may be in CloudTrail.
 pub(super) const TRAIL_LAG: TimeDelta = TimeDelta::minutes(15);

@@ -5,7 +5,7 @@ use super::page::{Alarm, Block, Remedy, Section, Tile, Tone};
 use super::words;
 use crate::audit::report::{BudgetLine, Leftover, Report};
 use crate::plan::meter::Use;
-use crate::plan::price::{Money, Range};
+use crate::policy::price::{Money, Range};
 
 /// How many alarms of a kind are shown one by one.
 const ALARMS_MAX: usize = 20;

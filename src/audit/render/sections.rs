@@ -6,7 +6,7 @@ use super::page::{Block, Column, Kind, Section, Table, column, extra};
 use super::{head, spend, timeline, trend, words};
 use crate::audit::report::{Hours, InstanceLine, Leftover, Report, Source, Standing, WorkerLine};
 use crate::plan::meter::Use;
-use crate::plan::price::Range;
+use crate::policy::price::Range;
 
 /// What each day cost.
 pub(super) fn days(report: &Report, limit: usize) -> Section {

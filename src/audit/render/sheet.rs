@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::audit::report::{InstanceLine, Report};
 use crate::model::plain;
 use crate::plan::meter::Use;
-use crate::plan::price::{Money, Range};
+use crate::policy::price::{Money, Range};
 
 const BEFORE: [&str; 15] = [
     "instance",

@@ -9,7 +9,7 @@ use super::page::{Column, Kind, Table, column, extra};
 use super::words;
 use crate::audit::report::Report;
 use crate::plan::meter::Use;
-use crate::plan::price::{Money, Range};
+use crate::policy::price::{Money, Range};
 
 const WIDTH: i64 = 860;
 const HEIGHT: i64 = 280;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, NaiveDate, Utc};
 
 use crate::model::plain;
-use crate::plan::price::{Money, Range};
+use crate::policy::price::{Money, Range};
 
 /// The longest name or id that is shown whole, in characters.
 const NAME_MAX: usize = 64;

@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
     use crate::plan::lineage::AmiStarts;
-    use crate::plan::price;
+    use crate::policy::price;
 
     fn now() -> DateTime<Utc> {
         "2026-11-21T12:00:00Z".parse().expect("a time")

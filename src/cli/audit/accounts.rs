@@ -13,6 +13,7 @@ use crate::cli::exit::{CommandError, Exit};
 use crate::control::Clock;
 use crate::model::{Fleet, Market, OwnerName, Region, Survey};
 use crate::plan::sweep::{Caps, Claims, ControllerKey, Finding, Stated, SweepView, claims, sweep};
+use crate::policy::price::Prices;
 use crate::policy::{Addressee, Credentials, Image, Intent, Owner, Sources, SweepPolicy};
 
 /// What a report of an owner without a configuration is named by, where nobody says a name.
@@ -189,6 +190,7 @@ pub(super) fn findings(
     looked: &Looked,
     kept: &Kept,
     now: DateTime<Utc>,
+    prices: &Prices,
 ) -> Result<Vec<Finding>, CommandError> {
     let seen = looked.regions.iter().filter_map(|(region, look)| Some((region.clone(), look.survey.clone().ok()?)));
     let surveys: BTreeMap<Region, Survey> = seen.collect();
@@ -211,6 +213,7 @@ pub(super) fn findings(
         stated: &Stated::of(images()),
         named: &BTreeSet::new(),
         first_seen: &BTreeMap::new(),
+        prices,
     })
     .findings)
 }

@@ -113,7 +113,9 @@ async fn report(
     // After the look: whatever the cloud shows was intended before.
     let kept = ledger::read(args, options, work, clock).await;
     let until = clock.now();
-    let findings = accounts::findings(work, whose, &looked, &kept, until)?;
+    let prices = super::prices::of_an_audit(&args.config, until);
+    let estimates = prices.as_ref().cloned().unwrap_or_default();
+    let findings = accounts::findings(work, whose, &looked, &kept, until, &estimates)?;
     let evidence = Evidence {
         now: until,
         since,
@@ -123,7 +125,7 @@ async fn report(
         owner: &whose.name,
         account: looked.account.as_deref().or(whose.owner.account.as_deref()),
         whole_account: work.intent.is_none(),
-        prices: super::prices::of_an_audit(&args.config, until),
+        prices,
         shared_account: work.shares(whose),
         only: options.regions.iter().cloned().collect(),
         ledger: kept.record(),

@@ -6,6 +6,7 @@ mod update;
 
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use chrono::{DateTime, NaiveDate, Utc};
 use clap::Subcommand;
@@ -13,8 +14,9 @@ use clap::Subcommand;
 use super::args::Args;
 use super::exit::{CommandError, Exit};
 use crate::audit::Missing;
+use crate::control::Clock;
 use crate::model::{OwnerName, Region};
-use crate::plan::price::{PRICE_FILE, Prices};
+use crate::policy::price::{PRICE_FILE, Prices};
 
 /// The largest file of prices that is read, in bytes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -83,6 +85,16 @@ fn prices(file: &Path, today: NaiveDate) -> Result<Prices, String> {
         Ok(Some(text)) => Prices::over(&text, today).map_err(|problem| problem.to_string()),
         Err(error) => Err(format!("cannot be read: {error}")),
     }
+}
+
+/// The prices beside the configuration; a file that cannot be used is told of, and the program's own hold.
+pub(in crate::cli) fn in_use(config: &Path) -> Arc<Prices> {
+    let file = file_beside(config);
+    let found = prices(&file, Clock::system().now().date_naive()).unwrap_or_else(|why| {
+        tracing::warn!("{}: {why}; the prices in the program are used", file.display());
+        Prices::built_in()
+    });
+    Arc::new(found)
 }
 
 /// The prices beside the configuration, for a report that is made now.

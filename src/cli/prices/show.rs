@@ -11,7 +11,7 @@ use crate::cli::exit::{CommandError, Exit};
 use crate::cli::output::plain;
 use crate::control::Clock;
 use crate::model::Market;
-use crate::plan::price::{Money, Prices, Software};
+use crate::policy::price::{Money, Prices, Software};
 
 /// A price, and where it is from.
 #[derive(Debug, Serialize)]

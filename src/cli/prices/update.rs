@@ -14,8 +14,8 @@ use crate::cli::output::plain;
 use crate::control::{Clock, ask_prices};
 use crate::ec2::Ec2;
 use crate::model::{Cell, OwnerName, Region};
-use crate::plan::price::{PriceEntry, Software, price_file};
 use crate::policy::Intent;
+use crate::policy::price::{PriceEntry, Software, price_file};
 
 type Types = BTreeSet<(String, Software)>;
 

@@ -121,7 +121,7 @@ async fn one(options: &RebakeOptions, ground: &Ground, out: &mut dyn Write) -> R
         let first = first_entry(order.clone());
         let rebake = Rebake::begin(&first).map_err(refused)?;
         let (view, steps) = (RebakeView::of(&rebake, None), rebake_steps(&rebake, &[]));
-        let (permissions, price) = (rehearsed(&cloud, &order).await, price(&order));
+        let (permissions, price) = (rehearsed(&cloud, &order).await, price(&order, &ground.intent.prices));
         let ordered = Ordered { view, steps, order, permissions, price };
         print::dry_run(&RebakeOrdered::of(ordered, true), options.json, out)?;
         return Ok(Exit::Done);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::SweepOptions;
 use super::run::{self, Ground};
@@ -15,6 +16,7 @@ use crate::ec2::Ec2;
 use crate::link::Client;
 use crate::model::{AmiId, Region};
 use crate::plan::sweep::{Caps, PlanFile, Stated, SweepPlan};
+use crate::policy::price::Prices;
 use crate::policy::{Owner, SweepPolicy};
 
 /// The region whose API is asked which regions there are.
@@ -29,6 +31,7 @@ struct Whose {
     stated: Stated,
     policy: SweepPolicy,
     controller: Option<Client>,
+    prices: Arc<Prices>,
 }
 
 pub(in crate::cli) async fn run(
@@ -69,6 +72,7 @@ pub(in crate::cli) async fn run(
         ids,
         controller: whose.controller.clone(),
         clock,
+        prices: Arc::clone(&whose.prices),
     };
     Box::pin(run::run(&ground, options, earlier, out)).await
 }
@@ -150,6 +154,7 @@ fn configured(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError
         amis: images.clone().filter_map(|image| image.ami.named().cloned()).collect(),
         stated: Stated::of(images),
         policy: intent.sweep.clone(),
+        prices: intent.prices,
         controller: Some(Client::new(&socket)),
     })
 }
@@ -162,6 +167,7 @@ fn bare(args: &Args, options: &SweepOptions) -> Result<Whose, CommandError> {
         amis: BTreeSet::new(),
         stated: Stated::default(),
         policy: SweepPolicy::built_in().map_err(|problems| CommandError::new(Exit::Unexpected, problems))?,
+        prices: crate::cli::prices::in_use(&args.config),
         controller: args.socket.as_ref().map(|socket| Client::new(socket)),
     })
 }

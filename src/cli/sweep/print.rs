@@ -12,8 +12,8 @@ use super::OutputOptions;
 use crate::cli::exit::CommandError;
 use crate::cli::output::{ago, colour, line_width, plain};
 use crate::control::{Deed, Stayed};
-use crate::plan::price::Money;
 use crate::plan::sweep::{Act, Finding, PlanFile, Skipped, SweepPlan};
+use crate::policy::price::Money;
 
 /// Everything that a sweep has to say.
 #[derive(Debug)]

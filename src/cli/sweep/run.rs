@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -17,6 +18,7 @@ use crate::plan::sweep::{
     Act, Caps, Claims, ControllerKey, Finding, Guard, PlanFile, Stated, SweepPlan, SweepView, confirm, narrowed, sweep,
 };
 use crate::policy::SweepPolicy;
+use crate::policy::price::Prices;
 
 impl SweepOptions {
     /// Whether anything may be changed.
@@ -45,6 +47,7 @@ pub(super) struct Ground<C> {
     /// The controller that may be asked.
     pub(super) controller: Option<Client>,
     pub(super) clock: Clock,
+    pub(super) prices: Arc<Prices>,
 }
 
 impl<C: Cloud> Ground<C> {
@@ -75,6 +78,7 @@ impl<C: Cloud> Ground<C> {
             stated: &self.stated,
             named: &self.ids,
             first_seen: &BTreeMap::new(),
+            prices: &self.prices,
         })
     }
 

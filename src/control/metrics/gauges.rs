@@ -19,8 +19,8 @@ use crate::model::{
     Cell, Fleet, HeldReason, Instance, InstanceState, LeftoverKind, Market, Outcome, OwnerName, Worker, WorkerName,
     WorkerState,
 };
-use crate::plan::price::{self, Money, Range, Software};
 use crate::policy::Intent;
+use crate::policy::price::{Money, Prices, Range, Software};
 
 /// The states of an instance that are told apart; an ended one is none.
 const INSTANCE_STATES: [&str; 6] = ["pending", "running", "stopping", "stopped", "shutting-down", "unknown"];
@@ -89,7 +89,7 @@ pub(super) fn registry<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>, rebake
         sheet.add(&meters::DEPARTING_AGE, place(cell), age);
         swept(&mut sheet, now, since, &intent, cell, status);
         let vitals = vitals.get(cell);
-        listed(&mut sheet, now, since, cell, vitals);
+        listed(&mut sheet, now, since, cell, vitals, &intent.prices);
         if let Some(vitals) = vitals {
             leased(&mut sheet, now, cell, vitals);
             paced(&mut sheet, now, cell, vitals);
@@ -155,7 +155,14 @@ fn departing(fleet: &Fleet) -> BTreeMap<Cell, DateTime<Utc>> {
     oldest
 }
 
-fn listed(sheet: &mut Sheet, now: DateTime<Utc>, since: DateTime<Utc>, cell: &Cell, vitals: Option<&Vitals>) {
+fn listed(
+    sheet: &mut Sheet,
+    now: DateTime<Utc>,
+    since: DateTime<Utc>,
+    cell: &Cell,
+    vitals: Option<&Vitals>,
+    prices: &Prices,
+) {
     let [owner, region] = place(cell);
     let inventory = vitals.and_then(|vitals| vitals.listed.as_deref());
     let at = inventory.map_or(since, |inventory| inventory.observed_at);
@@ -168,9 +175,9 @@ fn listed(sheet: &mut Sheet, now: DateTime<Utc>, since: DateTime<Utc>, cell: &Ce
         sheet.add(&meters::INSTANCES, [owner, region, state], float(number as u64));
     }
     let live = instances.iter().filter(|one| one.state.is_live());
-    let prices: Vec<Option<Range>> = live.map(|one| hourly(cell, one)).collect();
-    let rate: Range = prices.iter().copied().flatten().sum();
-    let unpriced = prices.iter().filter(|price| price.is_none()).count();
+    let rates: Vec<Option<Range>> = live.map(|one| hourly(prices, cell, one)).collect();
+    let rate: Range = rates.iter().copied().flatten().sum();
+    let unpriced = rates.iter().filter(|price| price.is_none()).count();
     sheet.add(&meters::COST_RATE, [owner, region, "low"], dollars(rate.low));
     sheet.add(&meters::COST_RATE, [owner, region, "high"], dollars(rate.high));
     sheet.add(&meters::UNPRICED, [owner, region], float(unpriced as u64));
@@ -188,10 +195,10 @@ fn state_of(instance: &Instance) -> Option<&'static str> {
     }
 }
 
-fn hourly(cell: &Cell, instance: &Instance) -> Option<Range> {
+fn hourly(prices: &Prices, cell: &Cell, instance: &Instance) -> Option<Range> {
     let market = if instance.parts.spot_request.is_some() { Market::Spot } else { Market::OnDemand };
     let software = Software::of_details(instance.platform_details.as_deref()?)?;
-    price::hourly(&instance.instance_type, &cell.region, software, market)
+    prices.hourly(&instance.instance_type, &cell.region, software, market)
 }
 
 fn dollars(money: Money) -> f64 {

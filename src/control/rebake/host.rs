@@ -396,7 +396,7 @@ where
         let id = order.id.clone();
         let first = first_entry(order.clone());
         let rebake = Rebake::begin(&first).map_err(|error| RebakeRefusal::Fold { id: id.clone(), error })?;
-        let price = rebake::price(&order);
+        let price = rebake::price(&order, &intent.prices);
         let ordered = Ordered {
             view: RebakeView::of(&rebake, None),
             steps: steps(&rebake, &[]),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::fleet::amount;
 use crate::control::BudgetView;
 use crate::link::words::counted;
-use crate::plan::price::Money;
+use crate::policy::price::Money;
 
 /// How wide the bar is, in the unit of its paths.
 const WIDTH: u64 = 1000;
@@ -96,7 +96,7 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
-    use crate::plan::price::Range;
+    use crate::policy::price::Range;
 
     fn dollars(low: u64, high: u64) -> Range {
         Range { low: Money::micro_dollars(low * 1_000_000), high: Money::micro_dollars(high * 1_000_000) }

@@ -11,7 +11,7 @@ use crate::link::StatusAnswer;
 use crate::link::words::{ago, counted, left, span, why};
 use crate::model::Entry;
 use crate::plan::day::{AwayView, DayView, LineView, SPAN, StretchView};
-use crate::plan::price::Range;
+use crate::policy::price::Range;
 
 /// So many of the ledger's last entries are shown.
 pub(super) const EVENTS: u64 = 30;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{AmiId, BudgetLevel, ImageName, OwnerName, RebakeId, Region, Response, WorkerName};
-use crate::plan::price::{Money, Range};
+use crate::policy::price::{Money, Range};
 
 /// Everything that is seen at a time.
 #[derive(Debug, Clone)]

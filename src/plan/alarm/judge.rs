@@ -10,7 +10,7 @@ use super::fact::{
 use super::pulse::{Ended, Failing, Pulse};
 use super::text::{clean, span};
 use crate::model::{AlarmClass, BudgetLevel, Cause, FailureKind, OwnerName, Response};
-use crate::plan::price::{self, Range};
+use crate::policy::price::{self, Range};
 
 /// Nothing that lasts is told before it has lasted so long.
 const PATIENCE: TimeDelta = TimeDelta::minutes(5);

@@ -13,8 +13,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use crate::model::{AmiId, ImageName, SpotPrice};
 use crate::plan::meter::{Run, Use};
-use crate::plan::price::Range;
 use crate::policy::Platform;
+use crate::policy::price::Range;
 
 pub use rates::rate;
 use tally::Tally;
@@ -26,7 +26,7 @@ pub struct Prices<'a> {
     /// anything up to the list price.
     pub spot: &'a [SpotPrice],
     /// Prices of instances that were asked of Amazon's list; without them, those of the program's table.
-    pub list: Option<&'a crate::plan::price::Prices>,
+    pub list: Option<&'a crate::policy::price::Prices>,
     /// The disks that AMIs bring.
     pub disks: Option<&'a BTreeMap<AmiId, Vec<AmiDisk>>>,
     /// The platforms that the manifests name: what an instance is billed as that EC2 has told nothing of.

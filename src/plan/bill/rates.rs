@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{AmiDisk, Prices};
 use crate::model::{BlockDevice, Market, SpotPrice};
 use crate::plan::meter::Run;
-use crate::plan::price::{self, Money, Range, Software};
+use crate::policy::price::{self, Money, Range, Software};
 
 /// Micro-dollars per hour from a time on, oldest first; the first one holds for all time before.
 pub(super) type Rates = Vec<(DateTime<Utc>, Range)>;

@@ -6,7 +6,7 @@ use chrono::{DateTime, Days, NaiveDate, NaiveTime, TimeDelta, Utc};
 
 use super::rates::Rates;
 use crate::plan::meter::{Run, Segment, Start, Stretch, Use, common};
-use crate::plan::price::{HOURS_PER_MONTH, Money, Range};
+use crate::policy::price::{HOURS_PER_MONTH, Money, Range};
 
 /// What micro-dollars per month times milliseconds are divided by.
 const WHOLE: u128 = HOURS_PER_MONTH as u128 * 3_600_000;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Run, Segment, Start, Use};
-use crate::plan::price;
+use crate::policy::price;
 
 /// A stretch of time, the end excluded; empty if it ends before it begins.
 pub(in crate::plan) type Stretch = (DateTime<Utc>, DateTime<Utc>);

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{Meter, Run};
 use crate::model::{OwnerName, WorkerName};
 use crate::plan::bill::{self, Prices};
-use crate::plan::price::Range;
+use crate::policy::price::Range;
 
 /// What was spent in a window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -167,7 +167,7 @@ fn an_ordinary_life_is_told_second_by_second() {
     assert_eq!(run.ended.as_ref().map(|ended| &ended.cause), Some(&Cause::Released));
     let bill = bill::of(run, at(0), at(500), at(500), &Prices::default());
     assert_eq!((bill.cost.compute.low.as_micro_dollars(), bill.cost.compute.high.as_micro_dollars()), (3920, 4200));
-    assert_eq!(bill.cost.address, crate::plan::price::Range::ZERO);
+    assert_eq!(bill.cost.address, crate::policy::price::Range::ZERO);
     assert_eq!(bill.unsized_disks.as_deref(), Some("the sizes of its disks are not known"));
 }
 
@@ -416,7 +416,7 @@ fn costs_are_told_by_day_and_use() {
     // m7i.large is $0.1008 an hour: 28 millionths each second. Midnight is at second 3600.
     assert_eq!((cell("2026-03-02", Use::Build), cell("2026-03-03", Use::Build)), (600 * 28, 3600 * 28));
     assert_eq!((cell("2026-03-02", Use::Idle), cell("2026-03-03", Use::Idle)), (2970 * 28, 100 * 28));
-    assert_eq!(bill.by_day.values().map(|range| range.low).sum::<crate::plan::price::Money>(), bill.cost.total().low);
+    assert_eq!(bill.by_day.values().map(|range| range.low).sum::<crate::policy::price::Money>(), bill.cost.total().low);
 }
 
 #[test]
@@ -455,7 +455,7 @@ fn what_is_billed_as_something_unknown_has_no_price() {
     book.add(30, Body::Running { worker: worker(), instance: id(), seen });
     let bill = bill::of(book.run(), at(0), at(900), at(900), &Prices::default());
     assert!(bill.unpriced.as_deref().is_some_and(|why| why.contains("Red Hat Enterprise Linux")));
-    assert_eq!(bill.cost.compute, crate::plan::price::Range::ZERO);
+    assert_eq!(bill.cost.compute, crate::policy::price::Range::ZERO);
     let spend = book.meter.spend_told(&cell().owner, at(0), at(900), at(900), &Prices::default());
     assert_eq!(spend.unpriced, 1);
 }
@@ -472,6 +472,6 @@ fn what_an_owner_spends_now_is_told_by_the_hour() {
         100_800
     );
     book.terminated(100, Some(worker()), Cause::Released, None);
-    assert_eq!(rate(&book), crate::plan::price::Range::ZERO);
+    assert_eq!(rate(&book), crate::policy::price::Range::ZERO);
     assert_eq!(book.meter.rate(&"bob".parse().expect("an owner"), at(900), &prices), super::Spend::default());
 }

@@ -10,7 +10,7 @@ use crate::model::{
     RebakeChannel, RebakeId, RebakeKind, RebakeLimits, RebakeOrder, Role, ShutdownBehavior, SourceAmi, TagSet,
     WorkerName, digest_hex, tag_keys,
 };
-use crate::plan::price::{self, Software};
+use crate::policy::price::{Prices, Software};
 use crate::policy::{Channel, Image, Intent, Lifecycle, Platform, RebakeScript, builder_user_data, ssm_script};
 
 /// The ports that package servers, name servers and clocks are reached on: what a builder needs, and no master.
@@ -325,11 +325,11 @@ fn builder_tags(order: &RebakeOrder) -> TagSet {
 const USUAL_HOURS: u64 = 2;
 
 /// What a rebake costs at list price, in words: the builder for two hours, and the AMI's snapshots at most.
-pub fn price(order: &RebakeOrder) -> String {
+pub fn price(order: &RebakeOrder, prices: &Prices) -> String {
     let Some(launch) = order.launches.first() else { return "no builder is launched".to_owned() };
     let software = if order.windows { Software::Windows } else { Software::LinuxUnix };
     let (kind, region) = (&launch.offering.instance_type, &order.region);
-    match price::hourly(kind, region, software, Market::OnDemand) {
+    match prices.hourly(kind, region, software, Market::OnDemand) {
         Some(hourly) => format!(
             "about {} for a builder of {USUAL_HOURS} hours (at most {} in its {}), then the AMI's snapshots by the month",
             hourly.times(USUAL_HOURS),

@@ -1,13 +1,14 @@
 //! What a leftover costs in a month, at list price.
 
 use crate::model::{Instance, Market, Region, Resource, ResourceId, Survey};
-use crate::plan::price::{self, Range, Software};
+use crate::policy::price::{self, Prices, Range, Software};
 
 /// What it costs as long as it is left; `None` if the price of any part of it is not known.
-pub(super) fn of_month(survey: &Survey, resource: &Resource, region: &Region) -> Option<Range> {
+pub(super) fn of_month(survey: &Survey, resource: &Resource, region: &Region, prices: &Prices) -> Option<Range> {
     match resource {
         Resource::Instance(instance) => {
-            let computing = if instance.state.is_live() { running(instance, region)? } else { Range::default() };
+            let computing =
+                if instance.state.is_live() { running(instance, region, prices)? } else { Range::default() };
             Some(computing + disks(survey, instance, region)?)
         }
         Resource::Volume(_, volume) => price::storage_month(&volume.volume_type, region, volume.size_gib.into()),
@@ -25,10 +26,10 @@ pub(super) fn of_month(survey: &Survey, resource: &Resource, region: &Region) ->
 }
 
 /// A running instance without its disks and its public address.
-fn running(instance: &Instance, region: &Region) -> Option<Range> {
+fn running(instance: &Instance, region: &Region, prices: &Prices) -> Option<Range> {
     let software = Software::of_details(instance.platform_details.as_deref()?)?;
     let market = if instance.parts.spot_request.is_some() { Market::Spot } else { Market::OnDemand };
-    let hour = price::hourly(&instance.instance_type, region, software, market)?;
+    let hour = prices.hourly(&instance.instance_type, region, software, market)?;
     Some(hour.times(price::HOURS_PER_MONTH))
 }
 

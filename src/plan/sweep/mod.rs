@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{AmiId, InstanceId, Region, ResourceId, Survey, TagSet, WorkerName, tag_keys};
 use crate::policy::SweepPolicy;
+use crate::policy::price::Prices;
 
 pub use claims::claims;
 pub use confirm::{Skipped, confirm};
@@ -125,6 +126,8 @@ pub struct SweepView<'a> {
     pub named: &'a BTreeSet<ResourceId>,
     /// First looks that are remembered elsewhere than in a mark tag.
     pub first_seen: &'a BTreeMap<ResourceId, DateTime<Utc>>,
+    /// What estimates go by.
+    pub prices: &'a Prices,
 }
 
 impl SweepView<'_> {
@@ -186,7 +189,8 @@ pub fn sweep(view: &SweepView<'_>) -> SweepPlan {
                 Verdict::Kept(why) => plan.keep(region, id, why),
                 Verdict::Found(draft) => match judge::judge(view, survey, id, resource, &draft) {
                     Ok((act, note, first_seen)) => {
-                        plan.find(survey, region, id, resource, draft, act, note, first_seen);
+                        let monthly = cost::of_month(survey, resource, region, view.prices);
+                        plan.find(monthly, region, id, resource, draft, act, note, first_seen);
                     }
                     Err(protection) => plan.keep(region, id, format!("{}, but {protection}", draft.kind)),
                 },

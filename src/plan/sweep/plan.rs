@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::guard::Guard;
-use super::{Draft, OpenIntent, SweepView, cost, said};
-use crate::model::{AmiId, LeftoverKind, Region, Resource, ResourceId, ResourceKind, Survey, digest_hex, tag_keys};
-use crate::plan::price::Range;
+use super::{Draft, OpenIntent, SweepView, said};
+use crate::model::{AmiId, LeftoverKind, Region, Resource, ResourceId, ResourceKind, digest_hex, tag_keys};
+use crate::policy::price::Range;
 
 /// The version of the plan's form.
 const FORMAT: u32 = 1;
@@ -252,7 +252,7 @@ impl SweepPlan {
     #[expect(clippy::too_many_arguments, reason = "each is a field of the finding")]
     pub(super) fn find(
         &mut self,
-        survey: &Survey,
+        monthly: Option<Range>,
         region: &Region,
         id: &ResourceId,
         resource: &Resource,
@@ -275,7 +275,7 @@ impl SweepPlan {
             reason: draft.reason,
             evidence: draft.evidence,
             confidence: draft.confidence,
-            monthly: cost::of_month(survey, resource, region),
+            monthly,
             first_seen,
             act,
             note,

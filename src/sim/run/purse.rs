@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{Body, Cause, Entry, InstanceId, Market};
-use crate::plan::price::{self, Money, Range, Software};
+use crate::policy::price::{self, Money, Range, Software};
 use crate::sim::{Effect, Instance, Site};
 
 /// What an owner may spend in the month of a run.

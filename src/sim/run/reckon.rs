@@ -12,7 +12,7 @@ use super::truth::PLANTED;
 use crate::model::{Body, Entry, Market, SpotPrice, WorkerName, tag_keys};
 use crate::plan::bill::{self, Prices};
 use crate::plan::meter::{Meter, Run};
-use crate::plan::price::{self, Software};
+use crate::policy::price::{self, Software};
 use crate::sim::spot::PRICE_WINDOW;
 use crate::sim::{Instance, Line, RunInstances, Site, SiteId, TagTarget, Tags};
 

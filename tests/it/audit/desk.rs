@@ -8,9 +8,9 @@ use latent::audit::{Evidence, Look, Missing, Record, build};
 use latent::control::{SweepDoor, read_trail};
 use latent::model::{Entry, Fleet, OwnerName, Region, Survey};
 use latent::plan::meter::Use;
-use latent::plan::price::Prices;
 use latent::plan::sweep::{Caps, ControllerKey, Finding, Stated, SweepView, claims, sweep};
 use latent::policy::Intent;
+use latent::policy::price::Prices;
 
 use crate::harness::Lab;
 
@@ -67,6 +67,7 @@ fn findings(lab: &Lab, intent: &Intent, asked: &Asked, surveys: &BTreeMap<Region
         stated: &Stated::of(images()),
         named: &BTreeSet::new(),
         first_seen: &BTreeMap::new(),
+        prices: &intent.prices,
     });
     plan.findings
 }

@@ -31,7 +31,7 @@ async fn an_instance_that_no_record_explains_is_a_leftover_and_a_difference() {
     assert!(told.differences.iter().any(|one| one.instance == planted), "{:#?}", told.differences);
     assert!(told.headline.zombies >= 1);
     assert!(told.savings.iter().any(|one| one.command == "latent sweep --owner alice --apply"), "{:#?}", told.savings);
-    assert!(told.headline.saved_month.high > latent::plan::price::Money::ZERO);
+    assert!(told.headline.saved_month.high > latent::policy::price::Money::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

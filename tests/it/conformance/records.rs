@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::{Cloud, Records};
 use latent::model::{FailureKind, InstanceId, InstanceState, TrailEvent};
-use latent::plan::price::{Software, list_attributes, read_list};
+use latent::policy::price::{Software, list_attributes, read_list};
 
 use super::{Checked, Ground, Guest, against_the_table, done, refused, same};
 

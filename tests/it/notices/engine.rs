@@ -8,8 +8,8 @@ use latent::plan::alarm::{
     BudgetFact, CellFact, Channel, DeliveryFact, Facts, ImageFact, Kept, LeftoverFact, Post, RebakeFact, RebakeTurn,
     Refusal, Who, WorkerFact, step, subject,
 };
-use latent::plan::price::{Money, Range};
 use latent::policy::Intent;
+use latent::policy::price::{Money, Range};
 use proptest::prelude::*;
 
 use crate::harness::{minutes, morning, worker};

@@ -10,8 +10,8 @@ use latent::control::NoticeBoard as _;
 use latent::model::{Body, BudgetLevel, FailureKind, OwnerName, tag_keys};
 use latent::notify::{Attachment, Courier, Feeds, Message, Notifier, Outbox, WeekReport};
 use latent::plan::alarm::Outcome;
-use latent::plan::price::Prices;
 use latent::policy::NotifySettings;
+use latent::policy::price::Prices;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 

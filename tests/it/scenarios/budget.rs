@@ -6,7 +6,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{BudgetView, ControlError};
 use latent::model::{Actor, Body, BudgetLevel, Canary, Cause, InstanceState};
-use latent::plan::price::Money;
+use latent::policy::price::{Money, Range};
 
 use crate::account::ApiCall;
 use crate::harness::{Lab, minutes, morning, seconds, worker};
@@ -231,6 +231,16 @@ async fn what_nobody_knows_the_price_of_is_not_launched_unless_the_owner_allows_
     lab.make_ready("w1").await;
     lab.run(minutes(1)).await;
     assert_eq!((budget(&lab).unpriced, lab.view("w1").cost_today), (1, None));
+    // A price that was asked of the list is as good as one in the program, for the budget and on the page.
+    let mut lab = Lab::new(of("hard = \"10\"").asked_prices(&[("us-west-2", "x99.huge", 100_000)]));
+    lab.make_ready("w1").await;
+    lab.run(minutes(30)).await;
+    let (told, view) = (budget(&lab), lab.view("w1"));
+    assert_eq!((told.unpriced, view.price.expect("a price")), (0, Range::exactly(Money::micro_dollars(100_000))));
+    assert!(told.spent.high > Money::micro_dollars(50_000), "half an hour and its disk: {told:?}");
+    // The price changes, and what was spent is reckoned anew.
+    lab.reconfigure(of("hard = \"10\"").asked_prices(&[("us-west-2", "x99.huge", 1_000_000)]));
+    assert!(budget(&lab).spent.high > Money::micro_dollars(500_000), "{:?}", budget(&lab));
     // Under soft alone nothing is refused.
     let mut lab = Lab::new(of("soft = \"10\""));
     lab.make_ready("w1").await;

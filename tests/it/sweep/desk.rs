@@ -10,6 +10,7 @@ use latent::model::{
 };
 use latent::plan::sweep::{Act, Caps, Claim, Claims, ControllerKey, Finding, Stated, SweepPlan, SweepView, sweep};
 use latent::policy::SweepPolicy;
+use latent::policy::price::Prices;
 
 use crate::harness::{morning, worker};
 
@@ -248,6 +249,7 @@ impl Desk {
             stated: &self.stated,
             named: &self.named,
             first_seen: &self.first_seen,
+            prices: &Prices::built_in(),
         })
     }
 

@@ -8,6 +8,7 @@ use latent::control::{Clock, Deed, Stayed, SweepDoor, sweep_act, sweep_look, swe
 use latent::model::{InstanceId, InstanceState, Region, ResourceId, Survey, TagSet, tag_keys};
 use latent::plan::sweep::{Act, Caps, Claims, ControllerKey, Finding, Skipped, SweepPlan, SweepView, confirm, sweep};
 use latent::policy::SweepPolicy;
+use latent::policy::price::Prices;
 use latent::sim::{
     Disk, Life, Mishap, RunInstances, SimCloud, Site, SiteId, SpotOptions, TagTarget, Tags, Volume, World,
 };
@@ -190,6 +191,7 @@ impl Rooms {
             stated: &latent::plan::sweep::Stated::default(),
             named: &self.named,
             first_seen: &BTreeMap::new(),
+            prices: &Prices::built_in(),
         })
     }
 

@@ -18,8 +18,8 @@ pub use list::{Listed, NotListed, attributes as list_attributes, read as read_li
 pub use money::{Money, Range};
 pub use overlay::{PRICE_FILE, PRICE_FILE_VERSION, PriceEntry, PriceFile, PriceFileProblem, Prices, price_file};
 
+use super::Platform;
 use crate::model::{Market, Region};
-use crate::policy::Platform;
 
 /// Hours that Amazon counts in a month.
 pub const HOURS_PER_MONTH: u64 = 730;

@@ -215,11 +215,11 @@ mod tests {
         assert_eq!(shown(&prices, "c9x.large", Market::Spot).as_deref(), Some("$0.00..$0.05"));
         assert_eq!(shown(&prices, "t3.large", Market::OnDemand).as_deref(), Some("$0.0832"));
         let of = |kind: &str| prices.date_of(kind, &virginia(), Software::LinuxUnix);
-        assert_eq!((of("m7i.large"), of("t3.large")), (day("2026-11-20"), crate::plan::price::as_of()));
+        assert_eq!((of("m7i.large"), of("t3.large")), (day("2026-11-20"), crate::policy::price::as_of()));
         assert!(prices.sources()[0].from.contains("GetProducts") && prices.sources().len() > 1);
         let built_in = Prices::built_in();
         assert_eq!(shown(&built_in, "m7i.large", Market::OnDemand).as_deref(), Some("$0.1008"));
-        assert_eq!((built_in.asked_on(), built_in.sources().len()), (None, crate::plan::price::sources().len()));
+        assert_eq!((built_in.asked_on(), built_in.sources().len()), (None, crate::policy::price::sources().len()));
     }
 
     #[test]
