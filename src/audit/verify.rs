@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::report::{InstanceLine, Report};
+use crate::model::counted;
 use crate::plan::meter::{Segment, Use};
 
 /// The most differences that are told.
@@ -239,11 +240,11 @@ fn unchecked(report: &Report, again: &Report, same_prices: bool) -> Vec<String> 
     }
     let others = report.instances.iter().filter(|line| line.hours.ledger.is_none()).count();
     if others > 0 {
-        all.push(format!("{others} instance(s) that no ledger tells: they count as the report tells them"));
+        all.push(format!("{} that no ledger tells: counted as the report tells", counted(others, "instance")));
     }
     let spot = report.instances.iter().filter(|line| line.market.as_deref() == Some("spot")).count();
     if spot > 0 {
-        all.push(format!("amounts of {spot} spot instance(s): the history of prices was not asked again"));
+        all.push(format!("amounts of {}: the history of prices was not asked again", counted(spot, "spot instance")));
     }
     all.push(
         "what the account and CloudTrail showed then: standing costs, leftovers, savings, deeds, and hours by these two"

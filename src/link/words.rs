@@ -3,6 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::control::{CanaryView, WorkerView};
+use crate::model::counted;
 use crate::plan::day::{LineView, WORDS};
 
 /// A length of time in its two largest units, the second only if it counts: `45s`, `10m`, `3h05m`, `2d04h`.
@@ -69,11 +70,6 @@ pub(crate) fn day_in_words(line: &LineView) -> String {
         (0, 0) => times,
         (starts, builds) => format!("{times}; {}, {}", counted(starts, "start"), counted(builds, "build")),
     }
-}
-
-/// `1 build`, `2 builds`.
-pub(crate) fn counted(count: u32, what: &str) -> String {
-    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
 #[cfg(test)]

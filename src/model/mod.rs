@@ -9,6 +9,7 @@ mod canary;
 mod cause;
 mod checkup;
 mod command;
+mod counted;
 mod entry;
 mod failure;
 mod fleet;
@@ -39,6 +40,7 @@ pub use checkup::{
     Tried, TypeFacts, Unseen,
 };
 pub use command::{AgentFacts, AgentPlatform, CommandState, CommandStatus, DELIVERY_S, OUTPUT_CHARACTERS_MAX, Script};
+pub(crate) use counted::counted;
 pub use entry::{Actor, Body, ENTRY_VERSION, Entry};
 pub use failure::{BUDGET_EXCEEDED, Failure, FailureKind, PRICE_UNKNOWN, Phase};
 pub use fleet::{Attempt, Departing, Equipping, Fleet, OfferingMemory, OperatorHold, Request, Worker};

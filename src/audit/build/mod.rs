@@ -25,7 +25,7 @@ use self::period::Period;
 use self::scope::Scope;
 use super::evidence::Evidence;
 use super::report::{BudgetLine, Day, Headline, InstanceLine, LedgerMark, REPORT_VERSION, Report, Saving, Unseen};
-use crate::model::{InstanceId, Region};
+use crate::model::{InstanceId, Region, counted};
 use crate::plan::meter::{Run, Use};
 use crate::plan::sweep::Finding;
 use crate::policy::price::{self, Range};
@@ -161,7 +161,7 @@ fn unpriced(drafts: &[Draft]) -> Option<Unseen> {
     let some: Vec<&str> = drafts.iter().filter_map(|draft| draft.line.unpriced.as_deref()).collect();
     let first = some.first()?;
     Some(Unseen {
-        what: format!("what {} instance(s) cost, wholly or in part", some.len()),
+        what: format!("what {} cost, wholly or in part", counted(some.len(), "instance")),
         why: format!("a price or a size is not known, such as: {first}"),
         cure: Some("each instance says which; see it in the console while it lives".to_owned()),
     })

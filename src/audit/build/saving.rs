@@ -7,7 +7,7 @@ use super::period::{MONTH_SECONDS, Period};
 use super::scope::Scope;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::{Saving, Standing};
-use crate::model::{LeftoverKind, Survey, WorkerName};
+use crate::model::{LeftoverKind, Survey, WorkerName, counted};
 use crate::plan::meter::{Segment, Use};
 use crate::plan::sweep::{Act, Finding, said};
 use crate::policy::price::{Money, Range};
@@ -63,25 +63,17 @@ fn swept(evidence: &Evidence<'_>, scope: &Scope<'_>, findings: &[&Finding]) -> V
         .into_iter()
         .filter(|finding| finding.kind != LeftoverKind::UntaggedOnOwnAmi)
         .partition(|finding| finding.kind == LeftoverKind::AmiSuperseded);
-    for (some, what) in [(old, "old generation of an image"), (other, "leftover that is only reported")] {
+    for (some, what, of) in [(old, "old generation", "of an image"), (other, "leftover", "only reported")] {
         for some in some.chunks(IDS_MAX) {
             let ids: Vec<String> = some.iter().map(|finding| format!(" --id {}", finding.id)).collect();
             all.push(Saving {
-                what: format!("Take away {} (a person decides: look at each first)", counted(some.len(), what)),
+                what: format!("Take away {} {of} (a person decides: look at each first)", counted(some.len(), what)),
                 month: month(some),
                 command: format!("{command}{} --apply", ids.concat()),
             });
         }
     }
     all
-}
-
-fn counted(number: usize, what: &str) -> String {
-    match what.split_once(' ') {
-        _ if number == 1 => format!("1 {what}"),
-        Some((noun, rest)) => format!("{number} {noun}s {rest}"),
-        None => format!("{number} {what}s"),
-    }
 }
 
 /// Disks of stopped instances, where the policy keeps them for the next build.

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::period::Period;
 use crate::audit::evidence::{Evidence, Missing};
 use crate::audit::report::{Source, Unseen};
-use crate::model::{Region, Trail, TrailGap};
+use crate::model::{Region, Trail, TrailGap, counted};
 use crate::plan::sweep::said;
 use crate::policy::price::{self, PRICE_FILE};
 
@@ -63,8 +63,8 @@ fn describe(evidence: &Evidence<'_>) -> Source {
         from: seen.iter().min().copied(),
         to: seen.iter().max().copied(),
         note: format!(
-            "what EC2 shows now in {} region(s); an instance that has ended is shown for about {}{part}",
-            seen.len(),
+            "what EC2 shows now in {}; an instance that has ended is shown for about {}{part}",
+            counted(seen.len(), "region"),
             said(SHOWN_AFTER_END)
         ),
     }

@@ -12,6 +12,7 @@ use super::OutputOptions;
 use crate::cli::exit::CommandError;
 use crate::cli::output::{ago, colour, line_width, plain};
 use crate::control::{Deed, Stayed};
+use crate::model::counted;
 use crate::plan::sweep::{Act, Finding, PlanFile, Skipped, SweepPlan};
 use crate::policy::price::Money;
 
@@ -217,11 +218,6 @@ fn why(finding: &Finding) -> Vec<String> {
     }
     lines.extend(finding.note.clone());
     lines
-}
-
-/// `1 thing`, `2 things`.
-fn counted(number: usize, thing: &str) -> String {
-    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// One line, such as a mail from cron begins with.

@@ -13,7 +13,7 @@ use crate::cli::exit::{CommandError, Exit, SweepExit};
 use crate::cloud::Cloud;
 use crate::control::{Clock, SweepDoor, sweep_act, sweep_look, sweep_look_again};
 use crate::link::{ClaimsAnswer, Client};
-use crate::model::{AmiId, Region, ResourceId, Survey};
+use crate::model::{AmiId, Region, ResourceId, Survey, counted};
 use crate::plan::sweep::{
     Act, Caps, Claims, ControllerKey, Finding, Guard, PlanFile, Stated, SweepPlan, SweepView, confirm, narrowed, sweep,
 };
@@ -251,7 +251,7 @@ fn confirmed(acts: usize) -> Option<bool> {
     if !std::io::stdin().is_terminal() {
         return None;
     }
-    eprint!("Do this to {acts} resource(s)? Type the number to go on: ");
+    eprint!("Do this to {}? Type the number to go on: ", counted(acts, "resource"));
     let _ = std::io::stderr().flush();
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).ok()?;

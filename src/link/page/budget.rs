@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::fleet::amount;
 use crate::control::BudgetView;
-use crate::link::words::counted;
+use crate::model::counted;
 use crate::policy::price::Money;
 
 /// How wide the bar is, in the unit of its paths.

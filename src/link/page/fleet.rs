@@ -8,8 +8,8 @@ use super::budget;
 use super::strip::{Strip, kind, strip};
 use crate::control::{CellView, HealthView, WorkerView};
 use crate::link::StatusAnswer;
-use crate::link::words::{ago, counted, left, span, why};
-use crate::model::Entry;
+use crate::link::words::{ago, left, span, why};
+use crate::model::{Entry, counted};
 use crate::plan::day::{AwayView, DayView, LineView, SPAN, StretchView};
 use crate::policy::price::Range;
 

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::{ControllerKey, Finding, SweepPlan, SweepView};
-use crate::model::{LeftoverKind, ResourceKind};
+use crate::model::{LeftoverKind, ResourceKind, counted};
 
 /// How much may be done at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +62,9 @@ impl fmt::Display for Guard {
         match self {
             Guard::Incomplete { gaps } => write!(
                 f,
-                "{gaps} listing(s) could not be read, and what could not be seen is not known to be left over; mend \
-                 that, or name only the regions that can be read with --region"
+                "{} could not be read, and what could not be seen is not known to be left over; mend \
+                 that, or name only the regions that can be read with --region",
+                counted(*gaps, "listing")
             ),
             Guard::TooMany { acts, max } => write!(
                 f,
