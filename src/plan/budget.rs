@@ -207,7 +207,7 @@ impl Balance {
         let hard = self.hard().filter(|_| self.is_over_hard())?;
         let (month, spent) = (self.month.name(), self.spent.amount.high);
         Some(self.exceeded(&format!(
-            "{}'s machines have cost up to {spent} in {month}, and the hard budget is {hard}",
+            "{}'s machines have cost up to {spent} in {month}, and the hard budget is {hard:#}",
             self.owner
         )))
     }
@@ -244,7 +244,7 @@ impl Balance {
             let (month, kind) = (self.month.name(), &offering.instance_type);
             return Err(self.exceeded(&format!(
                 "{}'s machines have cost up to {spent:#} in {month}, and the first minute of {kind} ({least:#}) would \
-                 pass the hard budget of {hard}",
+                 pass the hard budget of {hard:#}",
                 self.owner
             )));
         }

@@ -139,8 +139,6 @@ impl Intent {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let owners = owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect();
-        let images = images.into_iter().map(|(name, (image, _))| (name, image)).collect();
         Ok(Self {
             fleet,
             link,
@@ -150,8 +148,8 @@ impl Intent {
             rebake,
             notify,
             requirements,
-            owners,
-            images,
+            owners: owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect(),
+            images: images.into_iter().map(|(name, (image, _))| (name, image)).collect(),
             workers,
             base_policy,
             main: Arc::new(sources.main.clone()),

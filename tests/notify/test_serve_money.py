@@ -115,7 +115,7 @@ def test_the_week_comes_with_its_report_and_a_crossed_budget_is_told_once(
     assert "<html" in html and "alice" in html and "bob" not in html and "210987654321" not in html
 
     controller.ask("POST", "/v1/workers/w1/start", {"request": "r1"})
-    crossed = "owner alice: the soft budget of $"
+    crossed = "owner alice: the soft budget of $0.001 for "
     until("the budget is told", lambda: len(letters(office, "alice@example.org", crossed)) > 0)
     (budget,) = letters(office, "alice@example.org", crossed)
     assert "is crossed" in budget["Subject"].replace("\n", "")

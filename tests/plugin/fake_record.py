@@ -239,6 +239,7 @@ class Record:
             "launch_deadline_s": int(limits.launch_deadline),
             "interruption": at(self.interruption),
             "price": {"low": 100_800, "high": 100_800} if there else None,
+            "cost_today": None,
             "master": self.master,
             "declared_by": None,
             "turned_away": [],

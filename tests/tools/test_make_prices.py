@@ -63,7 +63,7 @@ def test_only_commercial_regions_are_kept(name, commercial):
 
 
 def test_the_table_holds_what_was_read_by_hand():
-    book = json.loads((ROOT / "src" / "plan" / "price" / "prices.json").read_text())
+    book = json.loads((ROOT / "src" / "policy" / "price" / "prices.json").read_text())
     linux = {family: entry["linux"] for family, entry in book["families"].items()}
     for family, price in observed.VIRGINIA.items():
         assert linux[family]["us-east-1"] == make_prices.micro(price), family

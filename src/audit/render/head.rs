@@ -87,9 +87,10 @@ fn budget(line: Option<&BudgetLine>) -> Tile {
     } else {
         format!("{} used", words::percent(share))
     };
-    let mut notes = vec![format!("{} of {limit} ({kind}) in {}", words::money(line.spent), words::month(&line.month))];
+    let mut notes =
+        vec![format!("{} of {limit:#} ({kind}) in {}", words::money(line.spent), words::month(&line.month))];
     if let (Some(soft), "hard") = (line.soft, kind) {
-        notes.push(format!("soft limit: {soft}{}", if over(line.soft) { ", crossed" } else { "" }));
+        notes.push(format!("soft limit: {soft:#}{}", if over(line.soft) { ", crossed" } else { "" }));
     }
     notes.push(format!("if it goes on so, the month comes to {}", words::money(line.projected)));
     Tile { label, value, notes, tone, bar: Some(bar(line, limit)) }

@@ -446,14 +446,15 @@ fn budget(now: DateTime<Utc>, fact: &BudgetFact, pulse: &Pulse) -> Condition {
         since: crossed.map_or(now, |known| known.at),
         urgent: hard,
         patience: TimeDelta::zero(),
-        title: format!("owner {owner}: the {level} budget of {amount} for {} is crossed", fact.month),
+        title: format!("owner {owner}: the {level} budget of {amount:#} for {} is crossed", fact.month),
         text: vec![consequence],
         cost: Some(format!("{} in {} so far", fact.spent, fact.month)),
         todo: vec![
             format!("latent audit --owner {owner}"),
             format!("or raise the amount in [owner.{owner}.budget] of latent.toml"),
         ],
-        over: hard.then(|| format!("owner {owner}: it goes on again, the hard budget of {amount} holds nothing back")),
+        over: hard
+            .then(|| format!("owner {owner}: it goes on again, the hard budget of {amount:#} holds nothing back")),
         not_by: None,
     }
 }

@@ -4,7 +4,7 @@ use super::book::Alarms;
 use super::fact::Facts;
 use super::notice::{Notice, NoticePhase};
 use super::text::clean;
-use crate::model::{AlarmClass, OwnerName};
+use crate::model::{AlarmClass, OwnerName, counted};
 
 /// The most lines of each kind.
 const LINES_MAX: usize = 40;
@@ -16,7 +16,7 @@ pub(super) fn summary(owner: &OwnerName, facts: &Facts, alarms: &Alarms) -> Noti
     let open: Vec<_> =
         alarms.values().filter(|alarm| !alarm.over && alarm.notice.owner.as_deref() == Some(owner.as_str())).collect();
     let running = workers.iter().filter(|worker| worker.instance.is_some()).count();
-    let mut text = vec![format!("{} workers, {running} of them with an instance now.", workers.len())];
+    let mut text = vec![format!("{}, {running} with an instance now.", counted(workers.len(), "worker"))];
     let line = |worker: &&super::WorkerFact| {
         let held = worker.held.as_ref().map(|held| format!(": {}", clean(held, 120))).unwrap_or_default();
         format!("{} is {}{held}", worker.worker, worker.state)
@@ -25,7 +25,7 @@ pub(super) fn summary(owner: &OwnerName, facts: &Facts, alarms: &Alarms) -> Noti
     if open.is_empty() {
         text.push("Nothing waits for you.".to_owned());
     } else {
-        text.push(format!("{} things are open:", open.len()));
+        text.push(format!("{} open:", counted(open.len(), "thing")));
         text.extend(few(open.iter().map(|alarm| clean(&alarm.notice.title, 200)).collect()));
     }
     let images: Vec<String> = facts
@@ -41,7 +41,8 @@ pub(super) fn summary(owner: &OwnerName, facts: &Facts, alarms: &Alarms) -> Noti
         })
         .collect();
     text.extend(few(images));
-    let wrong = if open.is_empty() { "all is well".to_owned() } else { format!("{} things are open", open.len()) };
+    let wrong =
+        if open.is_empty() { "all is well".to_owned() } else { format!("{} open", counted(open.len(), "thing")) };
     let mut todo: Vec<String> = open.iter().filter_map(|alarm| alarm.notice.todo.first().cloned()).take(5).collect();
     todo.push(format!("latent audit --owner {owner}"));
     Notice {

@@ -330,7 +330,7 @@ fn a_twin_is_a_zombie_from_its_beginning() {
 }
 
 #[test]
-fn what_runs_on_after_its_end_was_accepted_is_a_zombie() {
+fn what_runs_on_after_its_end_was_accepted_is_still_leaving_and_costs() {
     let mut book = Book::new();
     book.launched(Market::OnDemand, "worker");
     book.connected(30);
@@ -338,7 +338,7 @@ fn what_runs_on_after_its_end_was_accepted_is_a_zombie() {
     assert_eq!(book.billed(900), (80, 90));
     book.terminated(1000, None, Cause::Released, None);
     book.departed(1030, Some(1000));
-    assert_eq!(book.life(9000), "boot 10-30, idle 30-100, drain 100-1000, zombie 1000-1030");
+    assert_eq!(book.life(9000), "boot 10-30, idle 30-100, drain 100-1030");
     assert_eq!(book.billed(9000).1, 990);
 }
 
