@@ -7,13 +7,14 @@ import io
 import json
 import re
 import subprocess
+from pathlib import Path
 
 import jsonschema
 import pytest
 from account import OTHER_REGION, REGION
-from conftest import ROOT
 from leftovers import Swept, specs, tags, time_in
 
+ROOT = Path(__file__).resolve().parents[2]
 ESCAPE = "\x1b"
 
 
