@@ -331,7 +331,7 @@ fn savings() -> Vec<Saving> {
         saving(
             "ends one zombie instance",
             cents(6132, 6132),
-            "latent sweep --owner alice --apply --only i-0dead5e0f00000001",
+            "latent sweep --owner alice --id i-0dead5e0f00000001 --apply",
         ),
         saving(
             "deletes a volume, a snapshot and an address that nobody uses",
