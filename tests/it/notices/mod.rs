@@ -2,4 +2,5 @@
 
 mod config;
 mod engine;
+mod places;
 mod scene;
