@@ -170,11 +170,22 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
     pub async fn turn(&self) -> Result<Option<DateTime<Utc>>, String> {
         let intent = self.controller.intent();
         self.follow().await.map_err(|error| error.to_string())?;
+        self.leave(&intent).map_err(|error| error.to_string())?;
         self.decide(&intent).await.map_err(|error| error.to_string())?;
         self.bring(&intent).await.map_err(|error| error.to_string())?;
         let mut state = self.state();
         state.problem = None;
         state.outbox.next().map_err(|error| error.to_string())
+    }
+
+    /// Nobody is told any more at places that nobody names, and nothing is said of them.
+    fn leave(&self, intent: &Intent) -> Result<(), OutboxError> {
+        let places: BTreeSet<String> = addressees(intent)
+            .into_iter()
+            .flat_map(|(_, _, channels)| channels.into_iter().map(|channel| channel.to_string()))
+            .collect();
+        let places: Vec<String> = places.into_iter().collect();
+        self.state().outbox.keep_only(&places, self.clock.now())
     }
 
     /// Takes in what the ledger says since the last time.
@@ -264,12 +275,6 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
 
     /// Brings what is due, to several places at once and to each one after the other.
     async fn bring(&self, intent: &Intent) -> Result<(), OutboxError> {
-        let places: BTreeSet<String> = addressees(intent)
-            .into_iter()
-            .flat_map(|(_, _, channels)| channels.into_iter().map(|channel| channel.to_string()))
-            .collect();
-        let places: Vec<String> = places.into_iter().collect();
-        self.state().outbox.keep_only(&places, self.clock.now())?;
         let mut written = {
             let mut state = self.state();
             let before = std::mem::take(&mut state.unsettled);

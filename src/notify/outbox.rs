@@ -265,42 +265,49 @@ impl Outbox {
                 )?;
             }
         }
+        // The last one of each place says whether messages reach it.
         transaction.execute(
             "DELETE FROM message WHERE state != 'waiting' AND id NOT IN
-             (SELECT id FROM message WHERE state != 'waiting' ORDER BY id DESC LIMIT ?1)",
+             (SELECT id FROM message WHERE state != 'waiting' ORDER BY id DESC LIMIT ?1)
+             AND id NOT IN
+             (SELECT max(id) FROM message WHERE state NOT IN ('waiting', 'dropped') GROUP BY channel)",
             [SETTLED_KEPT],
         )?;
         transaction.commit()
     }
 
-    /// Forgets the messages of places that nobody names any more.
+    /// Leaves alone the messages for places that nobody names any more: they are not sent, and that they did not
+    /// arrive is no trouble any more.
     ///
     /// # Errors
     /// [`OutboxError::Storage`].
     pub fn keep_only(&mut self, places: &[String], now: DateTime<Utc>) -> Result<(), OutboxError> {
         let all = serde_json::to_string(places).unwrap_or_else(|_| "[]".to_owned());
         let done = self.connection.execute(
-            "UPDATE message SET state = 'given-up', settled = ?2, file = NULL,
-             said = 'nobody is told there any more'
-             WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
+            "UPDATE message SET state = 'dropped', settled = coalesce(settled, ?2), file = NULL,
+             said = CASE state WHEN 'waiting' THEN 'nobody is told there any more' ELSE said END
+             WHERE state IN ('waiting', 'refused', 'given-up')
+               AND channel NOT IN (SELECT value FROM json_each(?1))",
             params![all, now.timestamp_millis()],
         );
         self.told(done).map(drop)
     }
 
-    /// The places that messages do not reach.
+    /// The places that messages do not reach: the last one was not taken, or one has waited too long. Only a
+    /// message that is taken says that they reach it again.
     ///
     /// # Errors
     /// [`OutboxError::Storage`].
     pub fn unreached(&self, now: DateTime<Utc>) -> Result<Vec<DeliveryFact>, OutboxError> {
         let read = || -> Sql<Vec<DeliveryFact>> {
             let mut statement = self.connection.prepare_cached(
-                "SELECT channel, max(who), min(first_fail), sum(state = 'waiting'), sum(state != 'waiting'),
+                "SELECT channel, max(who), min(first_fail), sum(state = 'waiting'),
+                        sum(state != 'waiting' AND settled > ?2),
                         (SELECT said FROM message AS last WHERE last.channel = bad.channel AND last.failed > 0
                          ORDER BY coalesce(last.settled, last.next) DESC, last.id DESC LIMIT 1)
                  FROM message AS bad
                  WHERE ((state = 'waiting' AND failed > 0 AND first_fail <= ?1)
-                     OR (state IN ('refused', 'given-up') AND settled > ?2))
+                     OR state IN ('refused', 'given-up'))
                    AND NOT EXISTS (SELECT 1 FROM message AS good WHERE good.channel = bad.channel
                                    AND good.state = 'taken' AND good.id > bad.id)
                  GROUP BY channel ORDER BY channel",

@@ -62,6 +62,19 @@ fn a_place_that_is_not_reached_is_told_to_the_admin_by_another_way() {
     });
     let told = story.run(minutes(10)).told();
     assert_eq!(told, ["the admin webhook chat: messages for the admin do not reach mail admin@example.org"]);
+    let places = |mails: &str| {
+        let admin = admin.replace("[\"admin@example.org\"]", mails);
+        Setup::new().owner("bob", "222222222222").more(&format!("[notify]\nweekly = \"never\"\n{admin}{MAIL}")).intent()
+    };
+    let unreached = std::mem::take(&mut story.facts.deliveries);
+    story.intent = places("[]");
+    assert_eq!(story.run(minutes(30)).told(), [""; 0], "nobody is told there any more, and nothing arrived");
+    story.intent = places("[\"admin@example.org\"]");
+    story.facts.deliveries = unreached;
+    assert_eq!(story.run(minutes(10)).told().len(), 1);
+    story.facts.deliveries.clear();
+    let told = story.run(minutes(30)).told();
+    assert!(told.iter().any(|line| line.contains("messages reach mail admin@example.org again, after")), "{told:?}");
 }
 
 #[test]
