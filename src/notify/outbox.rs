@@ -181,34 +181,49 @@ impl Outbox {
         transaction.commit()
     }
 
-    /// The messages to be tried now: of each place the oldest, if its time has come.
+    /// The messages to be tried now: of each place the oldest, if its time has come. One that cannot be read is given
+    /// up, so that those behind it come.
     ///
     /// # Errors
     /// [`OutboxError::Storage`].
     pub fn due(&self, now: DateTime<Utc>) -> Result<Vec<Queued>, OutboxError> {
-        let read = || -> Sql<Vec<Queued>> {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT id, post, file_name, file_type, file FROM message WHERE next <= ?1 AND id IN
-                 (SELECT min(id) FROM message WHERE state = 'waiting' GROUP BY channel) ORDER BY id LIMIT 64",
-            )?;
-            let rows = statement.query_map([now.timestamp_millis()], |row| {
-                let file = match (row.get(2)?, row.get(3)?, row.get(4)?) {
-                    (Some(name), Some(media_type), Some(content)) => Some(Attachment { name, media_type, content }),
-                    _ => None,
-                };
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, file))
-            })?;
-            let mut due = Vec::new();
-            for row in rows {
-                let (id, text, attachment) = row?;
-                let post = serde_json::from_str(&text).map_err(|error| {
-                    rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
-                })?;
-                due.push(Queued { id, post, attachment });
+        let result = self.read_due(now);
+        let mut due = Vec::new();
+        for (id, post, attachment) in self.told(result)? {
+            match serde_json::from_str(&post) {
+                Ok(post) => due.push(Queued { id, post, attachment }),
+                Err(error) => {
+                    tracing::error!(id, %error, "a message cannot be read and is given up");
+                    let written = self.set_aside(id, now);
+                    self.told(written)?;
+                }
             }
-            Ok(due)
-        };
-        self.told(read())
+        }
+        Ok(due)
+    }
+
+    fn read_due(&self, now: DateTime<Utc>) -> Sql<Vec<(i64, String, Option<Attachment>)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, post, file_name, file_type, file FROM message WHERE next <= ?1 AND id IN
+             (SELECT min(id) FROM message WHERE state = 'waiting' GROUP BY channel) ORDER BY id LIMIT 64",
+        )?;
+        let rows = statement.query_map([now.timestamp_millis()], |row| {
+            let file = match (row.get(2)?, row.get(3)?, row.get(4)?) {
+                (Some(name), Some(media_type), Some(content)) => Some(Attachment { name, media_type, content }),
+                _ => None,
+            };
+            Ok((row.get(0)?, row.get(1)?, file))
+        })?;
+        rows.collect()
+    }
+
+    fn set_aside(&self, id: i64, now: DateTime<Utc>) -> Sql<()> {
+        let written = self.connection.execute(
+            "UPDATE message SET state = 'given-up', said = 'it cannot be read by this version', failed = failed + 1,
+             settled = ?2, file = NULL, first_fail = coalesce(first_fail, ?2) WHERE id = ?1",
+            params![id, now.timestamp_millis()],
+        );
+        written.map(drop)
     }
 
     /// When the next message is to be tried; none if none waits.

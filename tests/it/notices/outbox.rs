@@ -98,3 +98,20 @@ fn nothing_is_said_of_a_place_that_nobody_names_any_more() {
     let states: Vec<String> = outbox.outbox.last(9).expect("can be read").into_iter().map(|one| one.state).collect();
     assert_eq!(states, ["dropped", "dropped"]);
 }
+
+#[test]
+fn a_message_that_cannot_be_read_holds_nobody_else_up() {
+    let mut outbox = Box::new();
+    for to in ["chat", "chat", "other"] {
+        outbox.post(to);
+    }
+    outbox.file().execute_batch("UPDATE message SET post = '{}' WHERE id = 1").expect("is written");
+    let ids = |due: Vec<Queued>| due.into_iter().map(|queued| queued.id).collect::<Vec<i64>>();
+    assert_eq!(ids(outbox.due()), [3]);
+    assert_eq!(ids(outbox.due()), [2, 3], "the next one of its place");
+    let first = outbox.outbox.last(9).expect("can be read").pop().expect("it is there");
+    assert_eq!((first.state.as_str(), first.said.as_deref()), ("given-up", Some("it cannot be read by this version")));
+    assert_eq!(outbox.unreached(), [("webhook chat".to_owned(), 1)]);
+    outbox.settle(&taken());
+    assert_eq!(outbox.unreached(), []);
+}
