@@ -33,7 +33,7 @@ pub struct DeliveryView {
     pub place: String,
     /// What it says first.
     pub subject: String,
-    /// `waiting`, `taken`, `refused` (for good) or `given-up`.
+    /// `waiting`, `taken`, `refused` (for good), `given-up`, or `dropped` (nobody is told there any more).
     pub state: String,
     /// How often it was tried without success.
     pub failed: u32,

@@ -66,12 +66,39 @@ impl fmt::Debug for Feeds {
 /// The reports that were made in one turn.
 type Reports = BTreeMap<OwnerName, Option<WeekReport>>;
 
+/// A message that was tried, when, and what came of it.
+type Settled = (Queued, DateTime<Utc>, Outcome);
+
 struct State {
     outbox: Outbox,
     kept: Kept,
     written_at: Option<DateTime<Utc>>,
+    /// What came of messages and could not be written. In the outbox they wait still, and are not sent again.
+    unsettled: Vec<Settled>,
     /// Why it cannot do its work, if it cannot.
     problem: Option<String>,
+}
+
+impl State {
+    /// Writes what came of messages, as far as that can be written.
+    fn settle(&mut self, settled: impl IntoIterator<Item = Settled>) -> Result<(), OutboxError> {
+        let mut result = Ok(());
+        for (queued, at, outcome) in settled {
+            let written = self.outbox.settle(&queued, at, &outcome);
+            if written.is_err() {
+                self.unsettled.push((queued, at, outcome));
+            }
+            result = result.and(written);
+        }
+        result
+    }
+
+    /// The messages to be tried now.
+    fn due(&self, now: DateTime<Utc>) -> Result<Vec<Queued>, OutboxError> {
+        let mut due = self.outbox.due(now)?;
+        due.retain(|queued| self.unsettled.iter().all(|(tried, _, _)| tried.id != queued.id));
+        Ok(due)
+    }
 }
 
 /// Tells people what a controller knows.
@@ -102,7 +129,7 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
         feeds: Feeds,
     ) -> Result<Self, OutboxError> {
         let kept = outbox.kept()?;
-        let state = Mutex::new(State { outbox, kept, written_at: None, problem: None });
+        let state = Mutex::new(State { outbox, kept, written_at: None, unsettled: Vec::new(), problem: None });
         Ok(Self { controller, clock, courier, feeds, state })
     }
 
@@ -143,11 +170,22 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
     pub async fn turn(&self) -> Result<Option<DateTime<Utc>>, String> {
         let intent = self.controller.intent();
         self.follow().await.map_err(|error| error.to_string())?;
+        self.leave(&intent).map_err(|error| error.to_string())?;
         self.decide(&intent).await.map_err(|error| error.to_string())?;
         self.bring(&intent).await.map_err(|error| error.to_string())?;
         let mut state = self.state();
         state.problem = None;
         state.outbox.next().map_err(|error| error.to_string())
+    }
+
+    /// Nobody is told any more at places that nobody names, and nothing is said of them.
+    fn leave(&self, intent: &Intent) -> Result<(), OutboxError> {
+        let places: BTreeSet<String> = addressees(intent)
+            .into_iter()
+            .flat_map(|(_, _, channels)| channels.into_iter().map(|channel| channel.to_string()))
+            .collect();
+        let places: Vec<String> = places.into_iter().collect();
+        self.state().outbox.keep_only(&places, self.clock.now())
     }
 
     /// Takes in what the ledger says since the last time.
@@ -237,19 +275,19 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
 
     /// Brings what is due, to several places at once and to each one after the other.
     async fn bring(&self, intent: &Intent) -> Result<(), OutboxError> {
-        let places: BTreeSet<String> = addressees(intent)
-            .into_iter()
-            .flat_map(|(_, _, channels)| channels.into_iter().map(|channel| channel.to_string()))
-            .collect();
-        let places: Vec<String> = places.into_iter().collect();
-        self.state().outbox.keep_only(&places, self.clock.now())?;
+        let mut written = {
+            let mut state = self.state();
+            let before = std::mem::take(&mut state.unsettled);
+            state.settle(before)
+        };
         loop {
-            let due = self.state().outbox.due(self.clock.now())?;
+            let due = self.state().due(self.clock.now())?;
             if due.is_empty() {
-                return Ok(());
+                return written;
             }
             let brought = futures_util::stream::iter(due).map(|queued| self.bring_one(intent, queued));
             let mut brought = brought.buffer_unordered(AT_ONCE);
+            // Whatever cannot be written: what is on its way is waited for, for it may have been taken.
             while let Some((queued, outcome)) = brought.next().await {
                 let (place, who) = (&queued.post.channel, &queued.post.who);
                 match &outcome {
@@ -257,7 +295,8 @@ impl<L: Ledger + 'static, C: Courier> Notifier<L, C> {
                     Outcome::Refused(why) => tracing::warn!(%place, %who, "a message is refused: {why}"),
                     Outcome::Later(why, _) => tracing::warn!(%place, %who, "a message waits: {why}"),
                 }
-                self.state().outbox.settle(&queued, self.clock.now(), &outcome)?;
+                let settled = self.state().settle([(queued, self.clock.now(), outcome)]);
+                written = written.and(settled);
             }
         }
     }

@@ -181,34 +181,49 @@ impl Outbox {
         transaction.commit()
     }
 
-    /// The messages to be tried now: of each place the oldest, if its time has come.
+    /// The messages to be tried now: of each place the oldest, if its time has come. One that cannot be read is given
+    /// up, so that those behind it come.
     ///
     /// # Errors
     /// [`OutboxError::Storage`].
     pub fn due(&self, now: DateTime<Utc>) -> Result<Vec<Queued>, OutboxError> {
-        let read = || -> Sql<Vec<Queued>> {
-            let mut statement = self.connection.prepare_cached(
-                "SELECT id, post, file_name, file_type, file FROM message WHERE next <= ?1 AND id IN
-                 (SELECT min(id) FROM message WHERE state = 'waiting' GROUP BY channel) ORDER BY id LIMIT 64",
-            )?;
-            let rows = statement.query_map([now.timestamp_millis()], |row| {
-                let file = match (row.get(2)?, row.get(3)?, row.get(4)?) {
-                    (Some(name), Some(media_type), Some(content)) => Some(Attachment { name, media_type, content }),
-                    _ => None,
-                };
-                Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, file))
-            })?;
-            let mut due = Vec::new();
-            for row in rows {
-                let (id, text, attachment) = row?;
-                let post = serde_json::from_str(&text).map_err(|error| {
-                    rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, error.into())
-                })?;
-                due.push(Queued { id, post, attachment });
+        let result = self.read_due(now);
+        let mut due = Vec::new();
+        for (id, post, attachment) in self.told(result)? {
+            match serde_json::from_str(&post) {
+                Ok(post) => due.push(Queued { id, post, attachment }),
+                Err(error) => {
+                    tracing::error!(id, %error, "a message cannot be read and is given up");
+                    let written = self.set_aside(id, now);
+                    self.told(written)?;
+                }
             }
-            Ok(due)
-        };
-        self.told(read())
+        }
+        Ok(due)
+    }
+
+    fn read_due(&self, now: DateTime<Utc>) -> Sql<Vec<(i64, String, Option<Attachment>)>> {
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, post, file_name, file_type, file FROM message WHERE next <= ?1 AND id IN
+             (SELECT min(id) FROM message WHERE state = 'waiting' GROUP BY channel) ORDER BY id LIMIT 64",
+        )?;
+        let rows = statement.query_map([now.timestamp_millis()], |row| {
+            let file = match (row.get(2)?, row.get(3)?, row.get(4)?) {
+                (Some(name), Some(media_type), Some(content)) => Some(Attachment { name, media_type, content }),
+                _ => None,
+            };
+            Ok((row.get(0)?, row.get(1)?, file))
+        })?;
+        rows.collect()
+    }
+
+    fn set_aside(&self, id: i64, now: DateTime<Utc>) -> Sql<()> {
+        let written = self.connection.execute(
+            "UPDATE message SET state = 'given-up', said = 'it cannot be read by this version', failed = failed + 1,
+             settled = ?2, file = NULL, first_fail = coalesce(first_fail, ?2) WHERE id = ?1",
+            params![id, now.timestamp_millis()],
+        );
+        written.map(drop)
     }
 
     /// When the next message is to be tried; none if none waits.
@@ -265,42 +280,49 @@ impl Outbox {
                 )?;
             }
         }
+        // The last one of each place says whether messages reach it.
         transaction.execute(
             "DELETE FROM message WHERE state != 'waiting' AND id NOT IN
-             (SELECT id FROM message WHERE state != 'waiting' ORDER BY id DESC LIMIT ?1)",
+             (SELECT id FROM message WHERE state != 'waiting' ORDER BY id DESC LIMIT ?1)
+             AND id NOT IN
+             (SELECT max(id) FROM message WHERE state NOT IN ('waiting', 'dropped') GROUP BY channel)",
             [SETTLED_KEPT],
         )?;
         transaction.commit()
     }
 
-    /// Forgets the messages of places that nobody names any more.
+    /// Leaves alone the messages for places that nobody names any more: they are not sent, and that they did not
+    /// arrive is no trouble any more.
     ///
     /// # Errors
     /// [`OutboxError::Storage`].
     pub fn keep_only(&mut self, places: &[String], now: DateTime<Utc>) -> Result<(), OutboxError> {
         let all = serde_json::to_string(places).unwrap_or_else(|_| "[]".to_owned());
         let done = self.connection.execute(
-            "UPDATE message SET state = 'given-up', settled = ?2, file = NULL,
-             said = 'nobody is told there any more'
-             WHERE state = 'waiting' AND channel NOT IN (SELECT value FROM json_each(?1))",
+            "UPDATE message SET state = 'dropped', settled = coalesce(settled, ?2), file = NULL,
+             said = CASE state WHEN 'waiting' THEN 'nobody is told there any more' ELSE said END
+             WHERE state IN ('waiting', 'refused', 'given-up')
+               AND channel NOT IN (SELECT value FROM json_each(?1))",
             params![all, now.timestamp_millis()],
         );
         self.told(done).map(drop)
     }
 
-    /// The places that messages do not reach.
+    /// The places that messages do not reach: the last one was not taken, or one has waited too long. Only a
+    /// message that is taken says that they reach it again.
     ///
     /// # Errors
     /// [`OutboxError::Storage`].
     pub fn unreached(&self, now: DateTime<Utc>) -> Result<Vec<DeliveryFact>, OutboxError> {
         let read = || -> Sql<Vec<DeliveryFact>> {
             let mut statement = self.connection.prepare_cached(
-                "SELECT channel, max(who), min(first_fail), sum(state = 'waiting'), sum(state != 'waiting'),
+                "SELECT channel, max(who), min(first_fail), sum(state = 'waiting'),
+                        sum(state != 'waiting' AND settled > ?2),
                         (SELECT said FROM message AS last WHERE last.channel = bad.channel AND last.failed > 0
                          ORDER BY coalesce(last.settled, last.next) DESC, last.id DESC LIMIT 1)
                  FROM message AS bad
                  WHERE ((state = 'waiting' AND failed > 0 AND first_fail <= ?1)
-                     OR (state IN ('refused', 'given-up') AND settled > ?2))
+                     OR state IN ('refused', 'given-up'))
                    AND NOT EXISTS (SELECT 1 FROM message AS good WHERE good.channel = bad.channel
                                    AND good.state = 'taken' AND good.id > bad.id)
                  GROUP BY channel ORDER BY channel",

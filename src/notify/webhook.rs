@@ -1,4 +1,5 @@
-//! Webhooks: one POST, no redirects, and nothing told of an address but its scheme and host.
+//! Webhooks: one POST, no redirects, and nothing told of an address but its scheme and host; so nothing of what the
+//! other end writes either, for it may repeat the address in a form that nobody foresees.
 
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -19,10 +20,8 @@ use crate::policy::{Webhook, WebhookFormat, WebhookUrl};
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long a connection may take.
 const CONNECT: Duration = Duration::from_secs(10);
-/// So much of an answer is read, in bytes.
-const ANSWER_BYTES_MAX: usize = 4_096;
-/// So much of it is told, in characters.
-const TOLD_MAX: usize = 200;
+/// So much is told of why nothing was answered, in characters.
+const TOLD_MAX: usize = 400;
 
 pub(super) async fn send(ways: &Ways, hook: &Webhook, message: &Message) -> Outcome {
     let url = match address(ways, hook) {
@@ -43,7 +42,7 @@ pub(super) async fn send(ways: &Ways, hook: &Webhook, message: &Message) -> Outc
     // The id is the same when it is sent again: who has seen it need not take it twice.
     let request = client.post(url.clone()).headers(headers).header("Idempotency-Key", &message.id).json(&body);
     match request.send().await {
-        Ok(answer) => outcome(&place, message.post.at, answer, &url).await,
+        Ok(answer) => outcome(&place, message.post.at, &answer, &url),
         Err(error) => later(hidden(&chain(&error.without_url()), &url)),
     }
 }
@@ -65,15 +64,16 @@ fn shown(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// A text in which the rest of the address does not stand.
+/// What this machine says of a failed call, in which the rest of the address does not stand.
 fn hidden(text: &str, url: &Url) -> String {
-    let mut text = clean(text, TOLD_MAX * 2);
+    let mut text = text.to_owned();
     for secret in [Some(url.as_str()), Some(url.path()), url.query()].into_iter().flatten() {
         if secret.len() > 1 {
             text = text.replace(secret, "…");
         }
     }
-    text
+    // Cut at last: half of a secret would not be found.
+    clean(&text, TOLD_MAX)
 }
 
 fn client(ways: &Ways, hook: &Webhook) -> Result<Client, String> {
@@ -107,26 +107,17 @@ fn headers(ways: &Ways, hook: &Webhook) -> Result<HeaderMap, String> {
     Ok(map)
 }
 
-async fn outcome(place: &str, now: DateTime<Utc>, mut answer: reqwest::Response, url: &Url) -> Outcome {
+fn outcome(place: &str, now: DateTime<Utc>, answer: &reqwest::Response, url: &Url) -> Outcome {
     let status = answer.status();
     let header = |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let asked = header(RETRY_AFTER).and_then(|text| retry_after(text, now));
-    let location = header(LOCATION).map(ToOwned::to_owned);
-    let mut said = Vec::new();
-    while let Ok(Some(chunk)) = answer.chunk().await {
-        let room = ANSWER_BYTES_MAX - said.len();
-        said.extend_from_slice(&chunk[..chunk.len().min(room)]);
-        if said.len() >= ANSWER_BYTES_MAX {
-            break;
-        }
-    }
-    let said = hidden(&clean(&String::from_utf8_lossy(&said), TOLD_MAX), url);
-    let why = if said.is_empty() { format!("{place}: {status}") } else { format!("{place}: {status}: {said}") };
+    let why = format!("{place}: {status}");
     if status.is_success() {
         return Outcome::Taken(why);
     }
     if status.is_redirection() {
-        let there = location.and_then(|to| url.join(&to).ok()).map_or_else(|| "elsewhere".to_owned(), |to| shown(&to));
+        let there =
+            header(LOCATION).and_then(|to| url.join(to).ok()).map_or_else(|| "elsewhere".to_owned(), |to| shown(&to));
         return Outcome::Refused(format!("{place}: {status}: it wants to be called at {there}; write its new address"));
     }
     let passes = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
@@ -172,5 +163,26 @@ mod tests {
         let told = hidden("no route to https://hooks.example.org:8443/services/T0/B0/secret?token=abc", &url);
         assert!(!told.contains("secret") && !told.contains("abc"), "{told}");
         assert!(!hidden("/services/T0/B0/secret not found, token=abc", &url).contains("secret"));
+        let cut =
+            format!("{}https://hooks.example.org:8443/services/T0/B0/secret?token=abc", "x".repeat(TOLD_MAX - 50));
+        assert!(!hidden(&cut, &url).contains("services"), "replaced before it is cut");
+    }
+
+    #[test]
+    fn nothing_of_what_is_answered_is_told_but_the_status() {
+        let url = Url::parse("https://hooks.example.org/services/T0/B0/sec%20ret?token=abc").expect("an address");
+        let now = DateTime::UNIX_EPOCH;
+        for (status, location) in [(200, None), (403, None), (429, None), (500, None), (302, Some("/services/new"))] {
+            let mut answer = axum::http::Response::builder().status(status);
+            if let Some(to) = location {
+                answer = answer.header(LOCATION, to);
+            }
+            let body = r#"{"path":"\/services\/T0\/B0\/sec ret"}, no route to B0/sec ret"#;
+            let answer = reqwest::Response::from(answer.body(body).expect("an answer"));
+            let (Outcome::Taken(told) | Outcome::Refused(told) | Outcome::Later(told, _)) =
+                outcome(&shown(&url), now, &answer, &url);
+            assert!(told.starts_with(&format!("https://hooks.example.org: {status}")), "{told}");
+            assert!(!told.contains("T0") && !told.contains("ret") && !told.contains("services"), "{told}");
+        }
     }
 }

@@ -281,6 +281,7 @@ async fn each_budget_stands_on_the_page_with_what_is_spent_and_each_worker_tells
     }
     assert!(fleet.contains("aria-label=\"alice in 2026-") && fleet.contains(" % of the hard amount\""), "{fleet}");
     assert!(fleet.contains("class=\"b-spent\"") && fleet.contains("class=\"b-hard\""), "{fleet}");
+    assert!(fleet.contains("<bdi>alice: soft amount reached"), "what needs an eye: {fleet}");
     assert!(!fleet.contains("<h3>bob"), "who has no budget has no bar");
     assert!(fleet.contains("<dt>today</dt><dd><bdi>$0.1") && fleet.contains("<span>today</span>"), "{fleet}");
     let without = page(None).await.get("/").await.body;

@@ -57,6 +57,35 @@ def test_an_event_appears_and_the_rest_follows_without_a_reload(fleet: Fleet) ->
         assert shown.complaints == []
 
 
+def test_who_is_refused_new_events_sees_the_fleet_as_it_is_all_the_same(fleet: Fleet) -> None:
+    with opened(fleet.address) as shown:
+        page = shown.page
+        page.route("**/events?*", lambda route: route.fulfill(status=503))
+        page.reload()
+        page.get_by_text("reconnecting", exact=True).wait_for(timeout=SOON_MS)
+        for _ in range(2):
+            clock = page.locator("#clock").inner_text()
+            changed = "was => document.querySelector('#clock').innerText !== was"
+            page.wait_for_function(changed, arg=clock, timeout=SOON_MS)
+        page.get_by_role("button", name="Pause").click()
+        before = len(shown.asked)
+        page.wait_for_timeout(16_000)
+        assert shown.asked[before:] == [], "who pauses is left alone"
+
+
+def test_whoever_is_let_in_no_more_is_asked_for_the_token_again(locked: Fleet) -> None:
+    with opened(locked.address) as shown:
+        page = shown.page
+        page.get_by_label("Token").fill("open-sesame-open-sesame")
+        page.get_by_role("button", name="Look").click()
+        page.get_by_text("live", exact=True).wait_for(timeout=SOON_MS)
+        page.route("**/events?*", lambda route: route.fulfill(status=401))
+        page.reload()
+        # As after a start of the controller, which knows no session of the one before.
+        page.context.clear_cookies()
+        page.get_by_label("Token").wait_for(timeout=SOON_MS)
+
+
 def test_what_ec2_said_is_text(fleet: Fleet) -> None:
     with opened(fleet.address) as shown:
         shown.page.get_by_text("<script>alert(1)</script>").first.wait_for(timeout=SOON_MS)

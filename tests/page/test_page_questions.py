@@ -54,3 +54,12 @@ def test_the_command_line_the_socket_and_the_page_say_the_same(fleet: Fleet) -> 
     day = json.loads(said(fleet, "latent status --day --json"))
     assert all(sum(line["seconds"].values()) == 86_400 for line in day["workers"])
     assert "#" in said(fleet, "latent status --day")
+
+
+def test_what_the_page_links_to_as_data_is_there(fleet: Fleet) -> None:
+    with urllib.request.urlopen(fleet.address, timeout=20) as answer:
+        links = re.findall(r'href="(/v1/[^"]*|/metrics)"', answer.read().decode())
+    assert len(links) >= 5
+    for link in links:
+        with urllib.request.urlopen(fleet.address + link, timeout=20) as answer:
+            assert answer.status == 200, link

@@ -18,17 +18,7 @@ pub(super) fn row(view: &BudgetView) -> Value {
     let used = view.hard.or(view.soft).map(|limit| per_cent(view.spent.high, limit));
     let of = if view.hard.is_some() { "hard" } else { "soft" };
     let used = used.map(|used| format!("at most {used} % of the {of} amount"));
-    let reaches = |limit: Option<Money>, words: &str| {
-        if limit.is_some_and(|limit| view.projected.high >= limit) { words.to_owned() } else { String::new() }
-    };
-    let (class, state) = match view.state.as_str() {
-        "hard" => ("bad", format!("hard amount reached: nothing is launched before {}", view.until.format("%Y-%m-%d"))),
-        "soft" => ("warn", format!("soft amount reached{}", reaches(view.hard, ", and the hard one if it goes on so"))),
-        _ => {
-            let first = view.soft.or(view.hard);
-            ("good", format!("within the budget{}", reaches(first, ", and over it if it goes on so")))
-        }
-    };
+    let (class, state) = state(view);
     json!({
         "owner": view.owner,
         "month": view.month,
@@ -41,6 +31,28 @@ pub(super) fn row(view: &BudgetView) -> Value {
         "facts": facts(view),
         "missing": missing(view),
     })
+}
+
+/// How it stands, in a class and in words.
+fn state(view: &BudgetView) -> (&'static str, String) {
+    let reaches = |limit: Option<Money>, words: &str| {
+        if limit.is_some_and(|limit| view.projected.high >= limit) { words.to_owned() } else { String::new() }
+    };
+    match view.state.as_str() {
+        "hard" => ("bad", format!("hard amount reached: nothing is launched before {}", view.until.format("%Y-%m-%d"))),
+        "soft" => ("warn", format!("soft amount reached{}", reaches(view.hard, ", and the hard one if it goes on so"))),
+        _ => {
+            let first = view.soft.or(view.hard);
+            ("good", format!("within the budget{}", reaches(first, ", and over it if it goes on so")))
+        }
+    }
+}
+
+/// What of it a person should know of. That the hard amount is reached is a warning of its own.
+pub(super) fn notes(view: &BudgetView) -> Vec<String> {
+    let soft = (view.state == "soft").then(|| format!("{}: {}", view.owner, state(view).1));
+    let missing = missing(view).map(|text| format!("{}: more is spent than its budget says. {text}", view.owner));
+    soft.into_iter().chain(missing).collect()
 }
 
 fn facts(view: &BudgetView) -> Vec<(&'static str, String)> {
@@ -170,7 +182,9 @@ mod tests {
         assert_eq!(told(Some(91), None, "open"), "within the budget");
         assert_eq!(told(Some(1), Some(90), "soft"), "soft amount reached, and the hard one if it goes on so");
         assert_eq!(told(Some(1), None, "soft"), "soft amount reached");
+        assert_eq!(notes(&view(Some(1), None, dollars(1, 2), "soft")), ["alice: soft amount reached"]);
         let unknown = BudgetView { unpriced: 1, unsized_disks: 2, ..view(Some(60), None, dollars(1, 2), "open") };
+        assert_eq!(notes(&unknown).len(), 1, "what is not known is no reason to rest");
         let unknown = row(&unknown);
         let missing =
             "Not in it: 1 instance without a known price, and the disks of 2 instances whose size is not known.";

@@ -174,7 +174,8 @@ fn attention(status: &StatusAnswer, health: &HealthView) -> Vec<Value> {
             "cure": failure.cure,
         })
     }));
-    all.extend(status.warnings.iter().map(|warning| json!({ "class": "warn", "text": warning })));
+    let budgets = status.budgets.iter().flat_map(budget::notes);
+    all.extend(status.warnings.iter().cloned().chain(budgets).map(|text| json!({ "class": "warn", "text": text })));
     all
 }
 

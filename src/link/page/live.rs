@@ -27,6 +27,9 @@ const RETRY: Duration = Duration::from_secs(3);
 /// The most entries that who was away is told again; what is older is only counted.
 const AGAIN_MAX: u64 = 200;
 
+/// So many entries are read at once; the others follow.
+const READ_MAX: usize = 200;
+
 /// Where to begin.
 #[derive(Debug, Deserialize)]
 pub(super) struct Begin {
@@ -88,7 +91,7 @@ async fn next<L: Ledger + 'static>(mut feed: Feed<L>) -> Option<(Result<Event, I
         }
         // Marked as seen before it is read, so that nothing is missed between the two.
         feed.changed.borrow_and_update();
-        let entries = feed.app.controller.events(feed.after, usize::MAX).ok()?;
+        let entries = feed.app.controller.events(feed.after, READ_MAX).ok()?;
         if let Some(last) = entries.last() {
             feed.after = last.seq;
             feed.ready.extend(entries.iter().filter_map(event));

@@ -5,17 +5,22 @@
   const link = document.getElementById("link");
   const pause = document.getElementById("pause");
   const only = main.dataset.worker;
-  let seq = Number(main.dataset.seq), source = null, timer = 0, wait = 1000;
+  let seq = Number(main.dataset.seq), source = null, timer = 0, retry = 0, wait = 1000, paused = false;
 
   const say = (word) => { link.textContent = word; link.dataset.word = word; };
 
   // Whoever reads or selects text is not disturbed, and who stands on a link stays there.
   async function refresh() {
+    clearTimeout(timer);
     timer = 0;
     if (document.hidden || !getSelection().isCollapsed) return later();
     const answer = await fetch(location.href).catch(() => null);
-    if (!answer || answer.status === 401) return answer ? location.reload() : later();
-    const text = await answer.text(), held = document.activeElement?.id;
+    // Without an answer it is asked again in a while; without the token's session the page asks for the token.
+    if (!answer) return;
+    if (answer.status === 401) return location.reload();
+    const text = await answer.text();
+    if (paused) return;
+    const held = document.activeElement?.id;
     wait = Math.max(1000, text.length / 100);
     const fresh = new DOMParser().parseFromString(text, "text/html");
     for (const old of document.querySelectorAll("[data-live]")) {
@@ -24,7 +29,7 @@
     }
     if (held && document.activeElement?.id !== held) document.getElementById(held)?.focus({ preventScroll: true });
   }
-  const later = () => { timer ||= setTimeout(refresh, wait); };
+  const later = () => { if (!paused) timer ||= setTimeout(refresh, wait); };
 
   function entry(message) {
     const { at, worker, text } = JSON.parse(message.data);
@@ -49,18 +54,25 @@
     source.addEventListener("entry", entry);
     source.addEventListener("gap", later);
     source.addEventListener("error", () => {
+      if (paused) return;
       say("reconnecting");
-      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 10000);
+      if (source.readyState !== EventSource.CLOSED) return;
+      // A refusal is final for the browser: whether the page may still be seen, the refresh finds out.
+      later();
+      retry = setTimeout(connect, 10000);
     });
   }
 
   pause.hidden = false;
   pause.addEventListener("click", () => {
-    const stop = source.readyState !== EventSource.CLOSED;
-    if (stop) { source.close(); clearTimeout(timer); timer = 0; say("paused"); } else { connect(); later(); }
-    pause.textContent = stop ? "Go on" : "Pause";
+    paused = !paused;
+    clearTimeout(retry);
+    clearTimeout(timer);
+    timer = 0;
+    if (paused) { source.close(); say("paused"); } else { connect(); later(); }
+    pause.textContent = paused ? "Go on" : "Pause";
   });
   document.addEventListener("visibilitychange", () => { if (!document.hidden && timer) refresh(); });
-  setInterval(() => { if (source.readyState === EventSource.OPEN) later(); }, 15000);
+  setInterval(later, 15000);
   connect();
 })();

@@ -14,9 +14,9 @@ use crate::policy::{Addressee, Intent, Window};
 
 /// What comes first waits so long for what comes with it.
 const GATHER: TimeDelta = TimeDelta::minutes(1);
-/// The most notices in one message; the others are counted.
+/// The most notices in one message; the others are counted. Urgent ones are never among those.
 const NOTICES_MAX: usize = 20;
-/// The most notices that wait; the others are counted.
+/// The most notices that wait; the others are counted. What is urgent, and the week, takes the place of what is neither.
 const WAITING_MAX: usize = 100;
 
 /// Who is told.
@@ -167,7 +167,11 @@ impl Mailbox {
         }
         if self.waiting.len() >= WAITING_MAX {
             self.more = self.more.saturating_add(1);
-            return;
+            // It counts as told and does not come again, so what nobody may miss is not the one that is only counted.
+            let ordinary = |notice: &Notice| !notice.urgent && notice.class != AlarmClass::Weekly;
+            let given = self.waiting.iter().position(ordinary).filter(|_| !ordinary(&notice));
+            let Some(given) = given else { return };
+            self.waiting.remove(given);
         }
         self.since.get_or_insert(now);
         self.waiting.push(notice);
@@ -190,21 +194,22 @@ impl Mailbox {
         if self.sent_today >= most || !(urgent || weekly || (gathered && rested && !quiet)) {
             return None;
         }
-        let notices = if weekly && !urgent {
-            let (weekly, others) = self.waiting.drain(..).partition(|notice| notice.class == AlarmClass::Weekly);
-            self.waiting = others;
-            weekly
+        let (summaries, mut others): (Vec<_>, Vec<_>) =
+            self.waiting.drain(..).partition(|notice| notice.class == AlarmClass::Weekly);
+        let (notices, left, more) = if weekly && !urgent {
+            (summaries, others, 0)
         } else {
-            // The urgent ones are not among those that are only counted.
-            self.waiting.sort_by_key(|notice| !notice.urgent);
-            let rest = self.waiting.split_off(self.waiting.len().min(NOTICES_MAX));
-            self.more = self.more.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
-            std::mem::take(&mut self.waiting)
+            // The urgent ones are not among those that are only counted, however many they are.
+            others.sort_by_key(|notice| !notice.urgent);
+            let urgent = others.iter().filter(|notice| notice.urgent).count();
+            let rest = others.split_off(others.len().min(NOTICES_MAX.max(urgent)));
+            let found_no_room = std::mem::take(&mut self.more);
+            (others, summaries, found_no_room.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX)))
         };
+        self.waiting = left;
         if self.waiting.is_empty() {
             self.since = None;
         }
-        let more = if weekly && !urgent { 0 } else { std::mem::take(&mut self.more) };
         (self.sent, self.sent_today, self.count) = (Some(now), self.sent_today + 1, self.count + 1);
         let id = format!("{}.{}", now.timestamp(), self.count);
         Some(Post { id, who: who.clone(), channel: channel.clone(), at: now, notices, more })

@@ -51,7 +51,9 @@ pub fn step(mut kept: Kept, facts: &Facts, intent: &Intent) -> Stepped {
     let now = facts.now;
     let began = *kept.began.get_or_insert(now);
     kept.pulse.age(now);
-    let verdict = judge(facts, &kept.pulse);
+    let addressees = addressees(intent);
+    let mut verdict = judge(facts, &kept.pulse);
+    verdict.silent.extend(of_places_left(&kept.alarms, &addressees));
     let mut told = note(&mut kept.alarms, &verdict, now);
     for happening in &verdict.happened {
         let told_so = happening.key.strip_suffix("/ended").and_then(|key| kept.alarms.get(key));
@@ -63,7 +65,6 @@ pub fn step(mut kept: Kept, facts: &Facts, intent: &Intent) -> Stepped {
     // What is seen still was just told again; the rest is forgotten in time.
     kept.told.retain(|_, at| now - *at < TOLD_FOR);
     told.extend(summaries(&mut kept, facts, intent).into_iter().map(|notice| (notice, None)));
-    let addressees = addressees(intent);
     for (notice, not_by) in told {
         for (who, channel) in route(&notice, not_by.as_ref(), &addressees) {
             mailbox(&mut kept.mailboxes, who, channel).put(notice.clone(), now);
@@ -71,6 +72,13 @@ pub fn step(mut kept: Kept, facts: &Facts, intent: &Intent) -> Stepped {
     }
     let posts = due(&mut kept.mailboxes, &addressees, intent, facts);
     Stepped { kept, posts }
+}
+
+/// The alarms of places where nobody is told any more: that messages reach them again would not be true.
+fn of_places_left(alarms: &Alarms, addressees: &[(Who, &Addressee, Vec<Channel>)]) -> Vec<String> {
+    let named = |place: &Channel| addressees.iter().any(|(_, _, channels)| channels.contains(place));
+    let left = alarms.iter().filter(|(_, alarm)| alarm.not_by.as_ref().is_some_and(|place| !named(place)));
+    left.map(|(key, _)| key.clone()).collect()
 }
 
 fn of(happening: &Happening, now: DateTime<Utc>) -> Notice {

@@ -5,8 +5,7 @@ use latent::model::{
     Actor, AlarmClass, BUDGET_EXCEEDED, Body, BudgetLevel, Entry, Failure, FailureKind, Phase, Response,
 };
 use latent::plan::alarm::{
-    BudgetFact, CellFact, Channel, DeliveryFact, Facts, ImageFact, Kept, LeftoverFact, Post, RebakeFact, RebakeTurn,
-    Refusal, Who, WorkerFact, step, subject,
+    BudgetFact, CellFact, Facts, ImageFact, Kept, LeftoverFact, Post, RebakeFact, RebakeTurn, Refusal, WorkerFact, step,
 };
 use latent::policy::Intent;
 use latent::policy::price::{Money, Range};
@@ -15,26 +14,26 @@ use proptest::prelude::*;
 use crate::harness::{minutes, morning, worker};
 use crate::setup::Setup;
 
-const MAIL: &str = "[notify.smtp]\nhost = \"localhost\"\nfrom = \"latent@example.org\"\n\
+pub(super) const MAIL: &str = "[notify.smtp]\nhost = \"localhost\"\nfrom = \"latent@example.org\"\n\
                     [owner.alice.notify]\nmail = [\"alice@example.org\"]\n[owner.bob.notify]\nmail = [\"bob@example.org\"]\n";
 
 /// A fleet of which people are told what has happened.
-struct Story {
-    intent: Intent,
-    facts: Facts,
+pub(super) struct Story {
+    pub(super) intent: Intent,
+    pub(super) facts: Facts,
     kept: Kept,
-    posts: Vec<Post>,
+    pub(super) posts: Vec<Post>,
     entries: u64,
 }
 
 impl Story {
-    fn new(notify: &str) -> Self {
+    pub(super) fn new(notify: &str) -> Self {
         let setup =
             Setup::new().owner("bob", "222222222222").more(&format!("[notify]\nweekly = \"never\"\n{notify}{MAIL}"));
         Self::of(&setup)
     }
 
-    fn of(setup: &Setup) -> Self {
+    pub(super) fn of(setup: &Setup) -> Self {
         let cell = |owner: &str| CellFact {
             owner: owner.parse().expect("a name"),
             region: "us-west-2".parse().expect("a region"),
@@ -86,7 +85,7 @@ impl Story {
     }
 
     /// Time passes in steps; what was remembered goes through JSON each time, as at a restart.
-    fn run(&mut self, span: TimeDelta) -> &mut Self {
+    pub(super) fn run(&mut self, span: TimeDelta) -> &mut Self {
         let end = self.facts.now + span;
         while self.facts.now < end {
             self.facts.now += TimeDelta::seconds(30);
@@ -102,7 +101,7 @@ impl Story {
     }
 
     /// The messages since the last time: for whom, and the titles.
-    fn told(&mut self) -> Vec<String> {
+    pub(super) fn told(&mut self) -> Vec<String> {
         let line = |post: Post| {
             let titles: Vec<&str> = post.notices.iter().map(|notice| notice.title.as_str()).collect();
             let more = if post.more == 0 { String::new() } else { format!(" +{}", post.more) };
@@ -111,7 +110,7 @@ impl Story {
         std::mem::take(&mut self.posts).into_iter().map(line).collect()
     }
 
-    fn zombie(&mut self, owner: usize, id: &str, runs: bool) {
+    pub(super) fn zombie(&mut self, owner: usize, id: &str, runs: bool) {
         let since = Some(self.facts.now - minutes(60));
         self.facts.cells[owner].leftovers.push(LeftoverFact {
             id: id.to_owned(),
@@ -126,7 +125,7 @@ impl Story {
 }
 
 /// A budget of alice's of which an amount is reached, in dollars.
-fn budget(level: BudgetLevel, dollars: u64) -> BudgetFact {
+pub(super) fn budget(level: BudgetLevel, dollars: u64) -> BudgetFact {
     BudgetFact {
         owner: "alice".parse().expect("a name"),
         month: "2026-03".to_owned(),
@@ -257,19 +256,6 @@ fn several_things_within_the_interval_become_one_message() {
     let told = story.run(minutes(20)).told();
     assert_eq!(told.len(), 1);
     assert_eq!(told[0].matches("vol-").count(), 3, "{told:?}");
-}
-
-#[test]
-fn a_storm_is_one_message_with_a_count() {
-    let mut story = Story::new("");
-    for number in 0..250 {
-        story.zombie(0, &format!("i-{number:03}"), true);
-    }
-    story.run(minutes(120));
-    assert_eq!(story.posts.len(), 1);
-    assert_eq!((story.posts[0].notices.len(), story.posts[0].more), (20, 230));
-    let line = subject(&story.posts[0], "test");
-    assert!(line.ends_with("(and 249 more)") && line.chars().count() <= 150, "{line}");
 }
 
 #[test]
@@ -486,38 +472,6 @@ fn an_old_ami_and_a_deprecated_one_are_told() {
     story.facts.images[0].created = Some(story.facts.now);
     story.facts.images[0].deprecated = None;
     assert_eq!(story.run(TimeDelta::days(3)).told(), [""; 0], "a new one is no news");
-}
-
-#[test]
-fn a_place_that_is_not_reached_is_told_to_the_admin_by_another_way() {
-    let admin = "[notify.admin]\nmail = [\"admin@example.org\"]\nwebhook = [\"chat\"]\n\
-                 [notify.webhook.chat]\nurl = \"https://chat.example.org/\"\n";
-    let setup = Setup::new().owner("bob", "222222222222").more(&format!("[notify]\nweekly = \"never\"\n{admin}{MAIL}"));
-    let mut story = Story::of(&setup);
-    let channel = Channel::Mail("admin@example.org".to_owned());
-    story.facts.deliveries.push(DeliveryFact {
-        place: channel.to_string(),
-        channel: channel.clone(),
-        who: Who::Admin.to_string(),
-        since: morning(),
-        why: "550 no such user".to_owned(),
-        waiting: 1,
-        lost: 2,
-    });
-    let told = story.run(minutes(10)).told();
-    assert_eq!(told, ["the admin webhook chat: messages for the admin do not reach mail admin@example.org"]);
-}
-
-#[test]
-fn a_place_that_is_not_reached_gets_one_message_for_all_when_it_is() {
-    let mut story = Story::new("digest = \"1m\"\n");
-    story.facts.blocked.push(Channel::Mail("alice@example.org".to_owned()));
-    for number in 0..10 {
-        story.zombie(0, &format!("i-{number}"), true);
-        assert_eq!(story.run(minutes(60)).told(), [""; 0]);
-    }
-    story.facts.blocked.clear();
-    assert_eq!(story.run(minutes(30)).told().len(), 1);
 }
 
 #[test]

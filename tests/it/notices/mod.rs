@@ -2,4 +2,6 @@
 
 mod config;
 mod engine;
+mod outbox;
+mod places;
 mod scene;

@@ -179,6 +179,27 @@ async fn a_crash_between_the_outbox_and_the_answer_sends_the_same_message_again_
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_came_of_a_message_and_cannot_be_written_is_no_reason_to_send_it_again() {
+    let admin = "[notify.admin]\nwebhook = [\"chat\"]\n[notify.webhook.chat]\nurl = \"https://chat.example.org/\"\n";
+    let mut scene = Scene::new(setup(admin));
+    let outbox = rusqlite::Connection::open(scene.folder.path().join("notices.sqlite")).expect("opens");
+    outbox
+        .execute_batch("CREATE TRIGGER full BEFORE UPDATE ON message BEGIN SELECT RAISE(ABORT, 'disk is full'); END;")
+        .expect("can be made");
+    refused(&mut scene).await;
+    scene.run(minutes(10)).await;
+    let places: Vec<String> = scene.fake.all().into_iter().map(|(_, place, _, _)| place).collect();
+    assert_eq!(places, ["mail alice@example.org", "webhook chat"], "each once");
+    assert!(scene.warnings()[0].contains("disk is full"), "{:?}", scene.warnings());
+    outbox.execute_batch("DROP TRIGGER full;").expect("can be ended");
+    scene.run(minutes(2)).await;
+    let taken = "SELECT count(*) FROM message WHERE state = 'taken'";
+    let taken: u32 = outbox.query_row(taken, [], |row| row.get(0)).expect("can be read");
+    assert_eq!((taken, scene.fake.all().len()), (2, 2), "written later, and not sent again");
+    assert_eq!(scene.warnings(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_message_that_is_not_taken_is_tried_again_in_growing_pauses_and_shown() {
     let mut scene = Scene::new(setup(""));
     for _ in 0..9 {
