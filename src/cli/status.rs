@@ -12,6 +12,7 @@ use super::output::{ago, colour, left, plain, table};
 use crate::control::{BudgetView, WorkerView};
 use crate::link::words::why;
 use crate::link::{Client, Events, StatusAnswer};
+use crate::model::counted;
 
 /// How long one wait for a change lasts, in seconds; ages are shown anew after it.
 const WATCH_SECONDS: u64 = 5;
@@ -90,13 +91,13 @@ fn of_budget(budget: &BudgetView) -> String {
         "soft" => ", soft reached".to_owned(),
         _ => String::new(),
     };
-    let unpriced = if budget.unpriced == 0 {
-        String::new()
-    } else {
-        format!("; {} instances without a known price are not in it", budget.unpriced)
+    let blind = if budget.is_blind() { ", NOTHING IS LAUNCHED: not all prices are known" } else { "" };
+    let unpriced = match budget.unpriced {
+        0 => String::new(),
+        number => format!("; not, or not wholly, in it: {} without a known price", counted(number, "instance")),
     };
     format!(
-        "budget of {} for {}: {} spent ({}), {} if it goes on so{state}{unpriced}",
+        "budget of {} for {}: {} spent ({}), {} if it goes on so{state}{blind}{unpriced}",
         budget.owner,
         budget.month,
         budget.spent,

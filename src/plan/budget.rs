@@ -10,7 +10,7 @@ use super::bill::{self, Prices};
 use super::meter::{Meter, Run};
 use crate::model::{
     BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, InstanceId, LaunchSpec,
-    Offering, OwnerName, PRICE_UNKNOWN, Phase, Region, WorkerName,
+    Offering, OwnerName, PRICE_UNKNOWN, Phase, Region, WorkerName, counted,
 };
 use crate::policy::price::{self, Money, Range, SECONDS_MIN, Software};
 use crate::policy::{AtHard, Budget, Image, Intent};
@@ -59,7 +59,8 @@ impl Month {
 pub struct Spent {
     /// As an estimate.
     pub amount: Range,
-    /// Instances that ran and of which no price is known: they are not in the amount.
+    /// Instances that ran and of which no price is known: in the amount they are as with plain software, or not at
+    /// all where that has no price either.
     pub unpriced: u32,
     /// Instances of whose disks the sizes are not all known: those disks are not in the amount.
     pub unsized_disks: u32,
@@ -119,7 +120,7 @@ fn spent_on(run: &Run, month: Month, now: DateTime<Utc>, prices: &Prices<'_>) ->
     }
     let bill = bill::of(run, month.begins, month.ends, now, prices);
     Spent {
-        amount: bill.cost.total(),
+        amount: bill.counted(),
         unpriced: u32::from(bill.unpriced.is_some()),
         unsized_disks: u32::from(bill.unsized_disks.is_some()),
     }
@@ -212,6 +213,28 @@ impl Balance {
         )))
     }
 
+    /// Why nothing more may be bought while the amount is not reached: nobody knows whether it is.
+    fn blind(&self) -> Option<Failure> {
+        let unpriced = self.spent.unpriced;
+        if self.budget.hard.is_none() || self.budget.allow_unpriced || unpriced == 0 {
+            return None;
+        }
+        let (owner, month, until) = (&self.owner, self.month.name(), self.month.ends.format("%Y-%m-%d %H:%MZ"));
+        let message = format!(
+            "{} of {owner}'s in {month} ran without a known price, and {owner} has a hard budget: unknown is not \
+             nothing; nothing is launched before {until} unless `latent prices update` finds the price (of software \
+             with a paid licence, such as RHEL, it does not) or unpriced = \"allow\" is written in \
+             owner.{owner}.budget",
+            counted(unpriced, "instance"),
+        );
+        Some(Failure::new(Phase::Launch, FailureKind::Owner, PRICE_UNKNOWN, &message))
+    }
+
+    /// Why no instance is bought, whatever it costs: the amount is reached, or nobody knows whether it is.
+    pub fn buys_nothing(&self) -> Option<Failure> {
+        self.refusal().or_else(|| self.blind())
+    }
+
     /// Whether the first minute of this may be bought, with `committed` spent already in this round: what it
     /// costs, or the answer.
     ///
@@ -225,7 +248,7 @@ impl Balance {
         committed: Money,
     ) -> Result<Money, Failure> {
         let Some(hard) = self.hard() else { return Ok(Money::ZERO) };
-        if let Some(refusal) = self.refusal() {
+        if let Some(refusal) = self.buys_nothing() {
             return Err(refusal);
         }
         let Some(least) = first_minute(image, region, offering, &self.prices) else {

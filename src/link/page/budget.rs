@@ -29,6 +29,11 @@ pub(super) fn row(view: &BudgetView) -> Value {
             ("good", format!("within the budget{}", reaches(first, ", and over it if it goes on so")))
         }
     };
+    let (class, state) = if view.is_blind() {
+        ("bad", format!("{state}, as far as prices are known: nothing is launched until all are"))
+    } else {
+        (class, state)
+    };
     json!({
         "owner": view.owner,
         "month": view.month,
@@ -52,13 +57,13 @@ fn facts(view: &BudgetView) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What is spent, too, and not counted.
+/// What is spent, too, and not counted, or not at its price.
 fn missing(view: &BudgetView) -> Option<String> {
     let unpriced = (view.unpriced > 0).then(|| format!("{} without a known price", counted(view.unpriced, "instance")));
     let unsized_disks = (view.unsized_disks > 0)
         .then(|| format!("the disks of {} whose size is not known", counted(view.unsized_disks, "instance")));
     let missing: Vec<String> = unpriced.into_iter().chain(unsized_disks).collect();
-    (!missing.is_empty()).then(|| format!("Not in it: {}.", missing.join(", and ")))
+    (!missing.is_empty()).then(|| format!("Not, or not wholly, in it: {}.", missing.join(", and ")))
 }
 
 /// How much of a limit is used, in hundredths rounded up: 100 is only where it is reached.
@@ -172,8 +177,13 @@ mod tests {
         assert_eq!(told(Some(1), None, "soft"), "soft amount reached");
         let unknown = BudgetView { unpriced: 1, unsized_disks: 2, ..view(Some(60), None, dollars(1, 2), "open") };
         let unknown = row(&unknown);
-        let missing =
-            "Not in it: 1 instance without a known price, and the disks of 2 instances whose size is not known.";
+        let missing = "Not, or not wholly, in it: 1 instance without a known price, and the disks of 2 instances whose \
+                       size is not known.";
         assert_eq!((unknown["missing"].as_str(), unknown["class"].as_str()), (Some(missing), Some("good")));
+        let blind =
+            BudgetView { unpriced: 1, why: Some("it is".to_owned()), ..view(None, Some(100), dollars(1, 2), "open") };
+        let blind = row(&blind);
+        let state = "within the budget, as far as prices are known: nothing is launched until all are";
+        assert_eq!((blind["state"].as_str(), blind["class"].as_str()), (Some(state), Some("bad")));
     }
 }

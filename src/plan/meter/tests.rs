@@ -456,6 +456,9 @@ fn what_is_billed_as_something_unknown_has_no_price() {
     let bill = bill::of(book.run(), at(0), at(900), at(900), &Prices::default());
     assert!(bill.unpriced.as_deref().is_some_and(|why| why.contains("Red Hat Enterprise Linux")));
     assert_eq!(bill.cost.compute, crate::policy::price::Range::ZERO);
+    // A budget counts it as plain Linux at the least: what EC2 says makes no month cheaper.
+    assert_eq!(bill.counted().high.as_micro_dollars(), 100_800 * 889 / 3600);
+    assert_eq!(book.meter.rate(&cell().owner, at(900), &Prices::default()).amount.high.as_micro_dollars(), 100_800);
     let spend = book.meter.spend_told(&cell().owner, at(0), at(900), at(900), &Prices::default());
     assert_eq!(spend.unpriced, 1);
 }

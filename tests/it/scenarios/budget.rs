@@ -247,6 +247,34 @@ async fn what_nobody_knows_the_price_of_is_not_launched_unless_the_owner_allows_
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_more_is_bought_in_a_month_of_which_not_all_prices_are_known() {
+    let of = |budget: &str| {
+        let more = setup(budget).image_of("other", "alice", "us-west-2", "ami-other", "\"m7i.xlarge\"", "");
+        more.worker("w2", "other")
+    };
+    let unlisted = |budget: &str| of(budget).asked_prices(&[("us-west-2", "m7i.large", 0)]);
+    let mut lab = Lab::new(of("hard = \"10\""));
+    let id = lab.make_ready("w1").await;
+    lab.run(minutes(30)).await;
+    let before = budget(&lab).spent.high;
+    lab.reconfigure(unlisted("hard = \"10\""));
+    lab.request("w2");
+    lab.until(seconds(5), "an answer", |lab| lab.view("w2").failure.is_some()).await;
+    let failure = lab.view("w2").failure.expect("a failure");
+    assert_eq!((failure.code.as_str(), lab.launched()), ("PriceUnknown", 1));
+    for part in ["1 instance of alice's in 2026-03", "2026-04-01 00:00Z", "owner.alice.budget"] {
+        assert!(failure.message.contains(part), "{part}: {}", failure.message);
+    }
+    let told = budget(&lab);
+    assert_eq!((told.unpriced, told.why.as_ref(), told.is_blind()), (1, Some(&failure.message), true));
+    assert!(told.spent.high >= before, "the sum does not fall: {before:#}, then {:#}", told.spent.high);
+    assert!(!lab.instance_state(&id).is_ending(), "what runs stays");
+    lab.reconfigure(unlisted("hard = \"10\", unpriced = \"allow\""));
+    lab.make_ready("w2").await;
+    assert_eq!((budget(&lab).unpriced, budget(&lab).why), (1, None));
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_owners_budget_is_nothing_to_another() {
     let two = setup("hard = \"0.01\"").owner("bob", "222222222222").budget("bob", "soft = \"9\", hard = \"10\"");
     let mut lab = Lab::new(two.image("bobs", "bob", "us-west-2", "").worker("w2", "bobs"));
