@@ -9,7 +9,7 @@ use super::View;
 use super::bill::{self, Prices};
 use super::meter::{Meter, Run};
 use crate::model::{
-    BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, InstanceId, LaunchSpec,
+    BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, LaunchSpec,
     Offering, OwnerName, PRICE_UNKNOWN, Phase, Region, WorkerName, counted,
 };
 use crate::policy::price::{self, Money, Range, SECONDS_MIN, Software};
@@ -79,7 +79,8 @@ impl Spent {
 pub struct Till {
     month: Option<DateTime<Utc>>,
     settled: BTreeMap<OwnerName, Spent>,
-    counted: BTreeSet<InstanceId>,
+    /// The runs in them, by the meter's numbers.
+    counted: BTreeSet<u64>,
 }
 
 impl Till {
@@ -97,15 +98,11 @@ impl Till {
         }
         let mut sum = Spent::default();
         let mut rate = Range::ZERO;
-        for run in meter.runs().filter(|run| run.cell.owner == *owner) {
-            let over = run.ended.as_ref().is_some_and(|ended| ended.at + SETTLED_AFTER <= now);
-            let Some(instance) = run.instance.as_ref().filter(|_| over) else {
+        for (number, run) in meter.numbered().filter(|(_, run)| run.cell.owner == *owner) {
+            if run.ended.as_ref().is_none_or(|ended| ended.at + SETTLED_AFTER > now) {
                 sum.add(spent_on(run, month, now, prices));
                 rate += if run.ended.is_none() { bill::rate(run, now, prices).0 } else { Range::ZERO };
-                continue;
-            };
-            if !self.counted.contains(instance) {
-                self.counted.insert(instance.clone());
+            } else if self.counted.insert(number) {
                 self.settled.entry(owner.clone()).or_default().add(spent_on(run, month, now, prices));
             }
         }

@@ -8,6 +8,7 @@ use crate::model::{
     Market, Offering, Phase, Place, ShutdownBehavior, Sight, WorkerName, tag_keys,
 };
 use crate::plan::bill::{self, Prices};
+use crate::plan::budget::Till;
 
 /// A ledger that is written second by second.
 struct Book {
@@ -461,6 +462,25 @@ fn what_is_billed_as_something_unknown_has_no_price() {
     assert_eq!(book.meter.rate(&cell().owner, at(900), &Prices::default()).amount.high.as_micro_dollars(), 100_800);
     let spend = book.meter.spend_told(&cell().owner, at(0), at(900), at(900), &Prices::default());
     assert_eq!(spend.unpriced, 1);
+}
+
+#[test]
+fn what_was_lost_and_found_again_is_spent_twice() {
+    let mut book = Book::new();
+    book.launched(Market::OnDemand, "worker");
+    book.lost(3_600, None, None);
+    let seen = Some(Box::new(sight(InstanceState::Running, 11)));
+    let attempt = Box::new(Attempt { spec: None, ..attempt(Market::OnDemand, "worker") });
+    book.add(3_700, Body::Adopted { worker: worker(), attempt, instance: id(), seen });
+    let (mut till, owner, prices) = (Till::default(), cell().owner, Prices::default());
+    // Between the two ends the first run is settled.
+    till.spent(&book.meter, &owner, at(3_590 + 300), &prices);
+    book.terminated(7_200, Some(worker()), Cause::Released, None);
+    book.departed(7_260, None);
+    let whole = book.meter.spend(&owner, at(-3_600), at(9_000), at(9_000), &prices);
+    assert_eq!(till.spent(&book.meter, &owner, at(9_000), &prices).0.amount, whole);
+    assert_eq!(Till::default().spent(&book.meter, &owner, at(9_000), &prices).0.amount, whole);
+    assert!(whole.high.as_micro_dollars() > 190_000, "two hours: {whole:#}");
 }
 
 #[test]
