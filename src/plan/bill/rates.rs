@@ -7,6 +7,10 @@ use crate::model::{BlockDevice, Market, SpotPrice};
 use crate::plan::meter::Run;
 use crate::policy::price::{self, Money, Range, Software};
 
+/// What AMIs call the disk that they start from: a launch that sizes one of these leaves none out, as far as anybody
+/// can tell without the AMI.
+const ROOT_DEVICES: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
+
 /// Micro-dollars per hour from a time on, oldest first; the first one holds for all time before.
 pub(super) type Rates = Vec<(DateTime<Utc>, Range)>;
 
@@ -114,9 +118,10 @@ pub(super) fn storage(run: &Run, prices: &Prices<'_>) -> (Range, Option<String>)
             None => unknown = Some("the size or the price of one of its disks is not known".to_owned()),
         }
     }
+    let names_root = run.block_devices.iter().any(|disk| !disk.no_device && ROOT_DEVICES.contains(&&*disk.device));
     if brought.is_none() && !any {
         unknown = Some("the sizes of its disks are not known".to_owned());
-    } else if brought.is_none() && unknown.is_none() && run.block_devices.is_empty() {
+    } else if brought.is_none() && unknown.is_none() && !names_root {
         unknown = Some("what disks its AMI brings is not known".to_owned());
     }
     (sum, unknown)

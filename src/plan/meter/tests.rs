@@ -173,6 +173,21 @@ fn an_ordinary_life_is_told_second_by_second() {
 }
 
 #[test]
+fn a_disk_beside_the_amis_own_does_not_stand_for_it() {
+    let told = |device: &str| {
+        let mut book = Book::new();
+        book.launched(Market::OnDemand, "worker");
+        let disk = format!(r#"{{"device":"{device}","size_gib":30,"volume_type":"gp3","encrypted":null}}"#);
+        let run = Run { block_devices: vec![serde_json::from_str(&disk).expect("a disk")], ..book.run().clone() };
+        let bill = bill::of(&run, at(0), at(3600), at(3600), &Prices::default());
+        assert!(bill.cost.storage.high > crate::policy::price::Money::ZERO, "what is named is counted");
+        bill.unsized_disks
+    };
+    assert_eq!(told("/dev/sdf").as_deref(), Some("what disks its AMI brings is not known"));
+    assert_eq!((told("/dev/sda1"), told("/dev/xvda")), (None, None));
+}
+
+#[test]
 fn each_start_of_a_stopped_instance_is_a_minute_at_least() {
     let mut book = Book::new();
     book.launched(Market::OnDemand, "worker");
