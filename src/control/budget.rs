@@ -92,7 +92,8 @@ pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<Budg
     balances.map(|balance| BudgetView::from(&balance)).collect()
 }
 
-/// What something cost in a window until now; absent where the price of some of it is not known.
+/// What something cost in a window until now; absent where the price of an instance is not known. Disks whose size
+/// is not known are not in it.
 fn cost<'a>(
     runs: impl Iterator<Item = &'a Run>,
     from: DateTime<Utc>,
