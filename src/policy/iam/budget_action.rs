@@ -56,17 +56,15 @@ impl BudgetAction {
             IamError::key(format!("owner.{owner}.contact"), "is missing, or no mail address", cure)
         })?;
         let account = values::account_of(owner, configured)?;
-        let arn = match &configured.credentials {
-            Credentials::AssumeRole { arn, .. } => arn.clone(),
-            _ => format!("arn:aws:iam::{account}:role/{}", super::ROLE_NAME),
+        let key = format!("owner.{owner}.credentials.assume_role");
+        let Credentials::AssumeRole { arn, .. } = &configured.credentials else {
+            let message = "is missing: the action takes rights from a role alone, and none is named";
+            let cure = "let it assume a role of the account, which `latent iam` makes";
+            return Err(IamError::key(key, message, cure));
         };
-        let (path, worker) = role_name(&arn, account).ok_or_else(|| {
-            let key = format!("owner.{owner}.credentials.assume_role");
-            IamError::key(
-                key,
-                format!("{arn:?} is not a role of account {account}"),
-                "name a role of the owner's account",
-            )
+        let (path, worker) = role_name(arn, account).ok_or_else(|| {
+            let message = format!("{arn:?} is not a role of account {account}");
+            IamError::key(key, message, "name a role of the owner's account")
         })?;
         let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
         let roles = [IamRole::Worker, IamRole::Rebake].map(|role| named_for(&worker, role)).to_vec();
