@@ -15,6 +15,8 @@ use crate::policy::{Credentials, Intent};
 const SERVICES: [&str; 3] = ["Amazon Elastic Compute Cloud - Compute", "EC2 - Other", "Amazon Virtual Private Cloud"];
 /// What the deny policy takes from the roles. What ends instances stays.
 const DENIED: [&str; 2] = ["ec2:RunInstances", "ec2:StartInstances"];
+/// In micro-dollars: the template has no smaller amount, and one of nothing would stop everything at once.
+const CENT: u64 = 10_000;
 /// Who carries the action out.
 const SERVICE: &str = "budgets.amazonaws.com";
 
@@ -46,10 +48,11 @@ impl BudgetAction {
             let known: Vec<&str> = intent.owners.keys().map(OwnerName::as_str).collect();
             return Err(IamError::UnknownOwner { owner: owner.clone(), known: known.join(", ") });
         };
-        let amount = amount.or_else(|| configured.budget.and_then(|budget| budget.hard)).filter(|amount| *amount > 0);
+        let amount = amount.or_else(|| configured.budget.and_then(|budget| budget.hard));
+        let amount = amount.filter(|amount| *amount >= CENT);
         let amount = amount.ok_or_else(|| {
             let cure = "write the dollars of a month there, such as \"25.00\", or give --amount";
-            IamError::key(format!("owner.{owner}.budget.hard"), "is missing or nothing", cure)
+            IamError::key(format!("owner.{owner}.budget.hard"), "is missing or less than a cent", cure)
         })?;
         let address = configured.contact.clone().filter(|contact| is_address(contact)).ok_or_else(|| {
             let cure = "write the mail address of the owner there: AWS tells somebody when the action runs";
