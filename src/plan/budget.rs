@@ -9,8 +9,8 @@ use super::View;
 use super::bill::{self, Prices};
 use super::meter::{Meter, Run};
 use crate::model::{
-    BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, LaunchSpec,
-    Offering, OwnerName, PRICE_UNKNOWN, Phase, Region, WorkerName, counted,
+    BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, InstanceId, Offering,
+    OwnerName, PRICE_UNKNOWN, Phase, Place, Region, Sight, Worker, WorkerName, counted,
 };
 use crate::policy::price::{self, Money, Range, SECONDS_MIN, Software};
 use crate::policy::{AtHard, Budget, Image, Intent};
@@ -232,6 +232,18 @@ impl Balance {
         self.refusal().or_else(|| self.blind())
     }
 
+    /// Why something of which no price is known is not bought, if it is not.
+    fn unknown(&self, what: &str, region: &Region) -> Option<Failure> {
+        if self.budget.hard.is_none() || self.budget.allow_unpriced {
+            return None;
+        }
+        let message = format!(
+            "the price of {what} in {region} is not known, and {} has a hard budget: unknown is not nothing",
+            self.owner
+        );
+        Some(Failure::new(Phase::Launch, FailureKind::Owner, PRICE_UNKNOWN, &message))
+    }
+
     /// Whether the first minute of this may be bought, with `committed` spent already in this round: what it
     /// costs, or the answer.
     ///
@@ -249,15 +261,7 @@ impl Balance {
             return Err(refusal);
         }
         let Some(least) = first_minute(image, region, offering, &self.prices) else {
-            if self.budget.allow_unpriced {
-                return Ok(Money::ZERO);
-            }
-            let kind = &offering.instance_type;
-            let message = format!(
-                "the price of {kind} in {region} is not known, and {} has a hard budget: unknown is not nothing",
-                self.owner
-            );
-            return Err(Failure::new(Phase::Launch, FailureKind::Owner, PRICE_UNKNOWN, &message));
+            return self.unknown(&offering.instance_type, region).map_or(Ok(Money::ZERO), Err);
         };
         let spent = self.spent.amount.high + committed;
         if spent + least > hard {
@@ -361,10 +365,39 @@ pub(super) fn may_not_buy(view: &View<'_>, image: &Image, offering: &Offering, c
     view.budget.and_then(|standing| standing.may_buy(image, &view.cell.region, offering, committed).err())
 }
 
-/// What a launch, or a start, commits the owner to.
-pub(super) fn commits(view: &View<'_>, worker: &WorkerName, spec: &LaunchSpec) -> Money {
+/// What a stopped instance is started as: what it was launched as or, of one that was taken over by its tags, what
+/// the listing shows.
+fn started_as(view: &View<'_>, worker: &Worker, instance: &InstanceId) -> Option<Offering> {
+    if let Some(spec) = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref()) {
+        return Some(spec.offering.clone());
+    }
+    let seen = Sight::of(view.inventory?.instances.get(instance)?);
+    // Where in the region it is does not change its price.
+    Some(Offering { instance_type: seen.instance_type?, place: Place::Anywhere, market: seen.market? })
+}
+
+/// The answer to a request that may not start a stopped instance, if it may not.
+pub(super) fn may_not_start(
+    view: &View<'_>,
+    worker: &Worker,
+    instance: &InstanceId,
+    image: &Image,
+    committed: Money,
+) -> Option<Failure> {
+    let Some(offering) = started_as(view, worker, instance) else {
+        let balance = view.budget?;
+        return balance.buys_nothing().or_else(|| balance.unknown(&format!("stopped {instance}"), &view.cell.region));
+    };
+    may_not_buy(view, image, &offering, committed)
+}
+
+/// What a launch commits the owner to.
+pub(super) fn commits(view: &View<'_>, worker: &WorkerName, offering: &Offering) -> Money {
     let image = view.intent.workers.get(worker).and_then(|worker| view.intent.images.get(&worker.image));
-    image
-        .and_then(|image| first_minute(image, &view.cell.region, &spec.offering, &view.intent.prices))
-        .unwrap_or_default()
+    image.and_then(|image| first_minute(image, &view.cell.region, offering, &view.intent.prices)).unwrap_or_default()
+}
+
+/// What a start of a stopped instance commits the owner to.
+pub(super) fn commits_by_start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Money {
+    started_as(view, worker, instance).map_or(Money::ZERO, |offering| commits(view, name, &offering))
 }

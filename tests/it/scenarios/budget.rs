@@ -125,6 +125,36 @@ async fn at_hard_a_stopped_instance_is_not_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stopped_instance_that_was_taken_over_is_not_started_for_more_than_there_is_or_for_an_unknown_price() {
+    let of = |budget: &str| {
+        let stops = Setup::new().policy("on_idle = \"stop\"\nidle_timeout = \"never\"");
+        stops.budget("alice", budget)
+    };
+    for (budget, code) in [("hard = \"0.0001\"", "BudgetExceeded"), ("hard = \"10\"", "PriceUnknown")] {
+        let mut lab = Lab::new(of("hard = \"10\""));
+        let id = lab.make_ready("w1").await;
+        lab.release("w1");
+        lab.until(minutes(3), "stopped", |lab| lab.instance_state(&id) == InstanceState::Stopped).await;
+        lab.crash().await;
+        lab.lose_ledger();
+        lab.start();
+        lab.until_state("w1", "stopped").await;
+        assert_eq!(lab.count(|body| matches!(body, Body::Adopted { .. })), 1);
+        let poor = of(budget);
+        lab.reconfigure(if code == "PriceUnknown" {
+            poor.asked_prices(&[("us-west-2", "m7i.large", 0)])
+        } else {
+            poor
+        });
+        lab.request("w1");
+        lab.until(seconds(5), "an answer", |lab| refused_for(lab, code)).await;
+        assert_eq!(lab.instance_state(&id), InstanceState::Stopped);
+        lab.reconfigure(of("hard = \"10\""));
+        assert_eq!(lab.make_ready("w1").await, id);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_launch_that_waits_for_its_worker_at_hard_is_answered_and_ended() {
     let mut lab = Lab::new(setup("hard = \"0.0021\""));
     lab.request("w1");
