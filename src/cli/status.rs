@@ -12,6 +12,7 @@ use super::output::{ago, colour, left, plain, table};
 use crate::control::{BudgetView, WorkerView};
 use crate::link::words::why;
 use crate::link::{Client, Events, StatusAnswer};
+use crate::model::counted;
 
 /// How long one wait for a change lasts, in seconds; ages are shown anew after it.
 const WATCH_SECONDS: u64 = 5;
@@ -90,13 +91,19 @@ fn of_budget(budget: &BudgetView) -> String {
         "soft" => ", soft reached".to_owned(),
         _ => String::new(),
     };
-    let unpriced = if budget.unpriced == 0 {
-        String::new()
-    } else {
-        format!("; {} instances without a known price are not in it", budget.unpriced)
+    let blind = if budget.is_blind() { ", NOTHING IS LAUNCHED: not all prices are known" } else { "" };
+    let unpriced = match budget.unpriced {
+        0 => String::new(),
+        number => {
+            format!("; in it as plain software at the most: {} without a known price", counted(number, "instance"))
+        }
+    };
+    let disks = match budget.unsized_disks {
+        0 => String::new(),
+        number => format!("; the disks of {} are not in it", counted(number, "instance")),
     };
     format!(
-        "budget of {} for {}: {} spent ({}), {} if it goes on so{state}{unpriced}",
+        "budget of {} for {}: {} spent ({}), {} if it goes on so{state}{blind}{unpriced}{disks}",
         budget.owner,
         budget.month,
         budget.spent,
@@ -124,4 +131,40 @@ fn row(now: DateTime<Utc>, worker: &WorkerView) -> Vec<Cell> {
         Cell::new(ago(now, worker.idle_since)),
         Cell::new(plain(&why(worker))),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::price::{Money, Range};
+
+    #[test]
+    fn the_line_of_a_budget_says_what_is_not_in_it() {
+        let whole = BudgetView {
+            owner: "alice".to_owned(),
+            month: "2026-11".to_owned(),
+            state: "open".to_owned(),
+            soft: None,
+            hard: Some(Money::micro_dollars(25_000_000)),
+            at_hard: "finish".to_owned(),
+            allow_unpriced: true,
+            spent: Range::exactly(Money::micro_dollars(1_000_000)),
+            projected: Range::exactly(Money::micro_dollars(2_000_000)),
+            rate: Range::ZERO,
+            unpriced: 0,
+            unsized_disks: 0,
+            until: DateTime::UNIX_EPOCH,
+            why: None,
+        };
+        let start = "budget of alice for 2026-11: $1.00 spent (hard $25.00), $2.00 if it goes on so";
+        assert_eq!(of_budget(&whole), start);
+        let disks = BudgetView { unsized_disks: 2, ..whole.clone() };
+        assert_eq!(of_budget(&disks), format!("{start}; the disks of 2 instances are not in it"));
+        let unpriced = "; in it as plain software at the most: 1 instance without a known price";
+        let allowed = BudgetView { unpriced: 1, ..whole };
+        assert_eq!(of_budget(&allowed), format!("{start}{unpriced}"));
+        let blind = BudgetView { why: Some("it is".to_owned()), ..allowed };
+        let told = format!("{start}, NOTHING IS LAUNCHED: not all prices are known{unpriced}");
+        assert_eq!(of_budget(&blind), told);
+    }
 }

@@ -40,7 +40,8 @@ pub struct BudgetView {
     pub projected: Range,
     /// What is spent each hour now.
     pub rate: Range,
-    /// Instances of the month of which no price is known: they are not in `spent`.
+    /// Instances of the month of which no price is known: in `spent` they are as with plain software, or not at all
+    /// where that has no price either.
     pub unpriced: u32,
     /// Instances of the month of whose disks not all sizes are known: those disks are not in `spent`.
     pub unsized_disks: u32,
@@ -71,8 +72,15 @@ impl From<&Balance> for BudgetView {
             unpriced: balance.spent.unpriced,
             unsized_disks: balance.spent.unsized_disks,
             until: balance.month.ends,
-            why: balance.refusal().map(|failure| failure.message),
+            why: balance.buys_nothing().map(|failure| failure.message),
         }
+    }
+}
+
+impl BudgetView {
+    /// Whether nothing is launched although the hard amount is not reached: nobody knows whether it is.
+    pub fn is_blind(&self) -> bool {
+        self.state != "hard" && self.why.is_some()
     }
 }
 
@@ -84,7 +92,8 @@ pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<Budg
     balances.map(|balance| BudgetView::from(&balance)).collect()
 }
 
-/// What something cost in a window until now; absent where the price of some of it is not known.
+/// What something cost in a window until now; absent where the price of an instance is not known. Disks whose size
+/// is not known are not in it.
 fn cost<'a>(
     runs: impl Iterator<Item = &'a Run>,
     from: DateTime<Utc>,

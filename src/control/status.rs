@@ -79,7 +79,8 @@ pub struct WorkerView {
     /// in dollars, without disks; absent where the price is not known.
     #[serde(default)]
     pub price: Option<Range>,
-    /// What its instances have cost since midnight (UTC), at the list price; absent where a price is not known.
+    /// What its instances have cost since midnight (UTC), at the list price; absent where a price
+    /// is not known. Disks whose size is not known are not in it.
     #[serde(default)]
     pub cost_today: Option<Range>,
     /// What the master is asked to do: `drain` is to let it go when no build runs on it.
@@ -168,7 +169,8 @@ pub struct CellView {
     pub leftovers: Vec<Finding>,
     /// What it could not see, in words.
     pub unseen: Vec<String>,
-    /// What its instances have cost since midnight (UTC), at the list price; absent where a price is not known.
+    /// What its instances have cost since midnight (UTC), at the list price; absent where a price
+    /// is not known. Disks whose size is not known are not in it.
     #[serde(default)]
     pub cost_today: Option<Range>,
     /// The same since the month began.

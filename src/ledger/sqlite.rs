@@ -39,6 +39,8 @@ pub struct SqliteLedger {
     path: PathBuf,
     connection: Connection,
     head: Head,
+    /// Set when a write failed: it may be in the file all the same, so that the head is to be read again.
+    unsure: bool,
     // Held for its lock only; closing the file gives it back, also after SIGKILL.
     _lock: File,
 }
@@ -59,9 +61,10 @@ impl SqliteLedger {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(|error| of_sqlite(path, "opened", &error))?;
-        let mut ledger = Self { path: path.to_path_buf(), connection, head: Head::genesis(), _lock: lock };
+        let mut ledger =
+            Self { path: path.to_path_buf(), connection, head: Head::genesis(), unsure: true, _lock: lock };
         ledger.prepare()?;
-        ledger.head = head(&ledger.connection, path)?;
+        ledger.find_head()?;
         Ok(ledger)
     }
 
@@ -156,6 +159,15 @@ impl SqliteLedger {
         }
     }
 
+    /// Reads the head again where it is not sure.
+    fn find_head(&mut self) -> Result<(), LedgerError> {
+        if self.unsure {
+            self.head = head(&self.connection, &self.path)?;
+            self.unsure = false;
+        }
+        Ok(())
+    }
+
     fn write(&mut self, entries: &[Entry]) -> Result<Head, rusqlite::Error> {
         let mut head = self.head;
         // What need not survive a power cut waits for the next full synchronisation: the log keeps its order.
@@ -184,7 +196,14 @@ impl SqliteLedger {
 
 impl Ledger for SqliteLedger {
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
-        self.head = self.write(entries).map_err(|error| of_sqlite(&self.path, "written", &error))?;
+        self.find_head()?;
+        let written = self.write(entries).map_err(|error| of_sqlite(&self.path, "written", &error));
+        if let Err(error) = written.map(|head| self.head = head) {
+            self.unsure = true;
+            // Where this fails too, the next write tries it again.
+            drop(self.find_head());
+            return Err(error);
+        }
         Ok(())
     }
 

@@ -207,8 +207,8 @@ impl Failure {
         match self.code.as_str() {
             BUDGET_EXCEEDED => "the owner raises budget.hard in latent.toml, or waits until the month is over",
             PRICE_UNKNOWN => {
-                "run `latent prices update` and SIGHUP the controller, choose a type of which the price is known, or the \
-                 owner writes unpriced = \"allow\" in the budget"
+                "run `latent prices update` and SIGHUP the controller, choose a type of which the price is known and an \
+                 AMI without a paid licence, or the owner writes unpriced = \"allow\" in the budget"
             }
             _ => self.kind.cure(),
         }

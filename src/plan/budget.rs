@@ -9,8 +9,8 @@ use super::View;
 use super::bill::{self, Prices};
 use super::meter::{Meter, Run};
 use crate::model::{
-    BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, InstanceId, LaunchSpec,
-    Offering, OwnerName, PRICE_UNKNOWN, Phase, Region, WorkerName,
+    BUDGET_EXCEEDED, Body, BudgetLevel, Crossed, Failure, FailureKind, HeldReason, ImageName, InstanceId, Offering,
+    OwnerName, PRICE_UNKNOWN, Phase, Place, Region, Sight, Worker, WorkerName, counted,
 };
 use crate::policy::price::{self, Money, Range, SECONDS_MIN, Software};
 use crate::policy::{AtHard, Budget, Image, Intent};
@@ -59,7 +59,8 @@ impl Month {
 pub struct Spent {
     /// As an estimate.
     pub amount: Range,
-    /// Instances that ran and of which no price is known: they are not in the amount.
+    /// Instances that ran and of which no price is known: in the amount they are as with plain software, or not at
+    /// all where that has no price either.
     pub unpriced: u32,
     /// Instances of whose disks the sizes are not all known: those disks are not in the amount.
     pub unsized_disks: u32,
@@ -78,7 +79,8 @@ impl Spent {
 pub struct Till {
     month: Option<DateTime<Utc>>,
     settled: BTreeMap<OwnerName, Spent>,
-    counted: BTreeSet<InstanceId>,
+    /// The runs in them, by the meter's numbers.
+    counted: BTreeSet<u64>,
 }
 
 impl Till {
@@ -96,15 +98,11 @@ impl Till {
         }
         let mut sum = Spent::default();
         let mut rate = Range::ZERO;
-        for run in meter.runs().filter(|run| run.cell.owner == *owner) {
-            let over = run.ended.as_ref().is_some_and(|ended| ended.at + SETTLED_AFTER <= now);
-            let Some(instance) = run.instance.as_ref().filter(|_| over) else {
+        for (number, run) in meter.numbered().filter(|(_, run)| run.cell.owner == *owner) {
+            if run.ended.as_ref().is_none_or(|ended| ended.at + SETTLED_AFTER > now) {
                 sum.add(spent_on(run, month, now, prices));
                 rate += if run.ended.is_none() { bill::rate(run, now, prices).0 } else { Range::ZERO };
-                continue;
-            };
-            if !self.counted.contains(instance) {
-                self.counted.insert(instance.clone());
+            } else if self.counted.insert(number) {
                 self.settled.entry(owner.clone()).or_default().add(spent_on(run, month, now, prices));
             }
         }
@@ -119,7 +117,7 @@ fn spent_on(run: &Run, month: Month, now: DateTime<Utc>, prices: &Prices<'_>) ->
     }
     let bill = bill::of(run, month.begins, month.ends, now, prices);
     Spent {
-        amount: bill.cost.total(),
+        amount: bill.counted(),
         unpriced: u32::from(bill.unpriced.is_some()),
         unsized_disks: u32::from(bill.unsized_disks.is_some()),
     }
@@ -212,6 +210,40 @@ impl Balance {
         )))
     }
 
+    /// Why nothing more may be bought while the amount is not reached: nobody knows whether it is.
+    fn blind(&self) -> Option<Failure> {
+        let unpriced = self.spent.unpriced;
+        if self.budget.hard.is_none() || self.budget.allow_unpriced || unpriced == 0 {
+            return None;
+        }
+        let (owner, month, until) = (&self.owner, self.month.name(), self.month.ends.format("%Y-%m-%d %H:%MZ"));
+        let message = format!(
+            "{} of {owner}'s in {month} ran without a known price, and {owner} has a hard budget: unknown is not \
+             nothing; nothing is launched before {until} unless `latent prices update` finds the price (of software \
+             with a paid licence, such as RHEL, it does not) or unpriced = \"allow\" is written in \
+             owner.{owner}.budget",
+            counted(unpriced, "instance"),
+        );
+        Some(Failure::new(Phase::Launch, FailureKind::Owner, PRICE_UNKNOWN, &message))
+    }
+
+    /// Why no instance is bought, whatever it costs: the amount is reached, or nobody knows whether it is.
+    pub fn buys_nothing(&self) -> Option<Failure> {
+        self.refusal().or_else(|| self.blind())
+    }
+
+    /// Why something of which no price is known is not bought, if it is not.
+    fn unknown(&self, what: &str, region: &Region) -> Option<Failure> {
+        if self.budget.hard.is_none() || self.budget.allow_unpriced {
+            return None;
+        }
+        let message = format!(
+            "the price of {what} in {region} is not known, and {} has a hard budget: unknown is not nothing",
+            self.owner
+        );
+        Some(Failure::new(Phase::Launch, FailureKind::Owner, PRICE_UNKNOWN, &message))
+    }
+
     /// Whether the first minute of this may be bought, with `committed` spent already in this round: what it
     /// costs, or the answer.
     ///
@@ -225,19 +257,11 @@ impl Balance {
         committed: Money,
     ) -> Result<Money, Failure> {
         let Some(hard) = self.hard() else { return Ok(Money::ZERO) };
-        if let Some(refusal) = self.refusal() {
+        if let Some(refusal) = self.buys_nothing() {
             return Err(refusal);
         }
         let Some(least) = first_minute(image, region, offering, &self.prices) else {
-            if self.budget.allow_unpriced {
-                return Ok(Money::ZERO);
-            }
-            let kind = &offering.instance_type;
-            let message = format!(
-                "the price of {kind} in {region} is not known, and {} has a hard budget: unknown is not nothing",
-                self.owner
-            );
-            return Err(Failure::new(Phase::Launch, FailureKind::Owner, PRICE_UNKNOWN, &message));
+            return self.unknown(&offering.instance_type, region).map_or(Ok(Money::ZERO), Err);
         };
         let spent = self.spent.amount.high + committed;
         if spent + least > hard {
@@ -341,10 +365,39 @@ pub(super) fn may_not_buy(view: &View<'_>, image: &Image, offering: &Offering, c
     view.budget.and_then(|standing| standing.may_buy(image, &view.cell.region, offering, committed).err())
 }
 
-/// What a launch, or a start, commits the owner to.
-pub(super) fn commits(view: &View<'_>, worker: &WorkerName, spec: &LaunchSpec) -> Money {
+/// What a stopped instance is started as: what it was launched as or, of one that was taken over by its tags, what
+/// the listing shows.
+fn started_as(view: &View<'_>, worker: &Worker, instance: &InstanceId) -> Option<Offering> {
+    if let Some(spec) = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref()) {
+        return Some(spec.offering.clone());
+    }
+    let seen = Sight::of(view.inventory?.instances.get(instance)?);
+    // Where in the region it is does not change its price.
+    Some(Offering { instance_type: seen.instance_type?, place: Place::Anywhere, market: seen.market? })
+}
+
+/// The answer to a request that may not start a stopped instance, if it may not.
+pub(super) fn may_not_start(
+    view: &View<'_>,
+    worker: &Worker,
+    instance: &InstanceId,
+    image: &Image,
+    committed: Money,
+) -> Option<Failure> {
+    let Some(offering) = started_as(view, worker, instance) else {
+        let balance = view.budget?;
+        return balance.buys_nothing().or_else(|| balance.unknown(&format!("stopped {instance}"), &view.cell.region));
+    };
+    may_not_buy(view, image, &offering, committed)
+}
+
+/// What a launch commits the owner to.
+pub(super) fn commits(view: &View<'_>, worker: &WorkerName, offering: &Offering) -> Money {
     let image = view.intent.workers.get(worker).and_then(|worker| view.intent.images.get(&worker.image));
-    image
-        .and_then(|image| first_minute(image, &view.cell.region, &spec.offering, &view.intent.prices))
-        .unwrap_or_default()
+    image.and_then(|image| first_minute(image, &view.cell.region, offering, &view.intent.prices)).unwrap_or_default()
+}
+
+/// What a start of a stopped instance commits the owner to.
+pub(super) fn commits_by_start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Money {
+    started_as(view, worker, instance).map_or(Money::ZERO, |offering| commits(view, name, &offering))
 }

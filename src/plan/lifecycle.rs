@@ -289,9 +289,7 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
             let kind = refused.unwrap_or(if ran { FailureKind::Ended } else { FailureKind::RetrySame });
             return refuse(name, Failure::new(Phase::Launch, kind, "StartDeadline", &message));
         }
-        let offering = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref()).map(|spec| &spec.offering);
-        let costs = image.zip(offering).and_then(|(image, one)| budget::may_not_buy(view, image, one, committed));
-        if let Some(failure) = costs.or_else(|| budget::refusal(view)) {
+        if let Some(failure) = image.and_then(|image| budget::may_not_start(view, worker, instance, image, committed)) {
             return refuse(name, failure);
         }
         return start(view, name, worker, instance, request.at);

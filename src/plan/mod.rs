@@ -175,10 +175,9 @@ pub fn plan(view: &View<'_>) -> Plan {
 
 /// What an action commits the owner to spend.
 fn committed(view: &View<'_>, worker: &Worker, action: &Action) -> Money {
-    let attempted = || worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_deref());
     match action {
-        Action::Launch { worker, spec } => budget::commits(view, worker, spec),
-        Action::Start { worker, .. } => attempted().map_or(Money::ZERO, |spec| budget::commits(view, worker, spec)),
+        Action::Launch { worker, spec } => budget::commits(view, worker, &spec.offering),
+        Action::Start { worker: name, instance } => budget::commits_by_start(view, name, worker, instance),
         _ => Money::ZERO,
     }
 }

@@ -16,6 +16,10 @@ credentials = { assume_role = "arn:aws:iam::111111111111:role/ci/latent-worker",
 budget = { soft = "20", hard = "25.5" }
 "#;
 
+/// What its credentials say.
+const ROLE: &str =
+    r#"assume_role = "arn:aws:iam::111111111111:role/ci/latent-worker", external_id = "latent-0a1b2c3d""#;
+
 async fn printed(main: &str, more: &[&str]) -> (Exit, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("latent.toml");
@@ -73,11 +77,16 @@ async fn the_other_formats_say_the_same() {
 async fn without_an_amount_or_an_address_nothing_is_printed() {
     for (was, is) in [
         ("budget = { soft = \"20\", hard = \"25.5\" }", "budget = { soft = \"20\" }"),
+        ("budget = { soft = \"20\", hard = \"25.5\" }", "budget = { hard = \"0.009999\" }"),
         ("contact = \"alice@example.org\"", "contact = \"Alice, room 7\""),
         ("alice@example.org", "${a}@example.org"),
         ("role/ci/latent-worker", "user/alice"),
+        (ROLE, "profile = \"alice\""),
+        (ROLE, "environment = true"),
     ] {
         let (exit, text) = printed(&MAIN.replace(was, is), &[]).await;
         assert_eq!((exit, text.as_str()), (Exit::Configuration, ""), "{is}");
     }
+    assert_eq!(printed(MAIN, &["--amount", "0.009"]).await.0, Exit::Configuration);
+    assert_eq!(printed(MAIN, &["--amount", "0.01"]).await.0, Exit::Done);
 }

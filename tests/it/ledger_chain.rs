@@ -105,6 +105,21 @@ fn an_untouched_ledger_is_whole_beside_its_controller_and_its_head_is_the_same_e
 }
 
 #[test]
+fn a_write_that_failed_and_is_in_the_file_all_the_same_does_not_break_the_chain() {
+    let (room, other) = (Room::with(3), Room::with(4));
+    let mut ledger = room.open();
+    // As after a commit of which only the answer was lost.
+    let path = text(&other.path()).to_owned();
+    let copy = "INSERT INTO entry SELECT * FROM other.entry WHERE seq = 4";
+    room.sql(&format!("ATTACH '{path}' AS other; {copy}; DETACH other"));
+    ledger.append(&[entry(4)]).expect_err("there is one");
+    assert_eq!(ledger.head().expect("a head"), other.open().head().expect("a head"));
+    ledger.append(&[entry(5)]).expect("goes on");
+    let (exit, said) = room.verify(&[]);
+    assert_eq!(exit, Exit::Done, "{said}");
+}
+
+#[test]
 fn a_ledger_without_an_entry_is_whole() {
     let room = Room::with(0);
     assert_eq!(room.verify(&[]).0, Exit::Done);

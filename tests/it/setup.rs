@@ -143,13 +143,14 @@ impl Setup {
     }
 
     /// `latent.toml`.
-    /// What an hour of each type costs by a newer list than the program's: region, type, micro-dollars.
+    /// What an hour of each type costs by a newer list than the program's: region, type, micro-dollars; 0 where the
+    /// list gives no price.
     pub(crate) fn asked_prices(mut self, prices: &[(&str, &str, u64)]) -> Self {
         let entry = |&(region, kind, hourly): &(&str, &str, u64)| PriceEntry {
             region: region.parse().expect("a region"),
             instance_type: kind.to_owned(),
             software: Software::LinuxUnix,
-            hourly: Some(Money::micro_dollars(hourly)),
+            hourly: (hourly > 0).then(|| Money::micro_dollars(hourly)),
             published: None,
             unknown: None,
         };

@@ -26,7 +26,7 @@ pub(super) fn budget(evidence: &Evidence<'_>, runs: &[Run]) -> Option<BudgetLine
     let so_far = Period { since: month.since, until: evidence.until };
     let tariff = Tariff::of(evidence);
     let ours = runs.iter().filter(|run| run.cell.owner == *evidence.owner && run.instance.is_some());
-    let spent: Range = ours.map(|run| tariff.spent(&completed(evidence, run), so_far)).sum();
+    let spent: Range = ours.map(|run| tariff.counted(&completed(evidence, run), so_far)).sum();
     Some(BudgetLine {
         month: month.since.format("%Y-%m").to_string(),
         soft: budget.soft.map(Money::micro_dollars),

@@ -38,21 +38,29 @@ fn state(view: &BudgetView) -> (&'static str, String) {
     let reaches = |limit: Option<Money>, words: &str| {
         if limit.is_some_and(|limit| view.projected.high >= limit) { words.to_owned() } else { String::new() }
     };
-    match view.state.as_str() {
+    let (class, state) = match view.state.as_str() {
         "hard" => ("bad", format!("hard amount reached: nothing is launched before {}", view.until.format("%Y-%m-%d"))),
         "soft" => ("warn", format!("soft amount reached{}", reaches(view.hard, ", and the hard one if it goes on so"))),
         _ => {
             let first = view.soft.or(view.hard);
             ("good", format!("within the budget{}", reaches(first, ", and over it if it goes on so")))
         }
+    };
+    if view.is_blind() {
+        return ("bad", format!("{state}, as far as prices are known: nothing is launched until all are"));
     }
+    (class, state)
 }
 
-/// What of it a person should know of. That the hard amount is reached is a warning of its own.
+/// What of it a person should know of. That the hard amount is reached, or that nobody can tell, is a warning of its
+/// own; disks whose size no manifest says are so common that the budget alone tells of them.
 pub(super) fn notes(view: &BudgetView) -> Vec<String> {
     let soft = (view.state == "soft").then(|| format!("{}: {}", view.owner, state(view).1));
-    let missing = missing(view).map(|text| format!("{}: more is spent than its budget says. {text}", view.owner));
-    soft.into_iter().chain(missing).collect()
+    let unpriced = (view.unpriced > 0 && !view.is_blind()).then(|| {
+        let some = counted(view.unpriced, "instance");
+        format!("{}: more is spent than its budget says: {some} without a known price", view.owner)
+    });
+    soft.into_iter().chain(unpriced).collect()
 }
 
 fn facts(view: &BudgetView) -> Vec<(&'static str, String)> {
@@ -64,13 +72,13 @@ fn facts(view: &BudgetView) -> Vec<(&'static str, String)> {
     facts
 }
 
-/// What is spent, too, and not counted.
+/// What is spent, too, and not counted, or not at its price.
 fn missing(view: &BudgetView) -> Option<String> {
     let unpriced = (view.unpriced > 0).then(|| format!("{} without a known price", counted(view.unpriced, "instance")));
     let unsized_disks = (view.unsized_disks > 0)
         .then(|| format!("the disks of {} whose size is not known", counted(view.unsized_disks, "instance")));
     let missing: Vec<String> = unpriced.into_iter().chain(unsized_disks).collect();
-    (!missing.is_empty()).then(|| format!("Not in it: {}.", missing.join(", and ")))
+    (!missing.is_empty()).then(|| format!("Not, or not wholly, in it: {}.", missing.join(", and ")))
 }
 
 /// How much of a limit is used, in hundredths rounded up: 100 is only where it is reached.
@@ -184,10 +192,17 @@ mod tests {
         assert_eq!(told(Some(1), None, "soft"), "soft amount reached");
         assert_eq!(notes(&view(Some(1), None, dollars(1, 2), "soft")), ["alice: soft amount reached"]);
         let unknown = BudgetView { unpriced: 1, unsized_disks: 2, ..view(Some(60), None, dollars(1, 2), "open") };
-        assert_eq!(notes(&unknown).len(), 1, "what is not known is no reason to rest");
+        let note = "alice: more is spent than its budget says: 1 instance without a known price";
+        assert_eq!(notes(&unknown), [note]);
+        assert!(notes(&BudgetView { unpriced: 0, ..unknown.clone() }).is_empty(), "disks are told by the budget");
         let unknown = row(&unknown);
-        let missing =
-            "Not in it: 1 instance without a known price, and the disks of 2 instances whose size is not known.";
+        let missing = "Not, or not wholly, in it: 1 instance without a known price, and the disks of 2 instances whose \
+                       size is not known.";
         assert_eq!((unknown["missing"].as_str(), unknown["class"].as_str()), (Some(missing), Some("good")));
+        let blind =
+            BudgetView { unpriced: 1, why: Some("it is".to_owned()), ..view(None, Some(100), dollars(1, 2), "open") };
+        let blind = row(&blind);
+        let state = "within the budget, as far as prices are known: nothing is launched until all are";
+        assert_eq!((blind["state"].as_str(), blind["class"].as_str()), (Some(state), Some("bad")));
     }
 }

@@ -1,7 +1,8 @@
 //! What a run cost: pure, from the run and from prices.
 //!
 //! Billed are seconds that ran, a minute at least for each start, the disks as long as they are there, and a
-//! public IPv4 address while it runs. Whatever is not known is said and never guessed: it is not in the amounts.
+//! public IPv4 address while it runs. Whatever is not known is said and never guessed: it is not in the cost. A
+//! budget counts at the least what the same instance costs with plain software ([`Bill::counted`]).
 
 mod rates;
 mod tally;
@@ -91,6 +92,9 @@ pub struct Bill {
     pub billed: (TimeDelta, TimeDelta),
     /// Why the price of its running is not known: then `compute` is nothing.
     pub unpriced: Option<String>,
+    /// What its running would cost then with software that nobody pays for, or with the manifest's, as far as that
+    /// is known: it costs no less. This is not in the cost.
+    pub plain: Range,
     /// Why the price of its disks is not, or not wholly, known.
     pub unsized_disks: Option<String>,
 }
@@ -99,6 +103,11 @@ impl Bill {
     /// Whether all of it is in the amounts.
     pub fn is_whole(&self) -> bool {
         self.unpriced.is_none() && self.unsized_disks.is_none()
+    }
+
+    /// What a budget counts of it: no less because a part has no price.
+    pub fn counted(&self) -> Range {
+        self.cost.total() + self.plain
     }
 }
 
@@ -110,7 +119,11 @@ pub fn of(run: &Run, from: DateTime<Utc>, to: DateTime<Utc>, now: DateTime<Utc>,
     match rates::compute(run, prices) {
         Ok(rates) => bill.cost.compute = tally.running(&rates),
         // What never ran costs nothing, whatever the price.
-        Err(why) => bill.unpriced = (bill.billed.1 > TimeDelta::zero()).then_some(why),
+        Err(why) if bill.billed.1 > TimeDelta::zero() => {
+            bill.unpriced = Some(why);
+            bill.plain = Tally::new(run, (from, to), now).running(&rates::plain(run, prices));
+        }
+        Err(_) => {}
     }
     let (rate, unknown) = rates::storage(run, prices);
     bill.cost.storage = tally.standing(rate);

@@ -7,6 +7,10 @@ use crate::model::{BlockDevice, Market, SpotPrice};
 use crate::plan::meter::Run;
 use crate::policy::price::{self, Money, Range, Software};
 
+/// What AMIs call the disk that they start from: a launch that sizes one of these leaves none out, as far as anybody
+/// can tell without the AMI.
+const ROOT_DEVICES: [&str; 2] = ["/dev/sda1", "/dev/xvda"];
+
 /// Micro-dollars per hour from a time on, oldest first; the first one holds for all time before.
 pub(super) type Rates = Vec<(DateTime<Utc>, Range)>;
 
@@ -44,6 +48,24 @@ pub(super) fn compute(run: &Run, prices: &Prices<'_>) -> Result<Rates, String> {
         Some(Market::Spot) => spot(run, kind, list.high, prices.spot),
         None => always(Range::up_to(list.high)),
     })
+}
+
+/// What it costs at the least while it runs, where its price is not known: that of plain software, or of the
+/// manifest's, whichever is more. Where the list gives no price, that of the program's table does for a floor, so
+/// that a sum does not fall. Nothing where no table knows its type.
+pub(super) fn plain(run: &Run, prices: &Prices<'_>) -> Rates {
+    let Some(kind) = run.instance_type.as_deref() else { return Rates::new() };
+    let region = &run.cell.region;
+    let manifest = run.image.as_ref().and_then(|image| Software::of(*prices.platforms?.get(image)?));
+    // Windows with more software on it has the licence of Windows in its price at the least.
+    let told = run.software.as_deref().filter(|details| details.starts_with("Windows")).map(|_| Software::Windows);
+    let price = |software| {
+        let listed = prices.list.and_then(|list| list.hourly(kind, region, software, Market::OnDemand));
+        Some(listed.or_else(|| price::hourly(kind, region, software, Market::OnDemand))?.high)
+    };
+    let least = [Some(Software::LinuxUnix), manifest, told].into_iter().flatten().filter_map(price).max();
+    let Some(least) = least else { return Rates::new() };
+    always(if run.market == Some(Market::OnDemand) { Range::exactly(least) } else { Range::up_to(least) })
 }
 
 /// The spot price as its history tells it; before that, anything up to the list price.
@@ -96,9 +118,10 @@ pub(super) fn storage(run: &Run, prices: &Prices<'_>) -> (Range, Option<String>)
             None => unknown = Some("the size or the price of one of its disks is not known".to_owned()),
         }
     }
+    let names_root = run.block_devices.iter().any(|disk| !disk.no_device && ROOT_DEVICES.contains(&&*disk.device));
     if brought.is_none() && !any {
         unknown = Some("the sizes of its disks are not known".to_owned());
-    } else if brought.is_none() && unknown.is_none() && run.block_devices.is_empty() {
+    } else if brought.is_none() && unknown.is_none() && !names_root {
         unknown = Some("what disks its AMI brings is not known".to_owned());
     }
     (sum, unknown)
@@ -112,17 +135,17 @@ fn of_launch<'a>(disk: &'a BlockDevice, brought: Option<&'a Vec<AmiDisk>>) -> (O
     (size, kind)
 }
 
-/// What a run costs each hour at a time, and whether that is all of it.
+/// What a run costs each hour at a time, and whether that is all of it: where the price of its running is not known
+/// it is that of plain software, as in [`super::Bill::counted`].
 pub fn rate(run: &Run, now: DateTime<Utc>, prices: &Prices<'_>) -> (Range, bool) {
     let (month, unknown) = storage(run, prices);
     let mut sum = month.share(1, price::HOURS_PER_MONTH);
     let mut known = unknown.is_none();
     if run.starts.last().is_some_and(|start| start.over.is_none()) {
         sum += at(&address(run), now);
-        match compute(run, prices) {
-            Ok(rates) => sum += at(&rates, now),
-            Err(_) => known = false,
-        }
+        let rates = compute(run, prices);
+        known &= rates.is_ok();
+        sum += at(&rates.unwrap_or_else(|_| plain(run, prices)), now);
     }
     (sum, known)
 }

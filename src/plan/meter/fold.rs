@@ -60,6 +60,11 @@ impl Meter {
         self.lives.values().map(|life| &life.run)
     }
 
+    /// The same, each with its number: an instance that was lost and found again has two runs.
+    pub fn numbered(&self) -> impl Iterator<Item = (u64, &Run)> {
+        self.lives.iter().map(|(number, life)| (*number, &life.run))
+    }
+
     /// The runs of one worker, in the order of their launches.
     pub fn runs_of(&self, worker: &WorkerName) -> impl Iterator<Item = &Run> {
         let keys = self.by_worker.get(worker).map(Vec::as_slice).unwrap_or_default();

@@ -55,7 +55,7 @@ impl Meter {
     }
 
     /// What an owner's instances cost each hour as they are at `now`: those that run, or may, and the disks of
-    /// all that are there.
+    /// all that are there. What has no price counts as it does in a budget.
     pub fn rate(&self, owner: &OwnerName, now: DateTime<Utc>, prices: &Prices<'_>) -> Spend {
         let mut spend = Spend::default();
         for run in self.runs().filter(|run| run.cell.owner == *owner && run.ended.is_none()) {

@@ -8,6 +8,7 @@ use crate::model::{
     Market, Offering, Phase, Place, ShutdownBehavior, Sight, WorkerName, tag_keys,
 };
 use crate::plan::bill::{self, Prices};
+use crate::plan::budget::Till;
 
 /// A ledger that is written second by second.
 struct Book {
@@ -169,6 +170,21 @@ fn an_ordinary_life_is_told_second_by_second() {
     assert_eq!((bill.cost.compute.low.as_micro_dollars(), bill.cost.compute.high.as_micro_dollars()), (3920, 4200));
     assert_eq!(bill.cost.address, crate::policy::price::Range::ZERO);
     assert_eq!(bill.unsized_disks.as_deref(), Some("the sizes of its disks are not known"));
+}
+
+#[test]
+fn a_disk_beside_the_amis_own_does_not_stand_for_it() {
+    let told = |device: &str| {
+        let mut book = Book::new();
+        book.launched(Market::OnDemand, "worker");
+        let disk = format!(r#"{{"device":"{device}","size_gib":30,"volume_type":"gp3","encrypted":null}}"#);
+        let run = Run { block_devices: vec![serde_json::from_str(&disk).expect("a disk")], ..book.run().clone() };
+        let bill = bill::of(&run, at(0), at(3600), at(3600), &Prices::default());
+        assert!(bill.cost.storage.high > crate::policy::price::Money::ZERO, "what is named is counted");
+        bill.unsized_disks
+    };
+    assert_eq!(told("/dev/sdf").as_deref(), Some("what disks its AMI brings is not known"));
+    assert_eq!((told("/dev/sda1"), told("/dev/xvda")), (None, None));
 }
 
 #[test]
@@ -456,8 +472,30 @@ fn what_is_billed_as_something_unknown_has_no_price() {
     let bill = bill::of(book.run(), at(0), at(900), at(900), &Prices::default());
     assert!(bill.unpriced.as_deref().is_some_and(|why| why.contains("Red Hat Enterprise Linux")));
     assert_eq!(bill.cost.compute, crate::policy::price::Range::ZERO);
+    // A budget counts it as plain Linux at the least: what EC2 says makes no month cheaper.
+    assert_eq!(bill.counted().high.as_micro_dollars(), 100_800 * 889 / 3600);
+    assert_eq!(book.meter.rate(&cell().owner, at(900), &Prices::default()).amount.high.as_micro_dollars(), 100_800);
     let spend = book.meter.spend_told(&cell().owner, at(0), at(900), at(900), &Prices::default());
     assert_eq!(spend.unpriced, 1);
+}
+
+#[test]
+fn what_was_lost_and_found_again_is_spent_twice() {
+    let mut book = Book::new();
+    book.launched(Market::OnDemand, "worker");
+    book.lost(3_600, None, None);
+    let seen = Some(Box::new(sight(InstanceState::Running, 11)));
+    let attempt = Box::new(Attempt { spec: None, ..attempt(Market::OnDemand, "worker") });
+    book.add(3_700, Body::Adopted { worker: worker(), attempt, instance: id(), seen });
+    let (mut till, owner, prices) = (Till::default(), cell().owner, Prices::default());
+    // Between the two ends the first run is settled.
+    till.spent(&book.meter, &owner, at(3_590 + 300), &prices);
+    book.terminated(7_200, Some(worker()), Cause::Released, None);
+    book.departed(7_260, None);
+    let whole = book.meter.spend(&owner, at(-3_600), at(9_000), at(9_000), &prices);
+    assert_eq!(till.spent(&book.meter, &owner, at(9_000), &prices).0.amount, whole);
+    assert_eq!(Till::default().spent(&book.meter, &owner, at(9_000), &prices).0.amount, whole);
+    assert!(whole.high.as_micro_dollars() > 190_000, "two hours: {whole:#}");
 }
 
 #[test]

@@ -15,6 +15,8 @@ use crate::policy::{Credentials, Intent};
 const SERVICES: [&str; 3] = ["Amazon Elastic Compute Cloud - Compute", "EC2 - Other", "Amazon Virtual Private Cloud"];
 /// What the deny policy takes from the roles. What ends instances stays.
 const DENIED: [&str; 2] = ["ec2:RunInstances", "ec2:StartInstances"];
+/// In micro-dollars: the template has no smaller amount, and one of nothing would stop everything at once.
+const CENT: u64 = 10_000;
 /// Who carries the action out.
 const SERVICE: &str = "budgets.amazonaws.com";
 
@@ -46,27 +48,26 @@ impl BudgetAction {
             let known: Vec<&str> = intent.owners.keys().map(OwnerName::as_str).collect();
             return Err(IamError::UnknownOwner { owner: owner.clone(), known: known.join(", ") });
         };
-        let amount = amount.or_else(|| configured.budget.and_then(|budget| budget.hard)).filter(|amount| *amount > 0);
+        let amount = amount.or_else(|| configured.budget.and_then(|budget| budget.hard));
+        let amount = amount.filter(|amount| *amount >= CENT);
         let amount = amount.ok_or_else(|| {
             let cure = "write the dollars of a month there, such as \"25.00\", or give --amount";
-            IamError::key(format!("owner.{owner}.budget.hard"), "is missing or nothing", cure)
+            IamError::key(format!("owner.{owner}.budget.hard"), "is missing or less than a cent", cure)
         })?;
         let address = configured.contact.clone().filter(|contact| is_address(contact)).ok_or_else(|| {
             let cure = "write the mail address of the owner there: AWS tells somebody when the action runs";
             IamError::key(format!("owner.{owner}.contact"), "is missing, or no mail address", cure)
         })?;
         let account = values::account_of(owner, configured)?;
-        let arn = match &configured.credentials {
-            Credentials::AssumeRole { arn, .. } => arn.clone(),
-            _ => format!("arn:aws:iam::{account}:role/{}", super::ROLE_NAME),
+        let key = format!("owner.{owner}.credentials.assume_role");
+        let Credentials::AssumeRole { arn, .. } = &configured.credentials else {
+            let message = "is missing: the action takes rights from a role alone, and none is named";
+            let cure = "let it assume a role of the account, which `latent iam` makes";
+            return Err(IamError::key(key, message, cure));
         };
-        let (path, worker) = role_name(&arn, account).ok_or_else(|| {
-            let key = format!("owner.{owner}.credentials.assume_role");
-            IamError::key(
-                key,
-                format!("{arn:?} is not a role of account {account}"),
-                "name a role of the owner's account",
-            )
+        let (path, worker) = role_name(arn, account).ok_or_else(|| {
+            let message = format!("{arn:?} is not a role of account {account}");
+            IamError::key(key, message, "name a role of the owner's account")
         })?;
         let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
         let roles = [IamRole::Worker, IamRole::Rebake].map(|role| named_for(&worker, role)).to_vec();

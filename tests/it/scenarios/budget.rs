@@ -125,6 +125,36 @@ async fn at_hard_a_stopped_instance_is_not_started() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_stopped_instance_that_was_taken_over_is_not_started_for_more_than_there_is_or_for_an_unknown_price() {
+    let of = |budget: &str| {
+        let stops = Setup::new().policy("on_idle = \"stop\"\nidle_timeout = \"never\"");
+        stops.budget("alice", budget)
+    };
+    for (budget, code) in [("hard = \"0.0001\"", "BudgetExceeded"), ("hard = \"10\"", "PriceUnknown")] {
+        let mut lab = Lab::new(of("hard = \"10\""));
+        let id = lab.make_ready("w1").await;
+        lab.release("w1");
+        lab.until(minutes(3), "stopped", |lab| lab.instance_state(&id) == InstanceState::Stopped).await;
+        lab.crash().await;
+        lab.lose_ledger();
+        lab.start();
+        lab.until_state("w1", "stopped").await;
+        assert_eq!(lab.count(|body| matches!(body, Body::Adopted { .. })), 1);
+        let poor = of(budget);
+        lab.reconfigure(if code == "PriceUnknown" {
+            poor.asked_prices(&[("us-west-2", "m7i.large", 0)])
+        } else {
+            poor
+        });
+        lab.request("w1");
+        lab.until(seconds(5), "an answer", |lab| refused_for(lab, code)).await;
+        assert_eq!(lab.instance_state(&id), InstanceState::Stopped);
+        lab.reconfigure(of("hard = \"10\""));
+        assert_eq!(lab.make_ready("w1").await, id);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_launch_that_waits_for_its_worker_at_hard_is_answered_and_ended() {
     let mut lab = Lab::new(setup("hard = \"0.0021\""));
     lab.request("w1");
@@ -244,6 +274,34 @@ async fn what_nobody_knows_the_price_of_is_not_launched_unless_the_owner_allows_
     // Under soft alone nothing is refused.
     let mut lab = Lab::new(of("soft = \"10\""));
     lab.make_ready("w1").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_more_is_bought_in_a_month_of_which_not_all_prices_are_known() {
+    let of = |budget: &str| {
+        let more = setup(budget).image_of("other", "alice", "us-west-2", "ami-other", "\"m7i.xlarge\"", "");
+        more.worker("w2", "other")
+    };
+    let unlisted = |budget: &str| of(budget).asked_prices(&[("us-west-2", "m7i.large", 0)]);
+    let mut lab = Lab::new(of("hard = \"10\""));
+    let id = lab.make_ready("w1").await;
+    lab.run(minutes(30)).await;
+    let before = budget(&lab).spent.high;
+    lab.reconfigure(unlisted("hard = \"10\""));
+    lab.request("w2");
+    lab.until(seconds(5), "an answer", |lab| lab.view("w2").failure.is_some()).await;
+    let failure = lab.view("w2").failure.expect("a failure");
+    assert_eq!((failure.code.as_str(), lab.launched()), ("PriceUnknown", 1));
+    for part in ["1 instance of alice's in 2026-03", "2026-04-01 00:00Z", "owner.alice.budget"] {
+        assert!(failure.message.contains(part), "{part}: {}", failure.message);
+    }
+    let told = budget(&lab);
+    assert_eq!((told.unpriced, told.why.as_ref(), told.is_blind()), (1, Some(&failure.message), true));
+    assert!(told.spent.high >= before, "the sum does not fall: {before:#}, then {:#}", told.spent.high);
+    assert!(!lab.instance_state(&id).is_ending(), "what runs stays");
+    lab.reconfigure(unlisted("hard = \"10\", unpriced = \"allow\""));
+    lab.make_ready("w2").await;
+    assert_eq!((budget(&lab).unpriced, budget(&lab).why), (1, None));
 }
 
 #[tokio::test(start_paused = true)]
