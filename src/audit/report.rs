@@ -74,10 +74,13 @@ pub struct Report {
 /// A record that the report was made from, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `ledger`, `describe`, `cloudtrail` or `prices`.
+    /// `ledger`, `describe`, `cloudtrail`, `rebakes` or `prices`.
     pub name: String,
-    /// Whether it was used.
+    /// Whether anything of it was seen.
     pub used: bool,
+    /// Whether all of it was seen that the period needs; older reports do not tell.
+    #[serde(default)]
+    pub whole: bool,
     /// From when it tells.
     pub from: Option<DateTime<Utc>>,
     /// Until when it tells.

@@ -31,7 +31,7 @@ def test_a_report_of_the_ledger_alone_says_what_it_had(paper: Paper) -> None:
     assert [line["instance"] for line in report["instances"]] == ["i-0a11ce"]
     assert report["instances"][0]["uses"] == {"boot": 120, "build": 1800, "idle": 660, "drain": 60}
     used = {source["name"]: source["used"] for source in report["sources"]}
-    assert used == {"ledger": True, "describe": False, "cloudtrail": False, "prices": True}
+    assert used == {"ledger": True, "describe": False, "cloudtrail": False, "rebakes": True, "prices": True}
     assert any("traffic" in one["what"] for one in report["unseen"])
     assert len(report["days"]) > 1 and report["headline"]["builds"] == 1
 

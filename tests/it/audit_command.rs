@@ -42,3 +42,14 @@ async fn a_named_ledger_that_cannot_be_read_makes_no_report() {
     let told = alone(&["--owner", "alice", "--ledger", path.to_str().expect("a text")]).await;
     assert_eq!(told, (Exit::Ledger, String::new()));
 }
+
+#[tokio::test]
+async fn journals_that_are_not_beside_a_copy_are_missing_and_not_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = ledger(folder.path());
+    let words = ["--owner", "alice", "--ledger", path.to_str().expect("a text")];
+    let unseen = |told: &str| told.contains("what rebakes did");
+    assert!(unseen(&alone(&words).await.1));
+    std::fs::create_dir(folder.path().join("rebakes")).expect("a folder");
+    assert!(!unseen(&alone(&words).await.1));
+}

@@ -134,7 +134,7 @@ async fn report(
         ledger: kept.record(),
         regions: looked.regions,
         intent: work.intent.as_ref(),
-        rebakes: ledger::rebakes(work, options),
+        rebakes: ledger::rebakes(work, options, &kept),
         findings,
     };
     let complete = is_complete(&evidence, options.offline);
