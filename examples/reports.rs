@@ -306,7 +306,7 @@ fn leftovers() -> Vec<Leftover> {
     vec![
         left(
             "i-0dead5e0f00000001",
-            "instance",
+            "orphan",
             "its end was asked for and never came: its shutdown is protected",
             9,
             Some(cents(6132, 6132)),
@@ -314,14 +314,14 @@ fn leftovers() -> Vec<Leftover> {
         ),
         left(
             "vol-0123456789abcdef0",
-            "volume",
+            "volume-available",
             "its instance is gone, and no worker names it",
             16,
             Some(cents(320, 320)),
             false,
         ),
-        left("snap-0123456789abcdef1", "snapshot", "its image was deregistered", 55, Some(cents(0, 150)), false),
-        left("eipalloc-0123456789abcdef2", "address", "nothing has it", 3, Some(cents(365, 365)), false),
+        left("snap-0123456789abcdef1", "snapshot-orphan", "its image was deregistered", 55, Some(cents(0, 150)), false),
+        left("eipalloc-0123456789abcdef2", "address-idle", "nothing has it", 3, Some(cents(365, 365)), false),
     ]
 }
 

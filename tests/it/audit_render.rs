@@ -214,11 +214,35 @@ fn without_a_record_nobody_says_that_nothing_ran() {
     report.sources[0].whole = false;
     assert!(render(&report, Format::Text).contains("No machine of alice was seen in these 30 days"));
     report.sources.iter_mut().for_each(|source| source.used = false);
-    let text = render(&report, Format::Text);
+    let text = render_text(&report, 200);
     assert!(text.contains("is not known: no record could be read"), "{text}");
     for claim in ["No machine", "$0.00", "Nothing was spent", "No instance lived", "No image was rebaked"] {
         assert!(!text.contains(claim), "{claim}: {text}");
     }
+}
+
+#[test]
+fn only_what_lives_without_a_use_is_red() {
+    let mut report = reports::full();
+    let as_kind = |kind: &str, id: &str| {
+        let kind = kind.to_owned();
+        latent::audit::report::Leftover { id: id.to_owned(), kind, ..report.leftovers[0].clone() }
+    };
+    let more = [as_kind("was-zombie", "i-0aa"), as_kind("stopped-too-long", "i-0bb"), as_kind("zombie", "i-0cc")];
+    report.leftovers.extend(more);
+    report.leftovers[1].month = None;
+    let text = render_text(&report, 200);
+    for (alarm, id) in [
+        ("!! Zombie", "i-0dead5e0f00000001"),
+        ("!! Zombie", "i-0cc"),
+        ("! Was a zombie", "i-0aa"),
+        ("! Left over", "i-0bb"),
+    ] {
+        assert!(text.contains(&format!("{alarm}: {id} in us-west-2")), "{id}: {text}");
+    }
+    let (_, was) = text.split_once("Was a zombie:").expect("is told");
+    assert!(!was.lines().take(1).any(|line| line.contains("If it stays")), "{was}");
+    assert!(text.contains("each month, without 1 of unknown price."), "{text}");
 }
 
 #[test]

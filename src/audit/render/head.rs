@@ -61,7 +61,8 @@ pub(super) fn told(report: &Report) -> Sight {
     let (ledger, trail) = (sight(report, "ledger"), sight(report, "cloudtrail"));
     match (ledger, trail, looked(report)) {
         (Sight::Whole, _, _) | (_, Sight::Whole, _) => Sight::Whole,
-        (Sight::None, Sight::None, Sight::None) => Sight::None,
+        // Journals of rebakes may tell of builders yet.
+        (Sight::None, Sight::None, Sight::None) if report.instances.is_empty() => Sight::None,
         _ => Sight::Part,
     }
 }
@@ -168,6 +169,7 @@ fn budget(line: Option<&BudgetLine>) -> Tile {
         notes.push(format!("soft limit: {soft:#}{}", if over(line.soft) { ", crossed" } else { "" }));
     }
     notes.push(format!("if it goes on so, the month comes to {}", words::money(line.projected)));
+    notes.push("as the controller counts: spot at the list price, disks that a manifest sizes".to_owned());
     Tile { label, value, notes, tone, bar: Some(bar(line, limit)) }
 }
 
@@ -245,16 +247,15 @@ fn used(report: &Report) -> Tile {
 /// What is wrong, and what could not be seen.
 pub(super) fn red(report: &Report) -> Section {
     let mut alarms: Vec<Alarm> = Vec::new();
-    let (zombies, others): (Vec<&Leftover>, Vec<&Leftover>) = report.leftovers.iter().partition(|left| left.instance);
-    alarms.extend(zombies.iter().take(ALARMS_MAX).map(|left| Alarm {
-        tone: Tone::Bad,
-        label: "Zombie",
-        what: format!("{} in {}", words::name(&left.id), words::name(&left.region)),
-        why: zombie_words(left),
-    }));
-    if zombies.len() > ALARMS_MAX {
-        let left = words::count(i128::try_from(zombies.len() - ALARMS_MAX).unwrap_or(i128::MAX));
-        alarms.push(alarm(Tone::Bad, "Zombie", format!("{left} more"), "See the leftovers below.".to_owned()));
+    let (instances, others): (Vec<&Leftover>, Vec<&Leftover>) = report.leftovers.iter().partition(|left| left.instance);
+    let (zombies, instances): (Vec<&Leftover>, Vec<&Leftover>) =
+        instances.into_iter().partition(|left| left.is_zombie());
+    for (tone, label, all) in [(Tone::Bad, "Zombie", &zombies), (Tone::Warn, "Left over", &instances)] {
+        alarms.extend(all.iter().take(ALARMS_MAX).map(|left| of_instance(tone, label, left)));
+        if let Some(more) = all.len().checked_sub(ALARMS_MAX).filter(|more| *more > 0) {
+            let more = words::count(i128::try_from(more).unwrap_or(i128::MAX));
+            alarms.push(alarm(tone, label, format!("{more} more"), "See the leftovers below.".to_owned()));
+        }
     }
     alarms.extend(standing_alarms(report, &others));
     alarms.extend(report.unseen.iter().take(ALARMS_MAX).map(|unseen| Alarm {
@@ -282,13 +283,36 @@ fn alarm(tone: Tone, label: &'static str, what: String, why: String) -> Alarm {
     Alarm { tone, label, what, why }
 }
 
-fn zombie_words(left: &Leftover) -> String {
+fn of_instance(tone: Tone, label: &'static str, left: &Leftover) -> Alarm {
+    let what = format!("{} in {}", words::name(&left.id), words::name(&left.region));
     let since = left.since.map(|at| format!(" Since {}.", words::moment_in_words(at))).unwrap_or_default();
+    let why = format!("{}{since}", ended(&left.reason));
+    if left.was_zombie() {
+        // What it cost is in the sums of the period; it costs no more.
+        return alarm(tone, "Was a zombie", what, why);
+    }
     let cost = match left.month {
         Some(month) => format!("If it stays it costs {} each month.", words::money(month)),
         None => "What it costs is not known.".to_owned(),
     };
-    format!("{}{since} {cost}", ended(&left.reason))
+    alarm(tone, label, what, format!("{why} {cost}"))
+}
+
+/// What things cost each month, and of how many nobody knows.
+fn a_month(things: &[&Leftover]) -> String {
+    let known: Vec<Range> = things.iter().filter_map(|left| left.month).collect();
+    let unknown = things.len() - known.len();
+    match (known.len(), unknown) {
+        (0, _) => "what they cost is not known".to_owned(),
+        (_, 0) => format!("they cost {} each month", words::money(known.into_iter().sum())),
+        (_, some) => {
+            let unknown = words::count(i128::try_from(some).unwrap_or(i128::MAX));
+            format!(
+                "they cost {} each month, without {unknown} of unknown price",
+                words::money(known.into_iter().sum())
+            )
+        }
+    }
 }
 
 /// The words as a sentence.
@@ -316,9 +340,8 @@ fn standing_alarms(report: &Report, others: &[&Leftover]) -> Vec<Alarm> {
         alarms.push(alarm(Tone::Warn, "Unknown", "Zombies".to_owned(), why));
     }
     if !others.is_empty() {
-        let cost: Range = others.iter().filter_map(|left| left.month).sum();
         let what = format!("{} that nobody uses", words::counted(words::length(others), "thing"));
-        let why = format!("Disks, snapshots, addresses and such; they cost {} each month.", words::money(cost));
+        let why = format!("Disks, snapshots, addresses and such; {}.", a_month(others));
         alarms.push(alarm(Tone::Warn, "Left over", what, why));
     }
     if !report.differences.is_empty() {
