@@ -61,7 +61,7 @@ pub(super) fn told(report: &Report) -> Sight {
     let (ledger, trail) = (sight(report, "ledger"), sight(report, "cloudtrail"));
     match (ledger, trail, looked(report)) {
         (Sight::Whole, _, _) | (_, Sight::Whole, _) => Sight::Whole,
-        // Journals of rebakes may tell of builders yet.
+        // What a rebake's journal tells of its builder is something.
         (Sight::None, Sight::None, Sight::None) if report.instances.is_empty() => Sight::None,
         _ => Sight::Part,
     }
