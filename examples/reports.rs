@@ -38,7 +38,7 @@ fn cents(low: u64, high: u64) -> Range {
 
 fn source(name: &str, used: bool, note: &str) -> Source {
     let (from, to) = (used.then(begin), used.then(end));
-    Source { name: name.to_owned(), used, from, to, note: note.to_owned() }
+    Source { name: name.to_owned(), used, whole: used, from, to, note: note.to_owned() }
 }
 
 fn unseen(what: &str, why: &str, cure: Option<&str>) -> Unseen {
@@ -60,6 +60,7 @@ pub(crate) fn empty() -> Report {
         sources: vec![
             source("ledger", true, "2 entries"),
             source("describe", false, "there are no credentials for alice here"),
+            source("rebakes", true, "the journals beside the ledger"),
         ],
         unseen: vec![unseen("Traffic, taxes, discounts and credits", "no record that latent reads tells them", None)],
         headline: Headline {
@@ -305,7 +306,7 @@ fn leftovers() -> Vec<Leftover> {
     vec![
         left(
             "i-0dead5e0f00000001",
-            "instance",
+            "orphan",
             "its end was asked for and never came: its shutdown is protected",
             9,
             Some(cents(6132, 6132)),
@@ -313,14 +314,14 @@ fn leftovers() -> Vec<Leftover> {
         ),
         left(
             "vol-0123456789abcdef0",
-            "volume",
+            "volume-available",
             "its instance is gone, and no worker names it",
             16,
             Some(cents(320, 320)),
             false,
         ),
-        left("snap-0123456789abcdef1", "snapshot", "its image was deregistered", 55, Some(cents(0, 150)), false),
-        left("eipalloc-0123456789abcdef2", "address", "nothing has it", 3, Some(cents(365, 365)), false),
+        left("snap-0123456789abcdef1", "snapshot-orphan", "its image was deregistered", 55, Some(cents(0, 150)), false),
+        left("eipalloc-0123456789abcdef2", "address-idle", "nothing has it", 3, Some(cents(365, 365)), false),
     ]
 }
 
@@ -401,6 +402,7 @@ pub(crate) fn full() -> Report {
             source("ledger", true, "4,812 entries, whole by its hash chain"),
             source("describe", true, "looked at when the report was written"),
             source("cloudtrail", true, "90 days of management events"),
+            source("rebakes", true, "the journals beside the ledger"),
             source("prices", true, "the table in the program"),
         ],
         unseen: not_seen(),

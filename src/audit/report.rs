@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::LeftoverKind;
 use crate::plan::meter::{Segment, Use};
 use crate::policy::price::{Money, Range, Source as PriceSource};
 
@@ -74,10 +75,13 @@ pub struct Report {
 /// A record that the report was made from, or could not be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Source {
-    /// `ledger`, `describe`, `cloudtrail` or `prices`.
+    /// `ledger`, `describe`, `cloudtrail`, `rebakes` or `prices`.
     pub name: String,
-    /// Whether it was used.
+    /// Whether anything of it was seen.
     pub used: bool,
+    /// Whether all of it was seen that the period needs; older reports do not tell.
+    #[serde(default)]
+    pub whole: bool,
     /// From when it tells.
     pub from: Option<DateTime<Utc>>,
     /// Until when it tells.
@@ -131,7 +135,8 @@ pub struct BudgetLine {
     pub soft: Option<Money>,
     /// From which amount on nothing is launched any more.
     pub hard: Option<Money>,
-    /// What was spent since the month began; the high bound counts.
+    /// What was spent since the month began, as the controller reckons it: spot at the list price, without disks
+    /// that only an AMI names; the high bound counts.
     pub spent: Range,
     /// What the month will come to if it goes on so.
     pub projected: Range,
@@ -319,6 +324,24 @@ pub struct Leftover {
     pub month: Option<Range>,
     /// Whether it is an instance.
     pub instance: bool,
+}
+
+impl Leftover {
+    /// The kind of an instance that lives and that no record explains, where no sweep says it.
+    pub const ZOMBIE: &'static str = "zombie";
+    /// The kind of one that is none any more.
+    pub const WAS_ZOMBIE: &'static str = "was-zombie";
+
+    /// Whether it is an instance that lives, costs, and has no use.
+    pub fn is_zombie(&self) -> bool {
+        let swept = LeftoverKind::ALL.iter().any(|kind| kind.is_zombie() && kind.name() == self.kind);
+        self.kind == Self::ZOMBIE || swept
+    }
+
+    /// Whether it was one, and is none any more: it costs nothing now.
+    pub fn was_zombie(&self) -> bool {
+        self.kind == Self::WAS_ZOMBIE
+    }
 }
 
 /// What could be saved.

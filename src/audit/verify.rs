@@ -1,18 +1,23 @@
 //! A report made again, field by field: what its reader need not believe.
 
+mod sums;
+
 use std::collections::BTreeMap;
 
+use chrono::TimeDelta;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::report::{InstanceLine, Report};
 use crate::model::counted;
-use crate::plan::meter::{Segment, Use};
+use crate::policy::price::Range;
 
 /// The most differences that are told.
 const MISMATCHES_MAX: usize = 200;
 /// Amounts may differ by so many micro-dollars for each line they are summed of: each is rounded up.
 const ROUNDING: u64 = 2;
+/// What ended so long before a report was written, EC2 did not show any more.
+const FORGOTTEN: TimeDelta = TimeDelta::hours(2);
 
 /// A field that is not what it should be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -46,8 +51,10 @@ pub fn verify(report: &Report, again: &Report) -> Verdict {
     check.field("fleet", &report.fleet, &again.fleet);
     check.field("owner", &report.owner, &again.owner);
     check.field("ledger", &report.ledger, &again.ledger);
-    sums(report, &mut check);
-    let same_prices = report.prices_as_of == again.prices_as_of && report.program == again.program;
+    sums::check(report, &mut check);
+    let same_prices = report.prices_as_of == again.prices_as_of
+        && report.price_sources == again.price_sources
+        && report.program == again.program;
     instances(report, again, same_prices, &mut check);
     workers(report, again, &mut check);
     rebakes(report, again, &mut check);
@@ -85,6 +92,14 @@ impl Check {
         }
     }
 
+    /// Both bounds of an amount. A field may say after a comma what it is compared with.
+    fn range(&mut self, field: &str, report: Range, should: Range, lines: usize) {
+        let (field, by) = field.find(',').map_or((field, ""), |at| field.split_at(at));
+        for (bound, report, should) in [("low", report.low, should.low), ("high", report.high, should.high)] {
+            self.amount(&format!("{field}.{bound}{by}"), report.as_micro_dollars(), should.as_micro_dollars(), lines);
+        }
+    }
+
     /// An amount that may be off by its rounding.
     fn amount(&mut self, field: &str, report: u64, should: u64, lines: usize) {
         self.compared += 1;
@@ -95,58 +110,10 @@ impl Check {
     }
 }
 
-/// What must hold within the report itself, wherever its lines are from.
-fn sums(report: &Report, check: &mut Check) {
-    for line in &report.instances {
-        let mut uses: BTreeMap<Use, i64> = BTreeMap::new();
-        for Segment { from, to, usage } in &line.segments {
-            *uses.entry(*usage).or_default() += (to.unwrap_or(report.until).min(report.until) - *from).num_seconds();
-        }
-        uses.retain(|_, seconds| *seconds != 0);
-        let mut told = line.uses.clone();
-        // A period may end within a second: the last use may tell one less.
-        absorb(&mut told, &mut uses);
-        check.field(&format!("instances.{}.uses, by its segments", line.instance), &told, &uses);
-    }
-    let head = &report.headline;
-    let lines = || report.instances.iter();
-    let costs = || lines().filter_map(|line| line.cost.as_ref());
-    let total = |high: bool| -> u64 {
-        let of = |range: &crate::policy::price::Range| if high { range.high } else { range.low }.as_micro_dollars();
-        costs().map(|cost| of(&cost.compute) + of(&cost.storage) + of(&cost.address)).sum()
-    };
-    let count = report.instances.len();
-    check.amount("headline.spent.low, by its instances", head.spent.low.as_micro_dollars(), total(false), count);
-    check.amount("headline.spent.high, by its instances", head.spent.high.as_micro_dollars(), total(true), count);
-    let days = || report.days.iter().flat_map(|day| day.uses.values());
-    let by_day: u64 = days().map(|range| range.high.as_micro_dollars()).sum();
-    let parts = report.days.len() * Use::ALL.len() * count.max(1);
-    check.amount("headline.spent.high, by its days", head.spent.high.as_micro_dollars(), by_day, parts);
-    check.field("headline.starts, by its instances", &head.starts, &lines().map(|line| line.starts).sum());
-    check.field("headline.builds, by its instances", &head.builds, &lines().map(|line| line.builds).sum());
-    let billed: i64 = lines().map(|line| line.billed_seconds).sum();
-    check.field("headline.billed_seconds, by its instances", &head.billed_seconds, &billed);
-}
-
-/// Takes away from both what differs by a second.
-fn absorb(told: &mut BTreeMap<Use, i64>, meant: &mut BTreeMap<Use, i64>) {
-    let near: Vec<Use> = Use::ALL
-        .into_iter()
-        .filter(|usage| {
-            let of = |map: &BTreeMap<Use, i64>| map.get(usage).copied().unwrap_or(0);
-            (of(told) - of(meant)).abs() <= 1
-        })
-        .collect();
-    for usage in near {
-        told.remove(&usage);
-        meant.remove(&usage);
-    }
-}
-
 /// What the ledger says of an instance, whoever looked at the account.
-fn by_the_ledger(line: &InstanceLine, with_cost: bool) -> BTreeMap<&'static str, Value> {
+fn by_the_ledger(line: &InstanceLine) -> BTreeMap<&'static str, Value> {
     let value = |told: Result<Value, serde_json::Error>| told.unwrap_or_default();
-    let mut fields = BTreeMap::from([
+    BTreeMap::from([
         ("worker", value(serde_json::to_value(&line.worker))),
         ("region", value(serde_json::to_value(&line.region))),
         ("image", value(serde_json::to_value(&line.image))),
@@ -160,11 +127,18 @@ fn by_the_ledger(line: &InstanceLine, with_cost: bool) -> BTreeMap<&'static str,
         ("uses", value(serde_json::to_value(&line.uses))),
         ("billed_seconds", value(serde_json::to_value(line.billed_seconds))),
         ("hours.ledger", value(serde_json::to_value(line.hours.ledger))),
-    ]);
-    if with_cost {
-        fields.insert("cost", value(serde_json::to_value(line.cost)));
-    }
-    fields
+    ])
+}
+
+/// What EC2 may tell as well: only where the ledger says it must the report say the same.
+fn where_it_says(line: &InstanceLine) -> [(&'static str, Option<&String>); 5] {
+    [
+        ("zone", line.zone.as_ref()),
+        ("instance_type", line.instance_type.as_ref()),
+        ("market", line.market.as_ref()),
+        ("software", line.software.as_ref()),
+        ("ami", line.ami.as_ref()),
+    ]
 }
 
 /// Whether what the price hangs on is told alike: what EC2 showed then may be gone.
@@ -173,6 +147,27 @@ fn priced_alike(one: &InstanceLine, other: &InstanceLine) -> bool {
         (line.instance_type.clone(), line.market.clone(), line.software.clone(), line.unpriced.clone())
     };
     of(one) == of(other) && one.market.as_deref() != Some("spot")
+}
+
+/// Whether EC2 may have shown it when the report was written: then its disks and its address are what it showed.
+fn shown(report: &Report, line: &InstanceLine) -> bool {
+    let looked = report.sources.iter().any(|source| source.name == "describe" && source.used);
+    let long_gone = line.to.is_some_and(|to| report.written_at - to > FORGOTTEN);
+    line.hours.describe.is_some() || (looked && !long_gone)
+}
+
+fn costs(report: &Report, own: &InstanceLine, meant: &InstanceLine, check: &mut Check) {
+    let field = |part: &str| format!("instances.{}.cost{part}", own.instance);
+    match (own.cost, meant.cost) {
+        (Some(own_cost), Some(cost)) => {
+            check.range(&field(".compute"), own_cost.compute, cost.compute, 1);
+            if !shown(report, own) {
+                check.range(&field(".storage"), own_cost.storage, cost.storage, 1);
+                check.range(&field(".address"), own_cost.address, cost.address, 1);
+            }
+        }
+        (own_cost, cost) => check.field(&field(""), &own_cost, &cost),
+    }
 }
 
 fn instances(report: &Report, again: &Report, same_prices: bool, check: &mut Check) {
@@ -186,15 +181,17 @@ fn instances(report: &Report, again: &Report, same_prices: bool, check: &mut Che
             check.field(&format!("instances.{id}"), &"is not in it", &"is in the ledger");
             continue;
         };
-        let with_cost = same_prices && priced_alike(own, line);
-        let fields = by_the_ledger(line, false);
-        let own_fields = by_the_ledger(own, false);
+        let (fields, own_fields) = (by_the_ledger(line), by_the_ledger(own));
         for (field, should) in fields {
             check.values(&format!("instances.{id}.{field}"), own_fields.get(field).unwrap_or(&Value::Null), &should);
         }
-        if let (true, Some(cost), Some(own)) = (with_cost, line.cost, own.cost) {
-            let (own, meant) = (own.compute.high.as_micro_dollars(), cost.compute.high.as_micro_dollars());
-            check.amount(&format!("instances.{id}.cost.compute.high"), own, meant, 1);
+        for ((field, should), (_, told)) in where_it_says(line).into_iter().zip(where_it_says(own)) {
+            if should.is_some() {
+                check.field(&format!("instances.{id}.{field}"), &told, &should);
+            }
+        }
+        if same_prices && priced_alike(own, line) {
+            costs(report, own, line, check);
         }
     }
     for id in told.keys().filter(|id| !meant.contains_key(*id)) {
@@ -225,9 +222,16 @@ fn workers(report: &Report, again: &Report, check: &mut Check) {
 fn rebakes(report: &Report, again: &Report, check: &mut Check) {
     for meant in &again.rebakes {
         let told = report.rebakes.iter().find(|line| line.rebake == meant.rebake);
-        let field = format!("rebakes.{}.image", meant.rebake);
-        check.field(&field, &told.map(|line| &line.image), &Some(&meant.image));
+        let field = |name: &str| format!("rebakes.{}.{name}", meant.rebake);
+        check.field(&field("image"), &told.map(|line| &line.image), &Some(&meant.image));
+        check.field(&field("began"), &told.map(|line| line.began), &Some(meant.began));
     }
+}
+
+/// The price lists that a report names, in words.
+fn prices(report: &Report) -> String {
+    let sources = report.price_sources.iter().map(|source| format!("{} of {}", source.what, source.as_of));
+    format!("{} or later ({})", report.prices_as_of, sources.collect::<Vec<_>>().join(", "))
 }
 
 fn unchecked(report: &Report, again: &Report, same_prices: bool) -> Vec<String> {
@@ -235,20 +239,44 @@ fn unchecked(report: &Report, again: &Report, same_prices: bool) -> Vec<String> 
     if !same_prices {
         all.push(format!(
             "amounts: the report was made by latent {} with prices of {}, this is latent {} with prices of {}",
-            report.program, report.prices_as_of, again.program, again.prices_as_of
+            report.program,
+            prices(report),
+            again.program,
+            prices(again)
         ));
     }
-    let others = report.instances.iter().filter(|line| line.hours.ledger.is_none()).count();
+    let recorded = || report.instances.iter().filter(|line| line.hours.ledger.is_some());
+    let others = report.instances.len() - recorded().count();
     if others > 0 {
         all.push(format!("{} that no ledger tells: counted as the report tells", counted(others, "instance")));
     }
-    let spot = report.instances.iter().filter(|line| line.market.as_deref() == Some("spot")).count();
+    let spot = recorded().filter(|line| line.market.as_deref() == Some("spot")).count();
     if spot > 0 {
         all.push(format!("amounts of {}: the history of prices was not asked again", counted(spot, "spot instance")));
     }
-    all.push(
-        "what the account and CloudTrail showed then: standing costs, leftovers, savings, deeds, and hours by these two"
-            .to_owned(),
-    );
+    let meant: BTreeMap<&str, &InstanceLine> =
+        again.instances.iter().map(|line| (line.instance.as_str(), line)).collect();
+    let on_demand = || recorded().filter(|line| line.market.as_deref() != Some("spot"));
+    let alike = |line: &InstanceLine| meant.get(line.instance.as_str()).is_none_or(|meant| priced_alike(line, meant));
+    let unlike = on_demand().filter(|line| !alike(line)).count();
+    if unlike > 0 {
+        let told = counted(unlike, "instance");
+        all.push(format!("amounts of {told}: they rest on what EC2 showed then, which the ledger does not tell"));
+    }
+    let shown = on_demand().filter(|line| alike(line) && shown(report, line)).count();
+    if shown > 0 {
+        let told = counted(shown, "instance");
+        all.push(format!("what the disks and addresses of {told} cost: EC2 may have shown them then"));
+    }
+    let rest = [
+        "the budget of the month, and what the period before cost: they hang on the configuration, the prices and the \
+         account of then",
+        "on which day and for which use an amount was spent: only their sum is compared",
+        "how far rebakes came and what they cost, and the starts of a worker by AMI",
+        "what the account and CloudTrail showed then: standing costs, leftovers, savings, deeds, hours by these two and \
+         where they differ",
+        "what is said in words alone: records, what was not seen, assumptions, how to shut all off",
+    ];
+    all.extend(rest.map(ToOwned::to_owned));
     all
 }

@@ -1,7 +1,8 @@
 //! `latent ledger`: the record itself, read beside a running controller or from a copy.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Read as _, Write};
+use std::io::{BufRead, BufReader, Read as _, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
@@ -12,6 +13,7 @@ use super::args::Args;
 use super::connect;
 use super::exit::{CommandError, Exit};
 use super::output::plain;
+use super::whole;
 use crate::ledger::{Fault, Noted, Row, SqliteReader, Verifier, Whole, line, read_line};
 
 /// Rows read at a time.
@@ -115,7 +117,8 @@ fn told(whole: &Whole, options: &VerifyOptions) -> String {
     let part = if *folded { String::new() } else { format!(", from {first} on (what was before is not in here)") };
     let at = head.at.map(|at| format!(" of {}", at.format("%Y-%m-%d %H:%M:%SZ"))).unwrap_or_default();
     let end = if options.head.is_some() { "" } else { "; whether more followed only a noted --head tells" };
-    format!("whole: {entries} entries{part}; the last is {}{at}{end}; head {head}", head.seq)
+    let entries = if *entries == 1 { "1 entry".to_owned() } else { format!("{entries} entries") };
+    format!("whole: {entries}{part}; the last is {}{at}{end}; head {head}", head.seq)
 }
 
 fn verify_file(ledger: &SqliteReader, noted: Option<Noted>) -> Result<Result<Whole, Fault>, CommandError> {
@@ -169,20 +172,23 @@ fn verify_lines(
 }
 
 fn export(args: &Args, options: &ExportOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let ledger = SqliteReader::open(&path(args, options.ledger.as_deref())?)?;
+    let path = path(args, options.ledger.as_deref())?;
+    let ledger = SqliteReader::open(&path)?;
     match &options.output {
         None => write_all(&ledger, options, out)?,
-        Some(file) => {
-            let failed = |error: std::io::Error| {
-                let message = anyhow::anyhow!("{} cannot be written: {error}", file.display());
-                CommandError::new(Exit::Unexpected, message)
-            };
-            let mut to = BufWriter::new(File::create(file).map_err(failed)?);
-            write_all(&ledger, options, &mut to)?;
-            to.into_inner().map_err(|error| failed(error.into_error()))?.sync_all().map_err(failed)?;
+        Some(file) if is_same(file, &path) => {
+            let message = anyhow::anyhow!("-o {}: that is the ledger itself; name another file", file.display());
+            return Err(CommandError::new(Exit::Usage, message));
         }
+        Some(file) => whole::write(file, |to| write_all(&ledger, options, to))?,
     }
     Ok(Exit::Done)
+}
+
+/// Whether two names are those of one file, by whatever way.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let place = |path: &Path| path.metadata().ok().map(|file| (file.dev(), file.ino()));
+    place(one).is_some_and(|place_of_one| place(other) == Some(place_of_one))
 }
 
 fn write_all(ledger: &SqliteReader, options: &ExportOptions, out: &mut dyn Write) -> Result<(), CommandError> {

@@ -31,6 +31,7 @@ mod status;
 mod sweep;
 #[cfg(any(feature = "ec2", test))]
 mod weekly;
+mod whole;
 mod worker;
 
 pub use args::Args;

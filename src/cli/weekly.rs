@@ -58,7 +58,7 @@ mod tests {
         assert_eq!(report.file.name, "latent-alice-2026-03-02.html");
         let html = String::from_utf8(report.file.content).expect("text");
         assert!(html.contains("without prices.json, which is no file of prices"), "what is wrong with them is said");
-        assert!(report.lines[0].starts_with("No machine of alice ran"), "{:?}", report.lines);
+        assert!(report.lines[0].starts_with("No machine of alice was seen"), "{:?}", report.lines);
         assert!(weekly(&"nobody".parse().expect("a name")).is_none());
     }
 }

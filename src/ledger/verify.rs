@@ -91,7 +91,10 @@ impl Verifier {
         let expected = self.head.seq + 1;
         if row.seq != expected {
             let what = if row.seq > expected {
-                format!("entry {expected} should be here: {} entries are missing", row.seq - expected)
+                match row.seq - expected {
+                    1 => format!("entry {expected} should be here: it is missing"),
+                    missing => format!("entry {expected} should be here: {missing} entries are missing"),
+                }
             } else {
                 format!("entry {expected} should be here")
             };

@@ -73,6 +73,30 @@ kinds! {
         "An instance without a fleet's tag that runs an AMI of the fleet; it may be the owner's own.";
 }
 
+impl LeftoverKind {
+    /// Whether it is an instance that runs, costs, and has no use that anybody knows.
+    pub fn is_zombie(self) -> bool {
+        match self {
+            LeftoverKind::Orphan
+            | LeftoverKind::StateSkew
+            | LeftoverKind::NeverConnected
+            | LeftoverKind::Unattended
+            | LeftoverKind::Expired
+            | LeftoverKind::BakeOverdue => true,
+            LeftoverKind::StoppedTooLong
+            | LeftoverKind::VolumeAvailable
+            | LeftoverKind::AddressIdle
+            | LeftoverKind::InterfaceAvailable
+            | LeftoverKind::SpotRequestOpen
+            | LeftoverKind::SnapshotOrphan
+            | LeftoverKind::AmiSuperseded
+            | LeftoverKind::AmiStuck
+            | LeftoverKind::IntentOpen
+            | LeftoverKind::UntaggedOnOwnAmi => false,
+        }
+    }
+}
+
 /// What may be done about a leftover.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]

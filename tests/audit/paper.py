@@ -70,6 +70,7 @@ class Paper:
         self.binary = binary
         self.folder = folder
         (folder / "amis").mkdir()
+        (folder / "rebakes").mkdir()
         (folder / "latent.toml").write_text(LATENT_TOML)
         (folder / "amis" / "debian.toml").write_text(IMAGE.format(owner="alice"))
         (folder / "amis" / "bobs.toml").write_text(IMAGE.format(owner="bob"))

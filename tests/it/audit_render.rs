@@ -189,16 +189,68 @@ fn all_forms_tell_the_same_amounts() {
     }
 }
 
+const CLAIMS: [&str; 4] =
+    ["every instance that lives has a use", "Nothing is stored", "No leftover was found", "Nothing found"];
+
 #[test]
 fn nobody_is_told_that_there_is_nothing_when_nobody_looked() {
     let mut report = reports::empty();
-    assert!(render(&report, Format::Text).contains("EC2 was not looked at"));
-    for claim in ["every instance that lives has a use", "Nothing is stored", "No leftover was found", "Nothing found"]
-    {
-        assert!(!render(&report, Format::Text).contains(claim), "{claim}");
-    }
+    let text = render(&report, Format::Text);
+    assert!(text.contains("EC2's instances were not seen"), "{text}");
+    assert_eq!(CLAIMS.iter().find(|claim| text.contains(**claim)), None);
     report.sources[1].used = true;
-    assert!(render(&report, Format::Text).contains("every instance that lives has a use"));
+    let text = render(&report, Format::Text);
+    assert!(text.contains("None seen") && text.contains("not everything could be read"), "{text}");
+    assert_eq!(CLAIMS.iter().find(|claim| text.contains(**claim)), None);
+    report.sources[1].whole = true;
+    let text = render(&report, Format::Text);
+    assert_eq!(CLAIMS.iter().find(|claim| !text.contains(**claim)), None, "{text}");
+}
+
+#[test]
+fn without_a_record_nobody_says_that_nothing_ran() {
+    let mut report = reports::empty();
+    assert!(render(&report, Format::Text).contains("No machine of alice ran in these 30 days."));
+    report.sources[0].whole = false;
+    assert!(render(&report, Format::Text).contains("No machine of alice was seen in these 30 days"));
+    report.sources.iter_mut().for_each(|source| source.used = false);
+    let text = render_text(&report, 200);
+    assert!(text.contains("is not known: no record could be read"), "{text}");
+    for claim in ["No machine", "$0.00", "Nothing was spent", "No instance lived", "No image was rebaked"] {
+        assert!(!text.contains(claim), "{claim}: {text}");
+    }
+}
+
+#[test]
+fn only_what_lives_without_a_use_is_red() {
+    let mut report = reports::full();
+    let as_kind = |kind: &str, id: &str| {
+        let kind = kind.to_owned();
+        latent::audit::report::Leftover { id: id.to_owned(), kind, ..report.leftovers[0].clone() }
+    };
+    let more = [as_kind("was-zombie", "i-0aa"), as_kind("stopped-too-long", "i-0bb"), as_kind("zombie", "i-0cc")];
+    report.leftovers.extend(more);
+    report.leftovers[1].month = None;
+    let text = render_text(&report, 200);
+    for (alarm, id) in [
+        ("!! Zombie", "i-0dead5e0f00000001"),
+        ("!! Zombie", "i-0cc"),
+        ("! Was a zombie", "i-0aa"),
+        ("! Left over", "i-0bb"),
+    ] {
+        assert!(text.contains(&format!("{alarm}: {id} in us-west-2")), "{id}: {text}");
+    }
+    let (_, was) = text.split_once("Was a zombie:").expect("is told");
+    assert!(!was.lines().take(1).any(|line| line.contains("If it stays")), "{was}");
+    assert!(text.contains("each month, without 1 of unknown price."), "{text}");
+}
+
+#[test]
+fn what_has_no_price_is_not_told_as_free() {
+    let mut report = reports::full();
+    report.instances.iter_mut().for_each(|line| line.cost = None);
+    let told = latent::audit::render::brief(&report).join("\n");
+    assert!(told.contains("cost nobody knows how much in 30 days") && told.contains("Spent: Unknown"), "{told}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The chain over the ledger: what was changed, left out or put in is found, and an older file gets its chain.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -129,6 +130,22 @@ fn a_ledger_without_an_entry_is_whole() {
 }
 
 #[test]
+fn an_export_is_whole_and_for_its_owner_alone_and_never_the_ledger_itself() {
+    let room = Room::with(1);
+    let exported = room.export(&[]);
+    let mode = std::fs::metadata(&exported).expect("is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    let (path, link) = (room.path(), room.folder.path().join("link"));
+    std::os::unix::fs::symlink(&path, &link).expect("a link");
+    for to in [&path, &link] {
+        let told = command(&["ledger", "export", "--ledger", text(&path), "-o", text(to)]);
+        assert_eq!(told, (Exit::Usage, String::new()));
+    }
+    let (exit, said) = room.verify(&[]);
+    assert!(exit == Exit::Done && said.contains("whole: 1 entry;"), "{said}");
+}
+
+#[test]
 fn every_change_of_a_row_is_found_at_its_place() {
     for (change, place) in [
         ("UPDATE entry SET at = '2020-01-01T00:00:00+00:00' WHERE seq = 4", "entry 4: its column at"),
@@ -143,7 +160,7 @@ fn every_change_of_a_row_is_found_at_its_place() {
         ("UPDATE entry SET chain = upper(chain) WHERE seq = 4", "entry 4: its chain"),
         ("UPDATE entry SET chain = (SELECT chain FROM entry WHERE seq = 3) WHERE seq = 4", "entry 4: its chain"),
         ("UPDATE entry SET seq = 400 WHERE seq = 9", "entry 400: entry 9 should be here: 391 entries are missing"),
-        ("DELETE FROM entry WHERE seq = 4", "entry 5: entry 4 should be here"),
+        ("DELETE FROM entry WHERE seq = 4", "entry 5: entry 4 should be here: it is missing"),
         ("DELETE FROM entry WHERE seq = 1", "entry 2: entry 1 should be here"),
         ("DELETE FROM entry WHERE seq = 4; UPDATE entry SET seq = seq - 1 WHERE seq > 4", "entry 4: what is written"),
         (

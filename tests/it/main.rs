@@ -8,6 +8,8 @@ mod admit;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod audit_command;
+#[cfg(test)]
 mod audit_render;
 #[cfg(test)]
 mod budget_action;

@@ -107,7 +107,7 @@ def test_the_week_comes_with_its_report_and_a_crossed_budget_is_told_once(
     until("the week is told", lambda: len(letters(office, "alice@example.org", "the week of owner alice")) > 0)
     (week,) = letters(office, "alice@example.org", "the week of owner alice")
     text = week.get_body(("plain",))
-    assert text is not None and "No machine of alice ran" in text.get_content()
+    assert text is not None and "No machine of alice was seen" in text.get_content()
     (report,) = week.iter_attachments()
     assert report.get_content_type() == "text/html"
     assert (report.get_filename() or "").startswith("latent-alice-")

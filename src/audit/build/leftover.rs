@@ -8,41 +8,14 @@ use super::draft::{Draft, total};
 use super::scope::Scope;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::{Cost, Leftover};
-use crate::model::{LeftoverKind, ResourceKind};
+use crate::model::ResourceKind;
 use crate::plan::meter::Use;
 use crate::plan::sweep::{Finding, said};
 use crate::policy::price::{self, Range};
 
-/// The kind of an instance that no record explains, where no sweep says it.
-const ZOMBIE: &str = "zombie";
-/// The kind of one that is gone.
-const WAS_ZOMBIE: &str = "was-zombie";
-
-/// What a finding is about is a live zombie.
-fn is_zombie(finding: &Finding) -> bool {
-    match finding.kind {
-        LeftoverKind::Orphan
-        | LeftoverKind::StateSkew
-        | LeftoverKind::NeverConnected
-        | LeftoverKind::Unattended
-        | LeftoverKind::Expired
-        | LeftoverKind::BakeOverdue => true,
-        LeftoverKind::StoppedTooLong
-        | LeftoverKind::VolumeAvailable
-        | LeftoverKind::AddressIdle
-        | LeftoverKind::InterfaceAvailable
-        | LeftoverKind::SpotRequestOpen
-        | LeftoverKind::SnapshotOrphan
-        | LeftoverKind::AmiSuperseded
-        | LeftoverKind::AmiStuck
-        | LeftoverKind::IntentOpen
-        | LeftoverKind::UntaggedOnOwnAmi => false,
-    }
-}
-
 /// The instances that a sweep takes for zombies.
 pub(super) fn zombies_of_a_sweep(findings: &[&Finding]) -> BTreeSet<String> {
-    findings.iter().filter(|finding| is_zombie(finding)).map(|finding| finding.id.clone()).collect()
+    findings.iter().filter(|finding| finding.kind.is_zombie()).map(|finding| finding.id.clone()).collect()
 }
 
 /// Everything that is left over, the dearest first, and how many zombies live.
@@ -88,7 +61,7 @@ fn lives(scope: &Scope<'_>, draft: &Draft) -> Leftover {
     let since = line.segments.iter().find(|segment| segment.usage == Use::Zombie).map(|segment| segment.from);
     Leftover {
         id: line.instance.clone(),
-        kind: ZOMBIE.to_owned(),
+        kind: Leftover::ZOMBIE.to_owned(),
         region: line.region.clone(),
         reason: format!("it runs in {}'s account, and no record explains it", scope.owner()),
         since,
@@ -111,7 +84,7 @@ fn was(draft: &Draft) -> Leftover {
     let end = line.ended.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
     Leftover {
         id: line.instance.clone(),
-        kind: WAS_ZOMBIE.to_owned(),
+        kind: Leftover::WAS_ZOMBIE.to_owned(),
         region: line.region.clone(),
         reason: format!(
             "it lived for {} without anything that explained it; it is none any more{end}",

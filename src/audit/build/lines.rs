@@ -49,11 +49,6 @@ impl Tariff {
         self.bill(run, period).cost.total()
     }
 
-    /// What of it a budget counts.
-    pub(super) fn counted(&self, run: &Run, period: Period) -> Range {
-        self.bill(run, period).counted()
-    }
-
     fn bill(&self, run: &Run, period: Period) -> Bill {
         // The size of an AMI is that of all its disks: where the launch says something of its own, which of
         // them it means is not known.

@@ -23,6 +23,7 @@ use self::budget::budget;
 use self::draft::{Draft, total};
 use self::period::Period;
 use self::scope::Scope;
+pub(super) use self::workers::permille;
 use super::evidence::Evidence;
 use super::report::{BudgetLine, Day, Headline, InstanceLine, LedgerMark, REPORT_VERSION, Report, Saving, Unseen};
 use crate::model::{InstanceId, Region, counted};
@@ -33,7 +34,8 @@ use crate::policy::price::{self, Range};
 /// Makes the report of one owner: of what belongs to anybody else nothing is in it.
 pub fn build(evidence: &Evidence<'_>) -> Report {
     let period = Period { since: evidence.since, until: evidence.until };
-    let runs = evidence.ledger.as_ref().map(|record| runs::of_ledger(record.entries)).unwrap_or_default();
+    let meter = evidence.ledger.as_ref().map(|record| runs::of_ledger(record.entries)).unwrap_or_default();
+    let runs: Vec<Run> = meter.runs().cloned().collect();
     let scope = Scope::new(evidence, runs::others(evidence, &runs));
     let findings: Vec<&Finding> = evidence.findings.iter().filter(|finding| scope.concerns(finding)).collect();
     let drafts = drafts(evidence, &scope, period, &findings, runs.clone());
@@ -57,7 +59,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
         until: evidence.until,
         sources: words::sources(evidence),
         unseen,
-        headline: headline(&drafts, (before(evidence, period, &runs), budget(evidence, &runs)), &savings, zombies),
+        headline: headline(&drafts, (before(evidence, period, &runs), budget(evidence, &meter)), &savings, zombies),
         workers: workers::workers(&drafts),
         differences: difference::differences(&drafts, evidence.ledger.is_ok()),
         days: days(period, &drafts),

@@ -85,10 +85,11 @@ fn state(rebake: &Rebake, entries: &[RebakeEntry]) -> String {
 }
 
 /// The rebakes that were worked on in the period, the latest first. A rebake costs what its builder and its
-/// canaries did.
+/// canaries did; where none of them has a line, nobody knows it.
 pub(super) fn lines(evidence: &Evidence<'_>, period: Period, drafts: &[Draft]) -> Vec<RebakeLine> {
     let mut all: Vec<RebakeLine> = records(evidence)
         .filter(|(rebake, _)| rebake.order.at < period.until && rebake.last_at >= period.since)
+        .filter(|(rebake, _)| evidence.only.is_empty() || evidence.only.contains(&rebake.order.region))
         .map(|(rebake, entries)| {
             let canaries = entries.iter().filter_map(|entry| match &entry.body {
                 RebakeBody::CanarySaw { sight } => sight.instance.clone(),
@@ -106,7 +107,7 @@ pub(super) fn lines(evidence: &Evidence<'_>, period: Period, drafts: &[Draft]) -
                 image: rebake.order.image.to_string(),
                 began: rebake.order.at,
                 state: state(&rebake, entries),
-                cost: costs.map(|costs| costs.into_iter().sum()),
+                cost: costs.filter(|costs| own.is_empty() || !costs.is_empty()).map(|costs| costs.into_iter().sum()),
             }
         })
         .collect();

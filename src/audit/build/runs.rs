@@ -31,12 +31,12 @@ pub(super) struct Found {
 }
 
 /// The runs of a ledger.
-pub(super) fn of_ledger(entries: &[Entry]) -> Vec<Run> {
+pub(super) fn of_ledger(entries: &[Entry]) -> Meter {
     let mut meter = Meter::default();
     for entry in entries {
         meter.take(entry);
     }
-    meter.runs().cloned().collect()
+    meter
 }
 
 /// Everything that is this owner's, each instance once.

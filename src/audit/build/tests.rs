@@ -280,6 +280,46 @@ fn what_was_denied_is_told_with_its_action_and_the_report_is_not_whole() {
     }
 }
 
+fn denied(kind: ResourceKind) -> Gap {
+    let failure = Failure::new(Phase::Launch, FailureKind::Credentials, "UnauthorizedOperation", "no");
+    Gap { kind, failure }
+}
+
+#[track_caller]
+fn source(report: &Report, name: &str) -> (bool, bool) {
+    let source = report.sources.iter().find(|source| source.name == name).expect("a source");
+    (source.used, source.whole)
+}
+
+#[test]
+fn a_source_of_which_nothing_was_seen_is_not_used_and_one_seen_in_part_is_not_whole() {
+    let owner = alice();
+    let book = Book::new();
+    let told = |regions: BTreeMap<Region, Look>| {
+        let report = build(&evidence(&owner, &book.0, regions));
+        (source(&report, "describe"), source(&report, "cloudtrail"))
+    };
+    let mut seen = look(Vec::new(), Vec::new());
+    assert_eq!(told(seen.clone()), ((true, true), (true, true)));
+    let one = seen.get_mut(&region()).expect("is there");
+    if let (Ok(survey), Ok(trail)) = (&mut one.survey, &mut one.trail) {
+        survey.gaps.push(denied(ResourceKind::Volume));
+        let why = Unseen { kind: FailureKind::Credentials, code: "AccessDenied".to_owned(), message: "no".to_owned() };
+        trail.gaps.push(TrailGap { call: None, from: at(-600), to: at(600), why });
+    }
+    assert_eq!(told(seen.clone()), ((true, false), (true, false)));
+    let mut refused = seen[&region()].clone();
+    if let (Ok(survey), Ok(trail)) = (&mut refused.survey, &mut refused.trail) {
+        survey.gaps.push(denied(ResourceKind::Instance));
+        trail.from = trail.to;
+    }
+    let alone = BTreeMap::from([(region(), refused.clone())]);
+    assert_eq!(told(alone), ((false, false), (false, false)));
+    seen.extend(look(Vec::new(), Vec::new()));
+    seen.insert("eu-west-1".parse().expect("a region"), refused);
+    assert_eq!(told(seen), ((true, false), (true, false)), "one region is not the other");
+}
+
 #[test]
 fn without_any_record_the_report_says_so_and_claims_nothing() {
     let owner = alice();
@@ -287,7 +327,11 @@ fn without_any_record_the_report_says_so_and_claims_nothing() {
     none.ledger = Err(Missing::new("the ledger is away", "bring it back"));
     let report = build(&none);
     assert!(report.instances.is_empty() && report.headline.spent == Range::ZERO);
-    assert_eq!(report.sources.iter().filter(|source| source.used).count(), 1, "prices are built in");
+    assert_eq!(
+        report.sources.iter().filter(|source| source.used).count(),
+        2,
+        "prices are built in, and rebakes were read"
+    );
     assert!(report.unseen.iter().any(|one| one.cure.as_deref() == Some("bring it back")));
     assert!(!report.shut_off.is_empty() && report.assumptions.len() > 5);
 }

@@ -6,7 +6,7 @@ use super::period::Period;
 use crate::audit::evidence::Evidence;
 use crate::audit::report::{Deed, Unseen};
 use crate::audit::{TrailEnd, TrailRun, trail_runs, trail_seconds};
-use crate::model::{InstanceId, Region, Trail, TrailEvent};
+use crate::model::{InstanceId, Region, Trail, TrailEvent, counted};
 
 /// The most deeds that a report tells; the latest are told.
 const DEEDS_MAX: usize = 1000;
@@ -80,7 +80,7 @@ pub(super) fn deeds(
     let more = deeds.len().saturating_sub(DEEDS_MAX);
     deeds.truncate(DEEDS_MAX);
     let unseen = (more > 0).then(|| Unseen {
-        what: format!("{more} older calls"),
+        what: counted(more, "older call"),
         why: format!("a report tells the latest {DEEDS_MAX}"),
         cure: Some("ask for a shorter period with --since".to_owned()),
     });

@@ -3,9 +3,9 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::period::Period;
-use crate::audit::evidence::{Evidence, Missing};
+use crate::audit::evidence::{Evidence, Look, Missing};
 use crate::audit::report::{Source, Unseen};
-use crate::model::{Region, Trail, TrailGap, counted};
+use crate::model::{Region, ResourceKind, Trail, TrailGap, counted};
 use crate::plan::sweep::said;
 use crate::policy::price::{self, PRICE_FILE};
 
@@ -14,13 +14,13 @@ pub(super) const TRAIL_LAG: TimeDelta = TimeDelta::minutes(15);
 /// For how long EC2 still shows an instance that has ended.
 const SHOWN_AFTER_END: TimeDelta = TimeDelta::hours(1);
 
-/// The four records, whether used or not.
+/// The records and the prices, whether used or not.
 pub(super) fn sources(evidence: &Evidence<'_>) -> Vec<Source> {
-    vec![ledger(evidence), describe(evidence), cloudtrail(evidence), prices(evidence)]
+    vec![ledger(evidence), describe(evidence), cloudtrail(evidence), rebakes(evidence), prices(evidence)]
 }
 
 fn unused(name: &str, why: &str) -> Source {
-    Source { name: name.to_owned(), used: false, from: None, to: None, note: why.to_owned() }
+    Source { name: name.to_owned(), used: false, whole: false, from: None, to: None, note: why.to_owned() }
 }
 
 fn ledger(evidence: &Evidence<'_>) -> Source {
@@ -38,28 +38,39 @@ fn ledger(evidence: &Evidence<'_>) -> Source {
     Source {
         name: "ledger".to_owned(),
         used: first.is_some(),
+        whole: first.is_some() && !late,
         from: first.map(|entry| entry.at),
         to: last.map(|entry| entry.at),
         note,
     }
 }
 
-fn describe(evidence: &Evidence<'_>) -> Source {
-    let seen: Vec<DateTime<Utc>> = evidence
-        .regions
-        .values()
-        .filter_map(|look| look.survey.as_ref().ok())
-        .map(|survey| survey.observed_at)
-        .collect();
-    if seen.is_empty() {
-        let why = evidence.regions.values().find_map(|look| look.survey.as_ref().err());
-        return unused("describe", why.map_or("nobody looked at the account", |missing| missing.why.as_str()));
+/// Why a region's instances could not be listed: a refusal is a gap of its survey.
+fn unlisted(look: &Look) -> Option<String> {
+    match &look.survey {
+        Err(missing) => Some(missing.why.clone()),
+        Ok(survey) => {
+            let gap = survey.gaps.iter().find(|gap| gap.kind == ResourceKind::Instance)?;
+            Some(gap.failure.to_string())
+        }
     }
-    let gaps = evidence.regions.values().any(|look| look.survey.as_ref().is_ok_and(|survey| !survey.gaps.is_empty()));
-    let part = if gaps || seen.len() < evidence.regions.len() { "; not everything could be read" } else { "" };
+}
+
+fn describe(evidence: &Evidence<'_>) -> Source {
+    let surveys = || evidence.regions.values().filter_map(|look| look.survey.as_ref().ok());
+    let shown = evidence.regions.values().filter(|look| unlisted(look).is_none());
+    let seen: Vec<DateTime<Utc>> =
+        shown.filter_map(|look| look.survey.as_ref().ok()).map(|survey| survey.observed_at).collect();
+    if seen.is_empty() {
+        let why = evidence.regions.values().find_map(unlisted);
+        return unused("describe", why.as_deref().unwrap_or("nobody looked at the account"));
+    }
+    let whole = seen.len() == evidence.regions.len() && surveys().all(|survey| survey.gaps.is_empty());
+    let part = if whole { "" } else { "; not everything could be read" };
     Source {
         name: "describe".to_owned(),
         used: true,
+        whole,
         from: seen.iter().min().copied(),
         to: seen.iter().max().copied(),
         note: format!(
@@ -75,22 +86,47 @@ fn trails<'a>(evidence: &'a Evidence<'_>) -> impl Iterator<Item = (&'a Region, &
 }
 
 fn cloudtrail(evidence: &Evidence<'_>) -> Source {
-    let from = trails(evidence).map(|(_, trail)| trail.from).max();
-    let Some(from) = from else {
-        let why = evidence.regions.values().find_map(|look| look.trail.as_ref().err());
-        return unused("cloudtrail", why.map_or("nobody asked it", |missing| missing.why.as_str()));
+    let told = || trails(evidence).map(|(_, trail)| trail).filter(|trail| trail.is_told());
+    let Some(from) = told().map(|trail| trail.from).max() else {
+        let refused = |look: &Look| match &look.trail {
+            Err(missing) => Some(missing.why.clone()),
+            Ok(trail) => trail.gaps.iter().find(|gap| !is_young(gap)).map(|gap| gap.why.to_string()),
+        };
+        let why = evidence.regions.values().find_map(refused);
+        return unused("cloudtrail", why.as_deref().unwrap_or("nobody asked it"));
     };
-    let events: usize = trails(evidence).map(|(_, trail)| trail.events.len()).sum();
+    let calls = match told().map(|trail| trail.events.len()).sum::<usize>() {
+        1 => "1 call that launches, starts, stops or terminates".to_owned(),
+        calls => format!("{calls} calls that launch, start, stop or terminate"),
+    };
+    let whole = from <= evidence.since
+        && told().count() == evidence.regions.len()
+        && told().all(|trail| trail.gaps.iter().all(is_young));
+    let part = if whole { "" } else { "; not everything could be read" };
     Source {
         name: "cloudtrail".to_owned(),
         used: true,
+        whole,
         from: Some(from),
-        to: trails(evidence).map(|(_, trail)| trail.to).min(),
+        to: told().map(|trail| trail.to).min(),
         note: format!(
-            "{events} calls that launch, start, stop or terminate; a call may be {} late, and a shutdown from inside \
-             a guest is none",
+            "{calls}; a call may be {} late, and a shutdown from inside a guest is none{part}",
             said(TRAIL_LAG)
         ),
+    }
+}
+
+fn rebakes(evidence: &Evidence<'_>) -> Source {
+    match &evidence.rebakes {
+        Err(missing) => unused("rebakes", &missing.why),
+        Ok(_) => Source {
+            name: "rebakes".to_owned(),
+            used: true,
+            whole: true,
+            from: None,
+            to: None,
+            note: "the journals of rebakes that are kept beside the ledger".to_owned(),
+        },
     }
 }
 
@@ -108,6 +144,7 @@ fn prices(evidence: &Evidence<'_>) -> Source {
     Source {
         name: "prices".to_owned(),
         used: true,
+        whole: true,
         from: None,
         to: None,
         note: format!("Amazon's list prices, {asked}the oldest of {}; {of_spot}", price::as_of()),

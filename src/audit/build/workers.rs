@@ -21,7 +21,7 @@ pub(super) fn spread(seconds: impl IntoIterator<Item = i64>) -> Option<Spread> {
 }
 
 /// Thousandths of a whole, none of no whole.
-fn permille(part: i64, whole: i64) -> u32 {
+pub(in crate::audit) fn permille(part: i64, whole: i64) -> u32 {
     if whole <= 0 { 0 } else { u32::try_from((part.max(0) * 1000 + whole / 2) / whole).unwrap_or(u32::MAX) }
 }
 

@@ -10,8 +10,62 @@ use crate::policy::price::{Money, Range};
 /// How many alarms of a kind are shown one by one.
 const ALARMS_MAX: usize = 20;
 
+/// What a number is worth that rests on a part.
+const IN_PART: &str = "not everything could be read";
+/// Why a number of what EC2 has is not known.
+const NOT_SEEN: &str = "EC2's instances were not seen";
+
+/// How much of a record was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// All that the period needs.
+    Whole,
+    /// Something: what was not found may yet be there.
+    Part,
+    /// Nothing.
+    None,
+}
+
+impl Sight {
+    /// What is said where a list is empty: that there is nothing, if that is known.
+    pub(super) fn or(self, nothing: &'static str, unknown: &'static str) -> &'static str {
+        match self {
+            Self::Whole => nothing,
+            Self::Part => "None seen; not everything could be read.",
+            Self::None => unknown,
+        }
+    }
+}
+
 /// What is said instead of `nothing` where nobody knows.
-pub(super) const NOT_LOOKED: &str = "EC2 was not looked at, so nobody knows.";
+pub(super) const NOT_LOOKED: &str = "EC2's instances were not seen, so nobody knows.";
+/// The same where no record tells what ran.
+pub(super) const NOT_TOLD: &str = "No record of machines could be read, so nobody knows.";
+
+/// How much of a record was read.
+pub(super) fn sight(report: &Report, name: &str) -> Sight {
+    match report.sources.iter().find(|source| source.name == name) {
+        Some(source) if source.used && source.whole => Sight::Whole,
+        Some(source) if source.used => Sight::Part,
+        Some(_) | None => Sight::None,
+    }
+}
+
+/// How much is known of what EC2 has now: without that nobody knows what is left over.
+pub(super) fn looked(report: &Report) -> Sight {
+    sight(report, "describe")
+}
+
+/// How much is known of what ran in the period: the ledger and CloudTrail tell of what is gone, EC2 does not.
+pub(super) fn told(report: &Report) -> Sight {
+    let (ledger, trail) = (sight(report, "ledger"), sight(report, "cloudtrail"));
+    match (ledger, trail, looked(report)) {
+        (Sight::Whole, _, _) | (_, Sight::Whole, _) => Sight::Whole,
+        // What a rebake's journal tells of its builder is something.
+        (Sight::None, Sight::None, Sight::None) if report.instances.is_empty() => Sight::None,
+        _ => Sight::Part,
+    }
+}
 
 /// `30 days`, or hours of a short period.
 pub(super) fn period(report: &Report) -> String {
@@ -25,13 +79,21 @@ pub(super) fn period(report: &Report) -> String {
 /// The sentence that somebody reads who reads nothing else.
 pub(super) fn summary(report: &Report) -> String {
     let headline = &report.headline;
-    let cost = format!("The machines of {} cost {}", words::name(&report.owner), words::money(headline.spent));
+    let (owner, period) = (words::name(&report.owner), period(report));
     if headline.starts == 0 && headline.billed_seconds == 0 && report.instances.is_empty() {
-        return format!("No machine of {} ran in these {}.", words::name(&report.owner), period(report));
+        return match told(report) {
+            Sight::Whole => format!("No machine of {owner} ran in these {period}."),
+            Sight::Part => {
+                format!("No machine of {owner} was seen in these {period}; not everything could be read.")
+            }
+            Sight::None => format!(
+                "What the machines of {owner} did and cost in these {period} is not known: no record could be read."
+            ),
+        };
     }
+    let cost = if no_price(report) { "nobody knows how much".to_owned() } else { words::money(headline.spent) };
     format!(
-        "{cost} in {}: {}, {}, {} of billed time, of which builds ran {}.",
-        period(report),
+        "The machines of {owner} cost {cost} in {period}: {}, {}, {} of billed time, of which builds ran {}.",
         words::counted(headline.starts, "start"),
         words::counted(headline.builds, "build"),
         words::span(headline.billed_seconds),
@@ -44,9 +106,9 @@ fn build_share(report: &Report) -> u64 {
     words::permille(whole(report.headline.build_seconds), whole(report.headline.billed_seconds))
 }
 
-/// Whether somebody looked at what EC2 has: without that nobody knows what is left over.
-pub(super) fn looked(report: &Report) -> bool {
-    report.sources.iter().any(|source| source.name == "describe" && source.used)
+/// Whether there are instances, and of none of them the price is known: what they cost is not nothing.
+pub(super) fn no_price(report: &Report) -> bool {
+    !report.instances.is_empty() && report.instances.iter().all(|line| line.cost.is_none())
 }
 
 /// The numbers of the first page.
@@ -63,8 +125,22 @@ fn spent(report: &Report) -> Tile {
     if headline.unpriced > 0 {
         notes.push(format!("without {} of unknown price", words::counted(headline.unpriced, "instance")));
     }
-    notes.push("an estimate at list prices, low to high".to_owned());
-    Tile { label: "Spent".to_owned(), value: words::money(headline.spent), notes, tone: Tone::Neutral, bar: None }
+    let (value, tone) = match told(report) {
+        Sight::None => {
+            notes.push("no record of machines could be read".to_owned());
+            ("Unknown".to_owned(), Tone::Warn)
+        }
+        _ if no_price(report) => ("Unknown".to_owned(), Tone::Warn),
+        Sight::Part if report.instances.is_empty() => {
+            notes.push("no machine was seen; not everything could be read".to_owned());
+            (words::money(headline.spent), Tone::Warn)
+        }
+        Sight::Whole | Sight::Part => {
+            notes.push("an estimate at list prices, low to high".to_owned());
+            (words::money(headline.spent), Tone::Neutral)
+        }
+    };
+    Tile { label: "Spent".to_owned(), value, notes, tone, bar: None }
 }
 
 fn budget(line: Option<&BudgetLine>) -> Tile {
@@ -93,6 +169,7 @@ fn budget(line: Option<&BudgetLine>) -> Tile {
         notes.push(format!("soft limit: {soft:#}{}", if over(line.soft) { ", crossed" } else { "" }));
     }
     notes.push(format!("if it goes on so, the month comes to {}", words::money(line.projected)));
+    notes.push("as the controller counts: spot at the list price, disks that a manifest sizes".to_owned());
     Tile { label, value, notes, tone, bar: Some(bar(line, limit)) }
 }
 
@@ -127,22 +204,25 @@ fn bar(line: &BudgetLine, limit: Money) -> Chart {
 
 fn saved(report: &Report) -> Tile {
     let saved = report.headline.saved_month;
-    let (value, notes, tone) = if report.savings.is_empty() && saved == Range::ZERO && !looked(report) {
-        ("Unknown".to_owned(), vec!["EC2 was not looked at".to_owned()], Tone::Warn)
-    } else if report.savings.is_empty() && saved == Range::ZERO {
-        ("Nothing found".to_owned(), vec![], Tone::Good)
-    } else {
-        let notes = vec![format!("each month, by {} below", words::counted(words::length(&report.savings), "command"))];
-        (words::money(saved), notes, Tone::Warn)
+    let nothing = report.savings.is_empty() && saved == Range::ZERO;
+    let (value, notes, tone) = match looked(report) {
+        Sight::None if nothing => ("Unknown".to_owned(), vec![NOT_SEEN.to_owned()], Tone::Warn),
+        Sight::Part if nothing => ("None seen".to_owned(), vec![IN_PART.to_owned()], Tone::Warn),
+        Sight::Whole if nothing => ("Nothing found".to_owned(), vec![], Tone::Good),
+        Sight::Whole | Sight::Part | Sight::None => {
+            let commands = words::counted(words::length(&report.savings), "command");
+            (words::money(saved), vec![format!("each month, by {commands} below")], Tone::Warn)
+        }
     };
     Tile { label: "You can save".to_owned(), value, notes, tone, bar: None }
 }
 
 fn zombies(report: &Report) -> Tile {
     let number = report.headline.zombies;
-    let (value, note, tone) = match number {
-        0 if !looked(report) => ("Unknown".to_owned(), "EC2 was not looked at", Tone::Warn),
-        0 => ("None".to_owned(), "every instance that lives has a use", Tone::Good),
+    let (value, note, tone) = match (number, looked(report)) {
+        (0, Sight::None) => ("Unknown".to_owned(), NOT_SEEN, Tone::Warn),
+        (0, Sight::Part) => ("None seen".to_owned(), IN_PART, Tone::Warn),
+        (0, Sight::Whole) => ("None".to_owned(), "every instance that lives has a use", Tone::Good),
         _ => (format!("{} alive", words::count(number)), "instances that nobody uses, and that cost", Tone::Bad),
     };
     Tile { label: "Zombies".to_owned(), value, notes: vec![note.to_owned()], tone, bar: None }
@@ -155,6 +235,11 @@ fn used(report: &Report) -> Tile {
         format!("{} of {}", words::span(headline.build_seconds), words::span(headline.billed_seconds)),
         format!("idle: {}", words::span(idle)),
     ];
+    if told(report) == Sight::None {
+        let notes = vec!["no record of machines could be read".to_owned()];
+        let label = "Billed time with a build".to_owned();
+        return Tile { label, value: "Unknown".to_owned(), notes, tone: Tone::Neutral, bar: None };
+    }
     let value = words::percent(build_share(report));
     Tile { label: "Billed time with a build".to_owned(), value, notes, tone: Tone::Neutral, bar: None }
 }
@@ -162,16 +247,15 @@ fn used(report: &Report) -> Tile {
 /// What is wrong, and what could not be seen.
 pub(super) fn red(report: &Report) -> Section {
     let mut alarms: Vec<Alarm> = Vec::new();
-    let (zombies, others): (Vec<&Leftover>, Vec<&Leftover>) = report.leftovers.iter().partition(|left| left.instance);
-    alarms.extend(zombies.iter().take(ALARMS_MAX).map(|left| Alarm {
-        tone: Tone::Bad,
-        label: "Zombie",
-        what: format!("{} in {}", words::name(&left.id), words::name(&left.region)),
-        why: zombie_words(left),
-    }));
-    if zombies.len() > ALARMS_MAX {
-        let left = words::count(i128::try_from(zombies.len() - ALARMS_MAX).unwrap_or(i128::MAX));
-        alarms.push(alarm(Tone::Bad, "Zombie", format!("{left} more"), "See the leftovers below.".to_owned()));
+    let (instances, others): (Vec<&Leftover>, Vec<&Leftover>) = report.leftovers.iter().partition(|left| left.instance);
+    let (zombies, instances): (Vec<&Leftover>, Vec<&Leftover>) =
+        instances.into_iter().partition(|left| left.is_zombie());
+    for (tone, label, all) in [(Tone::Bad, "Zombie", &zombies), (Tone::Warn, "Left over", &instances)] {
+        alarms.extend(all.iter().take(ALARMS_MAX).map(|left| of_instance(tone, label, left)));
+        if let Some(more) = all.len().checked_sub(ALARMS_MAX).filter(|more| *more > 0) {
+            let more = words::count(i128::try_from(more).unwrap_or(i128::MAX));
+            alarms.push(alarm(tone, label, format!("{more} more"), "See the leftovers below.".to_owned()));
+        }
     }
     alarms.extend(standing_alarms(report, &others));
     alarms.extend(report.unseen.iter().take(ALARMS_MAX).map(|unseen| Alarm {
@@ -199,13 +283,36 @@ fn alarm(tone: Tone, label: &'static str, what: String, why: String) -> Alarm {
     Alarm { tone, label, what, why }
 }
 
-fn zombie_words(left: &Leftover) -> String {
+fn of_instance(tone: Tone, label: &'static str, left: &Leftover) -> Alarm {
+    let what = format!("{} in {}", words::name(&left.id), words::name(&left.region));
     let since = left.since.map(|at| format!(" Since {}.", words::moment_in_words(at))).unwrap_or_default();
+    let why = format!("{}{since}", ended(&left.reason));
+    if left.was_zombie() {
+        // What it cost is in the sums of the period; it costs no more.
+        return alarm(tone, "Was a zombie", what, why);
+    }
     let cost = match left.month {
         Some(month) => format!("If it stays it costs {} each month.", words::money(month)),
         None => "What it costs is not known.".to_owned(),
     };
-    format!("{}{since} {cost}", ended(&left.reason))
+    alarm(tone, label, what, format!("{why} {cost}"))
+}
+
+/// What things cost each month, and of how many nobody knows.
+fn a_month(things: &[&Leftover]) -> String {
+    let known: Vec<Range> = things.iter().filter_map(|left| left.month).collect();
+    let unknown = things.len() - known.len();
+    match (known.len(), unknown) {
+        (0, _) => "what they cost is not known".to_owned(),
+        (_, 0) => format!("they cost {} each month", words::money(known.into_iter().sum())),
+        (_, some) => {
+            let unknown = words::count(i128::try_from(some).unwrap_or(i128::MAX));
+            format!(
+                "they cost {} each month, without {unknown} of unknown price",
+                words::money(known.into_iter().sum())
+            )
+        }
+    }
 }
 
 /// The words as a sentence.
@@ -228,14 +335,13 @@ fn standing_alarms(report: &Report, others: &[&Leftover]) -> Vec<Alarm> {
             alarms.push(alarm(tone, "Budget", what, format!("{} of {amount}.{effect}", words::money(line.spent))));
         }
     }
-    if report.headline.zombies == 0 && !looked(report) {
-        let why = "EC2 was not looked at, so nobody knows whether an instance lives on.".to_owned();
+    if report.headline.zombies == 0 && looked(report) == Sight::None {
+        let why = "EC2's instances were not seen, so nobody knows whether an instance lives on.".to_owned();
         alarms.push(alarm(Tone::Warn, "Unknown", "Zombies".to_owned(), why));
     }
     if !others.is_empty() {
-        let cost: Range = others.iter().filter_map(|left| left.month).sum();
         let what = format!("{} that nobody uses", words::counted(words::length(others), "thing"));
-        let why = format!("Disks, snapshots, addresses and such; they cost {} each month.", words::money(cost));
+        let why = format!("Disks, snapshots, addresses and such; {}.", a_month(others));
         alarms.push(alarm(Tone::Warn, "Left over", what, why));
     }
     if !report.differences.is_empty() {
@@ -254,9 +360,8 @@ pub(super) fn save(report: &Report, limit: usize) -> Section {
     let mut section = Section { id: "save", title: String::new(), short: "Save", lead: Vec::new(), blocks: Vec::new() };
     if report.savings.is_empty() {
         "Nothing to save was found".clone_into(&mut section.title);
-        let known =
-            if looked(report) { "No command would save anything that this report can see." } else { NOT_LOOKED };
-        section.lead.push(known.to_owned());
+        let nothing = "No command would save anything that this report can see.";
+        section.lead.push(looked(report).or(nothing, NOT_LOOKED).to_owned());
         return section;
     }
     section.title = format!("You can save {} each month by these commands", words::money(report.headline.saved_month));

@@ -11,7 +11,11 @@ use crate::policy::price::Range;
 /// What each day cost.
 pub(super) fn days(report: &Report, limit: usize) -> Section {
     let chart = spend::chart(report);
-    let lead = if chart.is_none() { vec!["Nothing was spent in this period.".to_owned()] } else { Vec::new() };
+    let lead = match chart {
+        Some(_) => Vec::new(),
+        None if head::no_price(report) => vec!["No price is known of what ran in this period.".to_owned()],
+        None => vec![head::told(report).or("Nothing was spent in this period.", head::NOT_TOLD).to_owned()],
+    };
     let mut blocks: Vec<Block> = chart.into_iter().map(|chart| Block::Charts(vec![chart])).collect();
     if !blocks.is_empty() {
         blocks.push(Block::Table(spend::table(report, limit)));
@@ -62,7 +66,7 @@ fn costs(report: &Report, limit: usize) -> Table {
         ]
     };
     Table::of("workers-cost", "What each worker cost and did", &columns, &report.workers, limit, row)
-        .or("No worker had an instance in this period.")
+        .or(head::told(report).or("No worker had an instance in this period.", head::NOT_TOLD))
 }
 
 /// Time by use: only the uses that occur have a column.
@@ -84,7 +88,7 @@ fn uses(report: &Report, limit: usize) -> Table {
         row
     };
     Table::of("workers-time", "What the time of each worker was used for", &columns, &report.workers, limit, row)
-        .or("No time was used.")
+        .or(head::told(report).or("No time was used.", head::NOT_TOLD))
 }
 
 /// How long a worker takes to connect.
@@ -105,7 +109,8 @@ pub(super) fn starts(report: &Report, limit: usize) -> Section {
                 words::span(spread.p95),
             ]
         });
-    let mut blocks = vec![Block::Table(table.or("No worker connected in this period."))];
+    let mut blocks =
+        vec![Block::Table(table.or(head::told(report).or("No worker connected in this period.", head::NOT_TOLD)))];
     if !measured.is_empty() {
         let charts = trend::charts(report);
         blocks.extend((!charts.is_empty()).then_some(Block::Charts(charts)));
@@ -113,6 +118,11 @@ pub(super) fn starts(report: &Report, limit: usize) -> Section {
     }
     let title = "How long a request waits for its worker".to_owned();
     Section { id: "starts", title, short: "Waiting", lead: Vec::new(), blocks }
+}
+
+/// Whether a source tells hours.
+fn is_a_record(source: &Source) -> bool {
+    source.used && ["ledger", "describe", "cloudtrail"].contains(&source.name.as_str())
 }
 
 fn hours(hours: Hours) -> [String; 3] {
@@ -135,7 +145,7 @@ pub(super) fn records(report: &Report, limit: usize) -> Section {
         let (instance, worker) = (words::name(&line.instance), words::name_or_dash(line.worker.as_deref()));
         vec![instance, worker, ledger, trail, now, words::sentence(&line.what)]
     });
-    let told: Vec<&Source> = report.sources.iter().filter(|source| source.used && source.name != "prices").collect();
+    let told: Vec<&Source> = report.sources.iter().filter(|source| is_a_record(source)).collect();
     let differences = differences.or(match told.len() {
         0 | 1 => "Nothing to compare: less than two records tell hours.",
         _ => "The records that tell hours agree.",
@@ -194,7 +204,7 @@ fn instances(report: &Report, limit: usize) -> Table {
         ]
     };
     Table::of("instances", "Every instance, the latest first", &columns, &report.instances, limit, row)
-        .or("No instance lived in this period.")
+        .or(head::told(report).or("No instance lived in this period.", head::NOT_TOLD))
 }
 
 fn cost(line: &InstanceLine) -> String {
@@ -233,7 +243,7 @@ pub(super) fn storage(report: &Report, limit: usize) -> Section {
     };
     let caption = "What costs while nothing runs";
     let standing = Table::of("standing", caption, &standing, &report.standing, limit, row)
-        .or(if head::looked(report) { "Nothing is stored." } else { head::NOT_LOOKED });
+        .or(head::looked(report).or("Nothing is stored.", head::NOT_LOOKED));
     let sum: Range = report.standing.iter().filter_map(|thing| thing.month).sum();
     let unknown = report.standing.iter().filter(|thing| thing.month.is_none()).count();
     let mut lead = Vec::new();
@@ -268,7 +278,7 @@ fn leftovers(report: &Report, limit: usize) -> Table {
         ]
     };
     Table::of("leftovers", "What nobody uses any more", &columns, &report.leftovers, limit, row)
-        .or(if head::looked(report) { "No leftover was found." } else { head::NOT_LOOKED })
+        .or(head::looked(report).or("No leftover was found.", head::NOT_LOOKED))
 }
 
 /// The rebakes of the period.
@@ -289,7 +299,9 @@ pub(super) fn rebakes(report: &Report, limit: usize) -> Section {
             line.cost.map_or_else(|| "not known".to_owned(), words::money),
         ]
     });
-    let blocks = vec![Block::Table(table.or("No image was rebaked in this period."))];
+    let empty = "No image was rebaked in this period.";
+    let empty = head::sight(report, "rebakes").or(empty, "No journal of a rebake was read, so nobody knows.");
+    let blocks = vec![Block::Table(table.or(empty))];
     Section { id: "rebakes", title: "Rebakes".to_owned(), short: "Rebakes", lead: Vec::new(), blocks }
 }
 
@@ -309,8 +321,7 @@ pub(super) fn deeds(report: &Report, limit: usize) -> Section {
             deed.by.as_deref().map_or_else(|| "not told".to_owned(), words::name),
         ]
     });
-    let asked = report.sources.iter().any(|source| source.name == "cloudtrail" && source.used);
-    let empty = if asked { "CloudTrail tells of no such call." } else { "CloudTrail was not read." };
+    let empty = head::sight(report, "cloudtrail").or("CloudTrail tells of no such call.", "CloudTrail was not read.");
     let blocks = vec![Block::Table(table.or(empty))];
     Section { id: "deeds", title: "Who did what in the account".to_owned(), short: "Deeds", lead: Vec::new(), blocks }
 }
@@ -326,7 +337,11 @@ pub(super) fn sources(report: &Report, limit: usize) -> Section {
     ];
     let row = |source: &Source| {
         let moment = |at: Option<DateTime<Utc>>| words::moment_or(at, "-");
-        let read = if source.used { "yes" } else { "no" };
+        let read = match (source.used, source.whole) {
+            (true, true) => "yes",
+            (true, false) => "in part",
+            (false, _) => "no",
+        };
         let (from, to) = (moment(source.from), moment(source.to));
         vec![words::name(&source.name), read.to_owned(), from, to, words::sentence(&source.note)]
     };

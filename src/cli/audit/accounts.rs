@@ -68,14 +68,19 @@ impl Work {
 /// By the configuration, or without one by the fleet that is named.
 pub(super) fn work(args: &Args, options: &AuditOptions) -> Result<Work, CommandError> {
     match &options.fleet {
-        Some(fleet) => alone(options, fleet),
+        Some(fleet) => alone(args, options, fleet),
         None => configured(args, options),
     }
 }
 
-fn alone(options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
+fn alone(args: &Args, options: &AuditOptions, fleet: &str) -> Result<Work, CommandError> {
     let name = match &options.owner {
         Some(name) => name.clone(),
+        // A ledger tells whose each instance is: under a name of ours none would be anybody's, and all cost nothing.
+        None if options.ledger.is_some() || args.socket.is_some() => {
+            let message = anyhow::anyhow!("say --owner NAME: a ledger has several owners, and a report is about one");
+            return Err(CommandError::new(Exit::Usage, message));
+        }
         None => NAMELESS.parse().map_err(|error| CommandError::new(Exit::Unexpected, error))?,
     };
     let credentials = credentials(options).unwrap_or(Credentials::Environment);

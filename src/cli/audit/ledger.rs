@@ -27,6 +27,8 @@ struct Whole {
     entries: Vec<Entry>,
     from: String,
     chain: Option<String>,
+    /// Whether the controller was asked for it, and told nothing of what is beside it.
+    by_controller: bool,
 }
 
 impl Kept {
@@ -95,7 +97,7 @@ fn of_file(path: &Path) -> Result<Whole, LedgerError> {
         }
     }
     let chain = chain_at(&reader, entries.last().map_or(0, |entry| entry.seq));
-    Ok(Whole { entries, from: format!("the ledger {}", path.display()), chain })
+    Ok(Whole { entries, from: format!("the ledger {}", path.display()), chain, by_controller: false })
 }
 
 /// The chain's value at an entry; one that is not chained has none.
@@ -116,7 +118,8 @@ async fn of_controller(client: &Client, clock: &Clock) -> Result<Whole, String> 
         let answer = answer.ok_or_else(|| format!("the controller did not answer within {} s", ANSWER.as_secs()))?;
         let page = answer.map_err(|error| error.to_string())?;
         if page.events.is_empty() {
-            return Ok(Whole { entries, from: "the ledger, by its controller".to_owned(), chain: None });
+            let from = "the ledger, by its controller".to_owned();
+            return Ok(Whole { entries, from, chain: None, by_controller: true });
         }
         after = page.last;
         for event in page.events {
@@ -130,12 +133,19 @@ async fn of_controller(client: &Client, clock: &Clock) -> Result<Whole, String> 
     }
 }
 
-/// The journals of rebakes, which are kept beside the ledger.
-pub(super) fn rebakes(work: &Work, options: &AuditOptions) -> Result<Vec<Vec<RebakeEntry>>, Missing> {
+/// The journals of rebakes, which are kept beside the ledger. Beside a controller's own no folder means no rebake;
+/// beside a copy, or where the controller alone told the ledger, it means that nobody brought them.
+pub(super) fn rebakes(work: &Work, options: &AuditOptions, kept: &Kept) -> Result<Vec<Vec<RebakeEntry>>, Missing> {
     let Some(ledger) = path(work, options) else {
         return Err(Missing { why: NO_LEDGER.to_owned(), cure: None });
     };
-    journals(&JournalFolder::new(ledger.with_file_name("rebakes")))
+    let folder = ledger.with_file_name("rebakes");
+    let own = options.ledger.is_none() && kept.read.as_ref().is_ok_and(|whole| !whole.by_controller);
+    if !own && !folder.is_dir() {
+        let why = format!("the journals of rebakes are not here: there is no folder {}", folder.display());
+        return Err(Missing::new(why, "put the folder rebakes, which is beside the ledger, here as well"));
+    }
+    journals(&JournalFolder::new(folder))
 }
 
 /// All journals of a folder.

@@ -112,6 +112,9 @@ async fn report(
     let looked = accounts::look(options, work, whose, since, clock).await;
     // After the look: whatever the cloud shows was intended before.
     let kept = ledger::read(args, options, work, clock).await;
+    if let (Some(_), Err(missing)) = (&options.ledger, kept.record()) {
+        return Err(CommandError::new(Exit::Ledger, anyhow::anyhow!("nothing was reported: {}", missing.why)));
+    }
     let until = clock.now();
     let prices = super::prices::of_an_audit(&args.config, until);
     let estimates = prices.as_ref().cloned().unwrap_or_default();
@@ -131,7 +134,7 @@ async fn report(
         ledger: kept.record(),
         regions: looked.regions,
         intent: work.intent.as_ref(),
-        rebakes: ledger::rebakes(work, options),
+        rebakes: ledger::rebakes(work, options, &kept),
         findings,
     };
     let complete = is_complete(&evidence, options.offline);

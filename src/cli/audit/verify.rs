@@ -53,7 +53,7 @@ pub(super) async fn run(
         ledger: kept.record(),
         regions: BTreeMap::new(),
         intent: work.intent.as_ref(),
-        rebakes: ledger::rebakes(&work, options),
+        rebakes: ledger::rebakes(&work, options, &kept),
         findings: Vec::new(),
     };
     let verdict = verify(&report, &build(&evidence));

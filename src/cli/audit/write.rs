@@ -1,15 +1,15 @@
 //! Where a report goes: standard output, one file, or a file for each owner in a folder.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io::{IsTerminal as _, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::AuditOptions;
 use crate::audit::render::{Format, render, render_text};
 use crate::audit::report::Report;
-use crate::cli::exit::{CommandError, Exit};
+use crate::cli::exit::CommandError;
 use crate::cli::output::line_width;
+use crate::cli::whole;
 
 /// Where reports go.
 #[derive(Debug)]
@@ -50,10 +50,10 @@ impl Place {
                 out.flush()?;
                 Ok(())
             }
-            Self::File(path, format) => whole(path, &render(report, *format)),
+            Self::File(path, format) => write(path, &render(report, *format)),
             Self::Folder(folder, format) => {
-                fs::create_dir_all(folder).map_err(|error| failed(folder, "made", error))?;
-                whole(&folder.join(format!("{owner}.{}", ending(*format))), &render(report, *format))
+                fs::create_dir_all(folder).map_err(|error| whole::failed(folder, "made", error))?;
+                write(&folder.join(format!("{owner}.{}", ending(*format))), &render(report, *format))
             }
         }
     }
@@ -82,51 +82,13 @@ fn ending(format: Format) -> &'static str {
     }
 }
 
-fn failed(path: &Path, doing: &str, error: std::io::Error) -> CommandError {
-    let context =
-        format!("{} cannot be {doing}; check the folder's owner, its mode and the free space", path.display());
-    CommandError::new(Exit::Unexpected, anyhow::Error::new(error).context(context))
-}
-
-/// Writes a file that is there whole or not at all, and that its owner alone may read.
-fn whole(path: &Path, text: &str) -> Result<(), CommandError> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| CommandError::new(Exit::Usage, anyhow::anyhow!("-o {}: it names no file", path.display())))?;
-    let mut hidden = std::ffi::OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}", std::process::id()));
-    let beside = path.with_file_name(hidden);
-    let write = || -> std::io::Result<()> {
-        let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    };
-    write().map_err(|error| {
-        // What was not renamed is of no use to anybody.
-        let _ = fs::remove_file(&beside);
-        failed(path, "written", error)
-    })
+fn write(path: &Path, text: &str) -> Result<(), CommandError> {
+    whole::write(path, |to| Ok(to.write_all(text.as_bytes())?))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
-
-    #[test]
-    fn a_file_is_there_whole_and_for_its_owner_alone() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("report.json");
-        whole(&path, "one").expect("writes");
-        whole(&path, "two").expect("writes again");
-        assert_eq!(fs::read_to_string(&path).expect("reads"), "two");
-        assert_eq!(fs::metadata(&path).expect("is there").permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::read_dir(folder.path()).expect("reads").count(), 1, "nothing else stays");
-        assert!(whole(&folder.path().join("none/report.json"), "x").is_err());
-    }
 
     #[test]
     fn the_ending_says_the_format() {

@@ -1,9 +1,15 @@
 //! Reports of fleets that did what they should.
 
-use latent::audit::verify;
-use latent::plan::meter::Use;
+use std::collections::{BTreeMap, BTreeSet};
 
-use super::desk::{Asked, REGION, adds_up, again, line, report};
+use latent::audit::report::Report;
+use latent::audit::{Evidence, build, verify};
+use latent::control::first_entry;
+use latent::plan::meter::Use;
+use latent::policy::price::{Money, Prices, Range};
+use latent::sim::run::rebake::{Case, House};
+
+use super::desk::{Asked, REGION, adds_up, again, line, of, report};
 use crate::harness::{Lab, minutes, seconds};
 use crate::setup::Setup;
 
@@ -150,4 +156,90 @@ async fn a_report_is_confirmed_by_the_ledger_and_a_changed_one_is_not() {
     for word in ["builds", "headline.starts", "billed_seconds", gone.as_str()] {
         assert!(fields.iter().any(|field| field.contains(word)), "{word}: {fields:#?}");
     }
+}
+
+fn much() -> Range {
+    Range::exactly(Money::micro_dollars(77_000_000))
+}
+
+/// The field that must be named, and how it is changed.
+type Forgery = (&'static str, &'static dyn Fn(&mut Report));
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_amount_is_told_and_other_prices_are_not_held_against_a_report() {
+    let lab = busy().await;
+    let mut asked = Asked::of("alice", lab.entries()[0].at);
+    asked.account = false;
+    let told = report(&lab, &asked).await;
+    let meant = again(&lab, &told);
+    let honest = verify(&told, &meant);
+    assert!(honest.differs.is_empty(), "{:#?}", honest.differs);
+    assert!(honest.unchecked.iter().any(|what| what.contains("the budget")), "{:#?}", honest.unchecked);
+    let changes: [Forgery; 9] = [
+        ("headline.zombies", &|report| report.headline.zombies = 3),
+        ("headline.unpriced", &|report| report.headline.unpriced = 3),
+        ("headline.build_seconds", &|report| report.headline.build_seconds += 1),
+        ("headline.saved_month", &|report| report.headline.saved_month = much()),
+        ("workers.w1.total.high", &|report| report.workers.iter_mut().for_each(|line| line.total = much())),
+        ("workers.w1.per_build", &|report| report.workers.iter_mut().for_each(|line| line.per_build = None)),
+        ("cost.compute.low", &|report| of_each(report, |cost| cost.compute.low = Money::ZERO)),
+        ("cost.storage.high", &|report| of_each(report, |cost| cost.storage = much())),
+        ("cost.address.high", &|report| of_each(report, |cost| cost.address = much())),
+    ];
+    for (field, change) in changes {
+        let mut forged = told.clone();
+        change(&mut forged);
+        let differs = verify(&forged, &meant).differs;
+        assert!(differs.iter().any(|one| one.field.contains(field)), "{field}: {differs:#?}");
+    }
+    // Prices of another day, and with them other amounts.
+    let mut other = meant;
+    "2031-01-01".clone_into(&mut other.price_sources[0].as_of);
+    of_each(&mut other, |cost| cost.compute = much());
+    let verdict = verify(&told, &other);
+    assert!(verdict.differs.is_empty(), "{:#?}", verdict.differs);
+    assert!(verdict.unchecked[0].contains("2031-01-01"), "{:#?}", verdict.unchecked);
+}
+
+fn of_each(report: &mut Report, change: impl Fn(&mut latent::audit::report::Cost)) {
+    report.instances.iter_mut().filter_map(|line| line.cost.as_mut()).for_each(change);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_budget_of_a_report_is_the_controllers() {
+    let mut lab = Lab::new(Setup::new().policy("idle_timeout = \"never\"").budget("alice", "hard = \"10\""));
+    lab.make_ready("w1").await;
+    lab.run(minutes(50)).await;
+    // EC2 shows the size of the disks, which the controller does not know.
+    let told = report(&lab, &Asked::of("alice", lab.entries()[0].at)).await;
+    let line = told.headline.budget.expect("a budget");
+    let own = lab.controller().budgets().into_iter().next().expect("a budget");
+    assert_eq!((line.month, line.hard), (own.month, own.hard));
+    assert_eq!((line.spent, line.projected), (own.spent, own.projected));
+    assert!(told.headline.spent.high > line.spent.high, "{:?} {:?}", told.headline.spent, line.spent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rebake_of_another_region_is_not_in_a_report_of_one() {
+    let order = House::new(Case::default(), |_, _| ()).order;
+    let evidence = |only: &str| Evidence {
+        now: order.at,
+        since: order.at - minutes(60),
+        until: order.at + minutes(1),
+        fleet: &order.fleet,
+        controller: None,
+        owner: &order.owner,
+        account: None,
+        whole_account: false,
+        shared_account: false,
+        only: BTreeSet::from([only.parse().expect("a region")]),
+        ledger: Ok(of(&[])),
+        regions: BTreeMap::new(),
+        intent: None,
+        rebakes: Ok(vec![vec![first_entry(order.clone())]]),
+        findings: Vec::new(),
+        prices: Ok(Prices::default()),
+    };
+    assert_eq!(build(&evidence(order.region.as_str())).rebakes.len(), 1);
+    assert_eq!(build(&evidence("ap-southeast-2")).rebakes, []);
 }

@@ -339,7 +339,7 @@ async fn the_report_is_of_the_whole_ledger_and_tells_nothing_of_another_owner() 
     assert_eq!(told.len(), 1);
     let (text, html) = &told[0];
     assert!(text.contains("The machines of alice cost $") && text.contains(&format!("{builds} builds")), "{text}");
-    assert!(text.contains("Zombies: Unknown (EC2 was not looked at)."), "{text}");
+    assert!(text.contains("Zombies: Unknown (EC2's instances were not seen)."), "{text}");
     assert!(html.contains("asks no account") && html.contains("w1"));
     for secret in ["bob", "bobsimage", "eu-west-1", "222222222222"] {
         assert!(!text.contains(secret) && !html.contains(secret), "{secret}");
