@@ -423,7 +423,7 @@ impl<L: Ledger + 'static> Controller<L> {
     /// Why nothing may be bought for an owner, if so.
     pub fn over_budget(&self, owner: &OwnerName) -> Option<Failure> {
         let intent = self.shared.intent();
-        self.shared.book().balance(&intent, owner, self.clock.now())?.refusal()
+        self.shared.book().balance(&intent, owner, self.clock.now())?.buys_nothing()
     }
 
     /// Lifts a hold; without one it changes nothing.

@@ -345,6 +345,11 @@ pub(super) fn refusal(view: &View<'_>) -> Option<Failure> {
     view.budget.and_then(Balance::refusal)
 }
 
+/// Why nothing at all is bought for the owner, if so: a start of a stopped instance neither.
+pub(super) fn buys_nothing(view: &View<'_>) -> Option<Failure> {
+    view.budget.and_then(Balance::buys_nothing)
+}
+
 /// Whether nothing may be launched for the owner.
 pub(super) fn is_over(view: &View<'_>) -> bool {
     view.budget.is_some_and(Balance::is_over_hard)

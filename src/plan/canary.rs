@@ -249,7 +249,11 @@ fn by_state(
     if canary.phase == P::Reconnected {
         return leave(view, name, worker, instance);
     }
-    let over = budget::refusal(view).filter(|_| budget::stops_builds(view) || canary.phase == P::Stopped);
+    let over = match canary.phase {
+        // It would be started again, and that is bought as a launch is.
+        P::Stopped => budget::buys_nothing(view),
+        _ => budget::refusal(view).filter(|_| budget::stops_builds(view)),
+    };
     if let Some(failure) = over.or_else(|| spoilt(view, name, worker, canary, instance)) {
         return fail(name, canary, failure);
     }

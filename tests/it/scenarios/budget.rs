@@ -299,6 +299,8 @@ async fn nothing_more_is_bought_in_a_month_of_which_not_all_prices_are_known() {
     assert_eq!((told.unpriced, told.why.as_ref(), told.is_blind()), (1, Some(&failure.message), true));
     assert!(told.spent.high >= before, "the sum does not fall: {before:#}, then {:#}", told.spent.high);
     assert!(!lab.instance_state(&id).is_ending(), "what runs stays");
+    let nothing = lab.controller().over_budget(&"alice".parse().expect("a name"));
+    assert_eq!(nothing.map(|why| why.code).as_deref(), Some("PriceUnknown"), "nor does a rebake begin");
     lab.reconfigure(unlisted("hard = \"10\", unpriced = \"allow\""));
     lab.make_ready("w2").await;
     assert_eq!((budget(&lab).unpriced, budget(&lab).why), (1, None));
