@@ -10,8 +10,8 @@ use super::report::Report;
 use crate::control::{ControlError, Controller};
 use crate::ledger::Ledger;
 use crate::model::{Entry, OwnerName, RebakeEntry, Region};
+use crate::policy::Intent;
 use crate::policy::price::Prices;
-use crate::policy::{Intent, Owner};
 
 /// How long the report's period is.
 const WEEK: TimeDelta = TimeDelta::days(7);
@@ -47,7 +47,7 @@ pub fn week<L: Ledger + 'static>(controller: &Controller<L>, owner: &OwnerName, 
         owner,
         account: own.account.as_deref(),
         whole_account: false,
-        shared_account: shares(&intent, owner, own),
+        shared_account: intent.owners.iter().any(|(name, other)| name != owner && own.may_share_account(other)),
         only: BTreeSet::new(),
         ledger: record,
         regions: regions(&intent, owner),
@@ -80,14 +80,4 @@ fn regions(intent: &Intent, owner: &OwnerName) -> BTreeMap<Region, Look> {
     let all = images.chain(cells.map(|cell| &cell.region));
     let look = Look { survey: Err(not_asked.clone()), trail: Err(not_asked.clone()), spot: Err(not_asked) };
     all.map(|region| (region.clone(), look.clone())).collect()
-}
-
-/// Whether another owner has the same account, or may have it.
-fn shares(intent: &Intent, owner: &OwnerName, own: &Owner) -> bool {
-    let others = intent.owners.iter().filter(|(name, _)| *name != owner);
-    others.into_iter().any(|(_, other)| match (&other.account, &own.account) {
-        (Some(one), Some(two)) => one == two,
-        // Of a declared owner the number may not be known yet.
-        (None, _) | (_, None) => other.credentials == own.credentials,
-    })
 }

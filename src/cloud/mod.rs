@@ -34,7 +34,7 @@ pub use images::{
     ImageApi, Which, create as create_image_once, of_a_snapshot, of_the_fleet, retire as retire_image_whole,
 };
 pub use records::{EventPage, Records};
-pub use trail::{TRAIL_CALLS, read_trail_event};
+pub use trail::TRAIL_CALLS;
 pub use transition::transition_time;
 
 /// A refusal, sorted by what to do next.

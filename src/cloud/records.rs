@@ -5,6 +5,7 @@ use std::future::Future;
 use chrono::{DateTime, Utc};
 
 use super::CloudError;
+use super::trail::read_trail_event;
 use crate::model::{SpotPrice, TrailEvent};
 
 /// A page of CloudTrail's events of one call.
@@ -16,6 +17,16 @@ pub struct EventPage {
     pub unreadable: u32,
     /// What the next page is asked for with; absent on the last one.
     pub next: Option<String>,
+}
+
+impl EventPage {
+    /// Reads the texts of a page's events, each with the name that CloudTrail gives beside it.
+    pub fn read<'a>(events: impl ExactSizeIterator<Item = (&'a str, Option<&'a str>)>, next: Option<String>) -> Self {
+        let all = events.len();
+        let events: Vec<_> = events.filter_map(|(text, user)| read_trail_event(text, user)).collect();
+        let unreadable = u32::try_from(all - events.len()).unwrap_or(u32::MAX);
+        Self { events, unreadable, next }
+    }
 }
 
 /// One account in one region, as others recorded it. Nothing here changes anything.

@@ -15,7 +15,7 @@ const NAME_MAX: usize = 128;
 /// What an event's text (`CloudTrailEvent`) says; `None` if it is not one of an instance's. `user` is the name
 /// that CloudTrail gives beside it. A call that changed nothing, such as the stop of a stopped instance, names no
 /// instance in the answer.
-pub fn read_trail_event(text: &str, user: Option<&str>) -> Option<TrailEvent> {
+pub(super) fn read_trail_event(text: &str, user: Option<&str>) -> Option<TrailEvent> {
     let event: Value = serde_json::from_str(text).ok()?;
     let name = word(&event["eventName"])?;
     if !TRAIL_CALLS.contains(&name) {

@@ -1,20 +1,19 @@
 //! The ledger and what it says, kept together: nothing is believed that is not written.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
 use super::metrics::Metrics;
 use crate::ledger::{Head, Ledger, LedgerError};
-use crate::model::{Actor, Body, Entry, Fleet, ImageName, OwnerName};
+use crate::model::{Actor, Body, Entry, Fleet, OwnerName};
 use crate::plan::Lives;
 use crate::plan::bill::Prices;
 use crate::plan::budget::{Balance, Month, Spent, Till};
 use crate::plan::day::Day;
 use crate::plan::meter::Meter;
 use crate::policy::price::Range;
-use crate::policy::{self, Intent, Platform};
+use crate::policy::{self, Intent};
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;
@@ -147,9 +146,7 @@ impl<L: Ledger> Book<L> {
         if !Arc::ptr_eq(&self.priced_by, &intent.prices) {
             (self.till, self.priced_by) = (Till::default(), Arc::clone(&intent.prices));
         }
-        let platforms = platforms(intent);
-        let prices = Prices { list: Some(&intent.prices), platforms: Some(&platforms), ..Prices::default() };
-        self.till.spent(&self.meter, owner, now, &prices)
+        self.till.spent(&self.meter, owner, now, &Prices::of(intent))
     }
 
     /// How an owner stands against the budget, if there is one.
@@ -175,11 +172,6 @@ impl<L: Ledger> Book<L> {
     pub(super) fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         self.ledger.read(after, limit)
     }
-}
-
-/// What EC2 has not told is priced as the manifests say.
-pub(super) fn platforms(intent: &Intent) -> BTreeMap<ImageName, Platform> {
-    intent.images.iter().map(|(name, image)| (name.clone(), image.platform)).collect()
 }
 
 /// Nothing is kept of more than the month before.

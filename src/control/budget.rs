@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::book::{Book, platforms};
+use super::book::Book;
 use super::shared::Shared;
 use crate::ledger::Ledger;
 use crate::model::{Cell, WorkerName};
@@ -122,8 +122,7 @@ pub(super) fn today<'a, L: Ledger>(
     names: impl Iterator<Item = &'a WorkerName>,
     now: DateTime<Utc>,
 ) -> BTreeMap<WorkerName, Range> {
-    let platforms = platforms(intent);
-    let prices = Prices { list: Some(&intent.prices), platforms: Some(&platforms), ..Prices::default() };
+    let prices = Prices::of(intent);
     let from = midnight(now);
     let of = |name: &WorkerName| Some((name.clone(), cost(book.meter().runs_of(name), from, now, &prices)?));
     names.filter_map(of).collect()
@@ -136,8 +135,7 @@ pub(super) fn of_cell<L: Ledger>(
     cell: &Cell,
     now: DateTime<Utc>,
 ) -> (Option<Range>, Option<Range>) {
-    let platforms = platforms(intent);
-    let prices = Prices { list: Some(&intent.prices), platforms: Some(&platforms), ..Prices::default() };
+    let prices = Prices::of(intent);
     let own = || book.meter().runs().filter(|run| run.cell == *cell);
     let since = |from| cost(own(), from, now, &prices);
     (since(midnight(now)), since(Month::of(now).begins))

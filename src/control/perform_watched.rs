@@ -82,19 +82,6 @@ impl<C> Watched<C> {
     }
 }
 
-/// How resources of a kind are listed.
-fn listing_of(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Instance => "DescribeInstances",
-        ResourceKind::Ami => "DescribeImages",
-        ResourceKind::Volume => "DescribeVolumes",
-        ResourceKind::Snapshot => "DescribeSnapshots",
-        ResourceKind::Interface => "DescribeNetworkInterfaces",
-        ResourceKind::Address => "DescribeAddresses",
-        ResourceKind::SpotRequest => "DescribeSpotInstanceRequests",
-    }
-}
-
 /// How a resource of a kind is taken away.
 fn removal_of(kind: ResourceKind) -> &'static str {
     match kind {
@@ -176,7 +163,7 @@ impl<C: Cloud> Cloud for Watched<C> {
         only: Option<&[ResourceId]>,
         now: DateTime<Utc>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        self.watch(listing_of(kind), self.cloud.resources(kind, only, now)).await
+        self.watch(kind.listing(), self.cloud.resources(kind, only, now)).await
     }
 
     async fn remove(&self, id: &ResourceId) -> Result<(), CloudError> {

@@ -8,7 +8,7 @@ use aws_sdk_pricing::types::{Filter, FilterType};
 use chrono::{DateTime, Utc};
 
 use super::{Ec2, PAGE, PAGES_MAX, convert, error, too_many_pages};
-use crate::cloud::{CloudError, EventPage, Records, read_trail_event};
+use crate::cloud::{CloudError, EventPage, Records};
 use crate::model::{FailureKind, SpotPrice, micro_dollars};
 
 /// Events per page: the most that CloudTrail gives.
@@ -32,12 +32,9 @@ impl Records for Ec2 {
         let asked = asked.start_time(TrailTime::from_secs(since.timestamp()));
         let asked = asked.end_time(TrailTime::from_secs(until.timestamp()));
         let answer = asked.set_next_token(page.map(ToOwned::to_owned)).send().await.map_err(|e| error::sorted(&e))?;
-        let read = |event: &aws_sdk_cloudtrail::types::Event| {
-            read_trail_event(event.cloud_trail_event().unwrap_or_default(), event.username())
-        };
-        let events: Vec<_> = answer.events().iter().filter_map(read).collect();
-        let unreadable = u32::try_from(answer.events().len() - events.len()).unwrap_or(u32::MAX);
-        Ok(EventPage { events, unreadable, next: answer.next_token().map(ToOwned::to_owned) })
+        let events = answer.events().iter();
+        let events = events.map(|event| (event.cloud_trail_event().unwrap_or_default(), event.username()));
+        Ok(EventPage::read(events, answer.next_token().map(ToOwned::to_owned)))
     }
 
     async fn spot_prices(

@@ -47,6 +47,19 @@ impl ResourceKind {
         }
     }
 
+    /// The action that lists it, by EC2's name.
+    pub fn listing(self) -> &'static str {
+        match self {
+            Self::Instance => "DescribeInstances",
+            Self::Ami => "DescribeImages",
+            Self::Volume => "DescribeVolumes",
+            Self::Snapshot => "DescribeSnapshots",
+            Self::Interface => "DescribeNetworkInterfaces",
+            Self::Address => "DescribeAddresses",
+            Self::SpotRequest => "DescribeSpotInstanceRequests",
+        }
+    }
+
     /// EC2's word for several of it.
     pub fn plural(self) -> &'static str {
         match self {

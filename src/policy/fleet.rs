@@ -97,6 +97,14 @@ impl Owner {
     pub fn acts_like(&self, other: &Self) -> bool {
         (&self.account, &self.credentials, &self.endpoint) == (&other.account, &other.credentials, &other.endpoint)
     }
+
+    /// Whether both have the same account, or may have it: of a declared owner the number may not be known yet.
+    pub fn may_share_account(&self, other: &Self) -> bool {
+        match (&self.account, &other.account) {
+            (Some(one), Some(two)) => one == two,
+            (None, _) | (_, None) => self.credentials == other.credentials,
+        }
+    }
 }
 
 /// `[worker.NAME]`, before its references are followed.

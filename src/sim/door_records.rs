@@ -7,7 +7,7 @@ use super::error::ApiError;
 use super::pricelist;
 use super::spot::PRODUCT;
 use super::trail::{Lookup, in_cloudtrails_words};
-use crate::cloud::{CloudError, EventPage, Records, read_trail_event};
+use crate::cloud::{CloudError, EventPage, Records};
 use crate::model::SpotPrice;
 
 /// What the model says in EC2's words CloudTrail says in its own.
@@ -36,11 +36,8 @@ impl Records for SimCloud {
         };
         let answer = self.call("LookupEvents", 0, call, |site, now| site.lookup_events(&asked, now));
         let answer = answer.await.map_err(in_its_words)?;
-        let all = answer.events.len();
-        let events: Vec<_> =
-            answer.events.iter().filter_map(|event| read_trail_event(&event.text, event.user.as_deref())).collect();
-        let unreadable = u32::try_from(all - events.len()).unwrap_or(u32::MAX);
-        Ok(EventPage { events, unreadable, next: answer.next })
+        let events = answer.events.iter().map(|event| (event.text.as_str(), event.user.as_deref()));
+        Ok(EventPage::read(events, answer.next))
     }
 
     async fn spot_prices(

@@ -29,18 +29,6 @@ impl Only<'_> {
     }
 }
 
-fn action(kind: ResourceKind) -> &'static str {
-    match kind {
-        ResourceKind::Instance => "DescribeInstances",
-        ResourceKind::Ami => "DescribeImages",
-        ResourceKind::Volume => "DescribeVolumes",
-        ResourceKind::Snapshot => "DescribeSnapshots",
-        ResourceKind::Interface => "DescribeNetworkInterfaces",
-        ResourceKind::Address => "DescribeAddresses",
-        ResourceKind::SpotRequest => "DescribeSpotInstanceRequests",
-    }
-}
-
 fn instances(site: &mut Site, now: DateTime<Utc>) -> Result<Found, ApiError> {
     site.describe_instances(None, now)?;
     let replica = site.replica();
@@ -109,7 +97,7 @@ impl SimCloud {
         only: Option<&[ResourceId]>,
         _: DateTime<Utc>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        let found = self.call(action(kind), 0, kind.plural(), |site, now| match kind {
+        let found = self.call(kind.listing(), 0, kind.plural(), |site, now| match kind {
             ResourceKind::Instance => instances(site, now),
             ResourceKind::Ami => Ok(images(site)),
             ResourceKind::Volume => Ok(volumes(site, Only(only))),

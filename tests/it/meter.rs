@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use latent::model::{Entry, ImageName};
+use latent::model::Entry;
 use latent::plan::bill::{self, Prices};
 use latent::plan::meter::{Meter, Run, Use};
-use latent::policy::Platform;
+use latent::policy::Intent;
 use latent::policy::price::{Money, Range};
 use proptest::prelude::*;
 
 use crate::record::{Record, steps};
+use crate::setup::Setup;
 
 fn metered<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Meter {
     let mut meter = Meter::default();
@@ -29,9 +30,9 @@ fn sum(uses: &BTreeMap<Use, TimeDelta>) -> TimeDelta {
     uses.values().sum()
 }
 
-/// Every image is priced as Linux.
-fn platforms() -> BTreeMap<ImageName, Platform> {
-    ["debian", "fedora", "windows"].map(|name| (name.parse().expect("a name"), Platform::Linux)).into()
+/// Every image of the records is priced as Linux.
+fn intent() -> Intent {
+    Setup::new().image("fedora", "alice", "us-west-2", "").image("windows", "alice", "us-west-2", "").intent()
 }
 
 fn near(one: Money, other: Money, by: u64) -> bool {
@@ -77,8 +78,8 @@ proptest! {
             record.step(step);
         }
         let now = record.now + TimeDelta::seconds(later);
-        let platforms = platforms();
-        let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+        let intent = intent();
+        let prices = Prices::of(&intent);
         let end = now + TimeDelta::days(1);
         let middle = begin + (now - begin) * cut / 100;
         for run in metered(&record.entries).runs() {
@@ -114,10 +115,14 @@ proptest! {
             often.take(entry);
             often.forget_before(entry.at.min(middle));
         }
-        let platforms = platforms();
-        let prices = Prices { platforms: Some(&platforms), ..Prices::default() };
+        let intent = intent();
+        let prices = Prices::of(&intent);
         for owner in ["alice", "bob"].map(|name| name.parse().expect("an owner")) {
-            let told = |meter: &Meter| meter.spend_told(&owner, middle, now, now, &prices);
+            let told = |meter: &Meter| {
+                let owned = meter.runs().filter(|run| run.cell.owner == owner && run.touches(middle, now));
+                let bills = owned.map(|run| bill::of(run, middle, now, now, &prices));
+                bills.fold((Range::ZERO, 0), |(sum, some), bill| (sum + bill.cost.total(), some + u32::from(!bill.is_whole())))
+            };
             prop_assert_eq!(told(&once), told(&whole));
             prop_assert_eq!(told(&often), told(&whole));
         }

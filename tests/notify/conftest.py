@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,20 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("localstack", "tests/notify", 
 
 from authority import Authority  # noqa: E402
 from notify_fleet import NotifyFleet  # noqa: E402
+from post_office import PostOffice  # noqa: E402
 
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     """An authority that nobody else trusts, with a certificate for localhost."""
     return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def office() -> Iterator[PostOffice]:
+    """A mail server without TLS."""
+    with PostOffice() as office:
+        yield office
 
 
 @pytest.fixture()

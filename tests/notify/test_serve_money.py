@@ -66,12 +66,6 @@ security_groups = ["{group}"]
 
 
 @pytest.fixture
-def office() -> Iterator[PostOffice]:
-    with PostOffice() as office:
-        yield office
-
-
-@pytest.fixture
 def controller(binary: str, tmp_path: Path, office: PostOffice) -> Iterator[Controller]:
     with SimServer(tmp_path / "sim.log", binary, Weather(speed=20.0)) as ec2:
         seeded = seed(ec2.endpoint, REGION, ["debian"])

@@ -57,12 +57,6 @@ instance_types = ["m5.large"]
 
 
 @pytest.fixture
-def office() -> Iterator[PostOffice]:
-    with PostOffice() as office:
-        yield office
-
-
-@pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with Receiver() as receiver:
         yield receiver

@@ -17,8 +17,7 @@ pub(super) fn budget(evidence: &Evidence<'_>, meter: &Meter) -> Option<BudgetLin
     let budget = intent.owners.get(evidence.owner)?.budget?;
     evidence.ledger.as_ref().ok()?;
     let list = evidence.list_prices();
-    let platforms = intent.images.iter().map(|(name, image)| (name.clone(), image.platform)).collect();
-    let prices = Prices { list: Some(&list), platforms: Some(&platforms), ..Prices::default() };
+    let prices = Prices { list: Some(&list), ..Prices::of(intent) };
     let (spent, rate) = Till::default().spent(meter, evidence.owner, evidence.until, &prices);
     let (owner, now) = (evidence.owner.clone(), evidence.until);
     let balance = Balance { owner, now, month: Month::of(now), budget, spent, rate, prices: Arc::new(list.clone()) };

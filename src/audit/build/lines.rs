@@ -13,34 +13,33 @@ use crate::audit::report::{Cost, Hours, InstanceLine};
 use crate::model::{AmiId, ImageName, Instance, InstanceId, InstanceState, SpotPrice, Survey};
 use crate::plan::bill::{self, AmiDisk, Bill, Prices};
 use crate::plan::meter::{Run, Segment, Use};
-use crate::policy::Platform;
+use crate::policy::Image;
 use crate::policy::price::{self, Range};
 
 /// What EC2 shows as the birth and as the start may be so far apart without a stop in between.
 const ONE_START: TimeDelta = TimeDelta::minutes(5);
 
 /// What prices depend on, gathered once for all lines.
-pub(super) struct Tariff {
+pub(super) struct Tariff<'a> {
     list: price::Prices,
     spot: Vec<SpotPrice>,
     disks: BTreeMap<AmiId, Vec<AmiDisk>>,
-    platforms: BTreeMap<ImageName, Platform>,
+    images: Option<&'a BTreeMap<ImageName, Image>>,
 }
 
-impl Tariff {
-    pub(super) fn of(evidence: &Evidence<'_>) -> Self {
+impl<'a> Tariff<'a> {
+    pub(super) fn of(evidence: &Evidence<'a>) -> Self {
         let looks = || evidence.regions.values();
         let surveys = looks().filter_map(|look| look.survey.as_ref().ok());
         let sized = surveys.flat_map(Survey::amis).filter_map(|ami| {
             let size_gib = Some(ami.size_gib?);
             Some((ami.id.clone(), vec![AmiDisk { device: String::new(), size_gib, volume_type: None }]))
         });
-        let images = evidence.intent.into_iter().flat_map(|intent| &intent.images);
         Self {
             list: evidence.list_prices(),
             spot: looks().filter_map(|look| look.spot.as_ref().ok()).flatten().cloned().collect(),
             disks: sized.collect(),
-            platforms: images.map(|(name, image)| (name.clone(), image.platform)).collect(),
+            images: evidence.intent.map(|intent| &intent.images),
         }
     }
 
@@ -53,8 +52,7 @@ impl Tariff {
         // The size of an AMI is that of all its disks: where the launch says something of its own, which of
         // them it means is not known.
         let whole = run.block_devices.is_empty().then_some(&self.disks);
-        let prices =
-            Prices { spot: &self.spot, list: Some(&self.list), disks: whole, platforms: Some(&self.platforms) };
+        let prices = Prices { spot: &self.spot, list: Some(&self.list), disks: whole, images: self.images };
         bill::of(run, period.since, period.until, period.until, &prices)
     }
 }
@@ -63,7 +61,7 @@ impl Tariff {
 pub(super) fn draft(
     evidence: &Evidence<'_>,
     period: Period,
-    tariff: &Tariff,
+    tariff: &Tariff<'_>,
     trail: &BTreeMap<InstanceId, Told>,
     found: &Found,
 ) -> Option<Draft> {

@@ -56,12 +56,8 @@ pub(super) struct Looked {
 impl Work {
     /// Whether another owner of the configuration has the same account, or may have it.
     pub(super) fn shares(&self, whose: &Whose) -> bool {
-        let others = self.intent.iter().flat_map(|intent| &intent.owners).filter(|(name, _)| **name != whose.name);
-        others.into_iter().any(|(_, other)| match (&other.account, &whose.owner.account) {
-            (Some(one), Some(two)) => one == two,
-            // Of a declared owner the number may not be known yet.
-            (None, _) | (_, None) => other.credentials == whose.owner.credentials,
-        })
+        let mut others = self.intent.iter().flat_map(|intent| &intent.owners).filter(|(name, _)| **name != whose.name);
+        others.any(|(_, other)| whose.owner.may_share_account(other))
     }
 }
 

@@ -14,8 +14,8 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
 use crate::model::{AmiId, ImageName, SpotPrice};
 use crate::plan::meter::{Run, Use};
-use crate::policy::Platform;
 use crate::policy::price::Range;
+use crate::policy::{Image, Intent};
 
 pub use rates::rate;
 use tally::Tally;
@@ -30,8 +30,15 @@ pub struct Prices<'a> {
     pub list: Option<&'a crate::policy::price::Prices>,
     /// The disks that AMIs bring.
     pub disks: Option<&'a BTreeMap<AmiId, Vec<AmiDisk>>>,
-    /// The platforms that the manifests name: what an instance is billed as that EC2 has told nothing of.
-    pub platforms: Option<&'a BTreeMap<ImageName, Platform>>,
+    /// The manifests, whose platform says what an instance is billed as that EC2 has told nothing of.
+    pub images: Option<&'a BTreeMap<ImageName, Image>>,
+}
+
+impl<'a> Prices<'a> {
+    /// As the configuration has it: this is what a budget is reckoned by.
+    pub fn of(intent: &'a Intent) -> Self {
+        Self { list: Some(&intent.prices), images: Some(&intent.images), ..Self::default() }
+    }
 }
 
 /// A disk that an AMI brings, unless the launch says otherwise of its device.

@@ -24,9 +24,9 @@ fn software(run: &Run, prices: &Prices<'_>) -> Result<Software, String> {
         return Software::of_details(details)
             .ok_or_else(|| format!("the price of the software that EC2 calls \"{details}\" is not in the table"));
     }
-    let platform = run.image.as_ref().and_then(|image| prices.platforms?.get(image));
+    let platform = run.image.as_ref().and_then(|image| Some(prices.images?.get(image)?.platform));
     match platform {
-        Some(platform) => Software::of(*platform)
+        Some(platform) => Software::of(platform)
             .ok_or_else(|| format!("the price of the platform {} is not in the table", platform.as_str())),
         None => Err("it was never seen running, so that what it is billed as is not known".to_owned()),
     }
@@ -56,7 +56,7 @@ pub(super) fn compute(run: &Run, prices: &Prices<'_>) -> Result<Rates, String> {
 pub(super) fn plain(run: &Run, prices: &Prices<'_>) -> Rates {
     let Some(kind) = run.instance_type.as_deref() else { return Rates::new() };
     let region = &run.cell.region;
-    let manifest = run.image.as_ref().and_then(|image| Software::of(*prices.platforms?.get(image)?));
+    let manifest = run.image.as_ref().and_then(|image| Software::of(prices.images?.get(image)?.platform));
     // Windows with more software on it has the licence of Windows in its price at the least.
     let told = run.software.as_deref().filter(|details| details.starts_with("Windows")).map(|_| Software::Windows);
     let price = |software| {

@@ -9,7 +9,6 @@
 mod cut;
 mod fold;
 mod run;
-mod spend;
 #[cfg(test)]
 mod tests;
 mod track;
@@ -23,7 +22,6 @@ use serde::{Deserialize, Serialize};
 pub(in crate::plan) use cut::{Stretch, common};
 pub use fold::Meter;
 pub use run::{Ended, Run, Span, Start};
-pub use spend::Spend;
 
 /// What an instance-second was used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -9,6 +9,7 @@ use crate::model::{
 };
 use crate::plan::bill::{self, Prices};
 use crate::plan::budget::Till;
+use crate::policy::price::Range;
 
 /// A ledger that is written second by second.
 struct Book {
@@ -168,7 +169,7 @@ fn an_ordinary_life_is_told_second_by_second() {
     assert_eq!(run.ended.as_ref().map(|ended| &ended.cause), Some(&Cause::Released));
     let bill = bill::of(run, at(0), at(500), at(500), &Prices::default());
     assert_eq!((bill.cost.compute.low.as_micro_dollars(), bill.cost.compute.high.as_micro_dollars()), (3920, 4200));
-    assert_eq!(bill.cost.address, crate::policy::price::Range::ZERO);
+    assert_eq!(bill.cost.address, Range::ZERO);
     assert_eq!(bill.unsized_disks.as_deref(), Some("the sizes of its disks are not known"));
 }
 
@@ -471,12 +472,11 @@ fn what_is_billed_as_something_unknown_has_no_price() {
     book.add(30, Body::Running { worker: worker(), instance: id(), seen });
     let bill = bill::of(book.run(), at(0), at(900), at(900), &Prices::default());
     assert!(bill.unpriced.as_deref().is_some_and(|why| why.contains("Red Hat Enterprise Linux")));
-    assert_eq!(bill.cost.compute, crate::policy::price::Range::ZERO);
+    assert_eq!(bill.cost.compute, Range::ZERO);
     // A budget counts it as plain Linux at the least: what EC2 says makes no month cheaper.
     assert_eq!(bill.counted().high.as_micro_dollars(), 100_800 * 889 / 3600);
-    assert_eq!(book.meter.rate(&cell().owner, at(900), &Prices::default()).amount.high.as_micro_dollars(), 100_800);
-    let spend = book.meter.spend_told(&cell().owner, at(0), at(900), at(900), &Prices::default());
-    assert_eq!(spend.unpriced, 1);
+    let (spent, rate) = Till::default().spent(&book.meter, &cell().owner, at(900), &Prices::default());
+    assert_eq!((rate.high.as_micro_dollars(), spent.unpriced), (100_800, 1));
 }
 
 #[test]
@@ -492,7 +492,8 @@ fn what_was_lost_and_found_again_is_spent_twice() {
     till.spent(&book.meter, &owner, at(3_590 + 300), &prices);
     book.terminated(7_200, Some(worker()), Cause::Released, None);
     book.departed(7_260, None);
-    let whole = book.meter.spend(&owner, at(-3_600), at(9_000), at(9_000), &prices);
+    let bills = book.meter.runs().map(|run| bill::of(run, at(-3_600), at(9_000), at(9_000), &prices));
+    let whole: Range = bills.map(|bill| bill.cost.total()).sum();
     assert_eq!(till.spent(&book.meter, &owner, at(9_000), &prices).0.amount, whole);
     assert_eq!(Till::default().spent(&book.meter, &owner, at(9_000), &prices).0.amount, whole);
     assert!(whole.high.as_micro_dollars() > 190_000, "two hours: {whole:#}");
@@ -502,14 +503,14 @@ fn what_was_lost_and_found_again_is_spent_twice() {
 fn what_an_owner_spends_now_is_told_by_the_hour() {
     let mut book = Book::new();
     let prices = Prices::default();
-    let rate = |book: &Book| book.meter.rate(&cell().owner, at(900), &prices).amount;
+    let rate_of =
+        |book: &Book, owner: &crate::model::OwnerName| Till::default().spent(&book.meter, owner, at(900), &prices).1;
+    let rate = |book: &Book| rate_of(book, &cell().owner);
     book.launched(Market::OnDemand, "worker");
     assert_eq!(rate(&book).to_string(), "$0.10");
-    assert_eq!(
-        book.meter.spend_of_worker(&worker(), at(0), at(3620), at(3620), &prices).low.as_micro_dollars(),
-        100_800
-    );
+    let hour = bill::of(book.run(), at(0), at(3620), at(3620), &prices).cost.total();
+    assert_eq!(hour.low.as_micro_dollars(), 100_800);
+    assert_eq!(rate_of(&book, &"bob".parse().expect("an owner")), Range::ZERO);
     book.terminated(100, Some(worker()), Cause::Released, None);
-    assert_eq!(rate(&book), crate::policy::price::Range::ZERO);
-    assert_eq!(book.meter.rate(&"bob".parse().expect("an owner"), at(900), &prices), super::Spend::default());
+    assert_eq!(rate(&book), Range::ZERO);
 }

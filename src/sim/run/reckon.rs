@@ -124,7 +124,6 @@ impl Play {
             meter.take(entry);
         }
         let intended = tokens(&entries);
-        let platforms = self.intent.images.iter().map(|(name, image)| (name.clone(), image.platform)).collect();
         let now = self.now();
         let mut wrong = Vec::new();
         let mut sums = Reckoning::default();
@@ -136,7 +135,7 @@ impl Play {
             wrong.extend(meter.runs().filter_map(|run| is_gapless(run, now)));
             for (_, site) in world.sites() {
                 let history = spot_history(site, now - TimeDelta::days(400), now);
-                let prices = Prices { spot: &history, platforms: Some(&platforms), ..Prices::default() };
+                let prices = Prices { spot: &history, ..Prices::of(&self.intent) };
                 let lines: BTreeMap<&str, &Line> = site.bill().lines().collect();
                 for instance in site.ever() {
                     let planted = truth.planted.contains(&instance.id);
