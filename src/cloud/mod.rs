@@ -81,11 +81,20 @@ pub trait Cloud: Send + Sync {
         token: &ClientToken,
     ) -> impl Future<Output = Result<InstanceId, CloudError>> + Send;
 
-    /// `Ok` once termination is accepted.
+    /// `Ok` once termination of all of them is accepted, in one call.
     ///
     /// # Errors
-    /// [`FailureKind::NotFound`] if the cloud does not know it, which on a young id proves nothing.
-    fn terminate(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// [`FailureKind::NotFound`] if the cloud does not know one of them, which on a young id proves nothing. An error
+    /// says of none that it stays: those in another zone than the one that was refused may end all the same.
+    fn terminate_all(&self, ids: &[InstanceId]) -> impl Future<Output = Result<(), CloudError>> + Send;
+
+    /// The same of one.
+    ///
+    /// # Errors
+    /// As for several.
+    fn terminate(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send {
+        self.terminate_all(std::slice::from_ref(id))
+    }
 
     /// `Ok` once the stop is accepted.
     ///

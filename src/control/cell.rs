@@ -3,6 +3,8 @@
 //! It is level-triggered: a wake-up only says *look now*, and a crash at any point is followed by
 //! the same loop. One owner's slow, throttled or refused calls wait in their own cell.
 
+mod answers;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,6 +71,8 @@ pub(super) struct CellLoop<C, L> {
     renew_from: DateTime<Utc>,
     not_before: BTreeMap<Subject, HeldReason>,
     refusals: BTreeMap<Subject, u32>,
+    /// Instances whose termination was refused together with others'.
+    alone: BTreeSet<InstanceId>,
     listing_refusals: u32,
     pace: Pace,
     sweeper: Sweeper,
@@ -85,6 +89,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
     pub(super) fn new(cell: Cell, cloud: Arc<C>, shared: Arc<Shared<L>>, clock: Clock, seed: u64) -> Self {
         let now = clock.now();
         let mut random = fastrand::Rng::with_seed(seed);
+        let rates = shared.intent().owners.get(&cell.owner).map(|owner| owner.rates).unwrap_or_default();
+        let pace = Pace::by(&rates, now);
         Self {
             sweeper: Sweeper::begun(now, &mut random),
             cell,
@@ -103,8 +109,9 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             renew_from: now,
             not_before: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            alone: BTreeSet::new(),
             listing_refusals: 0,
-            pace: Pace::new(now),
+            pace,
             amis: Amis::default(),
             equip_calls: EquipCalls::default(),
             notices: Notices::begun(now),
@@ -129,7 +136,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 biased;
                 // Without its controller nobody could stop it any more: then it stops by itself.
                 changed = stop.changed() => if changed.is_err() { break },
-                Some(done) = self.calls.next(), if !self.calls.is_empty() => self.conclude(done),
+                Some(done) = self.calls.next(), if !self.calls.is_empty() => self.conclude_ready(done),
                 () = wake.notified() => {}
                 () = self.clock.sleep_until(next) => {}
             }
@@ -137,7 +144,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let clock = self.clock.clone();
         let rest = async {
             while let Some(done) = self.calls.next().await {
-                self.conclude(done);
+                self.conclude_ready(done);
             }
         };
         if clock.within(FAREWELL, rest).await.is_none() {
@@ -283,6 +290,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Action::Equip { .. } => 3,
             Action::Remove { .. } => 4,
         });
+        let mut ends = 0;
         for action in actions {
             let Some(api) = perform::paced_by(&action) else { continue };
             if api == ApiAction::Tag && self.renewing {
@@ -290,6 +298,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             }
             let ready = match &action {
                 Action::Renew { .. } if now < self.renew_from => Err(self.renew_from),
+                Action::Terminate { instance, .. } if !self.alone.contains(instance) => {
+                    ends += 1;
+                    self.pace.take_one_of(api, ends % perform::ENDS_MAX == 1, now)
+                }
                 _ => self.pace.take(api, now),
             };
             match ready {
@@ -297,7 +309,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 Err(at) => waits = Some(waits.map_or(at, |w| w.min(at))),
             }
         }
-        for call in perform::intend(book, now, &self.cell, intent, allowed)? {
+        let calls = perform::intend(book, now, &self.cell, intent, allowed)?;
+        for call in perform::together(calls, &self.alone) {
             self.in_flight.extend(call.subjects());
             self.renewing |= matches!(call, Call::Renew { .. });
             if let Call::Equip { instance, what, .. } = &call {
@@ -307,27 +320,6 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             self.calls.push(Box::pin(async move { Done::Called(call.send(cloud.as_ref(), &clock).await) }));
         }
         Ok(waits)
-    }
-
-    fn conclude(&mut self, done: Done) {
-        let now = self.clock.now();
-        match done {
-            Done::Listed(result) => self.conclude_listing(now, result),
-            Done::Surveyed(survey) => {
-                self.sweeper.looked(survey, self.shared.intent().sweep.period, &mut self.random);
-            }
-            Done::Amis(looked) => {
-                if self.amis.looked(now, looked, &self.cell, &self.shared.intent(), &mut self.random) {
-                    self.pace.refused(ApiAction::Describe, now);
-                }
-            }
-            Done::Called(outcome) => self.conclude_call(now, &outcome),
-            Done::Noticed(answer) => {
-                self.notices.answered(now, &answer);
-                self.watch.interrupted(answer.unwrap_or_default());
-            }
-            Done::Read(instance, text) => self.watch.console_is(&instance, Console::Read(text)),
-        }
     }
 
     /// Asks what becomes of the spot instances; gives the time of the next question, if there are any.
@@ -359,114 +351,14 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         }
     }
 
-    fn conclude_call(&mut self, now: DateTime<Utc>, outcome: &Outcome) {
-        let subjects = outcome.call.subjects();
-        if let Call::Renew { instances, until } = &outcome.call {
-            self.renewing = false;
-            if outcome.result.is_ok() {
-                self.renew_refusals = 0;
-                self.watch.renewed(instances, *until);
-            }
-        }
-        let open = self.launch_is_open(now, outcome);
-        let entries = perform::outcome_entries(outcome, open);
-        if let Err(error) = self.shared.append(now, &Actor::Cloud, entries) {
-            // The subject stays out of the way until the listing shows the outcome.
-            tracing::error!(cell = %self.cell, %error, "cannot write an outcome; it is found again by the tags");
-            if let Call::Launch { token, .. } = &outcome.call {
-                let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "Ledger", &error.to_string());
-                self.watch.launch_refused(token, true, now, failure);
-            }
-        }
-        for subject in &subjects {
-            self.in_flight.remove(subject);
-        }
-        match &outcome.result {
-            Ok(_) => {
-                // A start shows when the instance is seen running; until then its listing may be old.
-                let settle = match &outcome.call {
-                    Call::Stop { .. } => Some(SETTLE),
-                    Call::Start { .. } => Some(self.shared.intent().base_policy.absence_grace),
-                    Call::Launch { .. }
-                    | Call::Terminate { .. }
-                    | Call::Equip { .. }
-                    | Call::Renew { .. }
-                    | Call::Remove { .. } => None,
-                };
-                for subject in subjects {
-                    self.refusals.remove(&subject);
-                    match settle {
-                        Some(settle) => self.not_before.insert(subject, HeldReason::Settling { until: now + settle }),
-                        None => self.not_before.remove(&subject),
-                    };
-                }
-                if let Call::Equip { instance, what, .. } = &outcome.call {
-                    self.equip_calls.done(instance, what, now);
-                }
-                // What was just changed is worth a look soon.
-                self.next_listing = self.next_listing.min(now + self.shared.intent().polling.fast);
-            }
-            Err(error) => self.back_off(now, &outcome.call, &subjects, error),
-        }
-    }
-
-    /// Whether the call was a launch's whose outcome is not known yet.
-    fn launch_is_open(&mut self, now: DateTime<Utc>, outcome: &Outcome) -> bool {
-        let Call::Launch { token, again, .. } = &outcome.call else { return false };
-        match &outcome.result {
-            Ok(_) => {
-                self.watch.launched(token);
-                false
-            }
-            Err(error) => {
-                let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
-                self.watch.launch_refused(token, *again, now, failure)
-            }
-        }
-    }
-
-    fn back_off(&mut self, now: DateTime<Utc>, call: &Call, subjects: &[Subject], error: &CloudError) {
-        tracing::warn!(cell = %self.cell, error.code = %error.code, error.kind = %error.kind, "refused: {}", error.message);
-        if error.kind == FailureKind::Throttled {
-            self.pace.refused(call.action(), now);
-        }
-        if let Call::Remove { resource } = call
-            && !error.kind.leaves_outcome_open()
-        {
-            self.sweeper.refused(resource, now);
-        }
-        if let (Call::Launch { .. }, true) = (call, error.code.starts_with("InvalidAMIID")) {
-            self.amis.forget();
-        }
-        if call.is_refused_by(error) {
-            return;
-        }
-        if let Call::Equip { instance, what, .. } = call {
-            let refusals = self.equip_calls.refused(instance, what);
-            self.equip_calls.wait(instance, what, now + backoff(refusals, &mut self.random));
-        }
-        if let Call::Renew { instances, .. } = call {
-            if !error.kind.leaves_outcome_open() {
-                self.watch.renewal_refused(instances, now);
-            }
-            self.renew_refusals += 1;
-            self.renew_from = now + backoff(self.renew_refusals, &mut self.random);
-        }
-        for subject in subjects {
-            let refusals = self.refusals.entry(subject.clone()).or_insert(0);
-            *refusals += 1;
-            let pause = backoff(*refusals, &mut self.random);
-            self.not_before.insert(subject.clone(), HeldReason::RetryAt { at: now + pause });
-        }
-    }
-
     fn list_if_due(&mut self, now: DateTime<Utc>, intent: &Intent, fleet: &Fleet) {
         if self.shared.take_early(&self.cell) {
             self.next_listing = self.next_listing.min(now);
         }
-        let fast = plan::in_transition(fleet, &self.cell);
-        if fast && let Some(inventory) = &self.inventory {
-            self.next_listing = self.next_listing.min(inventory.observed_at + intent.polling.fast);
+        if let Some(inventory) = &self.inventory
+            && let Some(at) = plan::listing_wanted(fleet, &self.cell, inventory.observed_at, &intent.polling)
+        {
+            self.next_listing = self.next_listing.min(at);
         }
         let nothing_known = self.inventory.is_none() && self.listing_failure.is_none();
         if self.listing || (now < self.next_listing && !nothing_known) {
@@ -557,6 +449,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     Subject::Instance(id) => inventory.instances.contains_key(id),
                 });
                 self.equip_calls.keep(|id| inventory.instances.contains_key(id));
+                self.alone.retain(|id| inventory.instances.contains_key(id));
                 self.inventory = Some(Arc::new(inventory));
             }
             Err(error) => {

@@ -1,6 +1,8 @@
 //! From decisions to calls: the only caller of mutating [`Cloud`] methods. The intent is in the
 //! ledger before the call is built, and the outcome follows it.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 
 use super::book::Book;
@@ -18,6 +20,14 @@ use crate::policy::{Intent, Secret};
 /// The longest that one call may take before its outcome counts as open.
 const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// One of the instances of a termination.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Doomed {
+    pub(super) instance: InstanceId,
+    /// The worker whose present one it is.
+    pub(super) worker: Option<WorkerName>,
+}
+
 /// A call whose intent is durable.
 #[derive(Debug, Clone)]
 pub(super) enum Call {
@@ -30,8 +40,7 @@ pub(super) enum Call {
         again: bool,
     },
     Terminate {
-        instance: InstanceId,
-        worker: Option<WorkerName>,
+        doomed: Vec<Doomed>,
     },
     Stop {
         instance: InstanceId,
@@ -58,8 +67,10 @@ pub(super) enum Call {
 /// The bucket that an action takes from, if it is a call.
 pub(super) fn paced_by(action: &Action) -> Option<ApiAction> {
     match action {
-        Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } => Some(ApiAction::Launch),
-        Action::Terminate { .. } | Action::Stop { .. } | Action::Remove { .. } => Some(ApiAction::End),
+        Action::Launch { .. } | Action::Relaunch { .. } => Some(ApiAction::Launch),
+        Action::Start { .. } => Some(ApiAction::Start),
+        Action::Stop { .. } => Some(ApiAction::Stop),
+        Action::Terminate { .. } | Action::Remove { .. } => Some(ApiAction::End),
         Action::Renew { .. } => Some(ApiAction::Tag),
         Action::Equip { .. } => Some(ApiAction::Equip),
         Action::Record { .. } => None,
@@ -87,8 +98,10 @@ pub(super) struct Outcome {
 impl Call {
     pub(super) fn action(&self) -> ApiAction {
         match self {
-            Call::Launch { .. } | Call::Start { .. } => ApiAction::Launch,
-            Call::Terminate { .. } | Call::Stop { .. } | Call::Remove { .. } => ApiAction::End,
+            Call::Launch { .. } => ApiAction::Launch,
+            Call::Start { .. } => ApiAction::Start,
+            Call::Stop { .. } => ApiAction::Stop,
+            Call::Terminate { .. } | Call::Remove { .. } => ApiAction::End,
             Call::Renew { .. } => ApiAction::Tag,
             Call::Equip { .. } => ApiAction::Equip,
         }
@@ -111,10 +124,12 @@ impl Call {
     pub(super) fn subjects(&self) -> Vec<Subject> {
         match self {
             Call::Launch { worker, .. } => vec![Subject::Worker(worker.clone())],
-            Call::Terminate { instance, worker } => {
-                let mut all = vec![Subject::Instance(instance.clone())];
-                all.extend(worker.clone().map(Subject::Worker));
-                all
+            Call::Terminate { doomed } => {
+                let subjects = |one: &Doomed| {
+                    let worker = one.worker.clone().map(Subject::Worker);
+                    std::iter::once(Subject::Instance(one.instance.clone())).chain(worker)
+                };
+                doomed.iter().flat_map(subjects).collect()
             }
             Call::Stop { instance, worker } | Call::Start { instance, worker } => {
                 vec![Subject::Instance(instance.clone()), Subject::Worker(worker.clone())]
@@ -130,7 +145,10 @@ impl Call {
                 Call::Launch { spec, token, user_data, .. } => {
                     cloud.launch(spec, user_data.as_ref(), token).await.map(Given::Instance)
                 }
-                Call::Terminate { instance, .. } => cloud.terminate(instance).await.map(|()| Given::Nothing),
+                Call::Terminate { doomed } => {
+                    let ids: Vec<InstanceId> = doomed.iter().map(|one| one.instance.clone()).collect();
+                    cloud.terminate_all(&ids).await.map(|()| Given::Nothing)
+                }
                 Call::Stop { instance, .. } => cloud.stop(instance).await.map(|()| Given::Nothing),
                 Call::Start { instance, .. } => cloud.start(instance).await.map(|()| Given::Nothing),
                 Call::Equip { instance, what: Equipment::Address(address), .. } => {
@@ -174,6 +192,26 @@ fn no_answer() -> CloudError {
         code: "Timeout".to_owned(),
         message: format!("no answer within {} s", CALL_LIMIT.as_secs()),
     }
+}
+
+/// So many instances end by one call at most. EC2 takes a thousand; where one of them is refused, none of its zone ends.
+pub(super) const ENDS_MAX: usize = 100;
+
+/// Terminations of one look go together, but those in `alone`, which were refused together before.
+pub(super) fn together(calls: Vec<Call>, alone: &BTreeSet<InstanceId>) -> Vec<Call> {
+    let mut rest = Vec::with_capacity(calls.len());
+    let mut doomed = Vec::new();
+    for call in calls {
+        match call {
+            Call::Terminate { doomed: own } if own.iter().all(|one| !alone.contains(&one.instance)) => {
+                doomed.extend(own);
+            }
+            other => rest.push(other),
+        }
+    }
+    // They were sorted to the front: what costs goes first.
+    let ends = doomed.chunks(ENDS_MAX).map(|some| Call::Terminate { doomed: some.to_vec() });
+    ends.chain(rest).collect()
 }
 
 /// Makes the intents of a plan durable, all in one write, and gives the calls that may now be sent.
@@ -239,7 +277,7 @@ fn one<L: Ledger>(
                 cause,
                 seen,
             };
-            (Some(body), Some(Call::Terminate { instance, worker }))
+            (Some(body), Some(Call::Terminate { doomed: vec![Doomed { instance, worker }] }))
         }
         Action::Stop { worker, instance, cause } => {
             let body = Body::StopIntended { worker: worker.clone(), instance: instance.clone(), cause };
@@ -298,8 +336,17 @@ pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
         (Call::Remove { resource }, Err(error)) => {
             vec![Body::RemoveRefused { resource: resource.clone(), failure: failure(Phase::Launch, error) }]
         }
-        (Call::Terminate { instance, .. }, Ok(_)) => vec![Body::TerminateAccepted { instance: instance.clone() }],
-        (Call::Terminate { instance, .. } | Call::Stop { instance, .. } | Call::Start { instance, .. }, Err(error)) => {
+        (Call::Terminate { doomed }, Ok(_)) => {
+            doomed.iter().map(|one| Body::TerminateAccepted { instance: one.instance.clone() }).collect()
+        }
+        (Call::Terminate { doomed }, Err(error)) => match doomed.as_slice() {
+            [one] => {
+                vec![Body::CallRefused { instance: one.instance.clone(), failure: failure(Phase::Launch, error) }]
+            }
+            // Of several it does not say which one it is about: each is asked for alone.
+            _ => Vec::new(),
+        },
+        (Call::Stop { instance, .. } | Call::Start { instance, .. }, Err(error)) => {
             vec![Body::CallRefused { instance: instance.clone(), failure: failure(Phase::Launch, error) }]
         }
         (Call::Launch { .. } | Call::Stop { .. } | Call::Start { .. } | Call::Renew { .. }, _) => Vec::new(),

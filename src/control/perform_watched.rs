@@ -113,8 +113,8 @@ impl<C: Cloud> Cloud for Watched<C> {
         self.watch("RunInstances", self.cloud.launch(spec, user_data, token)).await
     }
 
-    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
-        self.watch("TerminateInstances", self.cloud.terminate(id)).await
+    async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {
+        self.watch("TerminateInstances", self.cloud.terminate_all(ids)).await
     }
 
     async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {

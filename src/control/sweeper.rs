@@ -62,7 +62,7 @@ impl Sweeper {
             return None;
         }
         for _ in ResourceKind::ALL {
-            if let Err(at) = pace.take(ApiAction::Describe, now) {
+            if let Err(at) = pace.take_spare(ApiAction::Describe, now) {
                 self.next = at;
                 return None;
             }

@@ -180,8 +180,9 @@ impl Cloud for Ec2 {
         })
     }
 
-    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
-        let call = self.clients().await?.writes.terminate_instances().instance_ids(id.as_str());
+    async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {
+        let ids = ids.iter().map(ToString::to_string).collect();
+        let call = self.clients().await?.writes.terminate_instances().set_instance_ids(Some(ids));
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
     }
 

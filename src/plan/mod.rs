@@ -39,11 +39,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 
 use crate::model::{
-    Action, Cell, Failure, Fleet, Held, HeldReason, InstanceId, Inventory, Plan, Subject, Worker, WorkerName,
-    WorkerState,
+    Action, Cell, Departing, Failure, Fleet, Held, HeldReason, InstanceId, Inventory, Plan, Subject, Worker,
+    WorkerName, WorkerState,
 };
 use crate::policy::price::Money;
-use crate::policy::{Intent, Lifecycle, WorkerIntent};
+use crate::policy::{Intent, Lifecycle, Polling, WorkerIntent};
 use budget::Balance;
 
 pub use admit::{Admission, Info, Knock, admit};
@@ -61,6 +61,9 @@ pub use report::{Report, Standing, WorkerReport, changes, order_of};
 pub use soak::{Gate, Sample, gate};
 pub use spec::{Chosen, drifted, launch_spec, shutdown_of};
 pub use watch::{OpenLaunch, Watch, known_instances};
+
+/// The end of an instance that nobody waits for is looked for so many times as seldom as what somebody waits for.
+const ENDS_SELDOM: i32 = 8;
 
 /// Everything a decision about one cell may depend on.
 #[derive(Clone, Copy)]
@@ -197,21 +200,33 @@ pub fn next_renewal(view: &View<'_>) -> Option<DateTime<Utc>> {
     lease::next_due(view).filter(|at| *at > view.now)
 }
 
-/// Whether something of the cell changes soon, so that it should be looked at often.
-pub fn in_transition(fleet: &Fleet, cell: &Cell) -> bool {
-    let departing = fleet.departing.values().any(|departing| departing.cell == *cell);
-    departing
-        || fleet.workers.values().any(|worker| {
-            let here = worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *cell);
-            here && match worker.state {
-                WorkerState::Launching { .. } | WorkerState::Registering { .. } | WorkerState::Terminating { .. } => {
-                    true
-                }
-                WorkerState::Draining { .. } => worker.stop_intended,
-                WorkerState::Ready { .. } | WorkerState::Busy { .. } => equip::is_being_equipped(worker),
-                WorkerState::Requested | WorkerState::Stopped { .. } | WorkerState::Gone { .. } => false,
-            }
-        })
+/// When the cell should be listed again after a listing of `seen`, because something of it changes soon; `None` if
+/// nothing does.
+pub fn listing_wanted(fleet: &Fleet, cell: &Cell, seen: DateTime<Utc>, polling: &Polling) -> Option<DateTime<Utc>> {
+    let workers = fleet.workers.values().filter(|worker| worker.attempt.as_ref().is_some_and(|a| a.cell == *cell));
+    // What began after the listing need not be looked for before it can have come to anything.
+    let soon = workers.filter(|worker| changes_soon(worker)).map(|worker| seen.max(worker.since) + polling.fast);
+    let departing = fleet.departing.values().filter(|departing| departing.cell == *cell);
+    soon.chain(departing.map(|departing| end_wanted(fleet, departing, seen, polling))).min()
+}
+
+fn changes_soon(worker: &Worker) -> bool {
+    match worker.state {
+        WorkerState::Launching { .. } | WorkerState::Registering { .. } | WorkerState::Terminating { .. } => true,
+        WorkerState::Draining { .. } => worker.stop_intended,
+        WorkerState::Ready { .. } | WorkerState::Busy { .. } => equip::is_being_equipped(worker),
+        WorkerState::Requested | WorkerState::Stopped { .. } | WorkerState::Gone { .. } => false,
+    }
+}
+
+/// Nobody waits for the end of what was let go, once that is accepted, and EC2 tells later when it was: it is looked
+/// for seldom, and more seldom the longer it takes.
+fn end_wanted(fleet: &Fleet, departing: &Departing, seen: DateTime<Utc>, polling: &Polling) -> DateTime<Utc> {
+    let waits = departing.worker.as_ref().and_then(|name| fleet.workers.get(name)).is_some_and(Worker::wanted);
+    match departing.accepted.filter(|_| !waits) {
+        None => seen.max(departing.since) + polling.fast,
+        Some(accepted) => seen.max(accepted) + (seen - accepted).max(polling.fast * ENDS_SELDOM).min(polling.slow),
+    }
 }
 
 /// When the plan would differ although nothing happens.

@@ -20,6 +20,7 @@ use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::problem::{Origin, Problem, Problems};
 use super::proof;
+use super::rates::Rates;
 use super::reader::{Layer, Reader, named};
 use super::secret::Secret;
 use crate::model::{ImageName, MasterId, OwnerName, PolicyName, WorkerName};
@@ -196,7 +197,16 @@ impl DeclaredOwner {
         };
         let endpoint = self.endpoint.clone();
         let notify = super::notify::Addressee::default();
-        Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None, notify })
+        Some(Owner {
+            account: None,
+            credentials,
+            contact: None,
+            disk_gib_max: None,
+            endpoint,
+            budget: None,
+            notify,
+            rates: Rates::default(),
+        })
     }
 
     /// The keys of `[owner.NAME]`; a key that is given itself has none, it is kept in a file before this.

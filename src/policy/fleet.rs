@@ -8,6 +8,7 @@ use super::budget::{self, Budget};
 use super::key::{CREDENTIALS_KEYS, DEFAULTS_KEYS, FLEET_KEYS, LINK_KEYS, POLLING_KEYS};
 use super::notify::{self, Addressee};
 use super::problem::Problems;
+use super::rates::{self, Rates};
 use super::reader::{Layer, Located, Reader};
 use super::secret::{self, SecretRef};
 use crate::model::{ImageName, OwnerName, PolicyName};
@@ -90,12 +91,15 @@ pub struct Owner {
     pub budget: Option<Budget>,
     /// How and of what the owner is told.
     pub notify: Addressee,
+    /// The limits of the account's API.
+    pub rates: Rates,
 }
 
 impl Owner {
-    /// Whether both act in the same account in the same way.
+    /// Whether both act in the same account in the same way and at the same pace.
     pub fn acts_like(&self, other: &Self) -> bool {
-        (&self.account, &self.credentials, &self.endpoint) == (&other.account, &other.credentials, &other.endpoint)
+        (&self.account, &self.credentials, &self.endpoint, &self.rates)
+            == (&other.account, &other.credentials, &other.endpoint, &other.rates)
     }
 
     /// Whether both have the same account, or may have it: of a declared owner the number may not be known yet.
@@ -255,6 +259,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let budget = budget::read(reader);
     let credentials = credentials_of(reader);
     let notify = notify::of_owner(reader, contact.as_ref().map(|text| text.value.as_str()));
+    let rates = rates::read(reader);
     Some(Owner {
         account: Some(account?.value),
         credentials: credentials?,
@@ -263,6 +268,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
         endpoint: endpoint.map(|text| text.value),
         budget,
         notify,
+        rates,
     })
 }
 
@@ -270,8 +276,16 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
 pub(super) fn declared_owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let endpoint = endpoint(reader).map(|text| text.value);
     let credentials = credentials_of(reader)?;
-    let notify = Addressee::default();
-    Some(Owner { account: None, credentials, contact: None, disk_gib_max: None, endpoint, budget: None, notify })
+    Some(Owner {
+        account: None,
+        credentials,
+        contact: None,
+        disk_gib_max: None,
+        endpoint,
+        budget: None,
+        notify: Addressee::default(),
+        rates: Rates::default(),
+    })
 }
 
 fn endpoint(reader: &mut Reader<'_, '_>) -> Option<Located<String>> {

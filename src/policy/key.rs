@@ -139,6 +139,22 @@ pub(super) const BUDGET_KEYS: &[Key] = &[
     may("unpriced", Kind::Choice(&["refuse", "allow"]), "Whether a type is launched of which no price is known."),
 ];
 
+/// One limit of `rates`.
+pub(super) const RATE_KEYS: &[Key] = &[
+    must("burst", Kind::Count { min: 1, max: 1_000_000 }, "Calls at once: the bucket's maximum capacity."),
+    must("refill", Kind::Count { min: 1, max: 1_000_000 }, "Calls per second: the bucket's refill rate."),
+];
+
+/// `[owner.NAME.rates]` of `latent.toml`.
+pub(super) const RATES_KEYS: &[Key] = &[
+    may("run_instances", Kind::Table(RATE_KEYS), "Launches."),
+    may("start_instances", Kind::Table(RATE_KEYS), "Starts of stopped instances."),
+    may("stop_instances", Kind::Table(RATE_KEYS), "Stops."),
+    may("terminate_instances", Kind::Table(RATE_KEYS), "Terminations."),
+    may("describe_instances", Kind::Table(RATE_KEYS), "Listings."),
+    may("create_tags", Kind::Table(RATE_KEYS), "Tags, such as renewed leases."),
+];
+
 /// `[owner.NAME]` of `latent.toml`.
 pub(super) const OWNER_KEYS: &[Key] = &[
     must("account", Kind::Text, "The owner's AWS account number: 12 digits, quoted."),
@@ -148,6 +164,7 @@ pub(super) const OWNER_KEYS: &[Key] = &[
     may("disk_gib_max", Kind::Count { min: 1, max: 65_536 }, "The largest disk that `latent iam` allows, in GiB."),
     may("endpoint", Kind::Text, "Another address of the EC2 and STS API, for a local EC2."),
     may("notify", Kind::Table(ADDRESSEE_KEYS), "How the owner is told; by mail to the contact if not given."),
+    may("rates", Kind::Table(RATES_KEYS), "The account's API limits, where they are not the published ones."),
 ];
 
 /// `notify` of an owner, and `admin` of `[notify]`.

@@ -321,11 +321,12 @@ impl Cloud for SimCloud {
         ids.await?.into_iter().next().ok_or_else(no_answer)
     }
 
-    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
-        let ids = [id.clone()];
-        self.call("TerminateInstances", 1, id.as_str(), |site, now| {
-            all_well_formed(&ids)?;
-            site.terminate_instances(&ids, now).map(drop)
+    async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {
+        let count = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let which = ids.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(" ");
+        self.call("TerminateInstances", count, &which, |site, now| {
+            all_well_formed(ids)?;
+            site.terminate_instances(ids, now).map(drop)
         })
         .await
     }

@@ -14,7 +14,7 @@ use crate::control::Clock;
 use crate::model::{Fleet, Market, OwnerName, Region, Survey};
 use crate::plan::sweep::{Caps, Claims, ControllerKey, Finding, Stated, SweepView, claims, sweep};
 use crate::policy::price::Prices;
-use crate::policy::{Addressee, Credentials, Image, Intent, Owner, Sources, SweepPolicy};
+use crate::policy::{Addressee, Credentials, Image, Intent, Owner, Rates, Sources, SweepPolicy};
 
 /// What a report of an owner without a configuration is named by, where nobody says a name.
 const NAMELESS: &str = "owner";
@@ -88,6 +88,7 @@ fn alone(args: &Args, options: &AuditOptions, fleet: &str) -> Result<Work, Comma
         endpoint: None,
         budget: None,
         notify: Addressee::default(),
+        rates: Rates::default(),
     };
     let regions = options.regions.iter().cloned().collect();
     Ok(Work {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::slice;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
@@ -138,10 +139,10 @@ impl Door {
     }
 
     /// What a call that did not find its instance comes to.
-    fn found<T: Default>(&self, id: &InstanceId, result: Result<T, CloudError>) -> Result<T, CloudError> {
+    fn found<T: Default>(&self, ids: &[InstanceId], result: Result<T, CloudError>) -> Result<T, CloudError> {
         match result {
             Err(error) if error.kind == FailureKind::NotFound && self.makes(Sabotage::NotFoundIsGone) => {
-                lock(&self.memory).gone.insert(id.clone());
+                lock(&self.memory).gone.extend(ids.iter().cloned());
                 Ok(T::default())
             }
             other => other,
@@ -258,27 +259,29 @@ impl Cloud for Door {
         launched
     }
 
-    async fn terminate(&self, id: &InstanceId) -> Result<(), CloudError> {
+    async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {
         let _line = self.in_line().await;
-        let ended = self.found(id, self.inner.terminate(id).await);
+        let ended = self.found(ids, self.inner.terminate_all(ids).await);
         if self.makes(Sabotage::StopForgets) {
-            lock(&self.memory).gone.insert(id.clone());
+            lock(&self.memory).gone.extend(ids.iter().cloned());
             return Ok(());
         }
         if self.makes(Sabotage::PersistentSpot) && ended.is_ok() {
-            self.inner.relaunch(id, self.clock.now());
+            for id in ids {
+                self.inner.relaunch(id, self.clock.now());
+            }
         }
         ended
     }
 
     async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
         let _line = self.in_line().await;
-        self.found(id, self.inner.stop(id).await)
+        self.found(slice::from_ref(id), self.inner.stop(id).await)
     }
 
     async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {
         let _line = self.in_line().await;
-        self.found(id, self.inner.start(id).await)
+        self.found(slice::from_ref(id), self.inner.start(id).await)
     }
 
     async fn console(&self, id: &InstanceId) -> Result<Option<String>, CloudError> {
