@@ -70,16 +70,34 @@ pub trait Cloud: Send + Sync {
         also: &[InstanceId],
     ) -> impl Future<Output = Result<Inventory, CloudError>> + Send;
 
-    /// At most one instance per `token`, however often it is called with the same `spec`.
+    /// At most `count` instances per `token`, and one at least, however often it is called with the same `spec`; in
+    /// the order of their launch indices.
     ///
     /// # Errors
-    /// Kinds for which [`FailureKind::leaves_outcome_open`] holds leave open whether it was launched.
+    /// Kinds for which [`FailureKind::leaves_outcome_open`] holds leave open whether any were launched.
+    fn launch_all(
+        &self,
+        spec: &LaunchSpec,
+        count: u32,
+        user_data: Option<&Secret>,
+        token: &ClientToken,
+    ) -> impl Future<Output = Result<Vec<InstanceId>, CloudError>> + Send;
+
+    /// The same for one.
+    ///
+    /// # Errors
+    /// As for several.
     fn launch(
         &self,
         spec: &LaunchSpec,
         user_data: Option<&Secret>,
         token: &ClientToken,
-    ) -> impl Future<Output = Result<InstanceId, CloudError>> + Send;
+    ) -> impl Future<Output = Result<InstanceId, CloudError>> + Send {
+        async move {
+            let launched = self.launch_all(spec, 1, user_data, token).await?;
+            launched.into_iter().next().ok_or_else(no_instance)
+        }
+    }
 
     /// `Ok` once termination of all of them is accepted, in one call.
     ///
@@ -208,4 +226,13 @@ pub trait Cloud: Send + Sync {
     /// # Errors
     /// Any kind.
     fn regions(&self) -> impl Future<Output = Result<Vec<Region>, CloudError>> + Send;
+}
+
+/// The answer to a launch that holds no instance.
+pub fn no_instance() -> CloudError {
+    CloudError {
+        kind: FailureKind::RetrySame,
+        code: "NoInstance".to_owned(),
+        message: "RunInstances answered without an instance".to_owned(),
+    }
 }

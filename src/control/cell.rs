@@ -286,7 +286,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         actions.sort_by_key(|action| match action {
             Action::Terminate { .. } | Action::Stop { .. } => 0,
             Action::Renew { .. } => 1,
-            Action::Launch { .. } | Action::Relaunch { .. } | Action::Start { .. } | Action::Record { .. } => 2,
+            Action::Launch { .. }
+            | Action::LaunchTogether { .. }
+            | Action::Relaunch { .. }
+            | Action::Start { .. }
+            | Action::Record { .. } => 2,
             Action::Equip { .. } => 3,
             Action::Remove { .. } => 4,
         });
@@ -302,7 +306,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     ends += 1;
                     self.pace.take_one_of(api, ends % perform::ENDS_MAX == 1, now)
                 }
-                _ => self.pace.take(api, now),
+                action => self.pace.take_for(api, perform::size_of(action), now),
             };
             match ready {
                 Ok(()) => allowed.push(action),

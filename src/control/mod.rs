@@ -2,6 +2,7 @@
 
 mod alarm;
 mod amis;
+mod ask;
 mod backoff;
 mod book;
 mod budget;
@@ -40,7 +41,7 @@ use crate::cloud::Cloud;
 use crate::ledger::{Declarations, Head, Ledger, LedgerError};
 use crate::model::{
     Actor, AmiId, Body, Cause, Cell, Entry, Failure, FailureKind, Fleet, MasterId, OwnerName, Phase, RebakeId,
-    RequestId, WorkerName, WorkerState, tag_keys,
+    WorkerName, WorkerState, tag_keys,
 };
 use crate::plan::day::{DayView, LineView};
 use crate::plan::sweep::Claims;
@@ -53,6 +54,7 @@ use perform_watched::Watched;
 use shared::Shared;
 
 pub use alarm::{ContactView, DeliveryView, NoticeBoard, NoticesView};
+pub use ask::Ask;
 pub use budget::BudgetView;
 pub use canary::{AmiView, CanaryView};
 pub use checkup::check_up;
@@ -132,6 +134,9 @@ pub enum ControlError {
         /// Each with its place and its cure; no secret is in it.
         problem: String,
     },
+    /// The controller ends.
+    #[error("the controller ends; ask again when it is back")]
+    Ending,
     /// The ledger.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -306,33 +311,6 @@ impl<L: Ledger + 'static> Controller<L> {
         self.clock.now()
     }
 
-    /// A master wants a worker. When it returns, the request survives a crash; the answer is the
-    /// worker's state. Repeating a request that still stands changes nothing.
-    ///
-    /// # Errors
-    /// [`ControlError::UnknownWorker`], [`ControlError::Elsewhere`], or the ledger's.
-    pub fn request(&self, actor: &Actor, worker: &WorkerName, request: &RequestId) -> Result<(), ControlError> {
-        self.known(worker)?;
-        let now = self.clock.now();
-        let mut refused = None;
-        self.write(now, actor, |fleet| {
-            if let Actor::Master(master) = actor {
-                let other = self.with_standing(|standing| standing.elsewhere(fleet, worker, master));
-                if let Some((master, recorded)) = other.zip(fleet.workers.get(worker)) {
-                    let state = recorded.state.name();
-                    refused = Some(ControlError::Elsewhere { worker: worker.clone(), master, state });
-                    return None;
-                }
-                self.shared.hear(worker, now);
-            }
-            let repeated = fleet.workers.get(worker).is_some_and(|w| {
-                w.last_request.as_ref() == Some(request) && w.failure.is_none() && w.released.is_none()
-            });
-            (!repeated).then(|| Body::Requested { worker: worker.clone(), request: request.clone() })
-        })?;
-        refused.map_or(Ok(()), Err)
-    }
-
     /// Writes what a caller said, if it says something new, and wakes the loops that it concerns.
     fn write<B>(&self, now: DateTime<Utc>, actor: &Actor, new: impl FnOnce(&Fleet) -> B) -> Result<(), ControlError>
     where
@@ -341,34 +319,6 @@ impl<L: Ledger + 'static> Controller<L> {
         let cells = self.shared.append_from(now, actor, |fleet| new(fleet).into_iter().collect())?;
         self.shared.wake(&cells);
         Ok(())
-    }
-
-    /// Nobody wants the worker any more. When it returns, that survives a crash. With `request`, it
-    /// counts only if that is the last request. May be repeated.
-    ///
-    /// # Errors
-    /// [`ControlError::UnknownWorker`], or the ledger's.
-    pub fn release(
-        &self,
-        actor: &Actor,
-        worker: &WorkerName,
-        cause: Cause,
-        request: Option<&RequestId>,
-    ) -> Result<(), ControlError> {
-        let recorded = self.shared.book().fleet().workers.contains_key(worker);
-        if !recorded {
-            return self.known(worker);
-        }
-        self.write(self.clock.now(), actor, |fleet| {
-            let last = fleet.workers.get(worker).and_then(|w| w.last_request.as_ref());
-            let stands = request.is_none_or(|request| last == Some(request));
-            // A master that does not have the worker has let go of it already.
-            let elsewhere = match actor {
-                Actor::Master(master) => self.with_standing(|standing| standing.elsewhere(fleet, worker, master)),
-                _ => None,
-            };
-            (stands && elsewhere.is_none()).then(|| Body::Released { worker: worker.clone(), cause })
-        })
     }
 
     /// An operator asks that the worker go as soon as its master lets it.

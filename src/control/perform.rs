@@ -2,6 +2,7 @@
 //! ledger before the call is built, and the outcome follows it.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use chrono::{DateTime, Utc};
 
@@ -15,7 +16,7 @@ use crate::model::{
     LaunchSpec, Phase, ResourceId, Subject, WorkerName, tag_keys,
 };
 use crate::plan::sweep::Act;
-use crate::policy::{Intent, Secret};
+use crate::policy::{Intent, Secret, Shared};
 
 /// The longest that one call may take before its outcome counts as open.
 const CALL_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
@@ -33,7 +34,8 @@ pub(super) struct Doomed {
 pub(super) enum Call {
     /// `again` if it is not the first call of its attempt.
     Launch {
-        worker: WorkerName,
+        /// For whom, in the order of the launch indices.
+        workers: Vec<WorkerName>,
         spec: Box<LaunchSpec>,
         token: ClientToken,
         user_data: Option<Secret>,
@@ -67,7 +69,7 @@ pub(super) enum Call {
 /// The bucket that an action takes from, if it is a call.
 pub(super) fn paced_by(action: &Action) -> Option<ApiAction> {
     match action {
-        Action::Launch { .. } | Action::Relaunch { .. } => Some(ApiAction::Launch),
+        Action::Launch { .. } | Action::LaunchTogether { .. } | Action::Relaunch { .. } => Some(ApiAction::Launch),
         Action::Start { .. } => Some(ApiAction::Start),
         Action::Stop { .. } => Some(ApiAction::Stop),
         Action::Terminate { .. } | Action::Remove { .. } => Some(ApiAction::End),
@@ -77,11 +79,21 @@ pub(super) fn paced_by(action: &Action) -> Option<ApiAction> {
     }
 }
 
+/// How many instances the call of an action is for.
+pub(super) fn size_of(action: &Action) -> u32 {
+    let size = match action {
+        Action::LaunchTogether { launches } => launches.len(),
+        Action::Relaunch { workers } => workers.len(),
+        _ => 1,
+    };
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 /// What a call gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Given {
-    /// An instance.
-    Instance(InstanceId),
+    /// Instances, in the order of their launch indices.
+    Instances(Vec<InstanceId>),
     /// An elastic IP address, which the instance has now.
     Address(String),
     /// Nothing that need be said.
@@ -123,7 +135,7 @@ impl Call {
     /// The subjects that wait for the answer.
     pub(super) fn subjects(&self) -> Vec<Subject> {
         match self {
-            Call::Launch { worker, .. } => vec![Subject::Worker(worker.clone())],
+            Call::Launch { workers, .. } => workers.iter().cloned().map(Subject::Worker).collect(),
             Call::Terminate { doomed } => {
                 let subjects = |one: &Doomed| {
                     let worker = one.worker.clone().map(Subject::Worker);
@@ -142,8 +154,9 @@ impl Call {
     pub(super) async fn send<C: Cloud>(self, cloud: &C, clock: &Clock) -> Outcome {
         let sent = async {
             match &self {
-                Call::Launch { spec, token, user_data, .. } => {
-                    cloud.launch(spec, user_data.as_ref(), token).await.map(Given::Instance)
+                Call::Launch { workers, spec, token, user_data, .. } => {
+                    let count = u32::try_from(workers.len()).unwrap_or(u32::MAX);
+                    cloud.launch_all(spec, count, user_data.as_ref(), token).await.map(Given::Instances)
                 }
                 Call::Terminate { doomed } => {
                     let ids: Vec<InstanceId> = doomed.iter().map(|one| one.instance.clone()).collect();
@@ -225,17 +238,15 @@ pub(super) fn intend<L: Ledger>(
     let mut bodies = Vec::new();
     let mut calls = Vec::new();
     for action in actions {
-        let (body, call) = one(book, now, cell, intent, action);
-        // The place of the intent that the call rests on; some calls need none.
-        let place = body.map(|body| {
-            bodies.push(body);
-            bodies.len() - 1
-        });
-        calls.extend(call.map(|call| (place, call)));
+        let (own, call) = one(book, now, cell, intent, action);
+        // The places of the intents that the call rests on; some calls need none.
+        let places = bodies.len()..bodies.len() + own.len();
+        bodies.extend(own);
+        calls.extend(call.map(|call| (places, call)));
     }
     let follows = book.append(now, &Actor::Controller, bodies)?;
-    let rests = |place: Option<usize>| place.is_none_or(|place| follows.get(place) == Some(&true));
-    Ok(calls.into_iter().filter(|(place, _)| rests(*place)).map(|(_, call)| call).collect())
+    let rests = |places: &Range<usize>| follows.get(places.clone()).is_some_and(|all| all.iter().all(|one| *one));
+    Ok(calls.into_iter().filter(|(places, _)| rests(places)).map(|(_, call)| call).collect())
 }
 
 fn one<L: Ledger>(
@@ -244,31 +255,12 @@ fn one<L: Ledger>(
     cell: &Cell,
     intent: &Intent,
     action: Action,
-) -> (Option<Body>, Option<Call>) {
-    let user_data = |worker: &WorkerName, attempt: &AttemptId| {
-        let data = intent.workers.get(worker).and_then(|w| w.user_data.as_ref());
-        data.map(|data| data.of_attempt(intent.join_key.as_ref(), worker, attempt).text)
-    };
+) -> (Vec<Body>, Option<Call>) {
+    let with = |body: Body, call: Call| (vec![body], Some(call));
     match action {
-        Action::Launch { worker, spec } => match new_attempt(now, cell, intent, &worker, &spec) {
-            Some(attempt) => {
-                let (token, user_data) = (spec.token(), user_data(&worker, &attempt.id));
-                let body = Body::LaunchIntended { worker: worker.clone(), attempt: Box::new(attempt) };
-                (Some(body), Some(Call::Launch { worker, spec, token, user_data, again: false }))
-            }
-            None => (None, None),
-        },
-        Action::Relaunch { worker } => {
-            let attempt = book.fleet().workers.get(&worker).and_then(|w| w.attempt.as_ref());
-            let call = attempt.and_then(|a| Some((&a.id, a.spec.clone()?))).map(|(attempt, spec)| Call::Launch {
-                token: spec.token(),
-                user_data: user_data(&worker, attempt),
-                worker,
-                spec,
-                again: true,
-            });
-            (None, call)
-        }
+        Action::Launch { worker, spec } => launch(now, cell, intent, vec![(worker, spec)]),
+        Action::LaunchTogether { launches } => launch(now, cell, intent, launches),
+        Action::Relaunch { workers } => (Vec::new(), relaunch(book, intent, workers)),
         Action::Terminate { instance, worker, cause, seen } => {
             let body = Body::TerminateIntended {
                 instance: instance.clone(),
@@ -277,28 +269,71 @@ fn one<L: Ledger>(
                 cause,
                 seen,
             };
-            (Some(body), Some(Call::Terminate { doomed: vec![Doomed { instance, worker }] }))
+            with(body, Call::Terminate { doomed: vec![Doomed { instance, worker }] })
         }
         Action::Stop { worker, instance, cause } => {
             let body = Body::StopIntended { worker: worker.clone(), instance: instance.clone(), cause };
-            (Some(body), Some(Call::Stop { instance, worker }))
+            with(body, Call::Stop { instance, worker })
         }
         Action::Start { worker, instance } => {
             let body = Body::StartIntended { worker: worker.clone(), instance: instance.clone() };
-            (Some(body), Some(Call::Start { instance, worker }))
+            with(body, Call::Start { instance, worker })
         }
         Action::Equip { worker, instance, what } => {
             let (name, id, own) = (worker.clone(), instance.clone(), what.clone());
             let body = Body::EquipIntended { worker: name, instance: id, what: own };
-            (Some(body), Some(Call::Equip { worker, instance, what }))
+            with(body, Call::Equip { worker, instance, what })
         }
-        Action::Record { body, .. } => (Some(*body), None),
-        Action::Renew { instances, until } => (None, Some(Call::Renew { instances, until })),
+        Action::Record { body, .. } => (vec![*body], None),
+        Action::Renew { instances, until } => (Vec::new(), Some(Call::Renew { instances, until })),
         Action::Remove { resource, kind } => {
             let body = Body::RemoveIntended { resource: resource.clone(), cell: cell.clone(), kind };
-            (Some(body), Some(Call::Remove { resource }))
+            with(body, Call::Remove { resource })
         }
     }
+}
+
+/// The intents of a launch, one for each worker, and its call; neither if one of them cannot be had.
+fn launch(
+    now: DateTime<Utc>,
+    cell: &Cell,
+    intent: &Intent,
+    launches: Vec<(WorkerName, Box<LaunchSpec>)>,
+) -> (Vec<Body>, Option<Call>) {
+    let attempts: Option<Vec<Attempt>> =
+        launches.iter().map(|(worker, spec)| new_attempt(now, cell, intent, worker, spec)).collect();
+    let workers: Vec<WorkerName> = launches.iter().map(|(worker, _)| worker.clone()).collect();
+    let first = launches.into_iter().next().zip(attempts.as_ref().and_then(|all| all.first()));
+    let call = first.and_then(|((_, spec), attempt)| launch_call(intent, workers.clone(), spec, &attempt.id, false));
+    let (Some(attempts), Some(call)) = (attempts, call) else { return (Vec::new(), None) };
+    let intended = workers.into_iter().zip(attempts);
+    let bodies = intended.map(|(worker, attempt)| Body::LaunchIntended { worker, attempt: Box::new(attempt) });
+    (bodies.collect(), Some(call))
+}
+
+fn relaunch<L: Ledger>(book: &Book<L>, intent: &Intent, workers: Vec<WorkerName>) -> Option<Call> {
+    let attempt = book.fleet().workers.get(workers.first()?)?.attempt.as_ref()?;
+    launch_call(intent, workers, attempt.spec.clone()?, &attempt.id, true)
+}
+
+/// The call for one worker, or for several that have one text of user data.
+fn launch_call(
+    intent: &Intent,
+    workers: Vec<WorkerName>,
+    spec: Box<LaunchSpec>,
+    attempt: &AttemptId,
+    again: bool,
+) -> Option<Call> {
+    let (token, key) = (spec.token(), intent.join_key.as_ref());
+    if spec.batch.is_some() {
+        let user_data = Some(Shared::of(intent, &workers)?.user_data(key, attempt).ok()?.text);
+        let spec = Box::new(spec.for_all(&workers)?);
+        return Some(Call::Launch { workers, spec, token, user_data, again });
+    }
+    let worker = workers.first()?;
+    let data = intent.workers.get(worker).and_then(|worker| worker.user_data.as_ref());
+    let user_data = data.map(|data| data.of_attempt(key, worker, attempt).text);
+    Some(Call::Launch { workers, spec, token, user_data, again })
 }
 
 fn new_attempt(
@@ -318,11 +353,13 @@ fn new_attempt(
 pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
     let failure = |phase, error: &CloudError| Failure::new(phase, error.kind, &error.code, &error.message);
     match (&outcome.call, &outcome.result) {
-        (Call::Launch { worker, .. }, Ok(Given::Instance(instance))) => {
-            vec![Body::Launched { worker: worker.clone(), instance: instance.clone() }]
-        }
-        (Call::Launch { worker, .. }, Err(error)) if !open => {
-            vec![Body::LaunchRefused { worker: worker.clone(), failure: failure(Phase::Launch, error) }]
+        (Call::Launch { workers, .. }, Ok(Given::Instances(instances))) => launched(workers, instances),
+        (Call::Launch { workers, .. }, Err(error)) if !open => {
+            let failure = failure(Phase::Launch, error);
+            workers
+                .iter()
+                .map(|worker| Body::LaunchRefused { worker: worker.clone(), failure: failure.clone() })
+                .collect()
         }
         (Call::Start { worker, instance }, Err(error)) if outcome.call.is_refused_by(error) => {
             let failure = failure(Phase::Launch, error);
@@ -351,6 +388,17 @@ pub(super) fn outcome_entries(outcome: &Outcome, open: bool) -> Vec<Body> {
         }
         (Call::Launch { .. } | Call::Stop { .. } | Call::Start { .. } | Call::Renew { .. }, _) => Vec::new(),
     }
+}
+
+/// EC2 may launch fewer than it was asked for: the others are asked for anew.
+fn launched(workers: &[WorkerName], instances: &[InstanceId]) -> Vec<Body> {
+    let message = format!("EC2 launched {} of {} instances", instances.len(), workers.len());
+    let failure = Failure::new(Phase::Launch, FailureKind::AttemptOver, "FewerLaunched", &message);
+    let one = |(place, worker): (usize, &WorkerName)| match instances.get(place) {
+        Some(instance) => Body::Launched { worker: worker.clone(), instance: instance.clone() },
+        None => Body::LaunchRefused { worker: worker.clone(), failure: failure.clone() },
+    };
+    workers.iter().enumerate().map(one).collect()
 }
 
 fn equipped(worker: &WorkerName, instance: &InstanceId, what: &Equipment, result: &Result<Given, CloudError>) -> Body {

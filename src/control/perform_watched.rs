@@ -104,13 +104,14 @@ impl<C: Cloud> Cloud for Watched<C> {
         self.watch("DescribeInstances", self.cloud.inventory(now, also)).await
     }
 
-    async fn launch(
+    async fn launch_all(
         &self,
         spec: &LaunchSpec,
+        count: u32,
         user_data: Option<&Secret>,
         token: &ClientToken,
-    ) -> Result<InstanceId, CloudError> {
-        self.watch("RunInstances", self.cloud.launch(spec, user_data, token)).await
+    ) -> Result<Vec<InstanceId>, CloudError> {
+        self.watch("RunInstances", self.cloud.launch_all(spec, count, user_data, token)).await
     }
 
     async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {

@@ -26,6 +26,7 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
         instance_type: sdk.instance_type().map(|t| t.as_str().to_owned()).unwrap_or_default(),
         zone: sdk.placement().and_then(|p| p.availability_zone()).and_then(|text| text.parse().ok()),
         launch_time: sdk.launch_time().and_then(time),
+        launch_index: launch_index(sdk),
         token: sdk.client_token().and_then(|text| text.parse().ok()),
         attached_at: attached_at(sdk),
         parts: parts(sdk),
@@ -35,8 +36,12 @@ pub(super) fn instance(sdk: &types::Instance) -> Result<Instance, CloudError> {
             let parts = [reason.code(), reason.message()];
             parts.into_iter().flatten().collect::<Vec<_>>().join(": ")
         }),
-        tags: tags(sdk.tags()),
+        tags: tags(sdk.tags()).of_launch_index(launch_index(sdk)),
     })
+}
+
+fn launch_index(sdk: &types::Instance) -> u32 {
+    sdk.ami_launch_index().and_then(|index| u32::try_from(index).ok()).unwrap_or_default()
 }
 
 /// All of its addresses, the private one first: a connection may come from any interface.

@@ -6,6 +6,7 @@ mod commands;
 mod connect;
 mod console;
 mod convert;
+mod devices;
 mod equip;
 mod error;
 mod fence;
@@ -21,9 +22,9 @@ use std::collections::BTreeMap;
 
 use aws_sdk_ec2::types::{Filter, Tag};
 use chrono::{DateTime, SecondsFormat, Utc};
-use tokio::sync::{Mutex, OnceCell};
+use tokio::sync::OnceCell;
 
-use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, retire_image_whole};
+use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, no_instance, retire_image_whole};
 use crate::model::{
     Ami, AmiCandidate, AmiId, AmiQuery, BlockDevice, Cell, ClientToken, DataVolume, ElasticIp, FailureKind, Instance,
     InstanceId, Inventory, LaunchSpec, OwnerName, Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
@@ -32,6 +33,7 @@ use crate::policy::{Intent, Owner, Secret};
 
 pub use checkup::Ec2Checkup;
 use connect::Clients;
+use devices::Devices;
 
 /// Instances per page: the most that EC2 gives, so that a listing takes the fewest calls.
 const PAGE: i32 = 1000;
@@ -50,7 +52,7 @@ pub struct Ec2 {
     command: &'static str,
     page: i32,
     clients: OnceCell<Clients>,
-    devices: Mutex<BTreeMap<AmiId, Vec<BlockDevice>>>,
+    devices: Devices,
 }
 
 impl Ec2 {
@@ -76,7 +78,7 @@ impl Ec2 {
             command: "serve",
             page: PAGE,
             clients: OnceCell::new(),
-            devices: Mutex::default(),
+            devices: Devices::default(),
         }
     }
 
@@ -92,7 +94,7 @@ impl Ec2 {
             command: "sweep",
             page: PAGE,
             clients: OnceCell::new(),
-            devices: Mutex::default(),
+            devices: Devices::default(),
         }
     }
 
@@ -123,22 +125,11 @@ impl Ec2 {
 
     /// The disks of an AMI that would outlive their instance; asked once per AMI, which never changes them.
     async fn lasting_devices(&self, clients: &Clients, ami: &AmiId) -> Result<Vec<BlockDevice>, CloudError> {
-        let mut known = self.devices.lock().await;
-        if let Some(devices) = known.get(ami) {
-            return Ok(devices.clone());
-        }
-        let answer =
-            clients.reads.describe_images().image_ids(ami.as_str()).send().await.map_err(|e| error::sorted(&e))?;
-        let Some(image) = answer.images().first() else {
-            return Err(CloudError {
-                kind: FailureKind::Owner,
-                code: "InvalidAMIID.NotFound".to_owned(),
-                message: format!("{ami} does not exist in {}, or is not shared with the account", self.cell.region),
-            });
-        };
-        let devices = convert::lasting_devices(image);
-        known.insert(ami.clone(), devices.clone());
-        Ok(devices)
+        self.devices.of(clients, ami).await?.ok_or_else(|| CloudError {
+            kind: FailureKind::Owner,
+            code: "InvalidAMIID.NotFound".to_owned(),
+            message: format!("{ami} does not exist in {}, or is not shared with the account", self.cell.region),
+        })
     }
 }
 
@@ -162,22 +153,22 @@ impl Cloud for Ec2 {
         Ok(Inventory { observed_at: now, complete: true, instances })
     }
 
-    async fn launch(
+    async fn launch_all(
         &self,
         spec: &LaunchSpec,
+        count: u32,
         user_data: Option<&Secret>,
         token: &ClientToken,
-    ) -> Result<InstanceId, CloudError> {
+    ) -> Result<Vec<InstanceId>, CloudError> {
         let clients = self.clients().await?;
         let lasting = self.lasting_devices(clients, &spec.ami).await?;
-        let call = launch::fill(clients.writes.run_instances(), spec, &lasting, user_data, token);
+        let count = i32::try_from(count).unwrap_or(i32::MAX);
+        let call = launch::fill(clients.writes.run_instances().max_count(count), spec, &lasting, user_data, token);
         let answer = call.send().await.map_err(|e| error::sorted(&e))?;
-        let id = answer.instances().first().and_then(|instance| instance.instance_id()).unwrap_or_default();
-        id.parse().map_err(|_| CloudError {
-            kind: FailureKind::RetrySame,
-            code: "NoInstance".to_owned(),
-            message: "RunInstances answered without an instance".to_owned(),
-        })
+        let mut launched: Vec<_> = answer.instances().iter().collect();
+        launched.sort_by_key(|instance| instance.ami_launch_index());
+        let ids = launched.into_iter().map(|instance| instance.instance_id().unwrap_or_default().parse().ok());
+        ids.collect::<Option<Vec<InstanceId>>>().filter(|ids| !ids.is_empty()).ok_or_else(no_instance)
     }
 
     async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {

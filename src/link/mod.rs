@@ -10,6 +10,7 @@ mod openapi;
 mod page;
 mod queries;
 mod rebakes;
+mod scribe;
 mod server;
 mod sockets;
 mod token;

@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -27,10 +27,11 @@ use super::messages::{
 use super::metrics::metrics_router;
 use super::queries;
 use super::rebakes::{self, Desk};
+use super::scribe::Scribe;
 use super::sockets::{SOCKET_PATH_BYTES_MAX, ServeError, bind_tcp, clear_stale};
 use super::token::with_token;
 use super::{notices, openapi};
-use crate::control::{ControlError, Controller, NoticeBoard, WorkerView};
+use crate::control::{Ask, ControlError, Controller, NoticeBoard, WorkerView};
 use crate::ledger::Ledger;
 use crate::model::{Actor, MasterId, RebakeId, WorkerName};
 use crate::policy::Secret;
@@ -93,7 +94,7 @@ impl From<ControlError> for Failed {
             | ControlError::Elsewhere { .. }
             | ControlError::OtherCanary { .. } => (StatusCode::CONFLICT, FailureCode::Conflict),
             ControlError::Declaration { .. } => (StatusCode::BAD_REQUEST, FailureCode::BadRequest),
-            ControlError::Ledger(_) => (StatusCode::SERVICE_UNAVAILABLE, FailureCode::Ledger),
+            ControlError::Ledger(_) | ControlError::Ending => (StatusCode::SERVICE_UNAVAILABLE, FailureCode::Ledger),
         };
         Failed(status, ErrorBody { code, message: error.to_string() })
     }
@@ -236,6 +237,7 @@ fn router<L: Ledger + 'static>(app: Arc<App<L>>) -> Router {
             put(declare_one::<L>).layer(DefaultBodyLimit::max(DECLARATION_BYTES_MAX)),
         )
         .route("/v1/events", get(events::<L>))
+        .layer(Extension(Scribe::of(app.controller.clone())))
         .with_state(app)
 }
 
@@ -376,22 +378,24 @@ async fn worker<L: Ledger + 'static>(
 
 async fn start<L: Ledger + 'static>(
     State(app): Shared<L>,
+    Extension(scribe): Extension<Scribe>,
     UrlPath(worker): UrlPath<String>,
     body: Result<Json<StartRequest>, JsonRejection>,
 ) -> Answer<WorkerView> {
     let (worker, Json(body)) = (name(&worker)?, body?);
-    app.controller.request(&actor(body.master), &worker, &body.request)?;
+    scribe.ask(actor(body.master), worker.clone(), Ask::Start { request: body.request }).await?;
     view(&app, &worker).map(Json)
 }
 
 async fn release<L: Ledger + 'static>(
     State(app): Shared<L>,
+    Extension(scribe): Extension<Scribe>,
     UrlPath(worker): UrlPath<String>,
     body: Result<Json<ReleaseRequest>, JsonRejection>,
 ) -> Answer<WorkerView> {
     let (worker, Json(body)) = (name(&worker)?, body?);
     let cause = release_cause(body.master.is_some());
-    app.controller.release(&actor(body.master), &worker, cause, body.request.as_ref())?;
+    scribe.ask(actor(body.master), worker.clone(), Ask::Release { cause, request: body.request }).await?;
     view(&app, &worker).map(Json)
 }
 

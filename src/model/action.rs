@@ -30,10 +30,15 @@ pub enum Action {
         /// With these parameters.
         spec: Box<LaunchSpec>,
     },
+    /// Launch for several workers by one call.
+    LaunchTogether {
+        /// Each with its parameters, in the order of their launch indices.
+        launches: Vec<(WorkerName, Box<LaunchSpec>)>,
+    },
     /// Send the launch of an attempt whose outcome is open once more, unchanged.
     Relaunch {
-        /// The worker.
-        worker: WorkerName,
+        /// The worker; of a call for several all of them, in the order of their launch indices.
+        workers: Vec<WorkerName>,
     },
     /// Terminate an instance; `worker` if it is that worker's present one.
     Terminate {
@@ -98,8 +103,10 @@ impl Action {
     /// The subjects that this action speaks for.
     pub fn subjects(&self) -> Vec<Subject> {
         match self {
-            Action::Launch { worker, .. } | Action::Relaunch { worker } | Action::Record { worker, .. } => {
-                vec![Subject::Worker(worker.clone())]
+            Action::Launch { worker, .. } | Action::Record { worker, .. } => vec![Subject::Worker(worker.clone())],
+            Action::Relaunch { workers } => workers.iter().cloned().map(Subject::Worker).collect(),
+            Action::LaunchTogether { launches } => {
+                launches.iter().map(|(worker, _)| Subject::Worker(worker.clone())).collect()
             }
             Action::Stop { worker, instance, .. } | Action::Start { worker, instance } => {
                 vec![Subject::Worker(worker.clone()), Subject::Instance(instance.clone())]
@@ -137,6 +144,8 @@ pub enum HeldReason {
     NoCapacity { until: DateTime<Utc> },
     /// A launch was refused after a call of it that had no answer: what that one may have launched is looked for.
     OpenLaunch { until: DateTime<Utc>, kind: FailureKind },
+    /// Others that may be launched by the same call are waited for.
+    Gathering { until: DateTime<Utc> },
     /// The API calls of this minute are spent.
     Paced { until: DateTime<Utc> },
     /// As many instances as the fleet may have are live.
@@ -230,6 +239,7 @@ impl HeldReason {
             HeldReason::Pausing { until, .. }
             | HeldReason::NoCapacity { until }
             | HeldReason::OpenLaunch { until, .. }
+            | HeldReason::Gathering { until }
             | HeldReason::Paced { until }
             | HeldReason::Connecting { until }
             | HeldReason::Equipping { until, .. }
@@ -287,6 +297,9 @@ impl fmt::Display for HeldReason {
             }
             HeldReason::OpenLaunch { until, kind } => {
                 write!(f, "refused ({kind}) after a call without an answer; looked for until {}", clock(until))
+            }
+            HeldReason::Gathering { until } => {
+                write!(f, "waiting until {} for others that the same call may launch", clock(until))
             }
             HeldReason::Paced { until } => write!(f, "API budget spent until {}", clock(until)),
             HeldReason::FleetFull { limit } => write!(f, "instances_max = {limit} reached"),

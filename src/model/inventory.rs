@@ -97,6 +97,8 @@ pub struct Instance {
     pub launch_time: Option<DateTime<Utc>>,
     /// The token it was launched with.
     pub token: Option<ClientToken>,
+    /// Which of the instances of its launch call it is, counted from 0.
+    pub launch_index: u32,
     /// When the oldest of its disks or interfaces was attached: unlike the launch time it survives a
     /// stop and a start.
     pub attached_at: Option<DateTime<Utc>>,

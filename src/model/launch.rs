@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AmiId, ClientToken, ElasticIp, Region, SnapshotId, TagSet, VolumeId, Zone};
+use super::{AmiId, BatchPlace, ClientToken, ElasticIp, Region, SnapshotId, TagSet, VolumeId, Zone};
 
 /// How capacity is bought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
@@ -214,13 +214,27 @@ pub struct LaunchSpec {
     /// The volumes that it is given once it runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub volumes: Vec<DataVolume>,
+    /// Its place in the call, if that is for several workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchPlace>,
 }
 
 impl LaunchSpec {
-    /// The token that belongs to exactly these parameters.
+    /// The token that belongs to exactly these parameters; of a call for several workers that of the call.
     pub fn token(&self) -> ClientToken {
-        let text = serde_json::to_string(self).unwrap_or_default();
-        ClientToken::derive(&["launch", &text])
+        let text = match &self.batch {
+            None => serde_json::to_string(self),
+            Some(place) => {
+                let batch = Some(BatchPlace { index: 0, ..place.clone() });
+                serde_json::to_string(&Self { batch, ..self.nameless() })
+            }
+        };
+        ClientToken::derive(&["launch", &text.unwrap_or_default()])
+    }
+
+    /// The launch index of its instance.
+    pub fn launch_index(&self) -> u32 {
+        self.batch.as_ref().map_or(0, |place| place.index)
     }
 
     /// What its instance is given once it runs.
@@ -252,7 +266,8 @@ mod tests {
     #[test]
     fn the_token_depends_on_everything_that_is_new() {
         let old: LaunchSpec = serde_json::from_str(OLD).expect("reads");
-        let changes: [fn(&mut LaunchSpec); 12] = [
+        let changes: [fn(&mut LaunchSpec); 13] = [
+            |spec| spec.batch = Some(BatchPlace::of(0, &["w".parse().expect("a name"), "x".parse().expect("a name")])),
             |spec| spec.ami_filter = Some("f".to_owned()),
             |spec| spec.security_group_names = vec!["default".to_owned()],
             |spec| spec.spot_price_max = Some("1.6".to_owned()),

@@ -21,6 +21,8 @@ pub mod keys {
     pub const OWNER: &str = "latent:owner";
     /// The worker it was launched for.
     pub const WORKER: &str = "latent:worker";
+    /// The workers of a launch for several, in the order of their launch indices; with `-2`, `-3` … what does not fit.
+    pub const WORKERS: &str = "latent:workers";
     /// The attempt it came from.
     pub const ATTEMPT: &str = "latent:attempt";
     /// What it is: `worker`, `rebake` or `canary`.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::ami::{NoAmi, ami_of};
 use super::step::{Step, record, refuse};
-use super::{Left, View, budget, spec};
+use super::{Left, View, batch, budget, spec};
 use crate::model::{
     Action, AmiId, Attempt, AttemptId, Body, Departing, Failure, FailureKind, HeldReason, Instance, InstanceId,
     InstanceState, Inventory, LaunchSpec, Offering, Ownership, Phase, Worker, WorkerName, WorkerState, tag_keys,
@@ -122,7 +122,8 @@ fn ready_to_launch(
     // Last but for what is bought: while something else stands in the way, no AMI need be known.
     let ami = ami_of(view, image)?;
     let offering = open_offering(view, name, image.offerings.iter()).map_err(NoAmi::Held)?;
-    if left.launches == 0 {
+    // Those that go together are told so when it is known who does.
+    if left.launches == 0 && !batch::is_shared(image) {
         return Err(NoAmi::Held(HeldReason::Paced { until: view.launches_from }));
     }
     Ok((ami, offering))
@@ -285,10 +286,10 @@ pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
         let failure = Failure::new(Phase::Launch, FailureKind::AttemptOver, code, message);
         return record(name, Body::LaunchRefused { worker: name.clone(), failure });
     }
-    if launches == 0 {
+    if launches == 0 && attempt.spec.as_ref().is_none_or(|spec| spec.batch.is_none()) {
         return Err(HeldReason::Paced { until: view.launches_from });
     }
-    Ok(Action::Relaunch { worker: name.clone() })
+    Ok(Action::Relaunch { workers: vec![name.clone()] })
 }
 
 /// The answer to a request whose launch has no clear outcome within its deadline. The launch itself is
@@ -315,6 +316,9 @@ pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Op
     Some(refuse(name, Failure::new(Phase::Launch, kind, "LaunchOpen", &message)))
 }
 
+const USER_DATA_CHANGED: (&str, &str) =
+    ("UserDataChanged", "its user data has changed since it was sent, and no instance of it shows");
+
 /// Why the identical launch is not sent again, if it is not.
 fn cannot_repeat(
     view: &View<'_>,
@@ -325,8 +329,16 @@ fn cannot_repeat(
     if worker.released.is_some() || (worker.is_canary() && !worker.may_be_canary()) {
         return Some(("Withdrawn", "nobody wants it any more, and no instance of it shows"));
     }
-    let sent = attempt.spec.as_ref().and_then(|spec| spec.user_data_digest.as_ref());
-    let now = view.intent.workers.get(name).and_then(|w| w.user_data.as_ref()).map(|data| &data.digest);
-    (sent != now)
-        .then_some(("UserDataChanged", "its user data has changed since it was sent, and no instance of it shows"))
+    let spec = attempt.spec.as_ref()?;
+    let sent = spec.user_data_digest.as_ref();
+    if let Some(place) = &spec.batch {
+        let Some(workers) = batch::members(view, &spec.token(), place) else {
+            return Some(("BatchChanged", "others of its launch are not wanted any more, and no instance of it shows"));
+        };
+        let now = batch::user_data(view, &workers, &attempt.id).map(|data| data.digest);
+        return (sent != now.as_ref()).then_some(USER_DATA_CHANGED);
+    }
+    let data = view.intent.workers.get(name).and_then(|w| w.user_data.as_ref());
+    let now = data.map(|data| data.of_attempt(view.intent.join_key.as_ref(), name, &attempt.id).digest);
+    (sent != now.as_ref()).then_some(USER_DATA_CHANGED)
 }

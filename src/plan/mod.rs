@@ -7,6 +7,7 @@
 mod admit;
 pub mod alarm;
 mod ami;
+mod batch;
 pub mod bill;
 mod bound;
 pub mod budget;
@@ -158,7 +159,7 @@ pub fn plan(view: &View<'_>) -> Plan {
         let worker = view.fleet.workers.get(name).unwrap_or(&fresh);
         match lifecycle::worker(view, name, worker, left) {
             Ok(action) => {
-                if matches!(action, Action::Launch { .. } | Action::Relaunch { .. }) {
+                if takes_a_call(view, &action) {
                     left.launches = left.launches.saturating_sub(1);
                 }
                 if matches!(action, Action::Launch { .. }) {
@@ -170,10 +171,26 @@ pub fn plan(view: &View<'_>) -> Plan {
             Err(reason) => plan.held.push(Held { subject: Subject::Worker(name.clone()), reason }),
         }
     }
+    batch::gather(view, &mut plan);
     instances::all(view, &mut plan);
     plan.actions.extend(equip::actions(view));
     plan.actions.extend(lease::renewals(view));
     plan
+}
+
+/// Whether it is a call of its own to `RunInstances`; what goes with others takes none.
+fn takes_a_call(view: &View<'_>, action: &Action) -> bool {
+    match action {
+        Action::Launch { worker, .. } => !goes_with_others(view, worker),
+        Action::Relaunch { workers } => workers.first().is_some_and(|first| !goes_with_others(view, first)),
+        _ => false,
+    }
+}
+
+/// Whether the worker's image lets several be launched by one call.
+fn goes_with_others(view: &View<'_>, worker: &WorkerName) -> bool {
+    let image = view.intent.workers.get(worker).and_then(|worker| view.intent.images.get(&worker.image));
+    image.is_some_and(batch::is_shared)
 }
 
 /// What an action commits the owner to spend.

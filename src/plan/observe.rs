@@ -169,20 +169,26 @@ fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
             if !canary || view.fleet.workers.get(&worker).is_some_and(Worker::is_canary) {
                 candidates.entry(worker).or_default().push((instance, attempt));
             }
-        } else if let Some((worker, attempt)) = instance.token.as_ref().and_then(|token| open.get(token)) {
+        } else if let Some((worker, attempt)) =
+            instance.token.as_ref().and_then(|token| open.get(&(token, instance.launch_index)))
+        {
             candidates.entry((*worker).clone()).or_default().push((instance, (*attempt).clone()));
         }
     }
     candidates.into_iter().filter_map(|(name, found)| adoption(view, inventory, &name, &found)).collect()
 }
 
-/// The launches of this cell whose outcome is open, by their tokens: an instance that carries one is
-/// the outcome, whatever became of its tags.
-fn open_launches<'a>(view: &View<'a>) -> BTreeMap<&'a ClientToken, (&'a WorkerName, &'a AttemptId)> {
+/// A launch by its token and its place in the call.
+type OpenLaunches<'a> = BTreeMap<(&'a ClientToken, u32), (&'a WorkerName, &'a AttemptId)>;
+
+/// The launches of this cell whose outcome is open: an instance that carries the token of one is the outcome,
+/// whatever became of its tags.
+fn open_launches<'a>(view: &View<'a>) -> OpenLaunches<'a> {
     let here = view.fleet.workers.iter().filter_map(|(name, worker)| {
         let attempt = worker.attempt.as_ref().filter(|attempt| attempt.cell == *view.cell)?;
+        let index = attempt.spec.as_ref().map_or(0, |spec| spec.launch_index());
         match &worker.state {
-            WorkerState::Launching { token } => Some((token, (name, &attempt.id))),
+            WorkerState::Launching { token } => Some(((token, index), (name, &attempt.id))),
             _ => None,
         }
     });

@@ -4,7 +4,7 @@ use chrono::{DateTime, SubsecRound, Utc};
 
 use crate::model::{
     AmiId, Attempt, AttemptId, BlockDevice, Canary, LaunchSpec, Market, Offering, Role, ShutdownBehavior, TagSet,
-    WorkerName, tag_keys,
+    WorkerName, instance_name, tag_keys,
 };
 use crate::policy::{Image, Intent, OnIdle, WorkerIntent};
 
@@ -50,7 +50,7 @@ pub fn launch_spec(
         .set_time(tag_keys::LEASE, created + policy.lease)
         .set_time(tag_keys::DEADLINE, created + policy.max_lifetime);
     if tags.get(tag_keys::NAME).is_none() {
-        tags.set(tag_keys::NAME, format!("latent {name}"));
+        tags.set(tag_keys::NAME, instance_name(name));
     }
     if let Some(generation) = canary.map(|canary| canary.generation).or(image.generation) {
         tags.set(tag_keys::GENERATION, generation.to_string());
@@ -77,6 +77,7 @@ pub fn launch_spec(
         spot_price_max: spot_price_max(image, offering),
         elastic_ip: image.elastic_ip.clone(),
         volumes: image.volumes.clone(),
+        batch: None,
     }
 }
 

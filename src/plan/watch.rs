@@ -100,14 +100,22 @@ impl Watch {
         self.open.remove(token);
     }
 
-    /// A call of a launch was refused, or not answered; `again` if it was not the attempt's first.
-    /// Says whether the outcome of the launch is open still.
-    pub fn launch_refused(&mut self, token: &ClientToken, again: bool, at: DateTime<Utc>, failure: Failure) -> bool {
+    /// A call of a launch was refused, or not answered; `again` if it was not the attempt's first, `several` if it is
+    /// for several workers. Says whether the outcome of the launch is open still.
+    pub fn launch_refused(
+        &mut self,
+        token: &ClientToken,
+        again: bool,
+        several: bool,
+        at: DateTime<Utc>,
+        failure: Failure,
+    ) -> bool {
         // Of calls that an earlier life of the controller sent nothing is known but the intent.
         let earlier = again && self.open.get(token).is_none_or(|open| open.may_run);
         let unknown = failure.kind.leaves_outcome_open();
-        // That its instance has ended is the outcome of an attempt, whichever call it answers.
-        let open = unknown || (earlier && failure.kind != FailureKind::AttemptOver);
+        // That its instance has ended is the outcome of an attempt, whichever call it answers; of several it says that
+        // one has ended, and nothing of the others.
+        let open = unknown || (earlier && (several || failure.kind != FailureKind::AttemptOver));
         if open {
             // A throttle refuses a call before anything is done.
             let may_run = earlier || (unknown && failure.kind != FailureKind::Throttled);
@@ -217,7 +225,7 @@ mod tests {
         let mut open = false;
         for (number, kind) in kinds.iter().enumerate() {
             let failure = Failure::new(Phase::Launch, *kind, "Code", "message");
-            open = watch.launch_refused(&token, number > 0 || restarted, DateTime::UNIX_EPOCH, failure);
+            open = watch.launch_refused(&token, number > 0 || restarted, false, DateTime::UNIX_EPOCH, failure);
         }
         assert_eq!(open, watch.open_launch(&worker).is_some());
         (open, watch.open_launch(&worker).is_some_and(OpenLaunch::refused))

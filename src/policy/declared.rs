@@ -429,6 +429,13 @@ impl Base<'_> {
             proof::can_be_given(&workers, |_| Some(image), fleet, &Sources::default(), &mut problems);
         }
         let (Some((image, mut worker)), true) = (linked, problems.is_empty()) else { return Err(problems) };
+        if image.batch_max > 1 {
+            let (key, value) = ("image.batch_max".to_owned(), Some(image.batch_max.to_string()));
+            let message = "is of no use: a declared worker's user data is its own".to_owned();
+            let cure = "remove it, or write the workers and their image into the configuration's files".to_owned();
+            problems.push(Problem { at, key, value, message, cure });
+            return Err(problems);
+        }
         worker.declared_by = Some(master.clone());
         let own = declared.user_data.as_ref().map(|text| text.reveal().to_owned());
         match merged(&image, &worker.policy, own) {

@@ -100,6 +100,8 @@ pub struct Image {
     pub volumes: Vec<DataVolume>,
     /// Where name and password come from.
     pub identity: Identity,
+    /// How many workers one launch call may be for; more than one only where its user data is for several.
+    pub batch_max: u32,
     /// The template of the user data, relative to `amis/`.
     pub user_data: Option<String>,
     /// How the lease watch comes into its instances.
@@ -163,6 +165,7 @@ impl Image {
                 "name a user data template, or write identity = \"baked\"",
             );
         }
+        let batch_max = batch_max(&mut reader, injected);
         let lease_watch = lease_watch(&mut reader, platform);
         let tags = tags(&mut reader);
         let rebake = rebake_policy(&mut reader, rebake, platform);
@@ -187,6 +190,7 @@ impl Image {
             instance_profile: instance_profile.map(|text| text.value),
             block_devices,
             identity: if injected? { Identity::Injected } else { Identity::Baked },
+            batch_max,
             user_data_at: user_data.as_ref().map(|text| text.at.clone()),
             user_data: user_data.map(|text| text.value),
             lease_watch: lease_watch?,
@@ -195,6 +199,17 @@ impl Image {
         };
         Some((image, shown))
     }
+}
+
+/// How many workers one launch call may be for.
+fn batch_max(reader: &mut Reader<'_, '_>, injected: Option<bool>) -> u32 {
+    let Some(most) = reader.count("batch_max") else { return 1 };
+    if most.value > 1 && injected == Some(false) {
+        let cure = "write identity = \"injected\" and a user data template for several workers, or remove it";
+        let message = "is of no use: with identity = \"baked\" an image is one worker's";
+        reader.report(most.at, "batch_max", Some(most.value.to_string()), message, cure);
+    }
+    most.value
 }
 
 /// What promotion writes, `previous` and `generation`. It writes a file in which `ami` stands.

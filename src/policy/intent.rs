@@ -24,7 +24,7 @@ use super::rebake::{self, RebakePolicy};
 use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
 use super::sweep::SweepPolicy;
-use super::user_data::{self, Names, UserData};
+use super::user_data::{self, Member, Names, UserData, Whose};
 use crate::model::{Cell, ImageName, MasterId, OwnerName, PolicyName, Region, WorkerName};
 
 /// A worker with its references followed.
@@ -209,27 +209,26 @@ fn user_data(
     sources: &Sources,
     resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
 ) -> Result<Option<UserData>, (String, String)> {
-    let (mut own, mut password) = (None, None);
+    let (mut own, mut password, mut shared) = (None, None, None);
     if let Some(file) = &image.user_data {
         password = worker.password.as_ref().map(resolve).transpose().map_err(|why| {
             let cure = "provide it where the controller runs".to_owned();
             (format!("needs the worker's password: {why}"), cure)
         })?;
+        let member = Member { worker: name, password: password.as_ref(), join_secret: join::PLACE };
         let names = Names {
             fleet: &fleet.name,
             owner: &worker.cell.owner,
-            worker: name,
             image: &worker.image,
             master: fleet.master.as_deref(),
-            password: password.as_ref(),
-            join_secret: join::PLACE,
+            whose: if image.batch_max > 1 { Whose::Each(vec![member]) } else { Whose::One(member) },
         };
         let template = sources.templates.get(file).map_or("", String::as_str);
-        let text = user_data::render(template, &names).map_err(|why| {
-            let known =
-                "fleet, owner, worker, image, master, master_host, master_port, password, join_secret; filter: sh";
-            (format!("cannot be rendered: {why}"), format!("known names: {known}"))
-        })?;
+        if image.batch_max > 1 {
+            shared = Some(Arc::new(Secret::new(template.to_owned())));
+        }
+        let text = user_data::render(template, &names)
+            .map_err(|why| (format!("cannot be rendered: {why}"), known_names(&names.whose)))?;
         if template.contains("join_secret") && !text.contains(join::PLACE) {
             let why = "speaks of join_secret, and it does not come out as it is".to_owned();
             return Err((why, "write it as it is, or as {{ join_secret | sh }}".to_owned()));
@@ -237,7 +236,16 @@ fn user_data(
         own = Some(text);
     }
     let data = merged(image, &worker.policy, own)?;
-    Ok(data.map(|data| UserData { password, ..data }))
+    Ok(data.map(|data| UserData { password, shared, ..data }))
+}
+
+/// What a template may name.
+fn known_names(whose: &Whose<'_>) -> String {
+    let own = match whose {
+        Whose::One(_) => "worker, password, join_secret",
+        Whose::Each(_) => "and with batch_max workers, a list of which each has worker, password, join_secret",
+    };
+    format!("known names: fleet, owner, image, master, master_host, master_port, {own}; filter: sh")
 }
 
 /// The user data of an image whose own text this is, the lease watch with it where it comes that way; else

@@ -312,6 +312,11 @@ pub const IMAGE_KEYS: &[Key] = &[
     ),
     may("user_data", Kind::Text, "A user data template, relative to the manifest."),
     may(
+        "batch_max",
+        Kind::Count { min: 1, max: 100 },
+        "How many workers one launch call may be for; their user data picks by the launch index.",
+    ),
+    may(
         "lease_watch",
         Kind::Choice(&["user-data", "baked", "none"]),
         "How the watch that powers an unattended instance off comes into it.",

@@ -31,6 +31,7 @@ mod rebake_script;
 mod requirements;
 mod schema;
 mod secret;
+mod shared;
 mod sweep;
 mod user_data;
 mod window;
@@ -60,6 +61,7 @@ pub use rebake_script::{RebakeScript, ScriptError, USER_DATA_MAX, builder_user_d
 pub use requirements::{Port, Protocol, Requirements};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
+pub use shared::Shared;
 pub use sweep::SweepPolicy;
 pub use user_data::UserData;
 pub use window::{Window, WindowError};

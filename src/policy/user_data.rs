@@ -1,6 +1,8 @@
 //! User data: rendered from the owner's template, known elsewhere by its digest alone.
 
-use minijinja::{Environment, UndefinedBehavior, context};
+use std::sync::Arc;
+
+use minijinja::{Environment, UndefinedBehavior, Value, context};
 use sha2::{Digest, Sha256};
 
 use super::join::{self, JoinKey};
@@ -19,17 +21,42 @@ pub struct UserData {
     pub digest: String,
     /// The worker's password, if the text was rendered with it.
     pub password: Option<Secret>,
+    /// The template, if one text of it can be for several workers.
+    pub shared: Option<Arc<Secret>>,
 }
 
 /// What a template may name.
 pub(super) struct Names<'a> {
     pub(super) fleet: &'a str,
     pub(super) owner: &'a OwnerName,
-    pub(super) worker: &'a WorkerName,
     pub(super) image: &'a ImageName,
     pub(super) master: Option<&'a str>,
+    pub(super) whose: Whose<'a>,
+}
+
+/// Whose instances get a text.
+pub(super) enum Whose<'a> {
+    /// One worker's, whose names stand for themselves.
+    One(Member<'a>),
+    /// Several workers', of whom each instance finds its own in `workers` by its launch index.
+    Each(Vec<Member<'a>>),
+}
+
+/// One worker of a text.
+pub(super) struct Member<'a> {
+    pub(super) worker: &'a WorkerName,
     pub(super) password: Option<&'a Secret>,
     pub(super) join_secret: &'a str,
+}
+
+impl Member<'_> {
+    fn value(&self) -> Value {
+        context! {
+            worker => self.worker.as_str(),
+            password => self.password.map(Secret::reveal),
+            join_secret => self.join_secret,
+        }
+    }
 }
 
 /// Renders a template. The error names the line, never a value.
@@ -45,13 +72,16 @@ pub(super) fn render(template: &str, names: &Names<'_>) -> Result<String, String
     let values = context! {
         fleet => names.fleet,
         owner => names.owner.as_str(),
-        worker => names.worker.as_str(),
         image => names.image.as_str(),
         master => names.master,
         master_host => host,
         master_port => port,
-        password => names.password.map(Secret::reveal),
-        join_secret => names.join_secret,
+    };
+    let values = match &names.whose {
+        Whose::One(member) => context! { ..values, ..member.value() },
+        Whose::Each(members) => {
+            context! { workers => members.iter().map(Member::value).collect::<Vec<_>>(), ..values }
+        }
     };
     environment.render_str(template, values).map_err(|error| match error.line() {
         Some(line) => format!("line {line}: {}", error.kind()),
@@ -84,12 +114,12 @@ impl UserData {
     pub fn of_attempt(&self, key: Option<&JoinKey>, worker: &WorkerName, attempt: &AttemptId) -> Self {
         let Some(key) = key.filter(|_| self.text.reveal().contains(join::PLACE)) else { return self.clone() };
         let text = self.text.reveal().replace(join::PLACE, key.secret(worker, attempt).reveal());
-        Self { password: self.password.clone(), ..Self::digested(text) }
+        Self { password: self.password.clone(), shared: self.shared.clone(), ..Self::digested(text) }
     }
 
     fn digested(text: String) -> Self {
         let digest = crate::model::digest_hex(&Sha256::digest(text.as_bytes()));
-        Self { text: Secret::new(text), digest, password: None }
+        Self { text: Secret::new(text), digest, password: None, shared: None }
     }
 
     /// Takes a text; `own` is how much of it is the owner's, in bytes. Fails if EC2 would not take it.
@@ -114,11 +144,13 @@ mod tests {
         let names = Names {
             fleet: "f",
             owner: &"o".parse().expect("valid"),
-            worker: &"w".parse().expect("valid"),
             image: &"i".parse().expect("valid"),
             master: Some("host:9989"),
-            password: Some(&secret),
-            join_secret: join::PLACE,
+            whose: Whose::One(Member {
+                worker: &"w".parse().expect("valid"),
+                password: Some(&secret),
+                join_secret: join::PLACE,
+            }),
         };
         let text = render(template, &names)?;
         let own = text.len();

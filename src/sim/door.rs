@@ -222,7 +222,8 @@ pub(super) fn shown(site: &Site, instance: &Instance, facts: &Facts) -> model::I
         token: instance.token.as_ref().and_then(|token| token.parse().ok()),
         addresses: std::iter::once(instance.private_ip.clone()).chain(facts.public_ip.clone()).collect(),
         state_reason: facts.reason.as_ref().map(|reason| reason.message.clone()),
-        tags: Arc::clone(&facts.tags).into(),
+        launch_index: instance.launch_index,
+        tags: TagSet::from(Arc::clone(&facts.tags)).of_launch_index(instance.launch_index),
     }
 }
 
@@ -241,7 +242,7 @@ pub(super) fn all_well_formed(ids: &[InstanceId]) -> Result<(), ApiError> {
 }
 
 /// What the SDK's door would send for this launch.
-pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInstances {
+pub fn launch_request(spec: &LaunchSpec, count: u32, user_data: Option<&Secret>) -> RunInstances {
     let tags: Tags = spec.tags.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let targets = [TagTarget::Instance, TagTarget::Volume, TagTarget::NetworkInterface];
     let spot = (spec.offering.market == Market::Spot).then(|| SpotOptions {
@@ -270,7 +271,7 @@ pub fn launch_request(spec: &LaunchSpec, user_data: Option<&Secret>) -> RunInsta
         image: spec.ami.as_str().to_owned(),
         instance_type: spec.offering.instance_type.clone(),
         min: 1,
-        max: 1,
+        max: count,
         zone: match &spec.offering.place {
             model::Place::Zone(zone) => Some(zone.as_str().to_owned()),
             model::Place::Anywhere | model::Place::Subnet(_) => None,
@@ -309,16 +310,17 @@ impl Cloud for SimCloud {
         Ok(Inventory { observed_at, complete: true, instances })
     }
 
-    async fn launch(
+    async fn launch_all(
         &self,
         spec: &LaunchSpec,
+        count: u32,
         user_data: Option<&Secret>,
         token: &ClientToken,
-    ) -> Result<InstanceId, CloudError> {
-        let (request, worker) = (launch_request(spec, user_data), worker_of(&spec.tags));
-        let ids =
-            self.call("RunInstances", 1, &worker, |site, now| site.run_instances(&request, Some(token.as_str()), now));
-        ids.await?.into_iter().next().ok_or_else(no_answer)
+    ) -> Result<Vec<InstanceId>, CloudError> {
+        let (request, workers) = (launch_request(spec, count, user_data), workers_of(&spec.tags));
+        let launched = self
+            .call("RunInstances", count, &workers, |site, now| site.run_instances(&request, Some(token.as_str()), now));
+        launched.await
     }
 
     async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {
@@ -430,6 +432,7 @@ impl Cloud for SimCloud {
     }
 }
 
-fn worker_of(tags: &TagSet) -> String {
-    tags.get(tag_keys::WORKER).unwrap_or_default().to_owned()
+/// For whom a launch is.
+fn workers_of(tags: &TagSet) -> String {
+    tags.get(tag_keys::WORKER).or_else(|| tags.get(tag_keys::WORKERS)).unwrap_or_default().to_owned()
 }

@@ -83,7 +83,7 @@ impl Bakery for SimCloud {
         for (permission, action) in READS {
             answers.push((permission, self.call(action, 0, "dry run", |_, _| Ok(())).await));
         }
-        let request = launch_request(&rehearsal.launch, None);
+        let request = launch_request(&rehearsal.launch, 1, None);
         let launched = self.call("RunInstances", 1, "dry run", |site, _| site.check_launch(&request));
         answers.push(("ec2:RunInstances", launched.await));
         answers.push(("ec2:CreateSecurityGroup", self.call("CreateSecurityGroup", 0, "dry run", |_, _| Ok(())).await));

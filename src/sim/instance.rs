@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{InstanceId, InstanceState};
+use crate::model::{InstanceId, InstanceState, TagSet};
 
 /// Tags of a resource.
 pub type Tags = BTreeMap<String, String>;
@@ -189,6 +189,8 @@ pub struct Instance {
     pub id: InstanceId,
     /// The reservation it was launched in.
     pub reservation: String,
+    /// Which of its launch's instances it is.
+    pub launch_index: u32,
     /// What it was launched with.
     pub params: Arc<RunInstances>,
     /// The token it was launched with.
@@ -232,6 +234,7 @@ pub struct Instance {
 pub(super) struct Birth {
     pub(super) id: InstanceId,
     pub(super) reservation: String,
+    pub(super) launch_index: u32,
     pub(super) params: Arc<RunInstances>,
     pub(super) token: Option<String>,
     pub(super) zone: String,
@@ -259,6 +262,7 @@ impl Instance {
         Self {
             id: birth.id,
             reservation: birth.reservation,
+            launch_index: birth.launch_index,
             token: birth.token,
             zone: birth.zone,
             subnet: birth.subnet,
@@ -295,6 +299,17 @@ impl Instance {
     /// One of its tags now.
     pub fn tag(&self, key: &str) -> Option<&str> {
         self.facts.tags.get(key).map(String::as_str)
+    }
+
+    /// The tags of its launch call, as they are of this one.
+    pub fn launch_tags(&self) -> TagSet {
+        let tags = self.params.tags.get(&TagTarget::Instance).cloned().unwrap_or_default();
+        TagSet::from(Arc::new(tags)).of_launch_index(self.launch_index)
+    }
+
+    /// Its tags now, as they are of this one.
+    pub fn own_tags(&self) -> TagSet {
+        TagSet::from(Arc::clone(&self.facts.tags)).of_launch_index(self.launch_index)
     }
 
     /// Whether somebody pays for its computing: pending is free, but only for seconds.
@@ -361,6 +376,7 @@ mod tests {
     fn instance() -> Instance {
         let birth = Birth {
             id: "i-1".parse().expect("an id"),
+            launch_index: 0,
             reservation: "r-1".to_owned(),
             params: Arc::new(RunInstances { instance_type: "t3.large".to_owned(), ..RunInstances::default() }),
             token: None,

@@ -58,7 +58,7 @@ impl Site {
         let params = Arc::new(request.clone());
         let reservation = self.new_id("r");
         let ids: Vec<InstanceId> = (0..count)
-            .map(|_| self.bear(&params, token, image.as_ref(), &place, &reservation, now))
+            .map(|index| self.bear(&params, token, image.as_ref(), &place, (&reservation, index), now))
             .collect::<Result<_, ApiError>>()?;
         if let Some(key) = key {
             self.tokens.insert(key, TokenUse { params, instances: ids.clone() });
@@ -216,7 +216,7 @@ impl Site {
         token: Option<&str>,
         image: Option<&Image>,
         place: &Spot,
-        reservation: &str,
+        (reservation, launch_index): (&str, u32),
         now: DateTime<Utc>,
     ) -> Result<InstanceId, ApiError> {
         let id: InstanceId =
@@ -231,6 +231,7 @@ impl Site {
         let birth = Birth {
             id: id.clone(),
             reservation: reservation.to_owned(),
+            launch_index,
             params: Arc::clone(params),
             token: token.map(ToOwned::to_owned),
             zone: place.zone.clone(),

@@ -399,7 +399,11 @@ impl Site {
             Some(Fault::ThirdPartyRetag) => {
                 let keys = [tag_keys::FLEET, tag_keys::CONTROLLER, tag_keys::WORKER, tag_keys::LEASE];
                 let key = keys[self.random.usize(0..keys.len())];
-                self.retag_from_outside(id, now, |tags| drop(tags.remove(key)));
+                self.retag_from_outside(id, now, |tags| {
+                    if tags.remove(key).is_none() && key == tag_keys::WORKER {
+                        tags.remove(tag_keys::WORKERS);
+                    }
+                });
                 self.schedule_stroke(id, now);
             }
             Some(_) | None => {}

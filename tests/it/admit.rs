@@ -97,6 +97,7 @@ impl Case {
             instance_type: spec.offering.instance_type.clone(),
             zone: None,
             launch_time: Some(self.now),
+            launch_index: 0,
             token: None,
             attached_at: None,
             stopped_at: None,

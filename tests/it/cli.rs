@@ -68,7 +68,7 @@ impl Past {
     fn launched(&mut self, name: &str) -> InstanceId {
         let spec = self.intended(name);
         let site = self.world.site(&SiteId::new("111111111111", "us-west-2"));
-        let launched = site.run_instances(&launch_request(&spec, None), Some(spec.token().as_str()), morning());
+        let launched = site.run_instances(&launch_request(&spec, 1, None), Some(spec.token().as_str()), morning());
         let id = launched.expect("launches")[0].clone();
         self.note(1, Body::Launched { worker: worker(name), instance: id.clone() });
         id

@@ -453,7 +453,7 @@ impl Lab {
         let chosen = first_choice(image);
         let mut spec = latent::plan::launch_spec(now, &intent, &worker(name), configured, chosen, &attempt);
         edit(&mut spec.tags);
-        let request = launch_request(&spec, None);
+        let request = launch_request(&spec, 1, None);
         let token = spec.token();
         let launched = self.world(|site| site.run_instances(&request, Some(token.as_str()), now)).expect("it launches");
         let id = launched[0].clone();

@@ -77,6 +77,7 @@ fn instance(record: &Record, id: &InstanceId, look: &Look) -> Instance {
         instance_type: spec.offering.instance_type.clone(),
         zone: None,
         launch_time: Some(record.now),
+        launch_index: 0,
         token: None,
         attached_at: None,
         stopped_at: None,
@@ -143,7 +144,7 @@ fn intent_of(record: &Record, cell: &Cell, action: &Action) -> Option<Body> {
         Action::Start { worker, instance } => Body::StartIntended { worker, instance },
         Action::Equip { worker, instance, what } => Body::EquipIntended { worker, instance, what },
         Action::Record { body, .. } => *body,
-        Action::Relaunch { .. } | Action::Renew { .. } => return None,
+        Action::Relaunch { .. } | Action::LaunchTogether { .. } | Action::Renew { .. } => return None,
     })
 }
 

@@ -134,7 +134,9 @@ fn only_ec2_names_the_sdk() {
 fn only_perform_changes_a_cloud() {
     let calls = [
         ".launch(",
+        ".launch_all(",
         ".terminate(",
+        ".terminate_all(",
         ".stop(",
         ".start(",
         ".renew(",

@@ -110,6 +110,7 @@ fn running(id: &str, since: i64, tags: TagSet) -> Instance {
         instance_type: "m7i.large".to_owned(),
         zone: "us-west-2a".parse().ok(),
         launch_time: Some(at(since)),
+        launch_index: 0,
         token: None,
         attached_at: Some(at(since)),
         stopped_at: None,

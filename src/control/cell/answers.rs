@@ -63,9 +63,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             // The subjects stay out of the way until the listing shows the outcome.
             tracing::error!(cell = %self.cell, %error, "cannot write an outcome; it is found again by the tags");
             for outcome in &outcomes {
-                if let Call::Launch { token, .. } = &outcome.call {
+                if let Call::Launch { workers, token, .. } = &outcome.call {
+                    let several = workers.len() > 1;
                     let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "Ledger", &error.to_string());
-                    self.watch.launch_refused(token, true, now, failure);
+                    self.watch.launch_refused(token, true, several, now, failure);
                 }
             }
         }
@@ -119,7 +120,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 
     /// Whether the call was a launch's whose outcome is not known yet.
     fn launch_is_open(&mut self, now: DateTime<Utc>, outcome: &Outcome) -> bool {
-        let Call::Launch { token, again, .. } = &outcome.call else { return false };
+        let Call::Launch { workers, token, again, .. } = &outcome.call else { return false };
         match &outcome.result {
             Ok(_) => {
                 self.watch.launched(token);
@@ -127,7 +128,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             }
             Err(error) => {
                 let failure = Failure::new(Phase::Launch, error.kind, &error.code, &error.message);
-                self.watch.launch_refused(token, *again, now, failure)
+                let several = workers.len() > 1;
+                self.watch.launch_refused(token, *again, several, now, failure)
             }
         }
     }

@@ -53,6 +53,7 @@ fn attempt(market: Market, role: &str) -> Attempt {
         spot_price_max: None,
         elastic_ip: None,
         volumes: Vec::new(),
+        batch: None,
     };
     let id = "1-1".parse().expect("an id");
     let image = "debian".parse().expect("a name");

@@ -289,6 +289,7 @@ fn launches(image: &Image, order: &RebakeOrder, source: &SourceAmi) -> Vec<Launc
         spot_price_max: None,
         elastic_ip: None,
         volumes: Vec::new(),
+        batch: None,
     };
     types.iter().flat_map(|instance_type| places.iter().map(|place| one(instance_type, place))).collect()
 }

@@ -240,9 +240,9 @@ impl Play {
     fn identity(&self, guest: &GuestId) -> Option<WorkerName> {
         let (site, id) = (&guest.site, &guest.id);
         let mut world = lock(&self.world);
-        let params = world.site(site).instance(id).map(|instance| Arc::clone(&instance.params))?;
-        let name = params.tags.values().find_map(|tags| tags.get(tag_keys::WORKER).cloned());
+        let tags = world.site(site).instance(id)?.launch_tags();
         drop(world);
+        let name = tags.get(tag_keys::WORKER);
         name.and_then(|name| name.parse().ok()).or_else(|| self.worker_of(id))
     }
 

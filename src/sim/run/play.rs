@@ -341,6 +341,16 @@ impl Play {
         }
     }
 
+    /// Who shares the image of a worker is wanted when it is: what can be launched together is asked for together.
+    fn wants_sharers(&mut self, worker: &WorkerName) {
+        for other in self.scene.wanted_with(worker.as_str()).iter().filter_map(|name| name.parse().ok()) {
+            if !self.calm {
+                self.master.wants_build(&other);
+            }
+            self.turn(&other);
+        }
+    }
+
     async fn happens(&mut self, happening: Happening) {
         let now = self.now();
         if !matches!(happening, Happening::Minute | Happening::Report | Happening::Retry(_)) {
@@ -355,6 +365,7 @@ impl Play {
                     }
                 }
                 self.turn(&worker);
+                self.wants_sharers(&worker);
             }
             Happening::Retry(worker) => self.turn(&worker),
             Happening::Cancel(worker) => {

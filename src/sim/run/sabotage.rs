@@ -231,12 +231,13 @@ impl Cloud for Door {
         }
     }
 
-    async fn launch(
+    async fn launch_all(
         &self,
         spec: &LaunchSpec,
+        count: u32,
         user_data: Option<&Secret>,
         token: &ClientToken,
-    ) -> Result<InstanceId, CloudError> {
+    ) -> Result<Vec<InstanceId>, CloudError> {
         let _line = self.in_line().await;
         let mut spec = spec.clone();
         let again = !lock(&self.tokens).insert(token.clone());
@@ -247,16 +248,19 @@ impl Cloud for Door {
         let tags = spec.tags.clone();
         if self.makes(Sabotage::TagsAfterLaunch) {
             spec.tags = TagSet::default();
-            spec.tags.set(tag_keys::WORKER, tags.get(tag_keys::WORKER).unwrap_or_default());
+            for (key, value) in tags.iter().filter(|(key, _)| key.starts_with(tag_keys::WORKER)) {
+                spec.tags.set(key, value);
+            }
         }
-        let launched = self.inner.launch(&spec, user_data, &token).await.map_err(|error| self.misread(error));
-        if let Ok(id) = &launched {
+        let launched = self.inner.launch_all(&spec, count, user_data, &token).await;
+        let launched = launched.map_err(|error| self.misread(error))?;
+        for id in &launched {
             lock(&self.memory).known.insert(id.clone());
             if self.makes(Sabotage::TagsAfterLaunch) {
                 self.inner.tag(id, &tags).await?;
             }
         }
-        launched
+        Ok(launched)
     }
 
     async fn terminate_all(&self, ids: &[InstanceId]) -> Result<(), CloudError> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::purse::Allowance;
-use crate::policy::{Intent, JoinKey, Sources};
+use crate::policy::{Intent, JoinKey, Secret, Sources};
 use crate::sim::SiteId;
 
 /// The fleet's name in every run.
@@ -13,6 +13,13 @@ pub(super) const FLEET: &str = "sim";
 pub(super) const PROXY: &str = "192.0.2.7";
 /// One of so many workers is behind it, and proves itself by its join secret.
 const PROXIED: usize = 3;
+/// Of so many workers the last two are of an image that several share, and are launched together …
+const SHARING: usize = 4;
+/// … so many by one call.
+const TOGETHER_MAX: usize = 3;
+/// What their user data is made from.
+const SHARED_TEMPLATE: &str =
+    "#!/bin/sh\n{% for w in workers %}: {{ w.worker }} {{ w.password }} {{ w.join_secret }}\n{% endfor %}";
 /// The controller's name in every run.
 pub(super) const CONTROLLER: &str = "sim-main";
 
@@ -89,6 +96,27 @@ impl Scene {
         number_of(worker).is_some_and(|number| number % PROXIED == 0)
     }
 
+    /// The image that a worker shares with others, if it does.
+    fn shared_image(&self, number: usize) -> Option<String> {
+        let worker = self.workers.get(number)?;
+        let shares = number % SHARING >= SHARING / 2 && number % PROXIED != 0 && !worker.stops;
+        shares.then(|| format!("shared-{}-{}", worker.owner, worker.region))
+    }
+
+    /// The others of whom builds are wanted whenever this one is wanted, for they share its image.
+    pub(super) fn wanted_with(&self, worker: &str) -> Vec<String> {
+        let Some(image) = number_of(worker).and_then(|number| self.shared_image(number)) else { return Vec::new() };
+        let sharing = |number: &usize| self.shared_image(*number).as_ref() == Some(&image);
+        let names: Vec<String> =
+            self.worker_names().enumerate().filter(|(number, _)| sharing(number)).map(|(_, name)| name).collect();
+        // They follow one of them, so that there are not more builds the more share an image.
+        if names.first().is_some_and(|first| first == worker) {
+            names.into_iter().skip(1).collect()
+        } else {
+            Vec::new()
+        }
+    }
+
     /// From which the join secrets of a run are derived.
     pub(super) fn join_key() -> JoinKey {
         JoinKey::new([7; 32])
@@ -142,8 +170,18 @@ impl Scene {
                 let _ = writeln!(main, "{}", allowance.line());
             }
         }
-        let mut images = Vec::new();
-        for (name, worker) in self.worker_names().zip(&self.workers) {
+        let mut images: Vec<(String, String, String)> = Vec::new();
+        for (number, (name, worker)) in self.worker_names().zip(&self.workers).enumerate() {
+            if let Some(image) = self.shared_image(number) {
+                let _ = writeln!(
+                    main,
+                    "[worker.{name}]\nimage = \"{image}\"\npolicy = \"ends\"\npassword = {{ env = \"PASSWORD\" }}"
+                );
+                if !images.iter().any(|(known, ..)| *known == image) {
+                    images.push((image.clone(), format!("amis/{image}.toml"), worker.shared_manifest()));
+                }
+                continue;
+            }
             let proxied = Self::is_proxied(&name);
             let policy = match (worker.stops, proxied) {
                 (true, true) => "stops-proves",
@@ -165,9 +203,14 @@ impl Scene {
             policy("stops-proves", "stop", "join-secret"),
             policy("ends-proves", "terminate", "join-secret"),
         ];
-        let templates = BTreeMap::from([("join.sh".to_owned(), "#!/bin/sh\n: {{ join_secret }}\n".to_owned())]);
+        let templates = BTreeMap::from([
+            ("join.sh".to_owned(), "#!/bin/sh\n: {{ join_secret }}\n".to_owned()),
+            ("shared.sh".to_owned(), SHARED_TEMPLATE.to_owned()),
+        ]);
         let main = ("latent.toml".to_owned(), main);
-        let mut intent = Intent::parse(&Sources { main, images, policies, templates, ..Sources::default() }).ok()?;
+        let sources = Sources { main, images, policies, templates, ..Sources::default() };
+        let mut intent = Intent::parse(&sources).ok()?;
+        intent.render_user_data(&sources, |_| Ok(Secret::new("hush".to_owned()))).ok()?;
         intent.join_key = Some(Self::join_key());
         Some(intent)
     }
@@ -178,6 +221,15 @@ fn number_of(worker: &str) -> Option<usize> {
 }
 
 impl Worker {
+    /// The image that workers of this one's owner and region share.
+    fn shared_manifest(&self) -> String {
+        format!(
+            "owner = \"o{}\"\nregion = \"{}\"\nami = \"ami-0000abcd\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n\
+             identity = \"injected\"\nuser_data = \"shared.sh\"\nbatch_max = {TOGETHER_MAX}\n",
+            self.owner, self.region
+        )
+    }
+
     fn manifest(&self, proxied: bool) -> String {
         let mut text = format!(
             "owner = \"o{}\"\nregion = \"{}\"\nami = \"ami-{:08x}\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n",

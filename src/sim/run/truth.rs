@@ -505,7 +505,8 @@ impl Truth {
                 self.violated(3, now, format!("{id} is not ours and is tagged"));
             }
             Effect::Tagged(id, _) => {
-                let own = |tag: &str| site.instance(id).and_then(|instance| instance.tag(tag)).is_some();
+                let tags = site.instance(id).map(Instance::own_tags);
+                let own = |tag: &str| tags.as_ref().and_then(|tags| tags.get(tag)).is_some();
                 let whole = own(tag_keys::FLEET) && own(tag_keys::CONTROLLER) && own(tag_keys::WORKER);
                 if let Some(known) = self.standing.get_mut(id) {
                     known.stripped = !whole;
@@ -529,10 +530,10 @@ fn tag_of<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
 
 /// The worker that an instance was launched for, if it was launched by us.
 pub(super) fn identity(instance: &Instance) -> Option<String> {
-    let tags = instance.params.tags.get(&TagTarget::Instance)?;
-    let is = |key: &str, value: &str| tags.get(key).is_some_and(|own| own == value);
-    let ours = is(tag_keys::FLEET, FLEET) && is(tag_keys::CONTROLLER, CONTROLLER) && !tags.contains_key(STRANGE);
-    tags.get(tag_keys::WORKER).filter(|_| ours).cloned()
+    let tags = instance.launch_tags();
+    let is = |key: &str, value: &str| tags.get(key) == Some(value);
+    let ours = is(tag_keys::FLEET, FLEET) && is(tag_keys::CONTROLLER, CONTROLLER) && tags.get(STRANGE).is_none();
+    tags.get(tag_keys::WORKER).filter(|_| ours).map(ToOwned::to_owned)
 }
 
 /// Tells the truth of everything that happens in the cloud.

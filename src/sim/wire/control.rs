@@ -186,7 +186,7 @@ fn shown(at: &SiteId, site: &Site, instance: &Instance) -> Value {
         "zone": instance.zone,
         "state": facts.state.to_string(),
         "reason": facts.reason.as_ref().map(|reason| &reason.code),
-        "worker": instance.tag(tag_keys::WORKER),
+        "worker": instance.own_tags().get(tag_keys::WORKER),
         "token": instance.token,
         "tags": *facts.tags,
         "image": instance.params.image,

@@ -140,7 +140,7 @@ fn metadata(site: &Site, instance: &Instance, path: &str) -> Option<String> {
     let text = match path {
         "" => listing(instance),
         "ami-id" => instance.params.image.clone(),
-        "ami-launch-index" => "0".to_owned(),
+        "ami-launch-index" => instance.launch_index.to_string(),
         "instance-id" => instance.id.to_string(),
         "instance-type" => facts.instance_type.clone(),
         "instance-life-cycle" => if instance.params.spot.is_some() { "spot" } else { "on-demand" }.to_owned(),

@@ -130,8 +130,8 @@ pub(super) fn describe(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError
     let mut xml = Xml::default();
     xml.set("reservationSet", reservations, |xml, (reservation, instances)| {
         xml.text("reservationId", reservation).text("ownerId", &*site.account).set("groupSet", [(); 0], |_, ()| ());
-        xml.set("instancesSet", instances.into_iter().enumerate(), |xml, (index, (instance, facts))| {
-            instance_item(xml, site, instance, facts, index);
+        xml.set("instancesSet", instances, |xml, (instance, facts)| {
+            instance_item(xml, site, instance, facts);
         });
     });
     xml.opt("nextToken", part.next);
@@ -178,7 +178,7 @@ fn value<'a>(site: &'a Site, instance: &'a Instance, facts: &'a Facts, name: &st
         "hypervisor" => "nitro".into(),
         "tenancy" => "default".into(),
         "monitoring-state" => "disabled".into(),
-        "launch-index" => "0".into(),
+        "launch-index" => instance.launch_index.to_string().into(),
         "platform" => is_windows(site, instance).then_some("windows").into(),
         "platform-details" => if is_windows(site, instance) { "Windows" } else { "Linux/UNIX" }.into(),
         _ => Values::none(),
@@ -274,7 +274,7 @@ pub(super) fn groups(xml: &mut Xml, site: &Site, ids: &[String]) {
 }
 
 /// One instance, without the element around it.
-pub(super) fn instance_item(xml: &mut Xml, site: &Site, instance: &Instance, facts: &Facts, index: usize) {
+pub(super) fn instance_item(xml: &mut Xml, site: &Site, instance: &Instance, facts: &Facts) {
     let params = &instance.params;
     let region = &*site.region;
     let connected = facts.state != InstanceState::Terminated;
@@ -285,7 +285,7 @@ pub(super) fn instance_item(xml: &mut Xml, site: &Site, instance: &Instance, fac
     }
     xml.text("dnsName", facts.public_ip.as_deref().map(|ip| public_name(ip, region)).unwrap_or_default());
     xml.text("reason", &facts.transition).opt("keyName", params.key.as_deref());
-    xml.plain("amiLaunchIndex", index).text("instanceType", &facts.instance_type);
+    xml.plain("amiLaunchIndex", instance.launch_index).text("instanceType", &facts.instance_type);
     xml.time("launchTime", facts.launch_time);
     xml.within("placement", |xml| {
         xml.text("availabilityZone", &instance.zone).text("groupName", "").text("tenancy", "default");

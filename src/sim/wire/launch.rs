@@ -50,8 +50,8 @@ fn reservation(site: &Site, ids: &[InstanceId]) -> Xml {
     let instances: Vec<_> = ids.iter().filter_map(|id| site.instance(id)).collect();
     xml.text("reservationId", instances.first().map_or("", |first| &first.reservation));
     xml.text("ownerId", &*site.account).set("groupSet", [(); 0], |_, ()| ());
-    xml.set("instancesSet", instances.into_iter().enumerate(), |xml, (index, instance)| {
-        instance_item(xml, site, instance, instance.facts(), index);
+    xml.set("instancesSet", instances, |xml, instance| {
+        instance_item(xml, site, instance, instance.facts());
     });
     xml
 }

@@ -254,6 +254,7 @@ pub(crate) fn spec(ami: &str, attempt: &str, created: DateTime<Utc>) -> LaunchSp
         spot_price_max: None,
         elastic_ip: None,
         volumes: Vec::new(),
+        batch: None,
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn worker_instance(text: &str) -> Instance {
         instance_type: "m7i.large".to_owned(),
         zone: None,
         launch_time: Some(ago(hours(2))),
+        launch_index: 0,
         token: None,
         attached_at: Some(ago(hours(2))),
         stopped_at: None,

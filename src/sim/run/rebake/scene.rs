@@ -223,6 +223,7 @@ fn launches(order: &RebakeOrder) -> Vec<LaunchSpec> {
             spot_price_max: None,
             elastic_ip: None,
             volumes: Vec::new(),
+            batch: None,
         })
     };
     places.filter_map(one).collect()
