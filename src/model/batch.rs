@@ -166,7 +166,16 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_tags_is_no_call() {
-        assert_eq!(member(0, &names(100, 200)).for_all(&names(100, 200)), None);
+        let workers = names(BATCH_MAX, 50);
+        let mut spec = member(0, &workers);
+        for number in 0..25 {
+            spec.tags.set(&format!("own-{number}"), "x");
+        }
+        assert!(spec.for_all(&workers).is_some());
+        for number in 25..35 {
+            spec.tags.set(&format!("own-{number}"), "x");
+        }
+        assert_eq!(spec.for_all(&workers), None);
     }
 
     #[test]

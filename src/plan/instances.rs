@@ -96,6 +96,10 @@ fn unexplained(view: &View<'_>, instance: &Instance, worker: &WorkerName) -> Res
     if let Some(reason) = held_call(view, &instance_subject(&instance.id)) {
         return Err(reason);
     }
+    // Two owners may have one account: what the listing of the one shows may be the other's.
+    if view.fleet.workers.get(worker).is_some_and(|worker| worker.state.instance() == Some(&instance.id)) {
+        return Err(HeldReason::InUse(worker.clone()));
+    }
     let grace = view.policy(worker).orphan_grace;
     let since = view.watch.unexplained_since(&instance.id).unwrap_or(view.now);
     let until = since + grace;

@@ -57,7 +57,7 @@ fn of_main(lines: &str) -> String {
 fn a_misspelt_key_is_recognised() {
     assert_snapshot!(of_policy("idle_timout = \"10m\""), @r#"latent.toml:8:1: policy.idle_timout = "10m": is not a known key; did you mean idle_timeout?"#);
     assert_snapshot!(of_main("[fleat]\nx = 1"), @"latent.toml:7:2: fleat: is not a known section; known sections: fleet, link, page, polling, requirements, defaults, owner, worker, policy, sweep, rebake, notify");
-    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, previous, generation, ami_owners, ami_location, platform, architecture, instance_types, subnets, zones, security_groups, security_group_names, key_pair, instance_profile, block_devices, identity, user_data, lease_watch, market, spot_price_max, elastic_ip, volumes, tags, rebake"#);
+    assert_snapshot!(of_image("colour = \"red\""), @r#"amis/i.toml:5:1: colour = "red": is not a known key; known keys: owner, region, ami, previous, generation, ami_owners, ami_location, platform, architecture, instance_types, subnets, zones, security_groups, security_group_names, key_pair, instance_profile, block_devices, identity, user_data, batch_max, lease_watch, market, spot_price_max, elastic_ip, volumes, tags, rebake"#);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use latent::policy::price::{Money, PriceEntry, Prices, Software, as_of, price_file};
-use latent::policy::{Intent, Sources};
+use latent::policy::{Intent, Secret, Sources};
 
 /// The texts of a configuration; each call changes one thing.
 #[derive(Clone)]
@@ -17,6 +17,7 @@ pub(crate) struct Setup {
     budgets: BTreeMap<String, String>,
     images: BTreeMap<String, String>,
     workers: BTreeMap<String, String>,
+    templates: BTreeMap<String, String>,
     policies: BTreeMap<String, String>,
     real_accounts: BTreeMap<String, String>,
     more: String,
@@ -34,6 +35,7 @@ impl Setup {
             budgets: BTreeMap::new(),
             images: BTreeMap::new(),
             workers: BTreeMap::new(),
+            templates: BTreeMap::new(),
             policies: BTreeMap::new(),
             real_accounts: BTreeMap::new(),
             more: String::new(),
@@ -107,6 +109,14 @@ impl Setup {
         self
     }
 
+    /// An image from which so many workers may be launched by one call.
+    pub(crate) fn shared_image(mut self, name: &str, owner: &str, together: u32) -> Self {
+        let template = "#!/bin/sh\n{% for w in workers %}: {{ w.worker }} {{ w.password | sh }}\n{% endfor %}";
+        self.templates.insert("shared.sh".to_owned(), template.to_owned());
+        let lines = format!("identity = \"injected\"\nuser_data = \"shared.sh\"\nbatch_max = {together}");
+        self.image(name, owner, "us-west-2", &lines)
+    }
+
     /// An image whose lines say what its AMI is chosen by.
     pub(crate) fn image_by(mut self, name: &str, owner: &str, region: &str, lines: &str) -> Self {
         let text = format!("owner = \"{owner}\"\nregion = \"{region}\"\ninstance_types = [\"m7i.large\"]\n{lines}\n");
@@ -171,6 +181,9 @@ impl Setup {
         }
         for (name, image) in &self.workers {
             let _ = writeln!(text, "[worker.{name}]\nimage = \"{image}\"");
+            if self.images.get(image).is_some_and(|lines| lines.contains("injected")) {
+                let _ = writeln!(text, "password = {{ env = \"PASSWORD\" }}");
+            }
             if self.policies.contains_key(name) {
                 let _ = writeln!(text, "policy = \"{name}\"");
             }
@@ -186,12 +199,18 @@ impl Setup {
             policies: policies
                 .map(|(name, text)| (name.clone(), format!("policies/{name}.toml"), text.clone()))
                 .collect(),
+            templates: self.templates.clone(),
             ..Sources::default()
         }
     }
 
     pub(crate) fn intent(&self) -> Intent {
-        let mut intent = Intent::parse(&self.sources()).unwrap_or_else(|problems| panic!("{problems}"));
+        let sources = self.sources();
+        let mut intent = Intent::parse(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+        if !self.templates.is_empty() {
+            let rendered = intent.render_user_data(&sources, |_| Ok(Secret::new("hush".to_owned())));
+            rendered.unwrap_or_else(|problems| panic!("{problems}"));
+        }
         intent.prices = Arc::clone(&self.prices);
         intent
     }

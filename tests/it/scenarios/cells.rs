@@ -218,3 +218,13 @@ async fn a_new_worker_of_a_new_owner_works_without_a_restart() {
     lab.make_ready("w2").await;
     assert_eq!(lab.state("w1"), "busy");
 }
+
+#[tokio::test(start_paused = true)]
+async fn two_owners_of_one_account_leave_each_others_instances_alone() {
+    let setup = Setup::new().policy("idle_timeout = \"never\"").owner("bob", "111111111111");
+    let mut lab = Lab::new(setup.image("bobs", "bob", "us-west-2", "").worker("w2", "bobs"));
+    let (first, second) = (lab.make_ready("w1").await, lab.make_ready("w2").await);
+    lab.run(minutes(20)).await;
+    assert_eq!((lab.state("w1"), lab.state("w2")), ("ready".to_owned(), "ready".to_owned()), "{}", lab.story());
+    assert_eq!((lab.instance("w1"), lab.instance("w2"), lab.costing()), (first, second, 2));
+}

@@ -1,6 +1,7 @@
 //! The real controller on a simulated EC2, in virtual time: what happens, and what then is left.
 
 mod amis;
+mod batch;
 mod budget;
 mod canary;
 #[cfg(test)]
