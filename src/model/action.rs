@@ -289,12 +289,8 @@ impl fmt::Display for HeldReason {
             HeldReason::OtherController { controller, instance } => {
                 write!(f, "controller {controller} runs {instance} for this worker")
             }
-            HeldReason::Pausing { until, kind } => {
-                write!(f, "next try at {} after: {kind}", clock(until))
-            }
-            HeldReason::NoCapacity { until } => {
-                write!(f, "no capacity anywhere until {}", clock(until))
-            }
+            HeldReason::Pausing { until, kind } => write!(f, "next try at {} after: {kind}", clock(until)),
+            HeldReason::NoCapacity { until } => write!(f, "no capacity anywhere until {}", clock(until)),
             HeldReason::OpenLaunch { until, kind } => {
                 write!(f, "refused ({kind}) after a call without an answer; looked for until {}", clock(until))
             }
@@ -307,9 +303,7 @@ impl fmt::Display for HeldReason {
             HeldReason::AmiRefused { filter, code, until } => {
                 write!(f, "AMIs cannot be listed for {filter} ({code}); next try at {}", clock(until))
             }
-            HeldReason::Equipping { what, why, until } => {
-                write!(f, "waiting for {what}{why}, until {}", clock(until))
-            }
+            HeldReason::Equipping { what, why, until } => write!(f, "waiting for {what}{why}, until {}", clock(until)),
             HeldReason::Connecting { until } => write!(f, "connecting, until {}", clock(until)),
             HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
             HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),
@@ -318,12 +312,8 @@ impl fmt::Display for HeldReason {
                 write!(f, "adopted, and its master has not spoken yet; at most until {}", clock(until))
             }
             HeldReason::Draining { until } => write!(f, "master may let go until {}", clock(until)),
-            HeldReason::MasterSilent { until } => {
-                write!(f, "master silent, kept until {}", clock(until))
-            }
-            HeldReason::OperatorHold { until } => {
-                write!(f, "operator's hold until {}", clock(until))
-            }
+            HeldReason::MasterSilent { until } => write!(f, "master silent, kept until {}", clock(until)),
+            HeldReason::OperatorHold { until } => write!(f, "operator's hold until {}", clock(until)),
             HeldReason::StoppedPool => f.write_str("stopped, ready to start"),
             HeldReason::Stopping { until } => write!(f, "stopping, until {}", clock(until)),
             HeldReason::Departing { since } => write!(f, "ending since {}", clock(since)),
@@ -336,9 +326,7 @@ impl fmt::Display for HeldReason {
             HeldReason::Ended => f.write_str("ended"),
             HeldReason::Foreign { why } => write!(f, "not ours: {why}"),
             HeldReason::Unreadable { why } => write!(f, "unreadable: {why}"),
-            HeldReason::SecondLook { until } => {
-                write!(f, "unexplained; second look at {}", clock(until))
-            }
+            HeldReason::SecondLook { until } => write!(f, "unexplained; second look at {}", clock(until)),
             HeldReason::Canary { rebake, doing, until: None } => write!(f, "canary of {rebake}: {doing}"),
             HeldReason::Canary { rebake, doing, until: Some(until) } => {
                 write!(f, "canary of {rebake}: {doing}; the request waits until {}", clock(until))

@@ -227,8 +227,8 @@ fn user_data(
         if image.batch_max > 1 {
             shared = Some(Arc::new(Secret::new(template.to_owned())));
         }
-        let text = user_data::render(template, &names)
-            .map_err(|why| (format!("cannot be rendered: {why}"), known_names(&names.whose)))?;
+        let text =
+            user_data::render(template, &names).map_err(|why| (format!("cannot be rendered: {why}"), names.known()))?;
         if template.contains("join_secret") && !text.contains(join::PLACE) {
             let why = "speaks of join_secret, and it does not come out as it is".to_owned();
             return Err((why, "write it as it is, or as {{ join_secret | sh }}".to_owned()));
@@ -237,15 +237,6 @@ fn user_data(
     }
     let data = merged(image, &worker.policy, own)?;
     Ok(data.map(|data| UserData { password, shared, ..data }))
-}
-
-/// What a template may name.
-fn known_names(whose: &Whose<'_>) -> String {
-    let own = match whose {
-        Whose::One(_) => "worker, password, join_secret",
-        Whose::Each(_) => "and with batch_max workers, a list of which each has worker, password, join_secret",
-    };
-    format!("known names: fleet, owner, image, master, master_host, master_port, {own}; filter: sh")
 }
 
 /// The user data of an image whose own text this is, the lease watch with it where it comes that way; else

@@ -397,7 +397,7 @@ pub const SWEEP_KEYS: &[Key] = &[
 ];
 
 /// Every section with its place in the files, for documentation and schema.
-pub fn all_sections() -> [(&'static str, &'static [Key]); 19] {
+pub fn all_sections() -> [(&'static str, &'static [Key]); 20] {
     [
         ("fleet", FLEET_KEYS),
         ("link", LINK_KEYS),
@@ -412,6 +412,7 @@ pub fn all_sections() -> [(&'static str, &'static [Key]); 19] {
         ("notify.webhook.NAME", WEBHOOK_KEYS),
         ("owner.NAME", OWNER_KEYS),
         ("owner.NAME.notify", ADDRESSEE_KEYS),
+        ("owner.NAME.rates", RATES_KEYS),
         ("worker.NAME", WORKER_KEYS),
         ("policy", POLICY_KEYS),
         ("sweep", SWEEP_KEYS),

@@ -34,6 +34,17 @@ pub(super) struct Names<'a> {
     pub(super) whose: Whose<'a>,
 }
 
+impl Names<'_> {
+    /// The names that a template may use, for who used another one.
+    pub(super) fn known(&self) -> String {
+        let own = match &self.whose {
+            Whose::One(_) => "worker, password, join_secret",
+            Whose::Each(_) => "workers (because of batch_max), each with worker, password, join_secret",
+        };
+        format!("known names: fleet, owner, image, master, master_host, master_port, {own}; filter: sh")
+    }
+}
+
 /// Whose instances get a text.
 pub(super) enum Whose<'a> {
     /// One worker's, whose names stand for themselves.

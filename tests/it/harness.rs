@@ -487,7 +487,12 @@ impl Lab {
             let born_with = |key| i.params.tags.get(&TagTarget::Instance).and_then(|tags| tags.get(key)).cloned();
             let other = born_with(tag_keys::CONTROLLER).is_some_and(|controller| controller != ours);
             (!other).then(|| {
-                (i.id.clone(), i.token.clone(), i.state().clone(), born_with(tag_keys::WORKER).unwrap_or_default())
+                (
+                    i.id.clone(),
+                    i.token.clone(),
+                    i.state().clone(),
+                    i.launch_tags().get(tag_keys::WORKER).unwrap_or_default().to_owned(),
+                )
             })
         };
         let mut live: BTreeMap<String, InstanceId> = BTreeMap::new();

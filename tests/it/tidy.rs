@@ -154,7 +154,9 @@ fn only_perform_changes_a_cloud() {
         "cloud.remove(",
     ];
     let found = words_outside(&src(), &calls, |path| {
-        path.starts_with("src/control/perform") || path.starts_with("src/ec2/") || path.starts_with("src/sim/")
+        // Of the cloud's own words some are said by others of them.
+        let doors = ["src/control/perform", "src/ec2/", "src/sim/", "src/cloud/"];
+        doors.iter().any(|door| path.starts_with(door))
     });
     nothing(&found, "mutating calls of a cloud outside control/perform");
 }

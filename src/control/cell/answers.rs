@@ -4,11 +4,11 @@ use chrono::{DateTime, Utc};
 use futures_util::FutureExt;
 use futures_util::stream::StreamExt;
 
-use super::super::backoff::backoff;
-use super::super::pace::ApiAction;
-use super::super::perform::{self, Call, Outcome};
 use super::{CellLoop, Done, SETTLE};
 use crate::cloud::{Cloud, CloudError};
+use crate::control::backoff::backoff;
+use crate::control::pace::ApiAction;
+use crate::control::perform::{self, Call, Outcome};
 use crate::ledger::Ledger;
 use crate::model::{Actor, Failure, FailureKind, HeldReason, Phase, Subject};
 use crate::plan::Console;
