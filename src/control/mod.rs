@@ -573,7 +573,7 @@ impl<L: Ledger + 'static> Controller<L> {
 
 /// The cells that need a loop: those of the configuration, and those where something may live.
 fn cells_of(intent: &Intent, fleet: &Fleet) -> BTreeSet<Cell> {
-    let configured = intent.workers.values().map(|worker| &worker.cell);
+    let configured = intent.cells();
     let bound = fleet.workers.values().filter(|worker| !matches!(worker.state, WorkerState::Gone { .. }));
     let bound = bound.filter_map(|worker| worker.attempt.as_ref()).map(|attempt| &attempt.cell);
     let departing = fleet.departing.values().map(|departing| &departing.cell);

@@ -292,12 +292,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         held: held.map(text),
         held_until: held.and_then(HeldReason::until),
         hold_until: worker.hold.as_ref().map(|hold| hold.until),
-        departing: fleet
-            .departing
-            .iter()
-            .filter(|(_, d)| d.worker.as_ref() == Some(name))
-            .map(|(id, _)| text(id))
-            .collect(),
+        departing: fleet.left_by(name).map(|(id, _)| text(id)).collect(),
         generation: generation(own_spec.map(|spec| &spec.tags).or_else(|| seen.map(|seen| &seen.tags)), image),
         canary: canary::view(worker, held),
         turned_away: Vec::new(),

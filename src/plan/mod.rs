@@ -121,19 +121,21 @@ impl<'a> View<'a> {
 
     /// Which instance is bound to which worker.
     fn bound(&self) -> BTreeMap<&'a InstanceId, &'a WorkerName> {
-        let workers = self.fleet.workers.iter();
-        let here = |worker: &Worker| worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *self.cell);
-        workers.filter(|(_, worker)| here(worker)).filter_map(|(name, w)| Some((w.state.instance()?, name))).collect()
+        self.fleet.of_cell(self.cell).filter_map(|(name, worker)| Some((worker.state.instance()?, name))).collect()
     }
 
     /// Every worker of this cell: of the configuration, of the ledger, or of both.
     fn workers(&self) -> Vec<&'a WorkerName> {
         let (recorded, configured) = (&self.fleet.workers, &self.intent.workers);
-        let of_both = configured.iter().filter(|(name, c)| home(recorded.get(*name), Some(c)) == Some(self.cell));
-        let left_over = recorded
-            .iter()
-            .filter(|(name, worker)| home(Some(worker), None) == Some(self.cell) && !configured.contains_key(*name));
-        of_both.map(|(name, _)| name).chain(left_over.map(|(name, _)| name)).collect()
+        let may_be_here: BTreeSet<&WorkerName> =
+            self.intent.of_cell(self.cell).chain(self.fleet.of_cell(self.cell).map(|(name, _)| name)).collect();
+        let here = may_be_here.into_iter().filter_map(|name| {
+            let configured = configured.get(name);
+            (home(recorded.get(name), configured) == Some(self.cell)).then_some((name, configured.is_some()))
+        });
+        // First what is configured, then what is left of other times.
+        let (of_both, left_over): (Vec<_>, Vec<_>) = here.partition(|(_, configured)| *configured);
+        of_both.into_iter().chain(left_over).map(|(name, _)| name).collect()
     }
 }
 
@@ -199,18 +201,13 @@ pub fn next_renewal(view: &View<'_>) -> Option<DateTime<Utc>> {
 
 /// Whether something of the cell changes soon, so that it should be looked at often.
 pub fn in_transition(fleet: &Fleet, cell: &Cell) -> bool {
-    let departing = fleet.departing.values().any(|departing| departing.cell == *cell);
+    let departing = fleet.departing_of(cell).next().is_some();
     departing
-        || fleet.workers.values().any(|worker| {
-            let here = worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *cell);
-            here && match worker.state {
-                WorkerState::Launching { .. } | WorkerState::Registering { .. } | WorkerState::Terminating { .. } => {
-                    true
-                }
-                WorkerState::Draining { .. } => worker.stop_intended,
-                WorkerState::Ready { .. } | WorkerState::Busy { .. } => equip::is_being_equipped(worker),
-                WorkerState::Requested | WorkerState::Stopped { .. } | WorkerState::Gone { .. } => false,
-            }
+        || fleet.of_cell(cell).any(|(_, worker)| match worker.state {
+            WorkerState::Launching { .. } | WorkerState::Registering { .. } | WorkerState::Terminating { .. } => true,
+            WorkerState::Draining { .. } => worker.stop_intended,
+            WorkerState::Ready { .. } | WorkerState::Busy { .. } => equip::is_being_equipped(worker),
+            WorkerState::Requested | WorkerState::Stopped { .. } | WorkerState::Gone { .. } => false,
         })
 }
 

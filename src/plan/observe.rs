@@ -138,7 +138,7 @@ fn lost(
 
 /// Instances whose end was intended and is seen.
 fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
-    let here = view.fleet.departing.iter().filter(|(_, departing)| departing.cell == *view.cell);
+    let here = view.fleet.departing_of(view.cell);
     here.filter(|(id, departing)| {
         if let Some(instance) = inventory.instances.get(*id) {
             return instance.state == InstanceState::Terminated;
@@ -158,8 +158,7 @@ fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
     let mut candidates: BTreeMap<WorkerName, Vec<(&Instance, AttemptId)>> = BTreeMap::new();
     let open = open_launches(view);
     for instance in inventory.instances.values() {
-        let known = view.fleet.departing.contains_key(&instance.id)
-            || view.fleet.workers.values().any(|worker| worker.state.instance() == Some(&instance.id));
+        let known = view.fleet.departing.contains_key(&instance.id) || view.fleet.bound_to(&instance.id).is_some();
         if known || instance.state.is_ending() {
             continue;
         }
@@ -179,8 +178,8 @@ fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
 /// The launches of this cell whose outcome is open, by their tokens: an instance that carries one is
 /// the outcome, whatever became of its tags.
 fn open_launches<'a>(view: &View<'a>) -> BTreeMap<&'a ClientToken, (&'a WorkerName, &'a AttemptId)> {
-    let here = view.fleet.workers.iter().filter_map(|(name, worker)| {
-        let attempt = worker.attempt.as_ref().filter(|attempt| attempt.cell == *view.cell)?;
+    let here = view.fleet.of_cell(view.cell).filter_map(|(name, worker)| {
+        let attempt = worker.attempt.as_ref()?;
         match &worker.state {
             WorkerState::Launching { token } => Some((token, (name, &attempt.id))),
             _ => None,

@@ -1,0 +1,33 @@
+//! The configured workers of a cell, found without going through those of all others.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::intent::Intent;
+use crate::model::{Cell, WorkerName};
+
+/// The workers by the cell that they are of; made of them whenever they change.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct ByCell(BTreeMap<Cell, BTreeSet<WorkerName>>);
+
+impl Intent {
+    /// The same, after its workers were set.
+    #[must_use]
+    pub(super) fn indexed(mut self) -> Self {
+        let mut cells: BTreeMap<Cell, BTreeSet<WorkerName>> = BTreeMap::new();
+        for (name, worker) in &self.workers {
+            cells.entry(worker.cell.clone()).or_default().insert(name.clone());
+        }
+        self.by_cell = ByCell(cells);
+        self
+    }
+
+    /// The workers of a cell, in the order of their names.
+    pub fn of_cell(&self, cell: &Cell) -> impl Iterator<Item = &WorkerName> {
+        self.by_cell.0.get(cell).into_iter().flatten()
+    }
+
+    /// The cells that have workers.
+    pub fn cells(&self) -> impl Iterator<Item = &Cell> {
+        self.by_cell.0.keys()
+    }
+}
