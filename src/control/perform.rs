@@ -209,7 +209,7 @@ fn one<L: Ledger>(
 ) -> (Option<Body>, Option<Call>) {
     let user_data = |worker: &WorkerName, attempt: &AttemptId| {
         let data = intent.workers.get(worker).and_then(|w| w.user_data.as_ref());
-        data.map(|data| data.of_attempt(intent.join_key.as_ref(), worker, attempt).text)
+        data.map(|data| data.of_attempt(intent.join_key.as_ref(), worker, attempt).text())
     };
     match action {
         Action::Launch { worker, spec } => match new_attempt(now, cell, intent, &worker, &spec) {

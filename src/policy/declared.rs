@@ -383,7 +383,7 @@ impl Intent {
         for (name, owner) in former {
             all.owners.entry(name).or_insert(owner);
         }
-        all
+        all.indexed()
     }
 }
 
@@ -504,5 +504,5 @@ fn declared_owner(document: &Document<'_>, problems: &mut Problems) -> Option<Kn
     let mut reader = Reader::new(vec![layer], DECLARED_OWNER_KEYS, &format!("owner.{key}"), problems);
     let owner = fleet::declared_owner(&mut reader);
     let shown = reader.finish();
-    owner.map(|owner| (owner, shown))
+    owner.map(|owner| (owner, shown.into()))
 }

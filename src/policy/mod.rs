@@ -4,6 +4,7 @@
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
 mod budget;
+mod by_cell;
 mod certificate;
 mod choice;
 mod declared;
@@ -30,6 +31,7 @@ mod rebake_script;
 mod requirements;
 mod schema;
 mod secret;
+mod shown;
 mod sweep;
 mod user_data;
 mod window;
@@ -58,6 +60,7 @@ pub use rebake_script::{RebakeScript, ScriptError, USER_DATA_MAX, builder_user_d
 pub use requirements::{Port, Protocol, Requirements};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
+pub use shown::ShownValues;
 pub use sweep::SweepPolicy;
 pub use user_data::UserData;
 pub use window::{Window, WindowError};
