@@ -91,13 +91,11 @@ impl<L: Ledger + 'static> Controller<L> {
     pub(super) fn changes(&self, fleet: &Fleet, master: &MasterId, report: &Report) -> Vec<Body> {
         let (counts, changes) = self.with_standing(|standing| {
             let counts = report.workers.iter().filter(|(name, said)| standing.counts(fleet, name, master, said));
-            let counts: Vec<WorkerName> = counts.map(|(name, _)| name.clone()).collect();
+            let counts: Vec<&WorkerName> = counts.map(|(name, _)| name).collect();
             (counts, plan::changes(fleet, master, report, standing))
         });
         let now = self.clock.now();
-        for name in &counts {
-            self.shared.hear(name, now);
-        }
+        self.shared.hear_all(counts, now);
         changes
     }
 

@@ -460,11 +460,6 @@ impl<L: Ledger + 'static> Controller<L> {
         status::all(&self.shared, self.clock.now())
     }
 
-    /// One worker.
-    pub fn worker(&self, name: &WorkerName) -> Option<WorkerView> {
-        status::one(&self.shared, name, self.clock.now())
-    }
-
     /// Every cell, with how its last look went.
     pub fn cells(&self) -> Vec<CellView> {
         status::cells(&self.shared, self.clock.now())
