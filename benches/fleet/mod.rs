@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{
-    Actor, Attempt, Body, Cell, Entry, Fleet, ImageName, Instance, InstanceId, InstanceState, Inventory, Parts, Region,
-    WorkerName,
+    Actor, Attempt, Body, Cell, Entry, Fleet, ImageName, Instance, InstanceId, InstanceState, Inventory, LaunchSpec,
+    Parts, Region, WorkerName,
 };
 use latent::plan::{AmiListings, Chosen, EquipCalls, View, Watch, launch_spec};
 use latent::policy::{Intent, Secret, Sources};
@@ -16,6 +16,15 @@ const REGIONS: [&str; 5] = ["us-east-1", "us-east-2", "us-west-2", "eu-central-1
 
 /// What each instance runs first.
 const TEMPLATE: &str = "#!/bin/sh\nprintf '%s' {{ password | sh }} > /etc/worker/{{ worker }}\n";
+
+/// The files of such a fleet as the controller reads them, secrets included.
+pub(crate) fn intent(cells: usize, workers_each: usize) -> Intent {
+    let sources = sources(cells, workers_each);
+    let mut intent = Intent::parse(&sources).unwrap_or_else(|problems| panic!("{problems}"));
+    let secret = Secret::new("a password of some length".to_owned());
+    intent.render_user_data(&sources, |_| Ok(secret.clone())).unwrap_or_else(|problems| panic!("{problems}"));
+    intent
+}
 
 /// A fleet in which every worker runs a build.
 pub(crate) struct House {
@@ -32,11 +41,12 @@ impl House {
     /// So many workers in each of so many cells.
     pub(crate) fn of(cells: usize, workers_each: usize) -> Self {
         let now: DateTime<Utc> = "2026-03-02T08:00:00Z".parse().expect("a time");
-        let sources = sources(cells, workers_each);
-        let mut intent = Intent::parse(&sources).unwrap_or_else(|problems| panic!("{problems}"));
-        let secret = Secret::new("a password of some length".to_owned());
-        intent.render_user_data(&sources, |_| Ok(secret.clone())).unwrap_or_else(|problems| panic!("{problems}"));
-        let entries = entries(&intent, now);
+        let intent = intent(cells, workers_each);
+        let mut number = 0_u64;
+        let entries = entries(&intent, now, |_, _| {
+            number += 1;
+            format!("i-{number:017x}").parse().expect("an id")
+        });
         let fleet = Fleet::fold(&entries).expect("they follow");
         let mut inventories: BTreeMap<Cell, Inventory> = BTreeMap::new();
         for worker in fleet.workers.values() {
@@ -107,7 +117,12 @@ pub(crate) fn sources(cells: usize, workers_each: usize) -> Sources {
 }
 
 /// What the ledger says when every worker was asked for, launched and connected, and builds.
-fn entries(intent: &Intent, now: DateTime<Utc>) -> Vec<Entry> {
+/// `launch` gives the instance of each.
+pub(crate) fn entries(
+    intent: &Intent,
+    now: DateTime<Utc>,
+    mut launch: impl FnMut(&Cell, &LaunchSpec) -> InstanceId,
+) -> Vec<Entry> {
     let master = Actor::Master("m1".parse().expect("an id"));
     let mut entries = Vec::new();
     for (number, (worker, configured)) in intent.workers.iter().enumerate() {
@@ -117,8 +132,8 @@ fn entries(intent: &Intent, now: DateTime<Utc>) -> Vec<Entry> {
         let chosen = Chosen { image, ami, offering: &image.offerings[0], canary: None };
         let spec = launch_spec(now, intent, worker, configured, chosen, &id);
         let (cell, image): (Cell, ImageName) = (configured.cell.clone(), configured.image.clone());
+        let instance = launch(&cell, &spec);
         let attempt = Attempt { id, cell, image, created: now, spec: Some(Box::new(spec)) };
-        let instance: InstanceId = format!("i-{number:017x}").parse().expect("an id");
         let (name, request) = (|| -> WorkerName { worker.clone() }, format!("r{number}").parse().expect("an id"));
         let bodies = [
             (&master, Body::Requested { worker: name(), request }),

@@ -133,10 +133,7 @@ pub enum Ownership {
 }
 
 impl TagSet {
-    fn packed<T: AsRef<str>>(all: &BTreeMap<T, T>) -> Self
-    where
-        T: Ord,
-    {
+    fn packed<T: AsRef<str> + Ord>(all: &BTreeMap<T, T>) -> Self {
         let mut text =
             String::with_capacity(all.iter().map(|(key, value)| key.as_ref().len() + value.as_ref().len()).sum());
         let mut ends = Vec::with_capacity(all.len());
