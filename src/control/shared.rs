@@ -193,8 +193,9 @@ impl<L: Ledger> Shared<L> {
         let waits_for_place = held.iter().any(|held| held.reason.is_fleet_full());
         let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
         let status = CellStatus { held, waits_for_place, inventory, failure, swept, amis };
-        // What was known before is given up outside the lock: of a large cell that takes a while.
-        drop(self.cells().insert(cell.clone(), status));
+        // What was known before is given up after the lock: of a large cell that takes a while.
+        let before = self.cells().insert(cell.clone(), status);
+        drop(before);
         self.looks.send_modify(|looks| *looks += 1);
     }
 

@@ -466,7 +466,7 @@ impl Fleet {
             let before = Traits::of(worker);
             worker.note_master(&entry.actor, &entry.body);
             worker.fold(entry.at, &entry.body, next);
-            self.index.moved(name, before, Traits::of(worker));
+            self.index.moved(name, &before, Traits::of(worker));
         }
         self.fold_instances(entry);
         self.fold_offerings(entry);
@@ -539,7 +539,7 @@ impl Fleet {
                 worker.state = next;
                 worker.since = at;
                 worker.settle(at);
-                self.index.moved(&name, before, Traits::of(worker));
+                self.index.moved(&name, &before, Traits::of(worker));
             }
         }
     }

@@ -61,7 +61,7 @@ impl FleetIndex {
     pub(super) fn of(fleet: &Fleet) -> Self {
         let mut index = Self::default();
         for (name, worker) in &fleet.workers {
-            index.moved(name, Traits { cell: None, instance: None, live: false }, Traits::of(worker));
+            index.moved(name, &Traits { cell: None, instance: None, live: false }, Traits::of(worker));
         }
         for (id, departing) in &fleet.departing {
             index.departs(id, departing);
@@ -70,7 +70,7 @@ impl FleetIndex {
     }
 
     /// A worker is not what it was.
-    pub(super) fn moved(&mut self, name: &WorkerName, before: Traits, after: Traits) {
+    pub(super) fn moved(&mut self, name: &WorkerName, before: &Traits, after: Traits) {
         if before.cell != after.cell {
             if let Some(cell) = &before.cell {
                 take_out(&mut self.cells, cell, name);
@@ -176,7 +176,7 @@ mod tests {
 
     fn cell(number: u8) -> Cell {
         let owner = if number < 2 { "alice" } else { "bob" };
-        let region = if number % 2 == 0 { "us-west-2" } else { "eu-west-1" };
+        let region = if number.is_multiple_of(2) { "us-west-2" } else { "eu-west-1" };
         Cell { owner: owner.parse().expect("a name"), region: region.parse().expect("a region") }
     }
 
