@@ -205,7 +205,7 @@ impl<C: Cloud> SweepDoor<C> {
                     open.extend(some.chunks(if gone { some.len().div_ceil(2) } else { 1 }).rev());
                 }
                 _ => {
-                    deeds.extend(some.iter().map(|one| Deed { finding: one.clone(), result: or_gone(marked.clone()) }))
+                    deeds.extend(some.iter().map(|one| Deed { finding: one.clone(), result: or_gone(marked.clone()) }));
                 }
             }
         }
