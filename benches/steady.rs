@@ -9,7 +9,6 @@ mod fleet;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller};
@@ -31,12 +30,11 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
-/// The processor time of this process so far; the kernel counts hundredths of a second.
-fn worked() -> Duration {
+/// The processor time of this process so far, in seconds; the kernel counts hundredths.
+fn worked() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = text.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
-    Duration::from_millis(ticks * 10)
+    after_name.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn place(cell: &Cell, intent: &Intent) -> SiteId {
@@ -83,7 +81,7 @@ async fn run(cells: usize, workers_each: usize) {
     clock.sleep_until(now + TimeDelta::minutes(5)).await;
     let before = resident();
 
-    let (world, started, began) = (Arc::new(Mutex::new(world)), Instant::now(), worked());
+    let (world, began) = (Arc::new(Mutex::new(world)), worked());
     let (of_world, of_clock) = (Arc::clone(&world), clock.clone());
     let connect = move |cell: &Cell, intent: &Intent| {
         SimCloud::new(Arc::clone(&of_world), place(cell, intent), None, of_clock.clone())
@@ -95,16 +93,12 @@ async fn run(cells: usize, workers_each: usize) {
         clock.sleep_until(clock.now() + TimeDelta::milliseconds(100)).await;
     }
     println!("{} workers in {cells} cells", cells * workers_each);
-    println!(
-        "start to everything listed: {:.2} s, of it {:.2} s of a processor",
-        started.elapsed().as_secs_f64(),
-        (worked() - began).as_secs_f64()
-    );
+    println!("start to everything listed: {:.2} s of a processor", worked() - began);
     println!("resident: {} MB, of it {} MB before the controller", resident() / 1024, before / 1024);
 
     let (begun, master): (_, MasterId) = (worked(), "m1".parse().expect("an id"));
     let until = clock.now() + WATCHED;
-    let (mut reported, mut next) = (Duration::ZERO, clock.now());
+    let (mut reported, mut next) = (0.0, clock.now());
     while clock.now() < until {
         let at = worked();
         controller.report(&master, &said).expect("is taken in");
@@ -112,11 +106,11 @@ async fn run(cells: usize, workers_each: usize) {
         next += REPORT;
         clock.sleep_until(next).await;
     }
-    let busy = (worked() - begun).as_secs_f64() / WATCHED.as_seconds_f64();
+    let busy = (worked() - begun) / WATCHED.as_seconds_f64();
     println!(
         "busy: {:.1} % of a processor, of it {:.1} % with reports",
         busy * 100.0,
-        reported.as_secs_f64() / WATCHED.as_seconds_f64() * 100.0
+        reported / WATCHED.as_seconds_f64() * 100.0
     );
     let live = controller.workers().iter().filter(|worker| worker.state == "busy").count();
     println!("resident: {} MB; {live} workers still build", resident() / 1024);

@@ -2,25 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::intent::Intent;
+use super::intent::{Intent, WorkerIntent};
 use crate::model::{Cell, WorkerName};
 
 /// The workers by the cell that they are of; made of them whenever they change.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ByCell(BTreeMap<Cell, BTreeSet<WorkerName>>);
 
-impl Intent {
-    /// The same, after its workers were set.
-    #[must_use]
-    pub(super) fn indexed(mut self) -> Self {
+impl ByCell {
+    pub(super) fn of(workers: &BTreeMap<WorkerName, WorkerIntent>) -> Self {
         let mut cells: BTreeMap<Cell, BTreeSet<WorkerName>> = BTreeMap::new();
-        for (name, worker) in &self.workers {
+        for (name, worker) in workers {
             cells.entry(worker.cell.clone()).or_default().insert(name.clone());
         }
-        self.by_cell = ByCell(cells);
-        self
+        Self(cells)
     }
+}
 
+impl Intent {
     /// The workers of a cell, in the order of their names.
     pub fn of_cell(&self, cell: &Cell) -> impl Iterator<Item = &WorkerName> {
         self.by_cell.0.get(cell).into_iter().flatten()

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use toml::de::DeTable;
 
+use super::by_cell::ByCell;
 use super::document::Document;
 use super::fleet::{self, Credentials, Defaults, Owner};
 use super::image::Image;
@@ -383,7 +384,8 @@ impl Intent {
         for (name, owner) in former {
             all.owners.entry(name).or_insert(owner);
         }
-        all.indexed()
+        all.by_cell = ByCell::of(&all.workers);
+        all
     }
 }
 

@@ -153,15 +153,14 @@ impl Intent {
             requirements,
             owners: owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect(),
             images: images.into_iter().map(|(name, (image, _))| (name, image)).collect(),
+            by_cell: ByCell::of(&workers),
             workers,
-            by_cell: ByCell::default(),
             base_policy,
             main: Arc::new(sources.main.clone()),
             join_key: None,
             identity_keys: BTreeMap::new(),
             prices: Arc::default(),
-        }
-        .indexed())
+        })
     }
 
     /// Reads the secrets that the user data needs and renders it, the lease watch with it. `resolve` gets
