@@ -37,7 +37,7 @@ pub(super) fn show(args: &Args, name: &WorkerName, out: &mut dyn Write) -> Resul
         let message = format!("worker {name} is not in {}; known: {}", args.config.display(), known.join(", "));
         return Err(CommandError::new(Exit::Refused, anyhow::anyhow!(message)));
     };
-    for shown in &worker.shown {
+    for shown in worker.shown.iter() {
         writeln!(out, "{} = {}  # {}", shown.key, shown.value, shown.at)?;
     }
     Ok(Exit::Done)

@@ -91,13 +91,11 @@ impl<L: Ledger + 'static> Controller<L> {
     pub(super) fn changes(&self, fleet: &Fleet, master: &MasterId, report: &Report) -> Vec<Body> {
         let (counts, changes) = self.with_standing(|standing| {
             let counts = report.workers.iter().filter(|(name, said)| standing.counts(fleet, name, master, said));
-            let counts: Vec<WorkerName> = counts.map(|(name, _)| name.clone()).collect();
+            let counts: Vec<&WorkerName> = counts.map(|(name, _)| name).collect();
             (counts, plan::changes(fleet, master, report, standing))
         });
         let now = self.clock.now();
-        for name in &counts {
-            self.shared.hear(name, now);
-        }
+        self.shared.hear_all(counts, now);
         changes
     }
 
@@ -122,7 +120,7 @@ impl<L: Ledger + 'static> Controller<L> {
 /// yet: the attempt that is remembered of it is its last one's, and over.
 pub(super) fn lives(fleet: &Fleet, owner: &OwnerName) -> bool {
     let has = |state: &WorkerState| state.instance().is_some() || matches!(state, WorkerState::Launching { .. });
-    let bound = fleet.workers.values().filter(|worker| has(&worker.state));
-    let mut cells = bound.filter_map(|worker| worker.attempt.as_ref()).map(|attempt| &attempt.cell);
-    cells.any(|cell| cell.owner == *owner) || fleet.departing.values().any(|gone| gone.cell.owner == *owner)
+    fleet.cells_of(owner).any(|cell| {
+        fleet.departing_of(cell).next().is_some() || fleet.of_cell(cell).any(|(_, worker)| has(&worker.state))
+    })
 }

@@ -410,11 +410,6 @@ impl<L: Ledger + 'static> Controller<L> {
         status::all(&self.shared, self.clock.now())
     }
 
-    /// One worker.
-    pub fn worker(&self, name: &WorkerName) -> Option<WorkerView> {
-        status::one(&self.shared, name, self.clock.now())
-    }
-
     /// Every cell, with how its last look went.
     pub fn cells(&self) -> Vec<CellView> {
         status::cells(&self.shared, self.clock.now())
@@ -523,7 +518,7 @@ impl<L: Ledger + 'static> Controller<L> {
 
 /// The cells that need a loop: those of the configuration, and those where something may live.
 fn cells_of(intent: &Intent, fleet: &Fleet) -> BTreeSet<Cell> {
-    let configured = intent.workers.values().map(|worker| &worker.cell);
+    let configured = intent.cells();
     let bound = fleet.workers.values().filter(|worker| !matches!(worker.state, WorkerState::Gone { .. }));
     let bound = bound.filter_map(|worker| worker.attempt.as_ref()).map(|attempt| &attempt.cell);
     let departing = fleet.departing.values().map(|departing| &departing.cell);

@@ -326,13 +326,13 @@ fn launch_call(
 ) -> Option<Call> {
     let (token, key) = (spec.token(), intent.join_key.as_ref());
     if spec.batch.is_some() {
-        let user_data = Some(Shared::of(intent, &workers)?.user_data(key, attempt).ok()?.text);
+        let user_data = Some(Shared::of(intent, &workers)?.user_data(key, attempt).ok()?.text());
         let spec = Box::new(spec.for_all(&workers)?);
         return Some(Call::Launch { workers, spec, token, user_data, again });
     }
     let worker = workers.first()?;
     let data = intent.workers.get(worker).and_then(|worker| worker.user_data.as_ref());
-    let user_data = data.map(|data| data.of_attempt(key, worker, attempt).text);
+    let user_data = data.map(|data| data.of_attempt(key, worker, attempt).text());
     Some(Call::Launch { workers, spec, token, user_data, again })
 }
 

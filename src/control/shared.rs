@@ -46,6 +46,8 @@ impl Heard {
 #[derive(Debug, Clone, Default)]
 pub(super) struct CellStatus {
     pub(super) held: BTreeMap<Subject, HeldReason>,
+    /// Whether one of its workers waits for a place in the fleet.
+    waits_for_place: bool,
     pub(super) inventory: Option<Arc<Inventory>>,
     pub(super) failure: Option<Failure>,
     pub(super) swept: Option<Arc<SweepPlan>>,
@@ -161,7 +163,18 @@ impl<L: Ledger> Shared<L> {
     }
 
     pub(super) fn hear(&self, name: &WorkerName, now: DateTime<Utc>) {
-        lock(&self.heard).workers.insert(name.clone(), now);
+        self.hear_all([name], now);
+    }
+
+    /// A master spoke of all of these.
+    pub(super) fn hear_all<'n>(&self, names: impl IntoIterator<Item = &'n WorkerName>, now: DateTime<Utc>) {
+        let mut heard = lock(&self.heard);
+        for name in names {
+            match heard.workers.get_mut(name) {
+                Some(last) => *last = now,
+                None => drop(heard.workers.insert(name.clone(), now)),
+            }
+        }
     }
 
     pub(super) fn cells(&self) -> MutexGuard<'_, BTreeMap<Cell, CellStatus>> {
@@ -177,8 +190,12 @@ impl<L: Ledger> Shared<L> {
         swept: Option<Arc<SweepPlan>>,
         amis: Arc<AmiListings>,
     ) {
+        let waits_for_place = held.iter().any(|held| held.reason.is_fleet_full());
         let held = held.into_iter().map(|held| (held.subject, held.reason)).collect();
-        self.cells().insert(cell.clone(), CellStatus { held, inventory, failure, swept, amis });
+        let status = CellStatus { held, waits_for_place, inventory, failure, swept, amis };
+        // What was known before is given up after the lock: of a large cell that takes a while.
+        let before = self.cells().insert(cell.clone(), status);
+        drop(before);
         self.looks.send_modify(|looks| *looks += 1);
     }
 
@@ -265,10 +282,11 @@ impl<L: Ledger> Shared<L> {
         };
         let before = self.live.swap(live, Ordering::Relaxed);
         self.changed.send_if_modified(|last| std::mem::replace(last, seq) != seq);
-        // A place that is free again may be what a worker of any cell waits for.
-        let full = |status: &CellStatus| status.held.values().any(HeldReason::is_fleet_full);
-        if live < before && self.cells().values().any(full) {
-            self.wake_all();
+        // A place that is free again may be what a worker of these cells waits for.
+        if live < before {
+            let waiting = |(cell, status): (&Cell, &CellStatus)| status.waits_for_place.then(|| cell.clone());
+            let waiting = self.cells().iter().filter_map(waiting).collect();
+            self.wake(&waiting);
         }
     }
 

@@ -4,10 +4,10 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::budget;
 use super::canary::{self, CanaryView};
 use super::door::TurnedAwayView;
 use super::shared::{CellStatus, Shared};
+use super::{Controller, budget};
 use crate::ledger::Ledger;
 use crate::model::{
     Cell, Failure, Fleet, HeldReason, Instance, LaunchSpec, Market, Phase, Place, Role, ShutdownBehavior, Subject,
@@ -17,6 +17,23 @@ use crate::plan::sweep::Finding;
 use crate::plan::{self, Bound, Layer};
 use crate::policy::price::{self, Prices, Range, Software};
 use crate::policy::{IdleTimeout, Image, Intent, LeaseWatch, Lifecycle};
+
+impl<L: Ledger + 'static> Controller<L> {
+    /// One worker.
+    pub fn worker(&self, name: &WorkerName) -> Option<WorkerView> {
+        one(&self.shared, name, self.clock.now())
+    }
+
+    /// These workers; whoever is not known is left out.
+    pub fn workers_of(&self, names: &[WorkerName]) -> Vec<WorkerView> {
+        of_these(&self.shared, names, self.clock.now())
+    }
+
+    /// The place of the last entry about a worker: while it is the same, nothing has become of the worker.
+    pub fn last_event(&self, name: &WorkerName) -> Option<u64> {
+        self.shared.book().day().last_event(name)
+    }
+}
 
 /// A worker, for a person or a master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -193,7 +210,12 @@ impl From<&Failure> for FailureView {
 }
 
 pub(super) fn all<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>) -> Vec<WorkerView> {
-    let (names, intent) = (names(shared), shared.intent());
+    of_these(shared, &names(shared), now)
+}
+
+/// These workers; whoever is not known is left out.
+pub(super) fn of_these<L: Ledger>(shared: &Shared<L>, names: &[WorkerName], now: DateTime<Utc>) -> Vec<WorkerView> {
+    let intent = shared.intent();
     let costs = budget::today(&shared.book(), &intent, names.iter(), now);
     names.iter().filter_map(|name| with_cost(shared, name, now, costs.get(name).copied())).collect()
 }
@@ -292,12 +314,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         held: held.map(text),
         held_until: held.and_then(HeldReason::until),
         hold_until: worker.hold.as_ref().map(|hold| hold.until),
-        departing: fleet
-            .departing
-            .iter()
-            .filter(|(_, d)| d.worker.as_ref() == Some(name))
-            .map(|(id, _)| text(id))
-            .collect(),
+        departing: fleet.left_by(name).map(|(id, _)| text(id)).collect(),
         generation: generation(own_spec.map(|spec| &spec.tags).or_else(|| seen.map(|seen| &seen.tags)), image),
         canary: canary::view(worker, held),
         turned_away: Vec::new(),

@@ -3,9 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::driver::Clock;
@@ -18,10 +20,17 @@ use crate::model::{
 };
 use crate::plan::sweep::{Act, Finding, mark_text};
 
-/// Regions that are looked at at the same time.
-const REGIONS_AT_ONCE: usize = 8;
-/// Resources that one CreateTags call marks.
-const MARKS_AT_ONCE: usize = 200;
+/// Regions that are looked at at the same time: all that EC2 has, for none of them is paced by another's calls.
+/// It bounds the memory and the connections of a sweep, should EC2 have many more one day.
+const REGIONS_AT_ONCE: usize = 64;
+/// Calls of one region that wait for their answers at the same time; how often they are sent is the pace's.
+const ACTS_AT_ONCE: usize = 10;
+/// Resources that one CreateTags call marks; EC2 takes a thousand.
+const MARKS_AT_ONCE: usize = 500;
+/// How many one page of a listing holds.
+const PAGE: usize = 1_000;
+/// How many ids one call asks for.
+const IDS_AT_ONCE: usize = 200;
 /// How often a call is sent that was not answered or refused for its rate.
 const TRIES: u32 = 4;
 /// The first pause before it is sent again; it doubles.
@@ -46,6 +55,7 @@ pub struct SweepDoor<C> {
     pub region: Region,
     cloud: C,
     pace: Mutex<Pace>,
+    calls: AtomicU64,
 }
 
 /// What came of one act.
@@ -71,7 +81,16 @@ pub struct Stayed {
 impl<C: Cloud> SweepDoor<C> {
     /// The way to a region.
     pub fn new(region: Region, cloud: C, now: DateTime<Utc>) -> Self {
-        Self { region, cloud, pace: Mutex::new(Pace::new(now)) }
+        Self { region, cloud, pace: Mutex::new(Pace::new(now)), calls: AtomicU64::new(0) }
+    }
+
+    /// How many calls were sent, every page of a listing counted.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    fn count(&self, calls: usize) {
+        self.calls.fetch_add(calls as u64, Ordering::Relaxed);
     }
 
     async fn paced(&self, clock: &Clock, action: ApiAction) {
@@ -91,7 +110,14 @@ impl<C: Cloud> SweepDoor<C> {
         kind: ResourceKind,
         only: Option<&[ResourceId]>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        self.insist(clock, ApiAction::Describe, || list(&self.cloud, clock, kind, only)).await
+        let listed = self.insist(clock, ApiAction::Describe, || list(&self.cloud, clock, kind, only)).await;
+        // Its first page was counted as it was sent.
+        self.count(match (&listed, only) {
+            (_, Some(ids)) => ids.len().div_ceil(IDS_AT_ONCE).saturating_sub(1),
+            (Ok(found), None) => found.len().div_ceil(PAGE).saturating_sub(1),
+            (Err(_), None) => 0,
+        });
+        listed
     }
 
     /// Everything in the region, and what could not be read of it.
@@ -102,8 +128,10 @@ impl<C: Cloud> SweepDoor<C> {
     /// These kinds alone, and what could not be read of them.
     pub async fn survey_of(&self, clock: &Clock, kinds: &[ResourceKind]) -> Survey {
         let mut survey = Survey { observed_at: clock.now(), resources: BTreeMap::new(), gaps: Vec::new() };
-        for kind in kinds {
-            take_in(&mut survey, *kind, self.list(clock, *kind, None).await);
+        // Of each kind EC2 has a bucket of its own.
+        let listed = join_all(kinds.iter().map(|kind| self.list(clock, *kind, None))).await;
+        for (kind, listed) in kinds.iter().zip(listed) {
+            take_in(&mut survey, *kind, listed);
         }
         survey
     }
@@ -120,17 +148,19 @@ impl<C: Cloud> SweepDoor<C> {
     }
 
     /// Reads these again, and puts what is so now in the place of what was so.
-    async fn refresh(&self, clock: &Clock, survey: &mut Survey, ids: &BTreeSet<ResourceId>) {
+    async fn refresh(&self, clock: &Clock, survey: &mut Survey, ids: BTreeSet<ResourceId>) {
         let whole: Vec<ResourceKind> = ids.iter().flat_map(|id| Self::hangs_on(id.kind())).copied().collect();
-        for kind in ResourceKind::ALL {
+        let wanted = ResourceKind::ALL.into_iter().filter_map(|kind| {
             let these: Vec<ResourceId> = ids.iter().filter(|id| id.kind() == kind).cloned().collect();
             let all = whole.contains(&kind);
-            if these.is_empty() && !all {
-                continue;
-            }
-            let listed = self.list(clock, kind, (!all).then_some(&these)).await;
+            let is_asked = all || !these.is_empty();
+            is_asked.then(|| (kind, (!all && !whole_is_less(kind, these.len(), survey)).then_some(these)))
+        });
+        let wanted: Vec<(ResourceKind, Option<Vec<ResourceId>>)> = wanted.collect();
+        let listed = join_all(wanted.iter().map(|(kind, only)| self.list(clock, *kind, only.as_deref()))).await;
+        for ((kind, only), listed) in wanted.into_iter().zip(listed) {
             if listed.is_ok() {
-                survey.resources.retain(|id, _| id.kind() != kind || !(all || ids.contains(id)));
+                survey.resources.retain(|id, _| id.kind() != kind || (only.is_some() && !ids.contains(id)));
             }
             take_in(survey, kind, listed);
         }
@@ -144,6 +174,7 @@ impl<C: Cloud> SweepDoor<C> {
         let (mut pause, mut tries) = (PAUSE, 1);
         loop {
             self.paced(clock, action).await;
+            self.count(1);
             let error = match call().await {
                 Err(error) if error.kind.leaves_outcome_open() && error.code != TIMEOUT => error,
                 answered => return answered,
@@ -160,21 +191,22 @@ impl<C: Cloud> SweepDoor<C> {
         }
     }
 
-    /// Marks many at once. EC2 tags all of a call or none: where one of them spoils the call, each is marked
-    /// by itself.
+    /// Marks many at once. EC2 tags all of a call or none: where one that is gone spoils the call, it is found by
+    /// halves; where a permission does, each is marked by itself.
     async fn mark(&self, clock: &Clock, kind: LeftoverKind, findings: Vec<Finding>) -> Vec<Deed> {
         let text = mark_text(clock.now(), kind);
         let mut deeds = Vec::new();
-        for some in findings.chunks(MARKS_AT_ONCE) {
+        let mut open: Vec<&[Finding]> = findings.chunks(MARKS_AT_ONCE).rev().collect();
+        while let Some(some) = open.pop() {
             let marked = self.mark_all(clock, some, &text).await;
-            if some.len() > 1 && marked.as_ref().is_err_and(|error| concerns_one(error.kind)) {
-                for one in some {
-                    let result = self.mark_all(clock, std::slice::from_ref(one), &text).await;
-                    deeds.push(Deed { finding: one.clone(), result: or_gone(result) });
+            match &marked {
+                Err(error) if some.len() > 1 && concerns_one(error.kind) => {
+                    let gone = error.kind == FailureKind::NotFound;
+                    open.extend(some.chunks(if gone { some.len().div_ceil(2) } else { 1 }).rev());
                 }
-            } else {
-                let all = some.iter().map(|one| Deed { finding: one.clone(), result: or_gone(marked.clone()) });
-                deeds.extend(all);
+                _ => {
+                    deeds.extend(some.iter().map(|one| Deed { finding: one.clone(), result: or_gone(marked.clone()) }));
+                }
             }
         }
         deeds
@@ -189,15 +221,22 @@ impl<C: Cloud> SweepDoor<C> {
     pub async fn act(&self, clock: &Clock, findings: Vec<Finding>) -> Vec<Deed> {
         let mut deeds = Vec::new();
         let mut marks: BTreeMap<LeftoverKind, Vec<Finding>> = BTreeMap::new();
+        let mut others: Vec<(ResourceId, Finding)> = Vec::new();
         for finding in findings {
-            let Some(id) = finding.resource() else { continue };
-            if finding.act == Act::Mark {
-                marks.entry(finding.kind).or_default().push(finding);
-                continue;
+            match finding.resource() {
+                Some(_) if finding.act == Act::Mark => marks.entry(finding.kind).or_default().push(finding),
+                Some(id) => others.push((id, finding)),
+                None => {}
             }
-            let call = || perform::take_away(&self.cloud, clock, &id, finding.act);
-            let result = self.insist(clock, ApiAction::End, call).await;
-            deeds.push(Deed { finding, result: or_gone(result) });
+        }
+        // A snapshot may be free only when its AMI is gone: one kind waits for the one before it.
+        for some in others.chunk_by(|(one, _), (next, _)| one.kind() == next.kind()) {
+            let calls = some.iter().map(|(id, finding)| async move {
+                let call = || perform::take_away(&self.cloud, clock, id, finding.act);
+                let result = self.insist(clock, ApiAction::End, call).await;
+                Deed { finding: finding.clone(), result: or_gone(result) }
+            });
+            deeds.extend(stream::iter(calls).buffered(ACTS_AT_ONCE).collect::<Vec<_>>().await);
         }
         for (kind, findings) in marks {
             deeds.extend(self.mark(clock, kind, findings).await);
@@ -224,7 +263,7 @@ impl<C: Cloud> SweepDoor<C> {
             let only_parts = open.values().all(|one| matches!(one, Expected::GoneWith(_)));
             let until = if only_parts { until.min(clock.now() + PARTS_LIMIT) } else { until };
             while !open.is_empty() {
-                let unmet = self.still_there(clock, kind, &open).await;
+                let unmet = self.still_there(clock, kind, &open, before).await;
                 open.retain(|id, _| unmet.contains_key(id));
                 if clock.now() >= until {
                     stayed.extend(unmet.into_iter().map(|(id, what)| self.stays(&id, what)));
@@ -249,9 +288,11 @@ impl<C: Cloud> SweepDoor<C> {
         clock: &Clock,
         kind: ResourceKind,
         open: &BTreeMap<ResourceId, Expected>,
+        before: &Survey,
     ) -> BTreeMap<ResourceId, String> {
         let ids: Vec<ResourceId> = open.keys().cloned().collect();
-        match self.list(clock, kind, Some(&ids)).await {
+        let only = (!whole_is_less(kind, ids.len(), before)).then_some(ids.as_slice());
+        match self.list(clock, kind, only).await {
             Ok(found) => {
                 let unmet = |(id, is): (ResourceId, Resource)| open.get(&id)?.unmet(&is).map(|what| (id, what));
                 found.into_iter().filter_map(unmet).collect()
@@ -262,6 +303,14 @@ impl<C: Cloud> SweepDoor<C> {
             }
         }
     }
+}
+
+/// Whether it takes fewer calls to read all of a kind than these ids of it. Of the other kinds only what carries a
+/// tag is listed whole, which something may have lost meanwhile.
+fn whole_is_less(kind: ResourceKind, ids: usize, survey: &Survey) -> bool {
+    let listed_whole = matches!(kind, ResourceKind::Instance | ResourceKind::Ami);
+    let known = || survey.resources.keys().filter(|id| id.kind() == kind).count();
+    listed_whole && ids > IDS_AT_ONCE && known().div_ceil(PAGE) < ids.div_ceil(IDS_AT_ONCE)
 }
 
 /// Whether a refusal may be the fault of one resource of many.
@@ -304,8 +353,9 @@ fn take_in(survey: &mut Survey, kind: ResourceKind, listed: Result<BTreeMap<Reso
 /// Everything in a region, for whoever has seen to the pace of the calls.
 pub(super) async fn survey<C: Cloud>(cloud: &C, clock: &Clock) -> Survey {
     let mut survey = Survey { observed_at: clock.now(), resources: BTreeMap::new(), gaps: Vec::new() };
-    for kind in ResourceKind::ALL {
-        take_in(&mut survey, kind, list(cloud, clock, kind, None).await);
+    let listed = join_all(ResourceKind::ALL.map(|kind| list(cloud, clock, kind, None))).await;
+    for (kind, listed) in ResourceKind::ALL.into_iter().zip(listed) {
+        take_in(&mut survey, kind, listed);
     }
     survey
 }
@@ -366,7 +416,7 @@ fn expectations<'a>(findings: impl Iterator<Item = &'a Finding>, before: &Survey
     expected
 }
 
-/// Looks at all these regions, several at a time; `done` is told of each that has been read.
+/// Looks at all these regions at once; `done` is told of each that has been read.
 pub async fn look<C: Cloud>(doors: &[SweepDoor<C>], clock: &Clock, done: impl Fn(&Region)) -> BTreeMap<Region, Survey> {
     stream::iter(doors).map(|door| look_at(door, clock, &done)).buffer_unordered(REGIONS_AT_ONCE).collect().await
 }
@@ -384,13 +434,13 @@ pub async fn look_again<C: Cloud>(
     surveys: &mut BTreeMap<Region, Survey>,
     findings: &[Finding],
 ) {
-    for door in doors {
-        let here = findings.iter().filter(|finding| finding.region == door.region);
+    let looks = surveys.iter_mut().filter_map(|(region, survey)| {
+        let door = doors.iter().find(|door| door.region == *region)?;
+        let here = findings.iter().filter(|finding| finding.region == *region);
         let ids: BTreeSet<ResourceId> = here.filter_map(Finding::resource).collect();
-        if let (false, Some(survey)) = (ids.is_empty(), surveys.get_mut(&door.region)) {
-            door.refresh(clock, survey, &ids).await;
-        }
-    }
+        (!ids.is_empty()).then(|| door.refresh(clock, survey, ids))
+    });
+    stream::iter(looks.collect::<Vec<_>>()).for_each_concurrent(REGIONS_AT_ONCE, |look| look).await;
 }
 
 /// Does everything that is to be done, and looks whether it is so. Regions do not wait for each other.

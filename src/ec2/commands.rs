@@ -14,7 +14,7 @@ const PAGE: i32 = 50;
 
 impl Commands for Ec2 {
     async fn online(&self, id: &InstanceId) -> Result<Option<AgentFacts>, CloudError> {
-        let ssm = &self.clients().await?.ssm_reads;
+        let ssm = self.clients().await?.ssm_reads();
         let this = InstanceInformationStringFilter::builder().key("InstanceIds").values(id.as_str()).build();
         let this = this.map_err(|error| not_sent(&error.to_string()))?;
         let mut token: Option<String> = None;
@@ -36,7 +36,7 @@ impl Commands for Ec2 {
 
     async fn send_script(&self, id: &InstanceId, script: &Script) -> Result<CommandId, CloudError> {
         sendable(script)?;
-        let call = self.clients().await?.ssm_writes.send_command().document_name(ssm_document(script.windows));
+        let call = self.clients().await?.ssm_writes().send_command().document_name(ssm_document(script.windows));
         let call = call.instance_ids(id.as_str()).comment(&script.comment).timeout_seconds(delivery_s());
         let call = call.parameters("commands", vec![script.text.clone()]);
         let call = call.parameters("executionTimeout", vec![script.timeout_s.to_string()]);
@@ -45,7 +45,7 @@ impl Commands for Ec2 {
     }
 
     async fn command(&self, id: &InstanceId, command: &CommandId) -> Result<CommandState, CloudError> {
-        let call = self.clients().await?.ssm_reads.get_command_invocation();
+        let call = self.clients().await?.ssm_reads().get_command_invocation();
         let call = call.command_id(command.as_str()).instance_id(id.as_str());
         let answer = call.send().await.map_err(|e| error::sorted(&e))?;
         Ok(CommandState::read(
@@ -58,7 +58,7 @@ impl Commands for Ec2 {
     }
 
     async fn sent(&self, id: &InstanceId, comment: &str) -> Result<Vec<CommandId>, CloudError> {
-        let ssm = &self.clients().await?.ssm_reads;
+        let ssm = self.clients().await?.ssm_reads();
         let mut found = Vec::new();
         let mut token: Option<String> = None;
         for _ in 0..PAGES_MAX {

@@ -1,6 +1,7 @@
 //! Clients for one owner's account in one region.
 
 use std::path::PathBuf;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
@@ -11,23 +12,85 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, Result as Provided, future};
 use aws_sdk_ec2::config::SharedCredentialsProvider;
 use aws_sdk_ec2::config::retry::RetryConfig;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Builder, ConnectorBuilder, tls};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 
 use super::guard::ReadOnly;
 use crate::model::Cell;
 use crate::policy::{Credentials, Owner, read_key_file};
 
-/// Clients that differ in who repeats a call: the SDK repeats reads, the control loop repeats the rest.
+/// Clients that differ in who repeats a call: the SDK repeats reads, the control loop repeats the rest. A cell's loop
+/// needs three; the others are made when they are first asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     pub(super) reads: aws_sdk_ec2::Client,
     pub(super) writes: aws_sdk_ec2::Client,
-    /// For dry runs: it lets nothing pass that would change anything.
-    pub(super) trials: aws_sdk_ec2::Client,
     pub(super) sts: aws_sdk_sts::Client,
-    pub(super) ssm_reads: aws_sdk_ssm::Client,
-    pub(super) ssm_writes: aws_sdk_ssm::Client,
-    pub(super) trail: aws_sdk_cloudtrail::Client,
-    pub(super) prices: aws_sdk_pricing::Client,
+    config: SdkConfig,
+    price_list: &'static str,
+    trials: OnceLock<aws_sdk_ec2::Client>,
+    ssm_reads: OnceLock<aws_sdk_ssm::Client>,
+    ssm_writes: OnceLock<aws_sdk_ssm::Client>,
+    trail: OnceLock<aws_sdk_cloudtrail::Client>,
+    prices: OnceLock<aws_sdk_pricing::Client>,
+}
+
+impl Clients {
+    /// For dry runs: it lets nothing pass that would change anything.
+    pub(super) fn trials(&self) -> &aws_sdk_ec2::Client {
+        self.trials.get_or_init(|| {
+            let config = aws_sdk_ec2::config::Builder::from(&self.config).interceptor(ReadOnly).build();
+            aws_sdk_ec2::Client::from_conf(config)
+        })
+    }
+
+    pub(super) fn ssm_reads(&self) -> &aws_sdk_ssm::Client {
+        self.ssm_reads.get_or_init(|| aws_sdk_ssm::Client::new(&self.config))
+    }
+
+    /// SSM knows no token: what the SDK repeated would run twice.
+    pub(super) fn ssm_writes(&self) -> &aws_sdk_ssm::Client {
+        self.ssm_writes.get_or_init(|| {
+            let config = aws_sdk_ssm::config::Builder::from(&self.config).retry_config(RetryConfig::disabled());
+            aws_sdk_ssm::Client::from_conf(config.build())
+        })
+    }
+
+    /// CloudTrail takes two calls per second: whoever asks keeps that pace, and repeats.
+    pub(super) fn trail(&self) -> &aws_sdk_cloudtrail::Client {
+        self.trail.get_or_init(|| {
+            let config = aws_sdk_cloudtrail::config::Builder::from(&self.config).retry_config(RetryConfig::disabled());
+            aws_sdk_cloudtrail::Client::from_conf(config.build())
+        })
+    }
+
+    pub(super) fn prices(&self) -> &aws_sdk_pricing::Client {
+        self.prices.get_or_init(|| {
+            let config = aws_sdk_pricing::config::Builder::from(&self.config).region(Region::new(self.price_list));
+            aws_sdk_pricing::Client::from_conf(config.build())
+        })
+    }
+}
+
+/// The way to AWS of the whole process: one set of trusted certificates and one pool of connections for all cells,
+/// where the SDK would make one for each client. It is made as the SDK makes its own, proxies of the environment
+/// included.
+fn http_client() -> SharedHttpClient {
+    static SHARED: OnceLock<SharedHttpClient> = OnceLock::new();
+    let make = || {
+        Builder::new().build_with_connector_fn(|settings, components| {
+            let provider = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::AwsLc);
+            let mut connector = ConnectorBuilder::default().tls_provider(provider);
+            connector.set_connector_settings(settings.cloned());
+            if let Some(components) = components {
+                connector.set_sleep_impl(components.sleep_impl());
+            }
+            connector.set_proxy_config(Some(ProxyConfig::from_env()));
+            connector.build()
+        })
+    };
+    SHARED.get_or_init(make).clone()
 }
 
 /// A key in a file of two lines. The SDK asks again after a quarter of an hour, so that a key that is
@@ -68,21 +131,17 @@ pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Client
     let reads = aws_sdk_ec2::config::Builder::from(&config).build();
     // A launch that the SDK repeated would pass our pace, and repeat "no capacity" as if it were a passing fault.
     let writes = aws_sdk_ec2::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
-    let trials = aws_sdk_ec2::config::Builder::from(&config).interceptor(ReadOnly).build();
-    // SSM knows no token: what the SDK repeated would run twice.
-    let ssm_writes = aws_sdk_ssm::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
-    // CloudTrail takes two calls per second: whoever asks keeps that pace, and repeats.
-    let trail = aws_sdk_cloudtrail::config::Builder::from(&config).retry_config(RetryConfig::disabled()).build();
-    let prices = aws_sdk_pricing::config::Builder::from(&config).region(Region::new(price_list(cell.region.as_str())));
     Clients {
-        trail: aws_sdk_cloudtrail::Client::from_conf(trail),
-        prices: aws_sdk_pricing::Client::from_conf(prices.build()),
-        trials: aws_sdk_ec2::Client::from_conf(trials),
         reads: aws_sdk_ec2::Client::from_conf(reads),
         writes: aws_sdk_ec2::Client::from_conf(writes),
         sts: aws_sdk_sts::Client::new(&config),
-        ssm_reads: aws_sdk_ssm::Client::new(&config),
-        ssm_writes: aws_sdk_ssm::Client::from_conf(ssm_writes),
+        config,
+        price_list: price_list(cell.region.as_str()),
+        trials: OnceLock::new(),
+        ssm_reads: OnceLock::new(),
+        ssm_writes: OnceLock::new(),
+        trail: OnceLock::new(),
+        prices: OnceLock::new(),
     }
 }
 
@@ -105,6 +164,7 @@ pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> 
         .operation_timeout(Duration::from_secs(45))
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client())
         .region(region.clone())
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts);

@@ -28,7 +28,7 @@ impl Records for Ec2 {
     ) -> Result<EventPage, CloudError> {
         let this = LookupAttribute::builder().attribute_key(LookupAttributeKey::EventName).attribute_value(call);
         let this = this.build().map_err(|error| not_sent(&error.to_string()))?;
-        let asked = self.clients().await?.trail.lookup_events().lookup_attributes(this).max_results(EVENTS);
+        let asked = self.clients().await?.trail().lookup_events().lookup_attributes(this).max_results(EVENTS);
         let asked = asked.start_time(TrailTime::from_secs(since.timestamp()));
         let asked = asked.end_time(TrailTime::from_secs(until.timestamp()));
         let answer = asked.set_next_token(page.map(ToOwned::to_owned)).send().await.map_err(|e| error::sorted(&e))?;
@@ -77,7 +77,7 @@ impl Records for Ec2 {
         let clients = self.clients().await?;
         let (mut found, mut token) = (Vec::new(), None);
         for _ in 0..PAGES_MAX {
-            let call = clients.prices.get_products().service_code(SERVICE).set_filters(Some(filters.clone()));
+            let call = clients.prices().get_products().service_code(SERVICE).set_filters(Some(filters.clone()));
             let call = call.max_results(PRODUCTS).set_next_token(token);
             let page = call.send().await.map_err(|e| error::sorted(&e))?;
             found.extend(page.price_list().iter().cloned());

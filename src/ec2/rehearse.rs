@@ -26,7 +26,7 @@ type Answers = Vec<(&'static str, Result<(), CloudError>)>;
 
 /// All of them, by the names of IAM's actions.
 pub(super) async fn all(clients: &Clients, fleet: &str, rehearsal: &Rehearsal) -> Answers {
-    let ec2 = &clients.trials;
+    let ec2 = clients.trials();
     let first = would(Box::pin(ec2.describe_instances().dry_run(true).send()).await);
     let ignored = first.as_ref().is_err_and(|error| Unseen::from(error.clone()).is_ignored());
     let mut answers = vec![(FIRST, first)];
@@ -70,7 +70,7 @@ async fn group(clients: &Clients, launch: &LaunchSpec) -> Result<(), CloudError>
         .resource_type(ResourceType::SecurityGroup)
         .set_tags(Some(convert::sdk_tags(&tags)))
         .build();
-    let call = clients.trials.create_security_group().group_name(NEVER_MADE).description(FENCE_DESCRIPTION);
+    let call = clients.trials().create_security_group().group_name(NEVER_MADE).description(FENCE_DESCRIPTION);
     would(Box::pin(call.vpc_id(vpc).tag_specifications(tags).dry_run(true).send()).await)
 }
 

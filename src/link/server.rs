@@ -371,7 +371,13 @@ async fn worker<L: Ledger + 'static>(
 ) -> Answer<WorkerView> {
     let worker = name(&worker)?;
     if wait.wait > 0 {
-        wait_until(&app, wait.wait, || app.controller.worker(&worker).is_none_or(|view| answered(&view))).await;
+        // The record moves with every worker of the fleet: the view is made anew only when it moved with this one.
+        let mut seen = None;
+        let answer = || {
+            let last = app.controller.last_event(&worker);
+            seen.replace(last) != Some(last) && app.controller.worker(&worker).is_none_or(|view| answered(&view))
+        };
+        wait_until(&app, wait.wait, answer).await;
     }
     view(&app, &worker).map(Json)
 }
@@ -485,12 +491,10 @@ async fn report<L: Ledger + 'static>(
         elsewhere: elsewhere.iter().map(|(name, other)| (name.to_string(), other.to_string())).collect(),
         seq: *app.controller.changed().borrow(),
     };
-    for name in names.iter().filter(|name| !elsewhere.contains_key(*name)) {
-        match app.controller.worker(name) {
-            Some(view) => drop(answer.workers.insert(name.to_string(), view)),
-            None => answer.unknown.push(name.to_string()),
-        }
-    }
+    let names: Vec<WorkerName> = names.into_iter().filter(|name| !elsewhere.contains_key(name)).collect();
+    answer.workers.extend(app.controller.workers_of(&names).into_iter().map(|view| (view.worker.clone(), view)));
+    let is_known = |name: &&WorkerName| answer.workers.contains_key(name.as_str());
+    answer.unknown.extend(names.iter().filter(|name| !is_known(name)).map(ToString::to_string));
     Ok(Json(answer))
 }
 

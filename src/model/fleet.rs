@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::fleet_index::{FleetIndex, Traits};
 use super::{
     Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
     FoldError, Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName, Phase,
@@ -157,6 +158,8 @@ pub struct Fleet {
     pub seq: u64,
     /// The last entry's time.
     pub last_at: Option<DateTime<Utc>>,
+    /// Where to find what belongs to a cell or an instance; derived from the rest.
+    pub(super) index: FleetIndex,
 }
 
 impl Worker {
@@ -451,6 +454,7 @@ impl Fleet {
         for entry in entries {
             fleet.apply(entry)?;
         }
+        debug_assert_eq!(fleet.index, FleetIndex::of(&fleet), "the index is what the rest says");
         Ok(fleet)
     }
 
@@ -459,8 +463,10 @@ impl Fleet {
         let next = self.check(entry)?;
         if let (Some(name), Some(next)) = (entry.body.worker(), next) {
             let worker = self.workers.entry(name.clone()).or_insert_with(|| Worker::unknown(entry.at));
+            let before = Traits::of(worker);
             worker.note_master(&entry.actor, &entry.body);
             worker.fold(entry.at, &entry.body, next);
+            self.index.moved(name, &before, Traits::of(worker));
         }
         self.fold_instances(entry);
         self.fold_offerings(entry);
@@ -469,16 +475,6 @@ impl Fleet {
         self.seq = entry.seq;
         self.last_at = Some(entry.at);
         Ok(())
-    }
-
-    /// Instances that live or may live: what the limit on instances counts.
-    pub fn live(&self) -> u32 {
-        let bound = self.workers.values().filter(|worker| {
-            let stopped = matches!(worker.state, WorkerState::Stopped { .. });
-            let launching = matches!(worker.state, WorkerState::Launching { .. });
-            launching || (worker.state.instance().is_some() && !stopped)
-        });
-        u32::try_from(bound.count()).unwrap_or(u32::MAX)
     }
 
     /// Whether an entry follows; the state its worker would have.
@@ -510,6 +506,7 @@ impl Fleet {
                     intended: entry.at,
                 });
                 departing.intended = entry.at;
+                self.index.departs(instance, departing);
             }
             Body::TerminateAccepted { instance } => {
                 if let Some(departing) = self.departing.get_mut(instance) {
@@ -518,25 +515,31 @@ impl Fleet {
                 self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
             }
             Body::Departed { instance, .. } => {
-                self.departing.remove(instance);
+                self.forget_departing(instance);
                 self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
             }
-            Body::Lost { instance, .. } => {
-                self.departing.remove(instance);
-            }
+            Body::Lost { instance, .. } => self.forget_departing(instance),
             _ => {}
+        }
+    }
+
+    fn forget_departing(&mut self, instance: &InstanceId) {
+        if let Some(departing) = self.departing.remove(instance) {
+            self.index.departed(instance, &departing);
         }
     }
 
     /// Moves the worker whose state names `instance`, if the event is one it can meet.
     fn move_owner(&mut self, instance: &InstanceId, at: DateTime<Utc>, event: &WorkerEvent) {
-        for worker in self.workers.values_mut() {
-            if worker.state.instance() == Some(instance)
+        for name in self.index.bound(instance).to_vec() {
+            if let Some(worker) = self.workers.get_mut(&name)
                 && let Ok(next) = worker.state.apply(event)
             {
+                let before = Traits::of(worker);
                 worker.state = next;
                 worker.since = at;
                 worker.settle(at);
+                self.index.moved(&name, &before, Traits::of(worker));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -37,12 +38,17 @@ macro_rules! text_id {
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         #[schemars(with = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text of the identifier.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+
+            /// The same text for whoever keeps it too.
+            pub fn shared(&self) -> Arc<str> {
+                Arc::clone(&self.0)
             }
         }
 
@@ -52,7 +58,7 @@ macro_rules! text_id {
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let valid: fn(&str) -> bool = $valid;
                 if valid(text) {
-                    Ok(Self(text.to_owned()))
+                    Ok(Self(Arc::from(text)))
                 } else {
                     Err(IdError { value: text.chars().take(80).collect(), what: $what, rule: $rule })
                 }
@@ -69,7 +75,7 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> String {
-                id.0
+                id.as_str().to_owned()
             }
         }
 
@@ -160,7 +166,7 @@ text_id!(
 impl RebakeId {
     /// One that was ordered at a time; ids of one second differ by `random`. They sort by time.
     pub fn at(now: chrono::DateTime<chrono::Utc>, random: u16) -> Self {
-        Self(format!("rb-{}-{random:04x}", now.format("%Y%m%dT%H%M%S")))
+        Self(format!("rb-{}-{random:04x}", now.format("%Y%m%dT%H%M%S")).into())
     }
 }
 
@@ -172,7 +178,7 @@ text_id!(
 impl OwnerName {
     /// The name of an owner that no configuration names.
     pub fn unnamed() -> Self {
-        Self("-".to_owned())
+        Self("-".into())
     }
 }
 
@@ -192,7 +198,7 @@ impl ClientToken {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
         }
-        Self(format!("latent1-{}", &digest_hex(&hash.finalize())[..48]))
+        Self(format!("latent1-{}", &digest_hex(&hash.finalize())[..48]).into())
     }
 }
 

@@ -14,6 +14,7 @@ mod counted;
 mod entry;
 mod failure;
 mod fleet;
+mod fleet_index;
 mod fold_error;
 mod generation;
 mod guest;

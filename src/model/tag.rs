@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{AttemptId, WorkerName};
 
@@ -98,10 +98,17 @@ impl fmt::Display for Role {
     }
 }
 
-/// The tags of one resource, in order.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TagSet(Arc<BTreeMap<String, String>>);
+/// The tags of one resource, in order. They are kept as one text: a controller has those of every instance
+/// several times, and a string for each would take most of its memory.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct TagSet(Arc<Packed>);
+
+/// Keys and values, one after the other, and where each ends.
+#[derive(Default, PartialEq, Eq)]
+struct Packed {
+    text: Box<str>,
+    ends: Box<[(usize, usize)]>,
+}
 
 /// What the tags of an instance say about who may change it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,9 +135,25 @@ pub enum Ownership {
 }
 
 impl TagSet {
+    fn packed<T: AsRef<str> + Ord>(all: &BTreeMap<T, T>) -> Self {
+        let mut text =
+            String::with_capacity(all.iter().map(|(key, value)| key.as_ref().len() + value.as_ref().len()).sum());
+        let mut ends = Vec::with_capacity(all.len());
+        for (key, value) in all {
+            text.push_str(key.as_ref());
+            let middle = text.len();
+            text.push_str(value.as_ref());
+            ends.push((middle, text.len()));
+        }
+        Self(Arc::new(Packed { text: text.into(), ends: ends.into() }))
+    }
+
     /// Sets one tag.
     pub fn set(&mut self, key: &str, value: impl Into<String>) -> &mut Self {
-        Arc::make_mut(&mut self.0).insert(key.to_owned(), value.into());
+        let value = value.into();
+        let mut all: BTreeMap<&str, &str> = self.iter().collect();
+        all.insert(key, &value);
+        *self = Self::packed(&all);
         self
     }
 
@@ -141,7 +164,7 @@ impl TagSet {
 
     /// The value of a tag.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(String::as_str)
+        self.iter().find(|(known, _)| *known == key).map(|(_, value)| value)
     }
 
     /// A tag read as a time; `None` if it is absent or is no time.
@@ -151,7 +174,11 @@ impl TagSet {
 
     /// All tags in the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+        let mut begin = 0;
+        self.0.ends.iter().map(move |(middle, end)| {
+            let from = std::mem::replace(&mut begin, *end);
+            (&self.0.text[from..*middle], &self.0.text[*middle..*end])
+        })
     }
 
     /// The other controller of this fleet for which the tagged instance is, or becomes, this worker.
@@ -205,13 +232,31 @@ impl TagSet {
 
 impl From<Arc<BTreeMap<String, String>>> for TagSet {
     fn from(tags: Arc<BTreeMap<String, String>>) -> Self {
-        Self(tags)
+        Self::packed(&tags)
     }
 }
 
 impl FromIterator<(String, String)> for TagSet {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(tags: I) -> Self {
-        Self(Arc::new(tags.into_iter().collect()))
+        Self::packed(&tags.into_iter().collect::<BTreeMap<_, _>>())
+    }
+}
+
+impl fmt::Debug for TagSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Serialize for TagSet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for TagSet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::packed(&BTreeMap::<String, String>::deserialize(deserializer)?))
     }
 }
 
@@ -226,6 +271,24 @@ mod tests {
         tags
     }
 
+    fn owned((key, value): (&str, &str)) -> (String, String) {
+        (key.to_owned(), value.to_owned())
+    }
+
+    #[test]
+    fn what_is_packed_is_read_back_in_the_order_of_the_keys_and_equal_whatever_the_order_was() {
+        let tags: TagSet =
+            [("b", "2"), ("", ""), ("a\u{e4}", "\u{202e}x"), ("b", "3")].into_iter().map(owned).collect();
+        assert_eq!(tags.iter().collect::<Vec<_>>(), [("", ""), ("a\u{e4}", "\u{202e}x"), ("b", "3")]);
+        let mut other = TagSet::default();
+        other.set("b", "2").set("a\u{e4}", "\u{202e}x").set("b", "3").set("", "");
+        assert_eq!(tags, other);
+        assert_eq!((tags.get("b"), tags.get(""), tags.get("c")), (Some("3"), Some(""), None));
+        let text = serde_json::to_string(&tags).expect("JSON");
+        assert_eq!(text, "{\"\":\"\",\"a\u{e4}\":\"\u{202e}x\",\"b\":\"3\"}");
+        assert_eq!(serde_json::from_str::<TagSet>(&text).expect("tags"), tags);
+    }
+
     #[test]
     fn only_a_full_and_exact_set_is_ours() {
         assert!(matches!(ours().ownership("f", "c"), Ownership::Ours { canary: false, .. }));
@@ -237,8 +300,8 @@ mod tests {
         rebake.set(keys::ROLE, "canary");
         assert!(matches!(rebake.ownership("f", "c"), Ownership::Ours { canary: true, .. }));
         for key in [keys::FLEET, keys::CONTROLLER, keys::ROLE, keys::WORKER, keys::ATTEMPT] {
-            let mut tags = ours();
-            Arc::make_mut(&mut tags.0).remove(key);
+            let without = ours().iter().filter(|(known, _)| *known != key).map(owned).collect::<Vec<_>>();
+            let tags: TagSet = without.into_iter().collect();
             assert!(matches!(tags.ownership("f", "c"), Ownership::Unreadable { .. }), "{key}");
         }
         let mut garbled = ours();

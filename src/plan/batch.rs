@@ -154,7 +154,7 @@ pub(super) fn user_data(
 /// its outcome and nobody has withdrawn.
 pub(super) fn members(view: &View<'_>, token: &ClientToken, place: &BatchPlace) -> Option<Vec<WorkerName>> {
     let mut members: Vec<(u32, &WorkerName)> = Vec::new();
-    for (name, worker) in &view.fleet.workers {
+    for (name, worker) in view.fleet.of_cell(view.cell) {
         if matches!(&worker.state, WorkerState::Launching { token: own } if own == token) {
             let spec = worker.attempt.as_ref()?.spec.as_ref()?;
             if worker.released.is_some() {

@@ -173,8 +173,7 @@ fn earlier_instance(view: &View<'_>, name: &WorkerName) -> Option<InstanceId> {
             (Some(_), None) => false,
         }
     };
-    let of_worker = view.fleet.departing.iter().filter(|(_, departing)| departing.worker.as_ref() == Some(name));
-    of_worker.filter(may_live).map(|(id, _)| id.clone()).next()
+    view.fleet.left_by(name).filter(may_live).map(|(id, _)| id.clone()).next()
 }
 
 /// A live instance of this worker that is neither bound nor on its way out.
@@ -182,6 +181,7 @@ fn unexplained_instance(view: &View<'_>, inventory: &Inventory, name: &WorkerNam
     let fleet = &view.intent.fleet;
     let found = inventory.instances.values().find(|instance| {
         instance.state.is_live()
+            && instance.tags.get(tag_keys::WORKER) == Some(name.as_str())
             && !view.fleet.departing.contains_key(&instance.id)
             && matches!(instance.tags.ownership(&fleet.name, &fleet.controller), Ownership::Ours { worker, .. } if worker == *name)
     });

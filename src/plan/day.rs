@@ -4,6 +4,7 @@
 //! than so many stretches and entries of a worker, however busy the fleet is.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
@@ -15,6 +16,10 @@ use crate::model::{Body, Entry, Fleet, InstanceId, Worker, WorkerName, WorkerSta
 pub const SPAN: TimeDelta = TimeDelta::days(1);
 /// The most stretches of a worker that are kept; what is older is not known any more.
 const STRETCHES_MAX: usize = 300;
+/// So many are kept of all workers together, for what they take in memory …
+const STRETCHES_OF_ALL: usize = 100_000;
+/// … but so many of each in any case.
+const STRETCHES_MIN: usize = 30;
 /// So many of a worker's last entries are found again.
 const EVENTS_MAX: usize = 50;
 /// The most times without a controller that are kept.
@@ -48,7 +53,7 @@ struct Line {
 struct Stretch {
     from: DateTime<Utc>,
     state: &'static str,
-    detail: Option<String>,
+    detail: Option<Arc<str>>,
 }
 
 /// The last day.
@@ -132,17 +137,23 @@ impl Day {
             self.whose.remove(instance);
         }
         let Some(name) = name else { return };
+        let most = (STRETCHES_OF_ALL / self.lines.len().max(1)).clamp(STRETCHES_MIN, STRETCHES_MAX);
         let line = self.lines.entry(name.clone()).or_insert_with(|| Line::new(begin));
         line.events.push_back(entry.seq);
         keep(&mut line.events, EVENTS_MAX);
         if let Some(worker) = fleet.workers.get(&name) {
-            line.meet(at, worker);
+            line.meet(at, worker, most);
         }
     }
 
     /// The places of a worker's last entries in the ledger, the last one first; entries about its instances too.
     pub fn events(&self, worker: &WorkerName) -> Vec<u64> {
         self.lines.get(worker).map(|line| line.events.iter().rev().copied().collect()).unwrap_or_default()
+    }
+
+    /// The place of a worker's last entry, or of the last one about its instances; none if there is none.
+    pub fn last_event(&self, worker: &WorkerName) -> Option<u64> {
+        self.lines.get(worker)?.events.back().copied()
     }
 
     /// The day that ends now, of these workers.
@@ -176,7 +187,7 @@ impl Day {
                 let came = stretch.state == "registering" && !matches!(before, "ready" | "busy" | "registering" | "");
                 view.starts += u32::from(came && stretch.from >= from);
                 view.builds += u32::from(stretch.state == "busy");
-                view.add(stretch.state, stretch.from.max(from), to, stretch.detail.clone());
+                view.add(stretch.state, stretch.from.max(from), to, stretch.detail.as_deref().map(ToOwned::to_owned));
             }
             before = stretch.state;
         }
@@ -205,11 +216,12 @@ fn instance_of(body: &Body) -> Option<&InstanceId> {
 impl Line {
     /// Of a worker to which nothing has happened since the ledger began.
     fn new(begin: DateTime<Utc>) -> Self {
-        let gone = Stretch { from: begin, state: "gone", detail: Some("never started".to_owned()) };
+        let gone = Stretch { from: begin, state: "gone", detail: Some("never started".into()) };
         Self { stretches: VecDeque::from([gone]), events: VecDeque::new() }
     }
 
-    fn meet(&mut self, at: DateTime<Utc>, worker: &Worker) {
+    /// Takes in how a worker is now; no more than `most` stretches are kept.
+    fn meet(&mut self, at: DateTime<Utc>, worker: &Worker, most: usize) {
         let (state, detail) = (worker.state.name(), detail(&worker.state));
         if self.stretches.back().is_some_and(|last| last.state == state && last.detail == detail) {
             return;
@@ -226,16 +238,16 @@ impl Line {
         while self.stretches.get(1).is_some_and(|second| second.from <= at - SPAN) {
             self.stretches.pop_front();
         }
-        keep(&mut self.stretches, STRETCHES_MAX);
+        keep(&mut self.stretches, most);
     }
 }
 
-fn detail(state: &WorkerState) -> Option<String> {
+fn detail(state: &WorkerState) -> Option<Arc<str>> {
     match state {
-        WorkerState::Busy { build, .. } => Some(build.to_string()),
-        WorkerState::Registering { instance } => Some(instance.to_string()),
+        WorkerState::Busy { build, .. } => Some(build.shared()),
+        WorkerState::Registering { instance } => Some(instance.shared()),
         WorkerState::Draining { cause, .. } | WorkerState::Terminating { cause, .. } | WorkerState::Gone { cause } => {
-            Some(cause.to_string())
+            Some(cause.to_string().into())
         }
         WorkerState::Requested
         | WorkerState::Launching { .. }

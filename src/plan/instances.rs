@@ -11,8 +11,8 @@ use crate::model::{
 /// Adds an action or a held reason for each instance that no action speaks for yet.
 pub(super) fn all(view: &View<'_>, plan: &mut Plan) {
     let spoken: BTreeSet<Subject> = plan.actions.iter().flat_map(Action::subjects).collect();
-    for (id, departing) in &view.fleet.departing {
-        if departing.cell == *view.cell && !spoken.contains(&instance_subject(id)) {
+    for (id, departing) in view.fleet.departing_of(view.cell) {
+        if !spoken.contains(&instance_subject(id)) {
             add(plan, id, departing_instance(view, id, departing, &spoken));
         }
     }

@@ -71,7 +71,7 @@ fn margin(cell: &Cell, lease: TimeDelta) -> TimeDelta {
 }
 
 fn leased<'a>(view: &'a View<'_>) -> impl Iterator<Item = Leased<'a>> {
-    view.fleet.workers.iter().filter_map(|(name, worker)| {
+    view.fleet.of_cell(view.cell).filter_map(|(name, worker)| {
         let id = in_use(view, worker)?;
         let refused = view.watch.renewal_refused_at(id);
         let alone = refused.is_some() || retagged(view, id);
@@ -93,12 +93,11 @@ fn retagged(view: &View<'_>, id: &InstanceId) -> bool {
     listed.is_some_and(|i| !matches!(i.tags.ownership(&fleet.name, &fleet.controller), Ownership::Ours { .. }))
 }
 
-/// The instance that a worker uses in this cell. Without a listing that is young enough the record
+/// The instance that a worker of this cell uses. Without a listing that is young enough the record
 /// decides: an owner whose region cannot be listed for an hour shall lose no build for it.
 fn in_use<'a>(view: &View<'_>, worker: &'a Worker) -> Option<&'a InstanceId> {
     let id = worker.state.instance()?;
-    let here = worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *view.cell);
-    if !here || view.in_flight.contains(&instance_subject(id)) {
+    if view.in_flight.contains(&instance_subject(id)) {
         return None;
     }
     let recorded = match worker.state {

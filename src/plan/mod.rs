@@ -125,19 +125,21 @@ impl<'a> View<'a> {
 
     /// Which instance is bound to which worker.
     fn bound(&self) -> BTreeMap<&'a InstanceId, &'a WorkerName> {
-        let workers = self.fleet.workers.iter();
-        let here = |worker: &Worker| worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *self.cell);
-        workers.filter(|(_, worker)| here(worker)).filter_map(|(name, w)| Some((w.state.instance()?, name))).collect()
+        self.fleet.of_cell(self.cell).filter_map(|(name, worker)| Some((worker.state.instance()?, name))).collect()
     }
 
     /// Every worker of this cell: of the configuration, of the ledger, or of both.
     fn workers(&self) -> Vec<&'a WorkerName> {
         let (recorded, configured) = (&self.fleet.workers, &self.intent.workers);
-        let of_both = configured.iter().filter(|(name, c)| home(recorded.get(*name), Some(c)) == Some(self.cell));
-        let left_over = recorded
-            .iter()
-            .filter(|(name, worker)| home(Some(worker), None) == Some(self.cell) && !configured.contains_key(*name));
-        of_both.map(|(name, _)| name).chain(left_over.map(|(name, _)| name)).collect()
+        let may_be_here: BTreeSet<&WorkerName> =
+            self.intent.of_cell(self.cell).chain(self.fleet.of_cell(self.cell).map(|(name, _)| name)).collect();
+        let here = may_be_here.into_iter().filter_map(|name| {
+            let configured = configured.get(name);
+            (home(recorded.get(name), configured) == Some(self.cell)).then_some((name, configured.is_some()))
+        });
+        // First what is configured, then what is left of other times.
+        let (of_both, left_over): (Vec<_>, Vec<_>) = here.partition(|(_, configured)| *configured);
+        of_both.into_iter().chain(left_over).map(|(name, _)| name).collect()
     }
 }
 
@@ -220,11 +222,11 @@ pub fn next_renewal(view: &View<'_>) -> Option<DateTime<Utc>> {
 /// When the cell should be listed again after a listing of `seen`, because something of it changes soon; `None` if
 /// nothing does.
 pub fn listing_wanted(fleet: &Fleet, cell: &Cell, seen: DateTime<Utc>, polling: &Polling) -> Option<DateTime<Utc>> {
-    let workers = fleet.workers.values().filter(|worker| worker.attempt.as_ref().is_some_and(|a| a.cell == *cell));
+    let workers = fleet.of_cell(cell).map(|(_, worker)| worker);
     // What began after the listing need not be looked for before it can have come to anything.
     let soon = workers.filter(|worker| changes_soon(worker)).map(|worker| seen.max(worker.since) + polling.fast);
-    let departing = fleet.departing.values().filter(|departing| departing.cell == *cell);
-    soon.chain(departing.map(|departing| end_wanted(fleet, departing, seen, polling))).min()
+    let departing = fleet.departing_of(cell);
+    soon.chain(departing.map(|(_, departing)| end_wanted(fleet, departing, seen, polling))).min()
 }
 
 fn changes_soon(worker: &Worker) -> bool {

@@ -138,7 +138,7 @@ fn lost(
 
 /// Instances whose end was intended and is seen.
 fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
-    let here = view.fleet.departing.iter().filter(|(_, departing)| departing.cell == *view.cell);
+    let here = view.fleet.departing_of(view.cell);
     here.filter(|(id, departing)| {
         if let Some(instance) = inventory.instances.get(*id) {
             return instance.state == InstanceState::Terminated;
@@ -158,8 +158,7 @@ fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
     let mut candidates: BTreeMap<WorkerName, Vec<(&Instance, AttemptId)>> = BTreeMap::new();
     let open = open_launches(view);
     for instance in inventory.instances.values() {
-        let known = view.fleet.departing.contains_key(&instance.id)
-            || view.fleet.workers.values().any(|worker| worker.state.instance() == Some(&instance.id));
+        let known = view.fleet.departing.contains_key(&instance.id) || view.fleet.bound_to(&instance.id).is_some();
         if known || instance.state.is_ending() {
             continue;
         }
@@ -184,8 +183,8 @@ type OpenLaunches<'a> = BTreeMap<(&'a ClientToken, u32), (&'a WorkerName, &'a At
 /// The launches of this cell whose outcome is open: an instance that carries the token of one is the outcome,
 /// whatever became of its tags.
 fn open_launches<'a>(view: &View<'a>) -> OpenLaunches<'a> {
-    let here = view.fleet.workers.iter().filter_map(|(name, worker)| {
-        let attempt = worker.attempt.as_ref().filter(|attempt| attempt.cell == *view.cell)?;
+    let here = view.fleet.of_cell(view.cell).filter_map(|(name, worker)| {
+        let attempt = worker.attempt.as_ref()?;
         let index = attempt.spec.as_ref().map_or(0, |spec| spec.launch_index());
         match &worker.state {
             WorkerState::Launching { token } => Some(((token, index), (name, &attempt.id))),

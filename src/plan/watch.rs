@@ -66,12 +66,13 @@ impl Watch {
         if !inventory.complete {
             return;
         }
-        let launching: BTreeSet<&ClientToken> = fleet.workers.values().filter_map(token_of).collect();
+        let launching: BTreeSet<&ClientToken> =
+            fleet.of_cell(cell).filter_map(|(_, worker)| token_of(worker)).collect();
         self.open.retain(|token, _| launching.contains(token));
-        let known = known_instances(cell, fleet);
+        let known: BTreeSet<&InstanceId> = known(cell, fleet).collect();
         for id in &known {
-            if !inventory.instances.contains_key(id) {
-                self.missing.entry(id.clone()).or_insert(inventory.observed_at);
+            if !inventory.instances.contains_key(*id) {
+                self.missing.entry((*id).clone()).or_insert(inventory.observed_at);
             }
         }
         self.missing.retain(|id, _| known.contains(id));
@@ -80,7 +81,7 @@ impl Watch {
         self.unrenewed.retain(|id, _| known.contains(id));
         self.interrupted.retain(|id| known.contains(id));
         self.consoles.retain(|id, _| known.contains(id));
-        let strange: Vec<InstanceId> = inventory
+        let strange: BTreeSet<InstanceId> = inventory
             .instances
             .values()
             .filter(|instance| !instance.state.is_ending() && !known.contains(&instance.id))
@@ -202,13 +203,12 @@ fn token_of(worker: &Worker) -> Option<&ClientToken> {
 /// Each listing looks for them by their ids too, so that a tag that a third party removed is not taken
 /// for an instance that has ended.
 pub fn known_instances(cell: &Cell, fleet: &Fleet) -> Vec<InstanceId> {
-    let bound = fleet
-        .workers
-        .values()
-        .filter(|worker| worker.attempt.as_ref().is_some_and(|attempt| attempt.cell == *cell))
-        .filter_map(|worker| worker.state.instance().cloned());
-    let departing = fleet.departing.iter().filter(|(_, departing)| departing.cell == *cell).map(|(id, _)| id.clone());
-    bound.chain(departing).collect()
+    known(cell, fleet).cloned().collect()
+}
+
+fn known<'a>(cell: &Cell, fleet: &'a Fleet) -> impl Iterator<Item = &'a InstanceId> {
+    let bound = fleet.of_cell(cell).filter_map(|(_, worker)| worker.state.instance());
+    bound.chain(fleet.departing_of(cell).map(|(id, _)| id))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use toml::de::DeTable;
 
+use super::by_cell::ByCell;
 use super::document::Document;
 use super::fleet::{self, Credentials, Defaults, Owner};
 use super::image::Image;
@@ -393,6 +394,7 @@ impl Intent {
         for (name, owner) in former {
             all.owners.entry(name).or_insert(owner);
         }
+        all.by_cell = ByCell::of(&all.workers);
         all
     }
 }
@@ -521,5 +523,5 @@ fn declared_owner(document: &Document<'_>, problems: &mut Problems) -> Option<Kn
     let mut reader = Reader::new(vec![layer], DECLARED_OWNER_KEYS, &format!("owner.{key}"), problems);
     let owner = fleet::declared_owner(&mut reader);
     let shown = reader.finish();
-    owner.map(|owner| (owner, shown))
+    owner.map(|owner| (owner, shown.into()))
 }

@@ -1,5 +1,7 @@
 //! `amis/NAME.toml`: what an owner supplies, and how to launch it.
 
+use std::sync::Arc;
+
 use super::choice::{self, AmiChoice};
 use super::disk;
 use super::key::{IMAGE_KEYS, REBAKE_KEYS, SUBNET_KEYS, VOLUME_KEYS};
@@ -132,7 +134,7 @@ impl Image {
         layers: Vec<Layer<'a>>,
         rebake: &[Layer<'a>],
         problems: &mut Problems,
-    ) -> Option<(Self, Vec<Shown>)> {
+    ) -> Option<(Self, Arc<[Shown]>)> {
         let mut reader = Reader::new(layers, IMAGE_KEYS, "", problems);
         let (owner, region) = (reader.parsed("owner"), reader.parsed::<Region>("region"));
         let ami = choice::read(&mut reader);
@@ -197,7 +199,7 @@ impl Image {
             tags,
             owner_at: owner.at,
         };
-        Some((image, shown))
+        Some((image, shown.into()))
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use super::by_cell::ByCell;
 use super::certificate::IdentityKey;
 use super::document::Document;
 use super::fleet::{self, Credentials, Defaults, FleetSettings, Link, Owner, Polling, WorkerSettings};
@@ -23,6 +24,7 @@ use super::reader::{Layer, Located, Reader, named, top};
 use super::rebake::{self, RebakePolicy};
 use super::requirements::{Requirements, requirements};
 use super::secret::{Secret, SecretRef};
+use super::shown::ShownValues;
 use super::sweep::SweepPolicy;
 use super::user_data::{self, Member, Names, UserData, Whose};
 use crate::model::{Cell, ImageName, MasterId, OwnerName, PolicyName, Region, WorkerName};
@@ -41,7 +43,7 @@ pub struct WorkerIntent {
     /// Its user data, once secrets were read; see [`Intent::render_user_data`].
     pub user_data: Option<UserData>,
     /// Every value that holds for it.
-    pub shown: Vec<Shown>,
+    pub shown: ShownValues,
     /// The master that declared it; none if it is in latent.toml.
     pub declared_by: Option<MasterId>,
 }
@@ -71,6 +73,7 @@ pub struct Intent {
     pub images: BTreeMap<ImageName, Image>,
     /// The workers.
     pub workers: BTreeMap<WorkerName, WorkerIntent>,
+    pub(super) by_cell: ByCell,
     /// The limits for what is in the ledger or the cloud but in no file any more.
     pub base_policy: Lifecycle,
     /// The name and text of latent.toml: declared workers are read over it.
@@ -83,7 +86,7 @@ pub struct Intent {
     pub prices: Arc<Prices>,
 }
 
-pub(super) type Known<T> = (T, Vec<Shown>);
+pub(super) type Known<T> = (T, Arc<[Shown]>);
 
 impl Intent {
     /// Parses and cross-checks everything; every problem of every file is reported.
@@ -150,6 +153,7 @@ impl Intent {
             requirements,
             owners: owners.into_iter().map(|(name, (owner, _))| (name, placed(owner, sources))).collect(),
             images: images.into_iter().map(|(name, (image, _))| (name, image)).collect(),
+            by_cell: ByCell::of(&workers),
             workers,
             base_policy,
             main: Arc::new(sources.main.clone()),
@@ -166,13 +170,16 @@ impl Intent {
         sources: &Sources,
         resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
     ) -> Result<(), Problems> {
-        let mut problems = Problems::default();
+        let (mut problems, mut firsts) = (Problems::default(), BTreeMap::<_, Option<Secret>>::new());
         for (name, worker) in &mut self.workers {
             let Some(image) = self.images.get(&worker.image) else {
                 continue;
             };
             match user_data(&self.fleet, name, worker, image, sources, &resolve) {
-                Ok(data) => worker.user_data = data,
+                Ok(data) => {
+                    let first = firsts.entry(&worker.image).or_default();
+                    worker.user_data = data.map(|data| data.within(first));
+                }
                 Err((message, cure)) => problems.push(Problem {
                     at: image.user_data_at.clone().unwrap_or_else(|| image.owner_at.clone()),
                     key: format!("user_data of worker {name}"),
@@ -236,7 +243,7 @@ fn user_data(
         own = Some(text);
     }
     let data = merged(image, &worker.policy, own)?;
-    Ok(data.map(|data| UserData { password, shared, ..data }))
+    Ok(data.map(|data| data.with_password(password).with_shared(shared)))
 }
 
 /// The user data of an image whose own text this is, the lease watch with it where it comes that way; else
@@ -339,7 +346,7 @@ pub(super) fn owners(main: &Document<'_>, problems: &mut Problems) -> BTreeMap<O
         let owner = fleet::owner(&mut reader);
         let shown = reader.finish();
         if let (Some(name), Some(owner)) = (name_of(main, key, "owner", problems), owner) {
-            owners.insert(name, (owner, shown));
+            owners.insert(name, (owner, shown.into()));
         }
     }
     owners
@@ -458,7 +465,7 @@ impl Linker<'_> {
         name: &WorkerName,
         at: &Origin,
         settings: WorkerSettings,
-        mut shown: Vec<Shown>,
+        own: Vec<Shown>,
     ) -> Option<WorkerIntent> {
         let image = self.find(name, "image", &settings.image, self.images, &self.sources.images, "amis");
         let policy_name = settings.policy.as_ref().or(self.defaults.policy.as_ref());
@@ -470,21 +477,15 @@ impl Linker<'_> {
         self.check_owner(name, &settings, image);
         self.check_identity(name, at, &settings, image);
         let (policy, policy_shown) = policy?;
-        shown.extend(self.owners.get(&image.owner).into_iter().flat_map(|(_, shown)| shown.clone()));
-        shown.extend(image_shown.iter().cloned().map(|s| Shown { key: format!("image.{}", s.key), ..s }));
-        shown.extend(
-            policy_shown
-                .iter()
-                .cloned()
-                .map(|s| Shown { key: format!("policy.{}", s.key.trim_start_matches("policy.")), ..s }),
-        );
+        let owner = self.owners.get(&image.owner).map(|(_, shown)| Arc::clone(shown)).unwrap_or_default();
+        let (image_shown, policy_shown) = (Arc::clone(image_shown), Arc::clone(policy_shown));
         Some(WorkerIntent {
             cell: Cell { owner: image.owner.clone(), region: image.region.clone() },
             image: settings.image.value,
             policy: policy.clone(),
             password: settings.password,
             user_data: None,
-            shown,
+            shown: ShownValues { own, owner, image: image_shown, policy: policy_shown },
             declared_by: None,
         })
     }
@@ -583,7 +584,7 @@ fn one_worker_per_baked_image(
         };
         if let Some(other) = first.insert(&worker.image, name) {
             let key = format!("worker.{name}.image");
-            let at = worker.shown.iter().find(|s| s.key == key).map(|s| s.at.clone());
+            let at = worker.shown.iter().find(|s| s.key == key).map(|s| s.at);
             problems.push(Problem {
                 at: at.unwrap_or_else(|| Origin { file: "latent.toml".to_owned(), line: 1, column: 1 }),
                 key,

@@ -1,5 +1,7 @@
 //! A lifecycle policy: every limit of a worker's life.
 
+use std::sync::Arc;
+
 use chrono::TimeDelta;
 
 use super::key::POLICY_KEYS;
@@ -49,7 +51,7 @@ pub struct Lifecycle {
 
 impl Lifecycle {
     /// Reads the layers, the highest first; the lowest is the embedded default, so nothing is missing.
-    pub(super) fn read(layers: Vec<Layer<'_>>, name: &str, problems: &mut Problems) -> Option<(Self, Vec<Shown>)> {
+    pub(super) fn read(layers: Vec<Layer<'_>>, name: &str, problems: &mut Problems) -> Option<(Self, Arc<[Shown]>)> {
         let mut reader = Reader::new(layers, POLICY_KEYS, name, problems);
         let idle = reader.span_or_never("idle_timeout");
         let on_idle = reader.choice("on_idle");
@@ -98,7 +100,7 @@ impl Lifecycle {
             orphan_grace: orphan_grace?.value,
             proof: Proof::of(&proof?.value),
         };
-        Some((policy, shown))
+        Some((policy, shown.into()))
     }
 
     /// The pause after so many failures in a row.

@@ -4,6 +4,7 @@
 //! `policies/*.toml` lifecycle policies beside it. [`load`] reads the files, [`Intent::parse`] is pure.
 
 mod budget;
+mod by_cell;
 mod certificate;
 mod choice;
 mod declared;
@@ -32,6 +33,7 @@ mod requirements;
 mod schema;
 mod secret;
 mod shared;
+mod shown;
 mod sweep;
 mod user_data;
 mod window;
@@ -62,6 +64,7 @@ pub use requirements::{Port, Protocol, Requirements};
 pub use schema::json_schema;
 pub use secret::{Secret, SecretRef};
 pub use shared::Shared;
+pub use shown::ShownValues;
 pub use sweep::SweepPolicy;
 pub use user_data::UserData;
 pub use window::{Window, WindowError};

@@ -236,8 +236,9 @@ pub(super) fn read(
     let (has_mail, at) = (reader.has("smtp") || reader.has("sendmail"), reader.origin_of("webhook"));
     let declared: BTreeSet<String> = reader.named_tables("webhook").into_iter().map(|(name, _)| name).collect();
     let shown = reader.finish();
-    let addressees = owners.iter().map(|(name, (owner, shown))| (format!("owner.{name}.notify"), &owner.notify, shown));
-    let addressees = addressees.chain([("notify.admin".to_owned(), &admin, &shown)]);
+    let addressees =
+        owners.iter().map(|(name, (owner, shown))| (format!("owner.{name}.notify"), &owner.notify, &shown[..]));
+    let addressees = addressees.chain([("notify.admin".to_owned(), &admin, &shown[..])]);
     for (table, addressee, shown) in addressees {
         reachable(&table, addressee, shown, has_mail, &declared, &at, problems);
     }

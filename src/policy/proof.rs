@@ -88,7 +88,7 @@ pub(super) fn can_be_given<'a>(
 
 fn place_of(worker: &WorkerIntent) -> Origin {
     let shown = worker.shown.iter().find(|shown| shown.key == "policy.proof");
-    shown.map_or_else(|| Origin { file: "latent.toml".to_owned(), line: 1, column: 1 }, |shown| shown.at.clone())
+    shown.map_or_else(|| Origin { file: "latent.toml".to_owned(), line: 1, column: 1 }, |shown| shown.at)
 }
 
 impl Intent {

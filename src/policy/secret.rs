@@ -1,6 +1,7 @@
 //! Secrets by reference, and in memory without a way to print them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::reader::{Layer, Reader};
 
@@ -13,14 +14,14 @@ pub enum SecretRef {
     File(String),
 }
 
-/// A secret in memory. It cannot be printed, logged or serialised.
+/// A secret in memory; clones share it. It cannot be printed, logged or serialised.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Arc<str>);
 
 impl Secret {
     /// Wraps a text.
     pub fn new(text: String) -> Self {
-        Self(text)
+        Self(text.into())
     }
 
     /// The text itself: only for the call that needs it.

@@ -15,8 +15,7 @@ const USER_DATA_BYTES_MAX: usize = 16 * 1024;
 /// Rendered user data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserData {
-    /// The text; it may hold the worker's password.
-    pub text: Secret,
+    text: Text,
     /// SHA-256 of the text, in hexadecimal.
     pub digest: String,
     /// The worker's password, if the text was rendered with it.
@@ -24,6 +23,62 @@ pub struct UserData {
     /// The template, if one text of it can be for several workers.
     pub shared: Option<Arc<Secret>>,
 }
+
+/// A text of which another one has most as well: the lease watch is the same for all workers of an image, and in
+/// a large fleet it is kept once. It may hold the worker's password.
+#[derive(Debug, Clone)]
+struct Text {
+    of: Secret,
+    /// So many bytes of the beginning and of the end of `of` are its own too.
+    common: (usize, usize),
+    /// What stands between them.
+    own: Secret,
+}
+
+impl Text {
+    fn new(text: Secret) -> Self {
+        Self { of: text, common: (usize::MAX, 0), own: Secret::new(String::new()) }
+    }
+
+    fn whole(&self) -> Secret {
+        let (of, (begin, end)) = (self.of.reveal(), self.common);
+        if begin >= of.len() {
+            return self.of.clone();
+        }
+        Secret::new([&of[..begin], self.own.reveal(), &of[of.len() - end..]].concat())
+    }
+
+    /// The same text, as far as possible as parts of another.
+    fn within(text: &Secret, of: &Secret) -> Self {
+        let (whole, other) = (text.reveal(), of.reveal());
+        let same = |(a, b): &(u8, u8)| a == b;
+        let mut begin = whole.bytes().zip(other.bytes()).take_while(same).count();
+        while !(whole.is_char_boundary(begin) && other.is_char_boundary(begin)) {
+            begin -= 1;
+        }
+        let rests = (&whole[begin..], &other[begin..]);
+        let mut end = rests.0.bytes().rev().zip(rests.1.bytes().rev()).take_while(same).count();
+        while !(whole.is_char_boundary(whole.len() - end) && other.is_char_boundary(other.len() - end)) {
+            end -= 1;
+        }
+        if begin == other.len() && begin == whole.len() {
+            return Self::new(of.clone());
+        }
+        if begin == other.len() {
+            return Self::new(text.clone());
+        }
+        let own = Secret::new(whole[begin..whole.len() - end].to_owned());
+        Self { of: of.clone(), common: (begin, end), own }
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Self) -> bool {
+        self.whole() == other.whole()
+    }
+}
+
+impl Eq for Text {}
 
 /// What a template may name.
 pub(super) struct Names<'a> {
@@ -123,14 +178,43 @@ impl UserData {
     /// The text that the instance of one attempt gets: with its own join secret, where the template has one.
     #[must_use]
     pub fn of_attempt(&self, key: Option<&JoinKey>, worker: &WorkerName, attempt: &AttemptId) -> Self {
-        let Some(key) = key.filter(|_| self.text.reveal().contains(join::PLACE)) else { return self.clone() };
-        let text = self.text.reveal().replace(join::PLACE, key.secret(worker, attempt).reveal());
+        let Some(key) = key else { return self.clone() };
+        let whole = self.text();
+        if !whole.reveal().contains(join::PLACE) {
+            return self.clone();
+        }
+        let text = whole.reveal().replace(join::PLACE, key.secret(worker, attempt).reveal());
         Self { password: self.password.clone(), shared: self.shared.clone(), ..Self::digested(text) }
+    }
+
+    /// A text with its digest, as somebody else has rendered it.
+    pub fn new(text: Secret, digest: String, password: Option<Secret>) -> Self {
+        Self { text: Text::new(text), digest, password, shared: None }
+    }
+
+    pub(super) fn with_password(self, password: Option<Secret>) -> Self {
+        Self { password, ..self }
+    }
+
+    pub(super) fn with_shared(self, shared: Option<Arc<Secret>>) -> Self {
+        Self { shared, ..self }
+    }
+
+    /// The text; it may hold the worker's password.
+    pub fn text(&self) -> Secret {
+        self.text.whole()
+    }
+
+    /// The same, with what it has in common with the first text of its image kept there alone.
+    pub(super) fn within(self, first: &mut Option<Secret>) -> Self {
+        let text = self.text();
+        let of = first.get_or_insert_with(|| text.clone());
+        Self { text: Text::within(&text, of), ..self }
     }
 
     fn digested(text: String) -> Self {
         let digest = crate::model::digest_hex(&Sha256::digest(text.as_bytes()));
-        Self { text: Secret::new(text), digest, password: None, shared: None }
+        Self::new(Secret::new(text), digest, None)
     }
 
     /// Takes a text; `own` is how much of it is the owner's, in bytes. Fails if EC2 would not take it.
@@ -149,6 +233,34 @@ impl UserData {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_two_texts_have_in_common_is_kept_once_and_each_is_read_back_as_it_was() {
+        let all = [
+            "",
+            "a",
+            "aa",
+            "aba",
+            "abba",
+            "\u{e4}b\u{e4}",
+            "\u{e4}",
+            "\u{e5}b",
+            "head one tail",
+            "head two tail",
+            "head tail",
+        ];
+        for (text, of) in all.iter().flat_map(|text| all.map(|of| (*text, of))) {
+            let (secret, of) = (Secret::new(text.to_owned()), Secret::new(of.to_owned()));
+            let kept = Text::within(&secret, &of);
+            assert_eq!(kept.whole().reveal(), text, "within {:?}", of.reveal());
+            assert_eq!(kept, Text::new(secret));
+        }
+        let watch = "#".repeat(9000);
+        let of = |name: &str| Secret::new(format!("{watch}{name}{watch}"));
+        let kept = Text::within(&of("w10"), &of("w1"));
+        assert!(kept.own.reveal().len() <= 3, "{}", kept.own.reveal().len());
+        assert!(!format!("{kept:?}").contains("##"));
+    }
 
     fn rendered(template: &str, password: &str) -> Result<UserData, String> {
         let secret = Secret::new(password.to_owned());
@@ -171,7 +283,7 @@ mod tests {
     #[test]
     fn values_can_be_quoted_for_a_shell() {
         let data = rendered("P={{ password | sh }} H={{ master_host }}", "a'b $(c)").expect("renders");
-        assert_eq!(shlex::split(data.text.reveal()).expect("a shell line"), ["P=a'b $(c)", "H=host"]);
+        assert_eq!(shlex::split(data.text().reveal()).expect("a shell line"), ["P=a'b $(c)", "H=host"]);
         assert!(!format!("{data:?}").contains("$(c)"));
     }
 
@@ -181,7 +293,7 @@ mod tests {
         let more = ["dos\r\n", "mac\r", "\r\n\n", "{", "{\n", "{{\r\n", "{%- raw -%}{% endraw %}\n", "{{\u{1f600}{#\n"];
         for text in texts.into_iter().chain(more).filter(|text| !text.is_empty()) {
             let data = rendered(&as_template(text), "").expect("renders");
-            assert_eq!(data.text.reveal(), text, "{:?}", as_template(text));
+            assert_eq!(data.text().reveal(), text, "{:?}", as_template(text));
         }
     }
 

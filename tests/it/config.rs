@@ -7,7 +7,8 @@ use chrono::TimeDelta;
 use insta::assert_snapshot;
 use latent::model::WorkerName;
 use latent::policy::{
-    Channel, Declaration, IdleTimeout, Intent, JoinKey, RebakePolicy, Recipe, SecretRef, Sources, load, place,
+    Channel, Declaration, IdleTimeout, Intent, JoinKey, RebakePolicy, Recipe, Secret, SecretRef, Sources, UserData,
+    load, place,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -222,7 +223,8 @@ fn user_data_is_rendered_with_the_password_and_refused_without_it() {
         .expect("renders");
     let worker = &intent.workers[&"w".parse().expect("a name")];
     assert!(!format!("{worker:?}").contains("it's"), "a secret cannot be printed");
-    let text = worker.user_data.as_ref().expect("is rendered").text.reveal();
+    let text = worker.user_data.as_ref().expect("is rendered").text();
+    let text = text.reveal();
     assert!(text.contains("text/cloud-boothook") && text.contains(r#"P="it's""#), "the lease watch stands beside it");
 }
 
@@ -266,7 +268,8 @@ fn each_platform_has_its_lease_watch_unless_its_owner_says_otherwise() {
         let mut intent = Intent::parse(&all).expect("is right");
         intent.render_user_data(&all, |secret| Err(format!("{secret}"))).expect("renders");
         let data = intent.workers[&"w".parse().expect("a name")].user_data.clone();
-        let text = data.as_ref().map(|data| data.text.reveal());
+        let text = data.as_ref().map(UserData::text);
+        let text = text.as_ref().map(Secret::reveal);
         assert_eq!(text.is_some(), begins.is_some(), "{lines}");
         assert!(text.unwrap_or_default().starts_with(begins.unwrap_or_default()), "{lines}");
     }
@@ -372,10 +375,10 @@ fn each_attempt_has_user_data_of_its_own_with_its_join_secret() {
     let key = JoinKey::new([1; 32]);
     let of = |attempt: &str| data.of_attempt(Some(&key), &worker, &attempt.parse().expect("an id"));
     let secret = key.secret(&worker, &"1-1".parse().expect("an id"));
-    assert!(of("1-1").text.reveal().contains(&format!("S={}\n", secret.reveal())), "beside the lease watch");
+    assert!(of("1-1").text().reveal().contains(&format!("S={}\n", secret.reveal())), "beside the lease watch");
     assert_eq!(of("1-1"), of("1-1"), "it is sent again as it was");
     assert_ne!(of("1-1").digest, of("1-2").digest);
-    assert_eq!(of("1-1").text.reveal().len(), data.text.reveal().len(), "so its length was judged already");
+    assert_eq!(of("1-1").text().reveal().len(), data.text().reveal().len(), "so its length was judged already");
     assert!(!format!("{:?}", of("1-1")).contains(secret.reveal()));
     assert_snapshot!(of_user_data("", "#!/bin/sh\n{{ join_secret[:8] }}"), @r#"amis/i.toml:5:13: user_data of worker w = "x": speaks of join_secret, and it does not come out as it is; write it as it is, or as {{ join_secret | sh }}"#);
     assert_snapshot!(of_user_data("", "#!/bin/sh\n# é\n{{ join_secret }}"), @r#"amis/i.toml:5:13: user_data of worker w = "x": {{ join_secret }} stands in a text that is not plain ASCII, which is encoded whole; write the template in ASCII, with the line ends of Unix"#);

@@ -27,6 +27,8 @@ pub(super) struct Told {
     pub(super) shown: bool,
     /// The command that does what the plan says, unless it is being done.
     pub(super) command: Option<String>,
+    /// How many calls were sent so far, every page of a listing counted.
+    pub(super) calls: u64,
 }
 
 /// What was done.
@@ -276,6 +278,7 @@ pub(super) fn summary(told: &Told) -> String {
 struct JsonTold<'a> {
     #[serde(flatten)]
     file: PlanFile,
+    calls: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'a Outcome>,
 }
@@ -283,7 +286,7 @@ struct JsonTold<'a> {
 fn json(told: &Told, out: &mut dyn Write) -> Result<(), CommandError> {
     let file = PlanFile::seal(told.plan.clone())
         .map_err(|error| CommandError::new(crate::cli::exit::Exit::Unexpected, error))?;
-    let text = crate::cli::connect::pretty(&JsonTold { file, outcome: told.outcome.as_ref() })?;
+    let text = crate::cli::connect::pretty(&JsonTold { file, calls: told.calls, outcome: told.outcome.as_ref() })?;
     writeln!(out, "{text}")?;
     Ok(())
 }

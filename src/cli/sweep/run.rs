@@ -64,6 +64,11 @@ impl<C: Cloud> Ground<C> {
         }
     }
 
+    /// How many calls were sent so far.
+    fn calls(&self) -> u64 {
+        self.doors.iter().map(SweepDoor::calls).sum()
+    }
+
     fn with_view<T>(&self, seen: &Seen, use_it: impl FnOnce(&SweepView<'_>) -> T) -> T {
         use_it(&SweepView {
             now: self.clock.now(),
@@ -137,7 +142,7 @@ pub(super) async fn run<C: Cloud>(
     }
     let exit = end(&plan, None);
     let command = Some(command(ground.config.as_deref(), options));
-    print(&Told { plan, outcome: None, shown: false, command }, &options.output, out)?;
+    print(&Told { plan, outcome: None, shown: false, command, calls: ground.calls() }, &options.output, out)?;
     Ok(exit)
 }
 
@@ -150,7 +155,7 @@ async fn apply<C: Cloud>(
     plan: SweepPlan,
     out: &mut dyn Write,
 ) -> Result<Exit, CommandError> {
-    let told = |plan, outcome| Told { plan, outcome, shown: false, command: None };
+    let told = |plan, outcome| Told { plan, outcome, shown: false, command: None, calls: ground.calls() };
     let (wanted, mut skipped) = match &earlier {
         Some(earlier) => confirm(earlier, &plan),
         None => (plan.acts().cloned().collect(), Vec::new()),

@@ -22,6 +22,9 @@ use crate::policy::{Image, Intent, OnIdle};
 const BUCKETS: [f64; 11] = [1.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 150.0, 300.0, 600.0, 1800.0];
 /// Buckets of a phase by worker, in seconds; fewer, because there may be a thousand workers.
 const WORKER_BUCKETS: [f64; 5] = [30.0, 60.0, 120.0, 300.0, 900.0];
+/// In a larger fleet nothing is timed by worker, and a failed request is counted by worker and reason from the first
+/// one on: Prometheus would have eighty series of each worker, and the controller several kilobytes.
+const TIMED_WORKERS_MAX: usize = 500;
 /// The zone of what no launch names one for and no listing has shown.
 const NO_ZONE: &str = "unknown";
 /// The outcome of a launch that gave an instance.
@@ -73,6 +76,8 @@ pub(in crate::control) struct Metrics {
     ledger_failures: Counter,
     ledger_failing: AtomicBool,
     unreached: AtomicU32,
+    /// Whether there are more workers than are timed one by one.
+    is_large: AtomicBool,
     seen: Mutex<Seen>,
 }
 
@@ -141,6 +146,7 @@ impl Default for Metrics {
             ledger_failures,
             ledger_failing,
             unreached: AtomicU32::new(0),
+            is_large: AtomicBool::new(false),
             seen,
         }
     }
@@ -165,6 +171,7 @@ impl Metrics {
                 self.begin_zone(name, Begun::Launched, zone);
             }
         }
+        self.is_large.store(intent.workers.len() > TIMED_WORKERS_MAX, Ordering::Relaxed);
         for (name, worker) in &intent.workers {
             self.begin_worker(name);
             self.begin_cell(&worker.cell);
@@ -182,7 +189,7 @@ impl Metrics {
     pub(super) fn keep_to(&self, now: DateTime<Utc>, intent: &Intent) {
         self.configured(intent);
         let mut seen = self.seen();
-        let cells = intent.workers.values().map(|worker| worker.cell.clone()).collect();
+        let cells = intent.cells().cloned().collect();
         for worker in seen.workers.outdated(now, &intent.workers.keys().cloned().collect()) {
             self.end_worker(&worker);
         }
@@ -204,6 +211,10 @@ impl Metrics {
     fn begin_worker(&self, name: &WorkerName) {
         if self.seen().workers.note(name) {
             self.each_of_worker(name, |family, labels| drop(family.get_or_create(&labels)));
+            if self.is_large.load(Ordering::Relaxed) {
+                return;
+            }
+            self.each_refusal_of(name, |family, labels| drop(family.get_or_create(&labels)));
             for phase in TimedPhase::ALL {
                 let labels = labels(&meters::WORKER_PHASES, [phase.code(), name.as_str()]);
                 drop(self.worker_phases.get_or_create(&labels));
@@ -213,6 +224,7 @@ impl Metrics {
 
     fn end_worker(&self, name: &WorkerName) {
         self.each_of_worker(name, |family, labels| _ = family.remove(&labels));
+        self.each_refusal_of(name, |family, labels| _ = family.remove(&labels));
         for phase in TimedPhase::ALL {
             self.worker_phases.remove(&labels(&meters::WORKER_PHASES, [phase.code(), name.as_str()]));
         }
@@ -223,8 +235,11 @@ impl Metrics {
         each(&self.requests, labels(&meters::REQUESTS, [name]));
         each(&self.builds, labels(&meters::BUILDS, [name]));
         each(&self.turned_away, labels(&meters::TURNED_AWAY, [name]));
+    }
+
+    fn each_refusal_of(&self, name: &WorkerName, each: impl Fn(&Counters, Labels)) {
         for reason in FailureKind::ALL {
-            each(&self.requests_failed, labels(&meters::REQUESTS_FAILED, [name, reason.code()]));
+            each(&self.requests_failed, labels(&meters::REQUESTS_FAILED, [name.as_str(), reason.code()]));
         }
     }
 
@@ -331,8 +346,10 @@ impl Metrics {
     fn took(&self, took: &Took) {
         let span = seconds(took.span);
         self.begin_worker(&took.worker);
-        let labels = labels(&meters::WORKER_PHASES, [took.phase.code(), took.worker.as_str()]);
-        self.worker_phases.get_or_create(&labels).observe(span);
+        if !self.is_large.load(Ordering::Relaxed) {
+            let labels = labels(&meters::WORKER_PHASES, [took.phase.code(), took.worker.as_str()]);
+            self.worker_phases.get_or_create(&labels).observe(span);
+        }
         let Some(image) = &took.image else { return };
         let zone = took.zone.clone().or_else(|| {
             let seen = self.seen();

@@ -81,8 +81,7 @@ pub(super) fn registry<L: Ledger>(shared: &Shared<L>, now: DateTime<Utc>, rebake
     sheet.add(&meters::LEDGER_FAILING, [], flag(shared.metrics().ledger_fails()));
     let (statuses, vitals) = (shared.cells().clone(), shared.metrics().vitals());
     let fresh = CellStatus::default();
-    let configured = intent.workers.values().map(|worker| &worker.cell);
-    let all: BTreeSet<&Cell> = configured.chain(vitals.keys()).collect();
+    let all: BTreeSet<&Cell> = intent.cells().chain(vitals.keys()).collect();
     for cell in all {
         let status = statuses.get(cell).unwrap_or(&fresh);
         let age = departing.get(cell).map_or(0.0, |since| seconds(now - *since));

@@ -12,17 +12,40 @@ pub(in crate::control) use counted::{Metrics, Vitals};
 pub use meters::{METERS, Meter, MeterKind};
 
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
+use prometheus_client::encoding::{EncodeLabel, EncodeLabelSet, LabelSetEncoder};
 
 use super::Controller;
 use super::rebake::RebakeView;
 use crate::ledger::Ledger;
 
-/// The labels of a series, in the order of its [`Meter`].
-type Labels = Vec<(&'static str, String)>;
+/// Between two values of [`Labels`]: in no name and in no code.
+const BETWEEN: char = '\0';
+
+/// The labels of a series, in the order of its [`Meter`]; the values as one text, for there are many series.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Labels {
+    keys: &'static [&'static str],
+    values: Box<str>,
+}
+
+impl Labels {
+    fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+impl EncodeLabelSet for Labels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> Result<(), std::fmt::Error> {
+        for label in self.keys.iter().copied().zip(self.values.split(BETWEEN)) {
+            label.encode(encoder.encode_label())?;
+        }
+        Ok(())
+    }
+}
 
 /// Pairs the labels of a meter with their values.
 fn labels<const N: usize>(meter: &Meter, values: [&str; N]) -> Labels {
-    meter.labels.iter().copied().zip(values.map(ToOwned::to_owned)).collect()
+    Labels { keys: meter.labels, values: values.join("\0").into() }
 }
 
 impl<L: Ledger + 'static> Controller<L> {

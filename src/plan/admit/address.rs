@@ -98,8 +98,8 @@ pub(super) fn finding(present: &Present<'_>) -> Finding {
 /// tell whether the other one has given it back since; what we are ending has it until it is gone.
 fn of_another(present: &Present<'_>, peer: IpAddr, other: &Instance, own_unlisted: bool) -> Finding {
     let knock = present.knock;
-    let user = knock.fleet.workers.iter().find(|(_, worker)| worker.state.instance() == Some(&other.id));
-    let of = user.map(|(name, _)| format!(" of worker {name}")).unwrap_or_default();
+    let user = knock.fleet.bound_to(&other.id);
+    let of = user.map(|name| format!(" of worker {name}")).unwrap_or_default();
     let young = knock.inventory.is_some_and(|inventory| inventory.observed_at >= present.attempt.created);
     let certain = !own_unlisted || young || knock.fleet.departing.contains_key(&other.id);
     let why = format!("it comes from {peer}, the address of {}{of}, and not from {}", other.id, present.named());

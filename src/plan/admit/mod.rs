@@ -155,7 +155,7 @@ fn is_ended(knock: &Knock<'_>, id: &InstanceId) -> bool {
     if knock.fleet.departing.contains_key(id) {
         return true;
     }
-    let used = knock.fleet.workers.values().any(|worker| worker.state.instance() == Some(id));
+    let used = knock.fleet.bound_to(id).is_some();
     let listed = knock.inventory.and_then(|inventory| inventory.instances.get(id));
     !used && listed.is_some_and(|instance| ours(knock, instance).is_some())
 }
@@ -241,8 +241,7 @@ impl Present<'_> {
             return Finding::proved(format!("it says that it is {id}"));
         }
         let why = format!("it says that it is {id}, and not {}; {STALE_INFO}", self.named());
-        let known =
-            is_ended(self.knock, &id) || self.knock.fleet.workers.values().any(|w| w.state.instance() == Some(&id));
+        let known = is_ended(self.knock, &id) || self.knock.fleet.bound_to(&id).is_some();
         if self.instance.is_some() || known {
             return Finding { evidence: Evidence::Contradicted(why, Some(id)), look: self.instance.is_none() };
         }

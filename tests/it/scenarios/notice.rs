@@ -242,7 +242,7 @@ async fn a_console_does_not_give_the_injected_password_away() {
     let configured = intent.workers.get_mut(&crate::harness::worker("w1")).expect("a worker");
     let password = Some(Secret::new("geheim und lang".to_owned()));
     let text = Secret::new("#!/bin/sh\n".to_owned());
-    configured.user_data = Some(UserData { text, digest: "0".repeat(64), password, shared: None });
+    configured.user_data = Some(UserData::new(text, "0".repeat(64), password));
     lab.try_reconfigure(intent).expect("takes it");
     never_connects(&mut lab).await;
     let id = lab.instance("w1");

@@ -373,19 +373,19 @@ async fn every_kind_that_a_policy_lets_go_goes() {
 // --- marks ------------------------------------------------------------------------------------------
 
 #[tokio::test(start_paused = true)]
-async fn marks_are_set_two_hundred_at_once_and_by_kind() {
+async fn marks_are_set_five_hundred_at_once_and_by_kind() {
     let rooms = Rooms::new();
-    for _ in 0..450 {
+    for _ in 0..550 {
         rooms.lone_volume();
     }
     rooms.worker(hours(1));
     rooms.pass(minutes(61)).await;
     let swept = rooms.sweep().await;
-    assert_eq!((swept.done().len(), rooms.calls(&["CreateTags"])), (451, 3 + 1));
+    assert_eq!((swept.done().len(), rooms.calls(&["CreateTags"])), (551, 2 + 1));
     assert!(swept.done().values().all(|act| *act == Act::Mark));
     let marks: Vec<String> = rooms
         .here(|site, _| site.volumes.values().filter_map(|volume| volume.tags.get(tag_keys::MARK).cloned()).collect());
-    assert_eq!(marks.len(), 450, "the disk of the instance is in use");
+    assert_eq!(marks.len(), 550, "the disk of the instance is in use");
     let told = mark_text(swept.plan.taken_at, LeftoverKind::VolumeAvailable);
     assert!(marks.iter().all(|mark| mark[17..] == told[17..] || mark.ends_with("volume-available")), "{}", marks[0]);
     assert_eq!(rooms.calls(&["DeleteVolume", "TerminateInstances"]), 0);
@@ -482,4 +482,57 @@ async fn nothing_is_sent_for_what_is_only_told() {
         assert_eq!((deeds.len(), stayed.len(), rooms.calls(&WRITES)), (0, 0, 0));
     }
     assert_eq!(findings[0].resource(), Some(id(over.as_str())));
+}
+
+// --- many regions, many instances -------------------------------------------------------------------
+
+#[tokio::test(start_paused = true)]
+async fn a_large_sweep_takes_a_call_for_each_act_and_each_page_and_few_beside() {
+    const EACH: u64 = 80;
+    let mut rooms = Rooms::new();
+    rooms.regions = (1..=17).map(|number| region(&format!("eu-test-{number}"))).collect();
+    (rooms.caps.free, rooms.caps.max) = (100_000, 100_000);
+    let over = launch(&worker_tags(rooms.now(), hours(1)));
+    for place in rooms.regions.clone() {
+        for _ in 0..EACH {
+            rooms.at(&place, |site, now| drop(site.run_instances(&over, None, now).expect("launches")));
+        }
+    }
+    rooms.pass(hours(5)).await;
+    let launched = rooms.calls(&LISTINGS) + rooms.calls(&WRITES);
+    let swept = rooms.sweep().await;
+    let calls = rooms.calls(&LISTINGS) + rooms.calls(&WRITES) - launched;
+    let (pages, acts) = (17 * LISTINGS.len() as u64, 17 * EACH);
+    assert_eq!((swept.done().len() as u64, swept.stayed.len()), (acts, 0));
+    assert!(calls * 10 <= (pages + acts) * 11, "{calls} calls for {pages} pages and {acts} acts");
+}
+
+#[tokio::test(start_paused = true)]
+async fn regions_and_kinds_are_looked_at_at_the_same_time() {
+    let mut rooms = Rooms::new();
+    rooms.regions = (1..=34).map(|number| region(&format!("eu-test-{number}"))).collect();
+    for action in ["DescribeVolumes", "DescribeSnapshots"] {
+        rooms.inject_everywhere(action, &Mishap::Hang);
+    }
+    let begun = rooms.now();
+    let plan = rooms.look().await;
+    assert_eq!(plan.gaps.len(), 34 * 2, "a listing that takes three minutes is given up");
+    assert!(rooms.now() - begun < minutes(4), "none waited for another: {}", rooms.now() - begun);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_gone_among_many_marks_is_found_by_halves() {
+    let rooms = Rooms::new();
+    let volumes: Vec<String> = (0..64).map(|_| rooms.lone_volume()).collect();
+    rooms.pass(minutes(61)).await;
+    let doors = rooms.doors();
+    let surveys = sweep_look(&doors, &rooms.clock, |_| ()).await;
+    let plan = rooms.decide(&surveys);
+    rooms.here(|site, _| site.volumes.remove(&volumes[20]));
+    let (deeds, _) = sweep_act(&doors, &rooms.clock, &surveys, &plan.findings).await;
+    assert!(deeds.len() == 64 && deeds.iter().all(|deed| deed.result.is_ok()), "what is gone is as it was wanted");
+    assert_eq!(rooms.calls(&["CreateTags"]), 1 + 2 * 6, "64, then two halves at each of six steps");
+    let unmarked =
+        rooms.here(|site, _| site.volumes.values().filter(|one| !one.tags.contains_key(tag_keys::MARK)).count());
+    assert_eq!(unmarked, 0);
 }

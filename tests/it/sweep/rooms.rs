@@ -158,6 +158,14 @@ impl Rooms {
         self.lock().inject(Some(action), Some(&place), mishap, times);
     }
 
+    /// The next call of this action meets this in every region.
+    pub(super) fn inject_everywhere(&self, action: &str, mishap: &Mishap) {
+        let mut world = self.lock();
+        for region in &self.regions {
+            world.inject(Some(action), Some(&Self::place(region)), mishap.clone(), 1);
+        }
+    }
+
     /// How often this was called, in all regions; everything if nothing is named.
     pub(super) fn calls(&self, actions: &[&str]) -> u64 {
         let world = self.lock();
