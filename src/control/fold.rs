@@ -256,11 +256,9 @@ impl From<Restored> for Fold {
     fn from(restored: Restored) -> Self {
         let Restored { seq, state, pasts } = restored;
         let State { fleet, day, lives, meter } = state;
-        let mut meter = Meter::restore(meter, pasts.into_iter().map(Past::without_pieces));
-        if let Some(last) = meter.last_at() {
-            // What was forgotten by then was told as a past before.
-            drop(meter.forget_before(Month::of(last).before().begins));
-        }
+        // What was forgotten by then stays forgotten.
+        let forgotten = fleet.last_at.map(|last| Month::of(last).before().begins);
+        let meter = Meter::restore(meter, pasts.into_iter().map(Past::without_pieces), forgotten);
         Self { fleet, day, lives, meter, kept: seq, ..Self::default() }
     }
 }

@@ -66,7 +66,7 @@ impl Story {
             Some(restored) => {
                 let (fleet, seq) = (restored.state.fleet, restored.seq);
                 let last = fleet.last_at.map(|at| (seq, at));
-                let meter = Meter::restore(restored.state.meter, restored.pasts);
+                let meter = Meter::restore(restored.state.meter, restored.pasts, None);
                 let first = history.entries_after(0)?.first().map(|entry| entry.at);
                 Self { fleet: Some(fleet), meter, first, last, begun: seq }
             }

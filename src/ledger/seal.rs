@@ -70,7 +70,7 @@ impl Sealing {
             Some(text) => text.parse().map_err(store::unreadable)?,
             None => Chain::genesis(),
         };
-        let rows = store::rows(&transaction, after, self.block)?;
+        let rows = store::rows_within(&transaction, after, self.block)?;
         let Some((block, seen)) = packed(&rows, after, chain, self.block) else { return Ok(false) };
         let (marks, texts, end) = (block.1, block.0, seen);
         let query = "INSERT INTO block (last, first, latest, chain, marks, texts) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";

@@ -141,7 +141,9 @@ impl SqliteLedger {
             self.connection
                 .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
                 .map_err(at("prepared"))?;
-            let check: String = self.connection.query_row(CHECK, [], |row| row.get(0)).map_err(at("read"))?;
+            // Without a table there is none to look through, and nothing to wait for.
+            let check = if found == 0 { "PRAGMA quick_check(1)" } else { CHECK };
+            let check: String = self.connection.query_row(check, [], |row| row.get(0)).map_err(at("read"))?;
             if check != "ok" {
                 return Ok(Some(LedgerError::Damaged { path: self.path.clone(), what: check }));
             }

@@ -45,13 +45,18 @@ fn has_blocks(connection: &Connection) -> Result<bool, rusqlite::Error> {
 /// they are what the file held at one moment.
 pub(super) fn rows(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Row>, rusqlite::Error> {
     // Between two reads an entry may move from its row into a block.
-    let transaction = connection.unchecked_transaction()?;
+    let moment = connection.unchecked_transaction()?;
+    rows_within(&moment, after, limit)
+}
+
+/// The same within a transaction that is there.
+pub(super) fn rows_within(connection: &Connection, after: u64, limit: usize) -> Result<Vec<Row>, rusqlite::Error> {
     let (mut all, mut after) = (Vec::new(), after);
-    if has_blocks(&transaction)? {
+    if has_blocks(connection)? {
         while all.len() < limit {
-            let Some(block) = block_after(&transaction, after)? else { break };
+            let Some(block) = block_after(connection, after)? else { break };
             let last = block.last;
-            let found = unfold(&transaction, block)?;
+            let found = unfold(connection, block)?;
             all.extend(found.into_iter().filter(|row| row.seq > after).take(limit - all.len()));
             if all.len() < limit {
                 after = last;
@@ -59,11 +64,11 @@ pub(super) fn rows(connection: &Connection, after: u64, limit: usize) -> Result<
         }
     }
     if all.len() < limit {
-        let chained = format(&transaction)? >= CHAINED;
+        let chained = format(connection)? >= CHAINED;
         let chain = if chained { "chain" } else { "''" };
         let query =
             format!("SELECT seq, at, version, worker, body, {chain} FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2");
-        let mut statement = transaction.prepare_cached(&query)?;
+        let mut statement = connection.prepare_cached(&query)?;
         let left = i64::try_from(limit - all.len()).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![number(after), left], |row| {
             Ok(Row {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::kept::{Past, Piece};
+use super::kept::{Past, forget};
 use super::track::Life;
 use super::{Ended, Run, Use};
 use crate::model::{
@@ -87,15 +87,7 @@ impl Meter {
     /// Forgets what was over before a time, and of living runs what lies before it. A window that begins at that
     /// time or later has the same sums as before. Gives what it forgot.
     pub fn forget_before(&mut self, at: DateTime<Utc>) -> Past {
-        // The minute that is billed at least may reach into the window.
-        let at = at - chrono::TimeDelta::minutes(1);
-        let is_old = |_: &u64, life: &mut Life| life.run.ended.as_ref().is_some_and(|ended| ended.at < at);
-        let ended = self.lives.extract_if(.., is_old).collect();
-        let pieces = self.lives.iter_mut().filter_map(|(number, life)| {
-            let piece = life.run.forget_before(at);
-            (piece != Piece::default()).then_some((*number, piece))
-        });
-        let past = Past { ended, pieces: pieces.collect() };
+        let past = forget(&mut self.lives, at);
         let lives = &self.lives;
         self.by_instance.retain(|_, key| lives.contains_key(key));
         for keys in self.by_worker.values_mut() {

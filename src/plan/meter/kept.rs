@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::fold::{Desk, Meter};
@@ -79,7 +79,8 @@ impl Meter {
     }
 
     /// A meter that was written down: what lived, and what was over of as long before as is wanted, the oldest first.
-    pub fn restore(living: Living, pasts: impl IntoIterator<Item = Past>) -> Self {
+    /// With `forgotten` it is one that has forgotten what was before that time.
+    pub fn restore(living: Living, pasts: impl IntoIterator<Item = Past>, forgotten: Option<DateTime<Utc>>) -> Self {
         let Living { mut lives, next, desks, last_at } = living;
         let mut pieces: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
         for past in pasts {
@@ -92,6 +93,9 @@ impl Meter {
             let Some(life) = lives.get_mut(&number) else { continue };
             pieces.into_iter().rev().for_each(|piece| life.run.remember(piece));
         }
+        if let Some(at) = forgotten {
+            forget(&mut lives, at);
+        }
         let mut by_instance: BTreeMap<InstanceId, u64> = BTreeMap::new();
         let mut by_worker: BTreeMap<WorkerName, Vec<u64>> = BTreeMap::new();
         for (number, life) in &lives {
@@ -102,4 +106,17 @@ impl Meter {
         }
         Self { lives, next, by_instance, by_worker, desks, last_at }
     }
+}
+
+/// Takes out of lives what was over before a time, and gives it.
+pub(super) fn forget(lives: &mut BTreeMap<u64, Life>, at: DateTime<Utc>) -> Past {
+    // The minute that is billed at least may reach into the window.
+    let at = at - TimeDelta::minutes(1);
+    let is_old = |_: &u64, life: &mut Life| life.run.ended.as_ref().is_some_and(|ended| ended.at < at);
+    let ended = lives.extract_if(.., is_old).collect();
+    let pieces = lives.iter_mut().filter_map(|(number, life)| {
+        let piece = life.run.forget_before(at);
+        (piece != Piece::default()).then_some((*number, piece))
+    });
+    Past { ended, pieces: pieces.collect() }
 }
