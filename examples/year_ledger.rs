@@ -158,7 +158,7 @@ impl Year {
     /// What happens to a worker now; gives what comes next, and when.
     fn step(&mut self, at: DateTime<Utc>, place: usize) -> Fallible<TimeDelta> {
         let seat = &self.seats[place];
-        let (worker, next, may_stop) = (seat.name.clone(), seat.next, place.is_multiple_of(5));
+        let (worker, next) = (seat.name.clone(), seat.next);
         let master = || -> Fallible<Actor> { Ok(Actor::Master(format!("master-{}", place % 3).parse()?)) };
         let instance = seat.instance.clone();
         let id = || instance.clone().ok_or("no instance");
@@ -205,36 +205,40 @@ impl Year {
                 (master()?, Body::BuildFinished { worker }, then, if left == 0 { 600 } else { 120 })
             }
             Next::Release => (master()?, Body::Released { worker, cause: Cause::Idle }, Next::Leave, 1),
-            Next::Leave if may_stop && self.seats[place].cycles < CYCLES_MAX => {
-                self.seats[place].cycles += 1;
-                let body = Body::StopIntended { worker, instance: id()?, cause: Cause::Released };
-                (Actor::Controller, body, Next::Stopped, 40)
-            }
-            Next::Leave => {
-                let cell: Cell = self.seats[place].attempt.as_ref().ok_or("no attempt")?.cell.clone();
-                let (instance, cause) = (id()?, Cause::Released);
-                let body = Body::TerminateIntended { instance, cell, worker: Some(worker), cause, seen: None };
-                (Actor::Controller, body, Next::Accepted, 1)
-            }
-            Next::Stopped => {
-                let body = Body::StopSeen {
-                    worker,
-                    instance: id()?,
-                    stopped_at: DateTime::from_timestamp(at.timestamp() - 5, 0),
-                    ran_until: None,
-                };
-                (Actor::Cloud, body, Next::Request, 36_000)
-            }
-            Next::Accepted => (Actor::Cloud, Body::TerminateAccepted { instance: id()? }, Next::Departed, 40),
-            Next::Departed => {
-                let (instance, ended_at) = (id()?, DateTime::from_timestamp(at.timestamp() - 5, 0));
-                (self.seats[place].instance, self.seats[place].cycles) = (None, 0);
-                (Actor::Cloud, Body::Departed { instance, ended_at, ran_until: None }, Next::Request, 40_000)
-            }
+            Next::Leave | Next::Stopped | Next::Accepted | Next::Departed => self.end(at, place)?,
         };
         self.say(at, actor, body)?;
         self.seats[place].next = then;
         Ok(self.about(wait))
+    }
+
+    /// What happens to a worker whose master has let go.
+    fn end(&mut self, at: DateTime<Utc>, place: usize) -> Fallible<(Actor, Body, Next, u64)> {
+        let (seat, may_stop) = (&mut self.seats[place], place.is_multiple_of(5));
+        let worker = seat.name.clone();
+        let instance = seat.instance.clone().ok_or("no instance")?;
+        let seen = DateTime::from_timestamp(at.timestamp() - 5, 0);
+        Ok(match seat.next {
+            Next::Stopped => {
+                let body = Body::StopSeen { worker, instance, stopped_at: seen, ran_until: None };
+                (Actor::Cloud, body, Next::Request, 36_000)
+            }
+            Next::Accepted => (Actor::Cloud, Body::TerminateAccepted { instance }, Next::Departed, 40),
+            Next::Departed => {
+                (seat.instance, seat.cycles) = (None, 0);
+                (Actor::Cloud, Body::Departed { instance, ended_at: seen, ran_until: None }, Next::Request, 40_000)
+            }
+            _ if may_stop && seat.cycles < CYCLES_MAX => {
+                seat.cycles += 1;
+                (Actor::Controller, Body::StopIntended { worker, instance, cause: Cause::Released }, Next::Stopped, 40)
+            }
+            _ => {
+                let cell: Cell = seat.attempt.as_ref().ok_or("no attempt")?.cell.clone();
+                let (worker, cause) = (Some(worker), Cause::Released);
+                let body = Body::TerminateIntended { instance, cell, worker, cause, seen: None };
+                (Actor::Controller, body, Next::Accepted, 1)
+            }
+        })
     }
 
     fn play(&mut self, ledger: &mut SqliteLedger, begin: DateTime<Utc>, end: DateTime<Utc>) -> Fallible<()> {

@@ -257,7 +257,8 @@ impl From<Restored> for Fold {
         let Restored { seq, state, pasts } = restored;
         let State { fleet, day, lives, meter } = state;
         // What was forgotten by then stays forgotten.
-        let forgotten = fleet.last_at.map(|last| Month::of(last).before().begins);
+        let month = fleet.last_at.map(Month::of);
+        let forgotten = month.map(|month| (month.before().begins, month.begins));
         let meter = Meter::restore(meter, pasts.into_iter().map(Past::without_pieces), forgotten);
         Self { fleet, day, lives, meter, kept: seq, ..Self::default() }
     }

@@ -79,8 +79,12 @@ impl Meter {
     }
 
     /// A meter that was written down: what lived, and what was over of as long before as is wanted, the oldest first.
-    /// With `forgotten` it is one that has forgotten what was before that time.
-    pub fn restore(living: Living, pasts: impl IntoIterator<Item = Past>, forgotten: Option<DateTime<Utc>>) -> Self {
+    /// With `forgotten` it is one that forgot, at the second of these times, what was before the first.
+    pub fn restore(
+        living: Living,
+        pasts: impl IntoIterator<Item = Past>,
+        forgotten: Option<(DateTime<Utc>, DateTime<Utc>)>,
+    ) -> Self {
         let Living { mut lives, next, desks, last_at } = living;
         let mut pieces: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
         for past in pasts {
@@ -93,8 +97,12 @@ impl Meter {
             let Some(life) = lives.get_mut(&number) else { continue };
             pieces.into_iter().rev().for_each(|piece| life.run.remember(piece));
         }
-        if let Some(at) = forgotten {
-            forget(&mut lives, at);
+        if let Some((before, when)) = forgotten {
+            // What lived then forgot its own past before it was written down.
+            let was_over = |_: &u64, life: &mut Life| life.run.ended.as_ref().is_some_and(|ended| ended.at < when);
+            let mut over: BTreeMap<u64, Life> = lives.extract_if(.., was_over).collect();
+            forget(&mut over, before);
+            lives.extend(over);
         }
         let mut by_instance: BTreeMap<InstanceId, u64> = BTreeMap::new();
         let mut by_worker: BTreeMap<WorkerName, Vec<u64>> = BTreeMap::new();
