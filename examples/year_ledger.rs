@@ -5,7 +5,7 @@
 //! of now. With a FILE that is there it opens that instead, and says how long a controller's start takes.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::error::Error;
 use std::fmt::Write as _;
 use std::path::Path;
@@ -73,10 +73,10 @@ fn sources(workers: usize) -> Sources {
         let _ = write!(main, "[owner.{owner}]\naccount = \"{account}\"\ncredentials = {{ environment = true }}\n");
     }
     let images = [("debian", "alice", "us-west-2"), ("fedora", "bob", "eu-west-1"), ("freebsd", "carol", "us-east-2")];
-    let lines = "identity = \"baked\"\nlease_watch = \"none\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n";
+    let lines = "identity = \"injected\"\nuser_data = \"boot.sh\"\nlease_watch = \"none\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n";
     for number in 1..=workers {
         let image = images[number % images.len()].0;
-        let _ = write!(main, "[worker.\"{image}-{number:04}\"]\nimage = \"{image}\"\n");
+        let _ = write!(main, "[worker.{image}-{number:04}]\nimage = \"{image}\"\npassword = {{ env = \"P\" }}\n");
     }
     let images = images.map(|(name, owner, region)| {
         let text = format!(
@@ -85,7 +85,8 @@ fn sources(workers: usize) -> Sources {
         );
         (name.to_owned(), format!("amis/{name}.toml"), text)
     });
-    Sources { main: ("latent.toml".to_owned(), main), images: images.to_vec(), ..Sources::default() }
+    let templates = BTreeMap::from([("boot.sh".to_owned(), "#!/bin/sh\n".to_owned())]);
+    Sources { main: ("latent.toml".to_owned(), main), images: images.to_vec(), templates, ..Sources::default() }
 }
 
 impl Year {
