@@ -50,7 +50,9 @@ impl Story {
     /// Of a whole ledger.
     pub fn of(entries: &[Entry]) -> Self {
         let mut story = Self::default();
-        entries.iter().for_each(|entry| story.take(entry));
+        for entry in entries {
+            story.take(entry);
+        }
         story
     }
 

@@ -95,8 +95,11 @@ struct End {
     latest: String,
 }
 
-/// The texts and the marks of a block of these rows; `None`, and a warning, if they are not what was written.
-fn packed(rows: &[Row], after: u64, chain: Chain, entries: usize) -> Option<((Vec<u8>, Vec<u8>), End)> {
+/// The texts and the marks of a block, packed.
+type Block = (Vec<u8>, Vec<u8>);
+
+/// The block of these rows; `None`, and a warning, if they are not what was written.
+fn packed(rows: &[Row], after: u64, chain: Chain, entries: usize) -> Option<(Block, End)> {
     let (mut verifier, mut packer) = (Verifier::part(after, chain, None), Packer::new());
     let mut latest = None;
     for row in rows {

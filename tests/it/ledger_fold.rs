@@ -38,9 +38,13 @@ fn same(one: &Fold, other: &Fold) {
 fn write(ledger: &mut impl Ledger, entries: &[Entry], few: usize) {
     let mut fold = Fold::open(ledger, |_, _| ()).expect("folds");
     for some in entries.chunks(few.max(1)) {
-        some.iter().for_each(|entry| fold.check(entry).expect("follows"));
+        for entry in some {
+            fold.check(entry).expect("follows");
+        }
         ledger.append(some).expect("appends");
-        some.iter().for_each(|entry| drop(fold.count(entry)));
+        for entry in some {
+            fold.count(entry);
+        }
         fold.keep(ledger, false);
     }
 }
