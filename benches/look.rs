@@ -47,7 +47,7 @@ fn beside(bencher: Bencher<'_, '_>, name: &str) {
     let house = house(name);
     bencher.bench(|| {
         house.with_view(|view| {
-            let soon = plan::in_transition(view.fleet, view.cell);
+            let soon = plan::listing_wanted(view.fleet, view.cell, view.now, &view.intent.polling);
             let (due, leases) = (plan::next_renewal(view), plan::leases(view).len());
             let asked =
                 plan::spot_requests(view).len() + plan::consoles_due(view).len() + plan::wanted_amis(view).len();

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::model::{Entry, OwnerName, RebakeEntry, Region, SpotPrice, Survey, Trail};
+use crate::control::Story;
+use crate::model::{OwnerName, RebakeEntry, Region, SpotPrice, Survey, Trail};
 use crate::plan::sweep::Finding;
 use crate::policy::Intent;
 use crate::policy::price::Prices;
@@ -25,11 +26,11 @@ impl Missing {
     }
 }
 
-/// The controller's ledger from its first entry on.
+/// The controller's ledger, whole for the period and for as long before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Record<'a> {
-    /// All entries, oldest first.
-    pub entries: &'a [Entry],
+    /// What its entries tell.
+    pub story: &'a Story,
     /// Where they were read, in words.
     pub from: &'a str,
     /// The hash chain's value at the last of them, in hexadecimal digits, where it is known.
@@ -83,6 +84,15 @@ pub struct Evidence<'a> {
     pub rebakes: Result<Vec<Vec<RebakeEntry>>, Missing>,
     /// What a sweep found in the account.
     pub findings: Vec<Finding>,
+}
+
+/// The shortest time before a period whose ended instances are known: EC2 shows them for hours, and what CloudTrail
+/// tells of them is not new.
+const KNOWN: TimeDelta = TimeDelta::days(7);
+
+/// From when on a report of a period needs the ledger: it tells also what as long a time before cost.
+pub fn reach(since: DateTime<Utc>, until: DateTime<Utc>) -> DateTime<Utc> {
+    since - (until - since).max(KNOWN)
 }
 
 impl Evidence<'_> {

@@ -11,7 +11,7 @@ mod verify;
 mod week;
 
 pub use build::{build, is_complete};
-pub use evidence::{Evidence, Look, Missing, Record};
+pub use evidence::{Evidence, Look, Missing, Record, reach};
 pub use lives::{Life, lives};
 pub use trail_runs::{TrailEnd, TrailRun, TrailSeconds, trail_runs, trail_seconds};
 pub use verify::{Mismatch, Verdict, verify};

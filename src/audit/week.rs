@@ -5,18 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 
 use super::build::build;
-use super::evidence::{Evidence, Look, Missing, Record};
+use super::evidence::{Evidence, Look, Missing, Record, reach};
 use super::report::Report;
-use crate::control::{ControlError, Controller};
+use crate::control::{Controller, Story};
 use crate::ledger::Ledger;
-use crate::model::{Entry, OwnerName, RebakeEntry, Region};
+use crate::model::{OwnerName, RebakeEntry, Region};
 use crate::policy::Intent;
 use crate::policy::price::Prices;
 
 /// How long the report's period is.
 const WEEK: TimeDelta = TimeDelta::days(7);
-/// So many entries are read at once; between two reads others may write.
-const PAGE: usize = 1_000;
 
 /// What a report needs beside what the controller knows.
 #[derive(Debug)]
@@ -27,15 +25,15 @@ pub struct Beside {
     pub prices: Result<Prices, Missing>,
 }
 
-/// The report of an owner's last seven days; `None` of somebody who is not configured. It reads the whole ledger,
-/// and blocks meanwhile.
+/// The report of an owner's last seven days; `None` of somebody who is not configured. It reads the ledger
+/// of two weeks and more, and blocks meanwhile.
 pub fn week<L: Ledger + 'static>(controller: &Controller<L>, owner: &OwnerName, beside: Beside) -> Option<Report> {
     let intent = controller.intent();
     let own = intent.owners.get(owner)?;
-    let entries = all(controller);
     let now = controller.now();
-    let record = match &entries {
-        Ok(entries) => Ok(Record { entries, from: "the controller's own ledger", chain: None }),
+    let told = Story::read(controller, reach(now - WEEK, now), None);
+    let record = match &told {
+        Ok(story) => Ok(Record { story, from: "the controller's own ledger", chain: None }),
         Err(error) => Err(Missing { why: error.to_string(), cure: None }),
     };
     Some(build(&Evidence {
@@ -56,19 +54,6 @@ pub fn week<L: Ledger + 'static>(controller: &Controller<L>, owner: &OwnerName, 
         rebakes: beside.rebakes,
         findings: Vec::new(),
     }))
-}
-
-/// The whole ledger.
-fn all<L: Ledger + 'static>(controller: &Controller<L>) -> Result<Vec<Entry>, ControlError> {
-    let mut entries: Vec<Entry> = Vec::new();
-    loop {
-        let page = controller.events(entries.last().map_or(0, |entry| entry.seq), PAGE)?;
-        let whole = page.len() < PAGE;
-        entries.extend(page);
-        if whole {
-            return Ok(entries);
-        }
-    }
 }
 
 /// The owner's regions, of which nothing was asked.

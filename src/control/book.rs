@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use super::fold::{Fold, History as _};
 use super::metrics::Metrics;
-use crate::ledger::{Head, Ledger, LedgerError};
+use crate::ledger::{Checkpoint, Head, Ledger, LedgerError};
 use crate::model::{Actor, Body, Entry, Fleet, OwnerName};
-use crate::plan::Lives;
 use crate::plan::bill::Prices;
 use crate::plan::budget::{Balance, Month, Spent, Till};
 use crate::plan::day::Day;
@@ -15,19 +15,12 @@ use crate::plan::meter::Meter;
 use crate::policy::price::Range;
 use crate::policy::{self, Intent};
 
-/// Entries read at a time when a ledger is folded.
-const PAGE: usize = 10_000;
-
 /// The ledger and its fold.
 #[derive(Debug)]
 pub(super) struct Book<L> {
     ledger: L,
-    fleet: Fleet,
-    day: Day,
-    lives: Lives,
+    fold: Fold,
     metrics: Arc<Metrics>,
-    /// What each instance was used for, in this month and the one before.
-    meter: Meter,
     till: Till,
     /// The prices that the till's sums are by.
     priced_by: Arc<policy::price::Prices>,
@@ -36,18 +29,14 @@ pub(super) struct Book<L> {
 }
 
 impl<L: Ledger> Book<L> {
-    pub(super) fn open(ledger: L) -> Result<Self, LedgerError> {
+    pub(super) fn open(mut ledger: L) -> Result<Self, LedgerError> {
         // What earlier processes wrote is context, and not counted again.
-        let mut lives = Lives::default();
-        let Told { fleet, day, meter } = fold(&ledger, |entry| drop(lives.apply(entry)))?;
+        let fold = Fold::open(&mut ledger, |_, _| ())?;
         Ok(Self {
             ledger,
-            fleet,
-            day,
-            meter,
+            fold,
             till: Till::default(),
             priced_by: Arc::default(),
-            lives,
             metrics: Arc::default(),
             stale: false,
         })
@@ -64,12 +53,12 @@ impl<L: Ledger> Book<L> {
     }
 
     pub(super) fn fleet(&self) -> &Fleet {
-        &self.fleet
+        self.fold.fleet()
     }
 
     /// The last day of every worker.
     pub(super) fn day(&self) -> &Day {
-        &self.day
+        self.fold.day()
     }
 
     /// Whether an entry could be written now.
@@ -90,14 +79,11 @@ impl<L: Ledger> Book<L> {
         let mut entries = Vec::with_capacity(bodies.len());
         let mut follows = Vec::with_capacity(bodies.len());
         for body in bodies {
-            let entry = Entry { seq: self.fleet.seq + 1, at: now, actor: actor.clone(), body };
-            let applied = self.fleet.apply(&entry);
+            let entry = Entry { seq: self.fold.fleet().seq + 1, at: now, actor: actor.clone(), body };
+            let applied = self.fold.check(&entry);
             follows.push(applied.is_ok());
             match applied {
-                Ok(()) => {
-                    self.day.note(&entry, &self.fleet);
-                    entries.push(entry);
-                }
+                Ok(()) => entries.push(entry),
                 Err(error) => {
                     tracing::error!(%error, entry = ?entry.body, "left out an entry that does not follow; please report this");
                 }
@@ -116,11 +102,12 @@ impl<L: Ledger> Book<L> {
         }
         self.metrics.ledger(true);
         for entry in &entries {
-            self.metrics.happened(self.lives.apply(entry));
-            take(&mut self.meter, entry);
+            self.metrics.happened(self.fold.count(entry));
             let worker = entry.body.worker().map(ToString::to_string).unwrap_or_default();
             tracing::info!(entry.seq = entry.seq, worker.name = worker, "{}", entry.body.describe());
         }
+        let is_end = entries.iter().any(|entry| matches!(entry.body, Body::ControllerStopped {}));
+        self.fold.keep(&mut self.ledger, is_end);
         Ok(follows)
     }
 
@@ -128,9 +115,12 @@ impl<L: Ledger> Book<L> {
     /// it first; otherwise it does nothing.
     pub(super) fn refresh(&mut self) -> Result<(), LedgerError> {
         if self.stale {
-            let (lives, metrics) = (&mut self.lives, &self.metrics);
-            let told = fold(&self.ledger, |entry| metrics.happened(lives.apply(entry)))?;
-            (self.fleet, self.day, self.meter) = (told.fleet, told.day, told.meter);
+            let (counted, metrics) = (self.fold.lives().seq(), &self.metrics);
+            self.fold = Fold::open(&mut self.ledger, |entry, happened| {
+                if entry.seq > counted {
+                    metrics.happened(happened);
+                }
+            })?;
             self.till = Till::default();
             self.stale = false;
         }
@@ -138,7 +128,7 @@ impl<L: Ledger> Book<L> {
     }
 
     pub(super) fn meter(&self) -> &Meter {
-        &self.meter
+        self.fold.meter()
     }
 
     /// What an owner has spent in the month of `now`, and spends each hour.
@@ -146,7 +136,7 @@ impl<L: Ledger> Book<L> {
         if !Arc::ptr_eq(&self.priced_by, &intent.prices) {
             (self.till, self.priced_by) = (Till::default(), Arc::clone(&intent.prices));
         }
-        self.till.spent(&self.meter, owner, now, &Prices::of(intent))
+        self.till.spent(self.fold.meter(), owner, now, &Prices::of(intent))
     }
 
     /// How an owner stands against the budget, if there is one.
@@ -172,37 +162,12 @@ impl<L: Ledger> Book<L> {
     pub(super) fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         self.ledger.read(after, limit)
     }
-}
 
-/// Nothing is kept of more than the month before.
-fn take(meter: &mut Meter, entry: &Entry) {
-    let month = Month::of(entry.at);
-    if meter.last_at().is_some_and(|last| last < month.begins) {
-        meter.forget_before(month.before().begins);
+    pub(super) fn last_checkpoint(&self, upto: u64) -> Option<Checkpoint> {
+        self.ledger.last_checkpoint(upto)
     }
-    meter.take(entry);
-}
 
-/// What a ledger says, folded.
-#[derive(Default)]
-struct Told {
-    fleet: Fleet,
-    day: Day,
-    meter: Meter,
-}
-
-fn fold<L: Ledger>(ledger: &L, mut each: impl FnMut(&Entry)) -> Result<Told, LedgerError> {
-    let mut told = Told::default();
-    loop {
-        let page = ledger.read(told.fleet.seq, PAGE)?;
-        for entry in &page {
-            told.fleet.apply(entry)?;
-            told.day.note(entry, &told.fleet);
-            take(&mut told.meter, entry);
-            each(entry);
-        }
-        if page.len() < PAGE {
-            return Ok(told);
-        }
+    pub(super) fn past_of(&self, seq: u64) -> Option<Checkpoint> {
+        self.ledger.past_of(seq)
     }
 }

@@ -13,6 +13,7 @@ mod declare;
 mod desk;
 mod door;
 mod driver;
+mod fold;
 mod health;
 mod listing;
 mod metrics;
@@ -26,6 +27,7 @@ mod rebake;
 mod records;
 mod shared;
 mod status;
+mod story;
 mod supervise;
 mod sweep;
 mod sweeper;
@@ -61,6 +63,7 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
+pub use fold::{FOLD_VERSION, Fold, History};
 pub use health::{CellHealth, HealthView};
 pub use metrics::{METERS, Meter, MeterKind};
 pub use pace::{ApiAction, Pace};
@@ -72,6 +75,7 @@ pub use rebake::{
 };
 pub use records::read_trail;
 pub use status::{BoundView, CellView, FailureView, WorkerView};
+pub use story::Story;
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 
 /// A clock difference between two lives that is worth a word.

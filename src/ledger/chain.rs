@@ -21,6 +21,11 @@ impl Chain {
         Self(Sha256::digest(b"latent ledger").into())
     }
 
+    /// Its bytes.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// The value after one more entry. `text` is the entry as it was written, byte by byte: it holds seq, time,
     /// actor and body.
     #[must_use]

@@ -1,18 +1,23 @@
 //! Floor 2: the durable record of every intent and outcome.
 
+mod block;
 mod chain;
+mod checkpoint;
 mod declared;
 mod export;
 mod journal;
 mod manifest;
 mod memory;
 mod reader;
+mod seal;
 mod sqlite;
+mod store;
 mod verify;
 
 use std::path::PathBuf;
 
 pub use chain::{Chain, Head, NoChain, Noted};
+pub use checkpoint::{Checkpoint, Packed};
 pub use declared::{Declarations, DeclaredSet, KeptKey};
 pub use export::{Line, line, read_line};
 pub use journal::{FileJournal, Journal, JournalError, JournalFolder, Journals, MemoryJournal, MemoryJournals};
@@ -140,6 +145,33 @@ pub trait Ledger: Send {
                 return Ok(head);
             }
         }
+    }
+
+    /// After how many entries a checkpoint is worth its room; `None` if this ledger keeps none.
+    fn checkpoint_every(&self) -> Option<u64> {
+        None
+    }
+
+    /// Keeps what the entries fold to, and takes away what claims to be later or was made by another version of the
+    /// fold.
+    ///
+    /// # Errors
+    /// [`LedgerError::Storage`]; nothing was changed then.
+    fn keep(&mut self, made: &Checkpoint) -> Result<(), LedgerError> {
+        let _ = made;
+        Ok(())
+    }
+
+    /// The last checkpoint of this version of the fold at an entry up to `upto` that is whole and fits the chain.
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        let _ = (version, upto);
+        None
+    }
+
+    /// The past of the checkpoint of this version at an entry, if it is whole.
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        let _ = (version, seq);
+        None
     }
 
     /// Whether an entry could be written now, found out by writing nothing that counts.

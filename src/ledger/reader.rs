@@ -2,16 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::LedgerError;
 use super::chain::{Chain, Head};
+use super::checkpoint::{self, Checkpoint};
 use super::sqlite::{FORMAT, entries, head, of_sqlite};
 use super::verify::Row;
+use super::{LedgerError, store};
 use crate::model::Entry;
-
-/// The first format whose entries are chained.
-const CHAINED: u32 = 2;
 
 /// An SQLite file that is only read: no lock is taken, and what a controller writes meanwhile is seen.
 #[derive(Debug)]
@@ -58,7 +56,7 @@ impl SqliteReader {
 
     /// Whether its entries are chained; those of a ledger that no controller of this version opened are not.
     pub fn is_chained(&self) -> bool {
-        self.format >= CHAINED
+        self.format() >= store::CHAINED
     }
 
     /// The entries after `seq`, at most `limit`, in order.
@@ -77,33 +75,15 @@ impl SqliteReader {
         if !self.is_chained() {
             return Err(LedgerError::NotChained { path: self.path.clone() });
         }
-        let read = || -> Result<Vec<Row>, rusqlite::Error> {
-            let query = "SELECT seq, at, version, worker, body, chain FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-            let mut statement = self.connection.prepare_cached(query)?;
-            let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
-            let rows = statement.query_map(params![after, limit], |row| {
-                Ok(Row {
-                    seq: u64::try_from(row.get::<_, i64>(0)?).unwrap_or_default(),
-                    at: Some(row.get(1)?),
-                    version: u32::try_from(row.get::<_, i64>(2)?).unwrap_or(u32::MAX),
-                    worker: Some(row.get(3)?),
-                    text: row.get(4)?,
-                    chain: row.get(5)?,
-                })
-            })?;
-            rows.collect()
-        };
-        read().map_err(|error| of_sqlite(&self.path, "read", &error))
+        store::rows(&self.connection, after, limit).map_err(|error| of_sqlite(&self.path, "read", &error))
     }
 
-    /// How many rows stand before the first entry: the fold never reads them, and there are none.
+    /// How many rows stand where the fold never reads them, such as before the first entry: there are none.
     ///
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     pub fn strays(&self) -> Result<u64, LedgerError> {
-        let count =
-            self.connection.query_row("SELECT count(*) FROM entry WHERE seq < 1", [], |row| row.get::<_, i64>(0));
-        count.map(i64::unsigned_abs).map_err(|error| of_sqlite(&self.path, "read", &error))
+        store::strays(&self.connection).map_err(|error| of_sqlite(&self.path, "read", &error))
     }
 
     /// The last entry, and the chain's value there.
@@ -123,12 +103,7 @@ impl SqliteReader {
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     pub fn before(&self, since: chrono::DateTime<chrono::Utc>) -> Result<u64, LedgerError> {
-        let query = "SELECT coalesce((SELECT min(seq) - 1 FROM entry WHERE at >= ?1), (SELECT max(seq) FROM entry), 0)";
-        let seq: i64 = self
-            .connection
-            .query_row(query, params![since.to_rfc3339()], |row| row.get(0))
-            .map_err(|error| of_sqlite(&self.path, "read", &error))?;
-        Ok(u64::try_from(seq).unwrap_or_default())
+        store::before_time(&self.connection, &since.to_rfc3339()).map_err(|error| of_sqlite(&self.path, "read", &error))
     }
 
     /// The chain's value after an entry; the one before the first for 0.
@@ -136,17 +111,31 @@ impl SqliteReader {
     /// # Errors
     /// [`LedgerError::NotChained`], [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     pub fn chain_at(&self, seq: u64) -> Result<Option<Chain>, LedgerError> {
-        if seq == 0 {
-            return Ok(Some(Chain::genesis()));
+        if seq > 0 && !self.is_chained() {
+            return Err(LedgerError::NotChained { path: self.path.clone() });
         }
-        let row = self.rows(seq - 1, 1)?.pop().filter(|row| row.seq == seq);
-        Ok(row.and_then(|row| row.chain.parse().ok()))
+        store::chain_at(&self.connection, seq).map_err(|error| of_sqlite(&self.path, "read", &error))
+    }
+
+    /// The last checkpoint of this version of the fold at an entry up to `upto` that is whole and fits the chain.
+    pub fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        if self.format() < store::SEALED { None } else { checkpoint::last(&self.connection, version, upto) }
+    }
+
+    /// The past of the checkpoint of this version at an entry, if it is whole.
+    pub fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        if self.format() < store::SEALED { None } else { checkpoint::past_at(&self.connection, version, seq) }
+    }
+
+    /// Its format now: a controller may open it meanwhile.
+    fn format(&self) -> u32 {
+        store::format(&self.connection).unwrap_or(self.format)
     }
 }
 
 fn format_of(connection: &Connection) -> Result<u32, rusqlite::Error> {
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+    store::format(connection)
 }
 
 /// Whether a write-ahead log stands beside it: then somebody writes it, or did and was killed.

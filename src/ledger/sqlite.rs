@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::chain::{Chain, Head, NoChain};
-use super::{Ledger, LedgerError};
+use super::checkpoint::{self, Checkpoint};
+use super::seal::Sealing;
+use super::{Ledger, LedgerError, store};
 use crate::model::{ENTRY_VERSION, Entry};
 
 /// The format that this version writes, kept in `PRAGMA user_version`.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// Format 1.
 const TABLE: &str = "
@@ -22,14 +24,43 @@ const TABLE: &str = "
         worker  TEXT,
         body    TEXT NOT NULL
     ) STRICT;
-    CREATE INDEX entry_by_worker ON entry (worker, seq);
 ";
 
 /// Format 2 has the chain of every entry. Until all of them have theirs, it is format 1 with one more column.
 const CHAIN_COLUMN: &str = "ALTER TABLE entry ADD COLUMN chain TEXT NOT NULL DEFAULT ''";
 
+/// Format 3: older entries go from their rows into blocks, and what all of them fold to is kept beside them. Nothing
+/// ever looked for a worker's entries here.
+const BLOCKS: &str = "
+    CREATE TABLE block (
+        last   INTEGER PRIMARY KEY,
+        first  INTEGER NOT NULL,
+        latest TEXT NOT NULL,
+        chain  TEXT NOT NULL,
+        marks  BLOB NOT NULL,
+        texts  BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE checkpoint (
+        seq      INTEGER PRIMARY KEY,
+        at       TEXT NOT NULL,
+        previous INTEGER NOT NULL,
+        version  INTEGER NOT NULL,
+        chain    TEXT NOT NULL,
+        digest   TEXT NOT NULL,
+        past_digest TEXT NOT NULL,
+        state    BLOB NOT NULL,
+        past     BLOB NOT NULL
+    ) STRICT;
+    DROP INDEX IF EXISTS entry_by_worker;
+";
+
 /// Entries whose chain is computed between two commits: the log stays small, and a crash loses little.
 const BATCH: i64 = 20_000;
+/// Entries between two checkpoints: what a start has to fold at the most, and what a report reads beside its own
+/// period. A thousand workers write as many in three or four days.
+const CHECKPOINT_EVERY: u64 = 100_000;
+/// The recent rows are looked through at every start. A block, and whatever else is read, is checked as it is read.
+const CHECK: &str = "PRAGMA quick_check('entry')";
 /// So many entries are worth a line in the log.
 const MANY: u64 = 1_000_000;
 
@@ -41,6 +72,11 @@ pub struct SqliteLedger {
     head: Head,
     /// Set when a write failed: it may be in the file all the same, so that the head is to be read again.
     unsure: bool,
+    /// Whether a commit now waits for the disk; unknown before the first write.
+    waits: Option<bool>,
+    sealing: Sealing,
+    /// Entries between two checkpoints.
+    checkpoint_every: u64,
     // Held for its lock only; closing the file gives it back, also after SIGKILL.
     _lock: File,
 }
@@ -61,8 +97,16 @@ impl SqliteLedger {
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
         )
         .map_err(|error| of_sqlite(path, "opened", &error))?;
-        let mut ledger =
-            Self { path: path.to_path_buf(), connection, head: Head::genesis(), unsure: true, _lock: lock };
+        let mut ledger = Self {
+            path: path.to_path_buf(),
+            connection,
+            head: Head::genesis(),
+            unsure: true,
+            waits: None,
+            sealing: Sealing::default(),
+            checkpoint_every: CHECKPOINT_EVERY,
+            _lock: lock,
+        };
         ledger.prepare()?;
         ledger.find_head()?;
         Ok(ledger)
@@ -78,6 +122,13 @@ impl SqliteLedger {
         self.connection.query_row(&limit, [], |_| Ok(())).map_err(|error| of_sqlite(&self.path, "limited", &error))
     }
 
+    /// Keeps so many of the last entries as rows, puts so many into a block, and makes a checkpoint after so many;
+    /// for ledgers that are small, and to prove what happens when they are large.
+    pub fn set_sizes(&mut self, rows: u64, block: usize, checkpoint_every: u64) {
+        self.sealing = Sealing::of(rows, block);
+        self.checkpoint_every = checkpoint_every;
+    }
+
     fn prepare(&mut self) -> Result<(), LedgerError> {
         let path = self.path.clone();
         let at = |doing: &'static str| move |error: rusqlite::Error| (doing, error);
@@ -90,8 +141,9 @@ impl SqliteLedger {
             self.connection
                 .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA busy_timeout = 5000;")
                 .map_err(at("prepared"))?;
-            let check: String =
-                self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(at("read"))?;
+            // Without a table there is none to look through, and nothing to wait for.
+            let check = if found == 0 { "PRAGMA quick_check(1)" } else { CHECK };
+            let check: String = self.connection.query_row(check, [], |row| row.get(0)).map_err(at("read"))?;
             if check != "ok" {
                 return Ok(Some(LedgerError::Damaged { path: self.path.clone(), what: check }));
             }
@@ -112,8 +164,14 @@ impl SqliteLedger {
             transaction.pragma_update(None, "user_version", 1)?;
             transaction.commit()?;
         }
-        if found < 2 {
+        if found < store::CHAINED {
             self.chain_all()?;
+        }
+        if found < store::SEALED {
+            let transaction = self.connection.transaction()?;
+            transaction.execute_batch(BLOCKS)?;
+            transaction.pragma_update(None, "user_version", store::SEALED)?;
+            transaction.commit()?;
         }
         Ok(())
     }
@@ -131,7 +189,7 @@ impl SqliteLedger {
         let last = "SELECT seq, chain FROM entry WHERE chain <> '' ORDER BY seq DESC LIMIT 1";
         let last = self.connection.query_row(last, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
         let (mut seq, mut chain) = match last {
-            Ok((seq, text)) => (seq, text.parse().map_err(unreadable)?),
+            Ok((seq, text)) => (seq, text.parse().map_err(store::unreadable)?),
             Err(rusqlite::Error::QueryReturnedNoRows) => (0, Chain::genesis()),
             Err(error) => return Err(error),
         };
@@ -143,7 +201,7 @@ impl SqliteLedger {
                 .query_map(params![seq, BATCH], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
                 .collect::<Result<_, _>>()?;
             if batch.is_empty() {
-                transaction.pragma_update(None, "user_version", FORMAT)?;
+                transaction.pragma_update(None, "user_version", store::CHAINED)?;
                 return transaction.commit();
             }
             for (at, version, text) in batch {
@@ -168,11 +226,31 @@ impl SqliteLedger {
         Ok(())
     }
 
+    /// What need not survive a power cut waits for the next full synchronisation: the log keeps its order.
+    fn wait(&mut self, for_the_disk: bool) -> Result<(), rusqlite::Error> {
+        if self.waits != Some(for_the_disk) {
+            self.waits = None;
+            let level = if for_the_disk { "FULL" } else { "NORMAL" };
+            self.connection.pragma_update(None, "synchronous", level)?;
+            self.waits = Some(for_the_disk);
+        }
+        Ok(())
+    }
+
+    /// Puts a block's worth of older rows into a block, if there are enough: what was written stands either way, so
+    /// that a failure is told and nothing else.
+    fn seal(&mut self) {
+        if self.sealing.is_due(self.head.seq) {
+            let sealed = self.wait(false).and_then(|()| self.sealing.seal(&mut self.connection, self.head.seq));
+            if let Err(error) = sealed {
+                tracing::warn!(%error, "older entries of the ledger stay as they are for now");
+            }
+        }
+    }
+
     fn write(&mut self, entries: &[Entry]) -> Result<Head, rusqlite::Error> {
         let mut head = self.head;
-        // What need not survive a power cut waits for the next full synchronisation: the log keeps its order.
-        let durable = entries.iter().any(|entry| entry.body.must_be_durable());
-        self.connection.pragma_update(None, "synchronous", if durable { "FULL" } else { "NORMAL" })?;
+        self.wait(entries.iter().any(|entry| entry.body.must_be_durable()))?;
         let transaction = self.connection.transaction()?;
         {
             let mut insert = transaction.prepare_cached(
@@ -204,7 +282,28 @@ impl Ledger for SqliteLedger {
             drop(self.find_head());
             return Err(error);
         }
+        self.seal();
         Ok(())
+    }
+
+    fn checkpoint_every(&self) -> Option<u64> {
+        Some(self.checkpoint_every)
+    }
+
+    fn keep(&mut self, made: &Checkpoint) -> Result<(), LedgerError> {
+        let written = self.wait(false).and_then(|()| {
+            let chain = store::chain_at(&self.connection, made.seq)?.ok_or(rusqlite::Error::QueryReturnedNoRows)?;
+            checkpoint::keep(&mut self.connection, made, chain)
+        });
+        written.map_err(|error| of_sqlite(&self.path, "written", &error))
+    }
+
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        checkpoint::last(&self.connection, version, upto)
+    }
+
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        checkpoint::past_at(&self.connection, version, seq)
     }
 
     fn probe(&mut self) -> Result<(), LedgerError> {
@@ -229,7 +328,7 @@ impl Ledger for SqliteLedger {
     }
 }
 
-/// The entries after `seq`, at most `limit`, in order.
+/// The entries after `seq`, at most `limit`, in order; each is what the chain says, where there is one.
 pub(super) fn entries(
     connection: &Connection,
     path: &Path,
@@ -237,41 +336,34 @@ pub(super) fn entries(
     limit: usize,
 ) -> Result<Vec<Entry>, LedgerError> {
     let error = |error: rusqlite::Error| of_sqlite(path, "read", &error);
-    let mut statement =
-        connection.prepare_cached("SELECT seq, body FROM entry WHERE seq > ?1 ORDER BY seq LIMIT ?2").map_err(error)?;
-    let (after, limit) = (i64::try_from(after).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
-    let rows = statement
-        .query_map(params![after, limit], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))
-        .map_err(error)?;
-    let mut entries = Vec::new();
+    let rows = store::rows(connection, after, limit).map_err(error)?;
+    let Some(first) = rows.first().map(|row| row.seq) else { return Ok(Vec::new()) };
+    let is_chained = store::format(connection).map_err(error)? >= store::CHAINED;
+    let before = if is_chained { store::chain_at(connection, first.saturating_sub(1)).map_err(error)? } else { None };
+    let damaged = |seq: u64, what: &str| {
+        let what = format!("entry {seq}: {what}");
+        LedgerError::Damaged { path: path.to_path_buf(), what }
+    };
+    let (mut chain, mut entries) = (before, Vec::with_capacity(rows.len()));
     for row in rows {
-        let (seq, text) = row.map_err(error)?;
-        let entry = serde_json::from_str(&text)
-            .map_err(|why| LedgerError::Damaged { path: path.to_path_buf(), what: format!("entry {seq}: {why}") })?;
-        entries.push(entry);
+        entries.push(serde_json::from_str(&row.text).map_err(|why| damaged(row.seq, &why.to_string()))?);
+        chain = chain.map(|chain| chain.after(row.seq, row.version, &row.text));
+        if is_chained && chain.is_none_or(|chain| chain.to_string() != row.chain) {
+            return Err(damaged(row.seq, "its chain is not that of what is written there"));
+        }
     }
     Ok(entries)
 }
 
 /// The last entry, and the chain's value there.
 pub(super) fn head(connection: &Connection, path: &Path) -> Result<Head, LedgerError> {
-    let last = connection.query_row("SELECT seq, at, chain FROM entry ORDER BY seq DESC LIMIT 1", [], |row| {
-        Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, String>(2)?))
-    });
-    let (seq, at, chain) = match last {
-        Ok(last) => last,
-        Err(rusqlite::Error::QueryReturnedNoRows) => return Ok(Head::genesis()),
-        Err(error) => return Err(of_sqlite(path, "read", &error)),
-    };
+    let last = store::last(connection).map_err(|error| of_sqlite(path, "read", &error))?;
+    let Some((seq, at, chain)) = last else { return Ok(Head::genesis()) };
     let damaged =
         |what: String| LedgerError::Damaged { path: path.to_path_buf(), what: format!("entry {seq}: {what}") };
     let chain = chain.parse().map_err(|why: NoChain| damaged(why.to_string()))?;
     let at = at.parse().map_err(|_| damaged("its time is none".to_owned()))?;
-    Ok(Head { seq: u64::try_from(seq).unwrap_or_default(), at: Some(at), chain })
-}
-
-fn unreadable(why: NoChain) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, why.into())
+    Ok(Head { seq, at: Some(at), chain })
 }
 
 /// Locks the ledger by a file beside it that says who holds it.

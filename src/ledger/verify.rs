@@ -136,6 +136,11 @@ impl Verifier {
         Ok(())
     }
 
+    /// The last row that was taken, with the chain's value there.
+    pub(super) fn head(&self) -> Head {
+        self.head
+    }
+
     /// After the last row.
     ///
     /// # Errors

@@ -189,7 +189,7 @@ impl fmt::Display for CanaryPhase {
 }
 
 /// A canary as the ledger knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CanaryState {
     /// What is asked.
     pub order: Canary,

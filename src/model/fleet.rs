@@ -9,11 +9,11 @@ use super::fleet_index::{FleetIndex, Traits};
 use super::{
     Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
     FoldError, Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName, Phase,
-    RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, tag_keys, worker,
+    RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs, tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
     /// Its id.
     pub id: RequestId,
@@ -44,14 +44,14 @@ impl Attempt {
 }
 
 /// An operator's wish to keep an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperatorHold {
     /// Until when.
     pub until: DateTime<Utc>,
 }
 
 /// A worker as the ledger knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Worker {
     /// Its state.
@@ -103,20 +103,23 @@ pub struct Worker {
 }
 
 /// What became of giving an instance what its manifest says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Equipping {
     /// Since when the instance is there, or was started again.
     pub since: Option<DateTime<Utc>>,
     /// What it was given, when, and which address it has by it.
+    #[serde(with = "pairs")]
     pub given: BTreeMap<Equipment, (DateTime<Utc>, Option<String>)>,
     /// What it was refused last, and why.
+    #[serde(with = "pairs")]
     pub refused: BTreeMap<Equipment, Failure>,
     /// Since when it is tried to give it what it has not.
+    #[serde(with = "pairs")]
     pub trying: BTreeMap<Equipment, DateTime<Utc>>,
 }
 
 /// An instance whose end was intended and has not been seen yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Departing {
     /// Where.
     pub cell: Cell,
@@ -133,7 +136,7 @@ pub struct Departing {
 }
 
 /// What we remember of an offering that had no capacity.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OfferingMemory {
     /// Refusals since it last worked.
     pub refusals: u32,
@@ -142,13 +145,14 @@ pub struct OfferingMemory {
 }
 
 /// Everything the ledger says, folded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fleet {
     /// The workers.
     pub workers: BTreeMap<WorkerName, Worker>,
     /// The instances whose end was intended.
     pub departing: BTreeMap<InstanceId, Departing>,
     /// The offerings that had no capacity.
+    #[serde(with = "pairs")]
     pub offerings: BTreeMap<(Cell, Offering), OfferingMemory>,
     /// How launches from each AMI went.
     pub generations: BTreeMap<AmiId, Generation>,
@@ -159,6 +163,7 @@ pub struct Fleet {
     /// The last entry's time.
     pub last_at: Option<DateTime<Utc>>,
     /// Where to find what belongs to a cell or an instance; derived from the rest.
+    #[serde(skip)]
     pub(super) index: FleetIndex,
 }
 

@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize as _, Deserializer};
+
 use super::{Cell, Departing, Fleet, InstanceId, OwnerName, Worker, WorkerName, WorkerState};
 
 /// Derived from the workers and the departing instances, entry by entry; never written.
@@ -122,6 +124,16 @@ impl FleetIndex {
 }
 
 impl Fleet {
+    /// Reads one that was written down: what is derived is not, and is made anew.
+    ///
+    /// # Errors
+    /// What the format says.
+    pub fn reread<'de, D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let mut fleet = Self::deserialize(from)?;
+        fleet.index = FleetIndex::of(&fleet);
+        Ok(fleet)
+    }
+
     /// Instances that live or may live: what the limit on instances counts.
     pub fn live(&self) -> u32 {
         self.index.live

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{AmiId, Attempt, Body, Cause, ImageName, tag_keys};
 
@@ -12,7 +13,7 @@ const TIMES_MAX: usize = 100;
 const AMIS_MAX: usize = 8;
 
 /// How launches from one AMI went. Canaries do not count: they are there because nobody trusts their AMI.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Generation {
     /// The manifest that named it.
     pub image: ImageName,

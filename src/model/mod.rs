@@ -22,6 +22,7 @@ mod id;
 mod inventory;
 mod launch;
 mod leftover;
+mod pairs;
 mod plain;
 mod rebake;
 mod resource;

@@ -3,11 +3,13 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{Body, BuildId, Cause, ClientToken, InstanceId};
 
 /// Where a worker is in its life. Each state holds what only that state knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum WorkerState {
     /// A master wants it; nothing was launched yet.
     Requested,

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::model::{Body, Entry, Fleet, InstanceId, Worker, WorkerName, WorkerState};
 
@@ -31,7 +32,7 @@ pub const WORDS: [&str; 10] =
     ["busy", "ready", "requested", "launching", "registering", "draining", "terminating", "stopped", "gone", UNKNOWN];
 
 /// What is kept of the last day.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Day {
     lines: BTreeMap<WorkerName, Line>,
     /// Whose each instance is that has not ended.
@@ -42,18 +43,29 @@ pub struct Day {
 }
 
 /// What is kept of a worker.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Line {
     stretches: VecDeque<Stretch>,
     events: VecDeque<u64>,
 }
 
+/// One of [`WORDS`].
+type Word = &'static str;
+
 /// A state, since when, and what belongs to it: a build, an instance or a cause.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Stretch {
     from: DateTime<Utc>,
-    state: &'static str,
+    #[serde(deserialize_with = "word")]
+    state: Word,
     detail: Option<Arc<str>>,
+}
+
+/// The word of a state; what is none of them was written by another version.
+fn word<'de, D: Deserializer<'de>>(from: D) -> Result<Word, D::Error> {
+    let told = String::deserialize(from)?;
+    let known = WORDS.into_iter().find(|word| *word == told);
+    known.ok_or_else(|| D::Error::custom(format!("no state is called {told:?}")))
 }
 
 /// The last day.

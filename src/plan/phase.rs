@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use crate::model::{
     Attempt, Body, Cause, Entry, FailureKind, ImageName, InstanceId, OwnerName, Place, WorkerName, Zone,
@@ -123,7 +124,7 @@ pub enum Happening {
 }
 
 /// A worker's life as far as it has come.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Life {
     /// When the request that waits came, and whether a call was made for it.
     requested: Option<(DateTime<Utc>, bool)>,
@@ -139,7 +140,7 @@ struct Life {
 }
 
 /// What is kept of an attempt.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Own {
     owner: OwnerName,
     image: ImageName,
@@ -159,7 +160,7 @@ impl Own {
 }
 
 /// An instance whose end was intended: since when, and the life that it was part of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Leaving {
     since: DateTime<Utc>,
     of: Option<(WorkerName, Life)>,
@@ -167,7 +168,7 @@ struct Leaving {
 
 /// The lives that are open. As large as what the record itself keeps: one per worker and one per instance on its
 /// way out.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lives {
     workers: BTreeMap<WorkerName, Life>,
     leaving: BTreeMap<InstanceId, Leaving>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller, WorkerView};
-use latent::ledger::{Declarations, Ledger, LedgerError, MemoryLedger};
+use latent::ledger::{Checkpoint, Declarations, Ledger, LedgerError, MemoryLedger};
 use latent::model::{
     Actor, Body, Cause, Cell, Entry, Fleet, InstanceId, InstanceState, MasterId, RequestId, TagSet, WorkerName,
     tag_keys,
@@ -47,7 +47,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// A ledger that outlives its controller and can be told to fail.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct TestLedger {
     inner: MemoryLedger,
     faults: Arc<Mutex<LedgerFaults>>,
@@ -58,6 +58,13 @@ pub(crate) struct TestLedger {
 pub(crate) struct LedgerFaults {
     pub(crate) write: bool,
     pub(crate) read: bool,
+}
+
+impl Default for TestLedger {
+    /// With so many checkpoints that every restart begins with one.
+    fn default() -> Self {
+        Self { inner: MemoryLedger::with_checkpoints(7), faults: Arc::default() }
+    }
 }
 
 impl TestLedger {
@@ -83,6 +90,22 @@ impl Ledger for TestLedger {
             return Err(Self::refuse("read"));
         }
         self.inner.read(after, limit)
+    }
+
+    fn checkpoint_every(&self) -> Option<u64> {
+        self.inner.checkpoint_every()
+    }
+
+    fn keep(&mut self, made: &Checkpoint) -> Result<(), LedgerError> {
+        self.inner.keep(made)
+    }
+
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        self.inner.checkpoint(version, upto)
+    }
+
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        self.inner.past_at(version, seq)
     }
 }
 

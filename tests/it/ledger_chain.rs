@@ -76,7 +76,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("a text")
 }
 
-fn command(words: &[&str]) -> (Exit, String) {
+pub(crate) fn command(words: &[&str]) -> (Exit, String) {
     let args = Args::try_parse_from(["latent"].iter().chain(words)).expect("a command");
     let mut out = Vec::new();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");

@@ -39,6 +39,7 @@ mod iam;
 mod ledger;
 #[cfg(test)]
 mod ledger_chain;
+mod ledger_fold;
 #[cfg(test)]
 mod link;
 #[cfg(test)]

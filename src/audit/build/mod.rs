@@ -27,14 +27,15 @@ pub(super) use self::workers::permille;
 use super::evidence::Evidence;
 use super::report::{BudgetLine, Day, Headline, InstanceLine, LedgerMark, REPORT_VERSION, Report, Saving, Unseen};
 use crate::model::{InstanceId, Region, counted};
-use crate::plan::meter::{Run, Use};
+use crate::plan::meter::{Meter, Run, Use};
 use crate::plan::sweep::Finding;
 use crate::policy::price::{self, Range};
 
 /// Makes the report of one owner: of what belongs to anybody else nothing is in it.
 pub fn build(evidence: &Evidence<'_>) -> Report {
     let period = Period { since: evidence.since, until: evidence.until };
-    let meter = evidence.ledger.as_ref().map(|record| runs::of_ledger(record.entries)).unwrap_or_default();
+    let none = Meter::default();
+    let meter = evidence.ledger.as_ref().map_or(&none, |record| &record.story.meter);
     let runs: Vec<Run> = meter.runs().cloned().collect();
     let scope = Scope::new(evidence, runs::others(evidence, &runs));
     let findings: Vec<&Finding> = evidence.findings.iter().filter(|finding| scope.concerns(finding)).collect();
@@ -59,7 +60,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
         until: evidence.until,
         sources: words::sources(evidence),
         unseen,
-        headline: headline(&drafts, (before(evidence, period, &runs), budget(evidence, &meter)), &savings, zombies),
+        headline: headline(&drafts, (before(evidence, period, &runs), budget(evidence, meter)), &savings, zombies),
         workers: workers::workers(&drafts),
         differences: difference::differences(&drafts, evidence.ledger.is_ok()),
         days: days(period, &drafts),
@@ -126,7 +127,7 @@ fn days(period: Period, drafts: &[Draft]) -> Vec<Day> {
 /// What the ledger's instances cost in the same length of time before; `None` where it does not go back so far.
 fn before(evidence: &Evidence<'_>, period: Period, runs: &[Run]) -> Option<Range> {
     let earlier = Period { since: period.since - (period.until - period.since), until: period.since };
-    let first = evidence.ledger.as_ref().ok()?.entries.first()?.at;
+    let first = evidence.ledger.as_ref().ok()?.story.first?;
     if first > earlier.since {
         return None;
     }
@@ -171,6 +172,6 @@ fn unpriced(drafts: &[Draft]) -> Option<Unseen> {
 
 fn mark(evidence: &Evidence<'_>) -> Option<LedgerMark> {
     let record = evidence.ledger.as_ref().ok()?;
-    let last = record.entries.last()?;
-    Some(LedgerMark { seq: last.seq, at: last.at, chain: record.chain.map(ToOwned::to_owned) })
+    let (seq, at) = record.story.last?;
+    Some(LedgerMark { seq, at, chain: record.chain.map(ToOwned::to_owned) })
 }

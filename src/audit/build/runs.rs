@@ -12,9 +12,9 @@ use super::trail::Told;
 use crate::audit::TrailEnd;
 use crate::audit::evidence::Evidence;
 use crate::model::{
-    BlockDevice, Cell, Entry, Instance, InstanceId, InstanceState, Market, Region, Resource, Survey, tag_keys,
+    BlockDevice, Cell, Instance, InstanceId, InstanceState, Market, Region, Resource, Survey, tag_keys,
 };
-use crate::plan::meter::{Meter, Run, Segment, Span, Start, Use};
+use crate::plan::meter::{Run, Segment, Span, Start, Use};
 
 /// What CloudTrail names a session of ours.
 const SESSION: &str = "latent-";
@@ -28,15 +28,6 @@ pub(super) struct Found {
     pub(super) in_ledger: bool,
     /// Whether a rebake's journal does.
     pub(super) in_journal: bool,
-}
-
-/// The runs of a ledger.
-pub(super) fn of_ledger(entries: &[Entry]) -> Meter {
-    let mut meter = Meter::default();
-    for entry in entries {
-        meter.take(entry);
-    }
-    meter
 }
 
 /// Everything that is this owner's, each instance once.
@@ -173,8 +164,8 @@ fn is_stray(evidence: &Evidence<'_>, instance: &Instance, born: DateTime<Utc>) -
     let Ok(record) = &evidence.ledger else { return false };
     let worker = instance.tags.get(tag_keys::ROLE) == Some("worker");
     let of_this = evidence.controller.is_some() && instance.tags.get(tag_keys::CONTROLLER) == evidence.controller;
-    let Some(last) = record.entries.last() else { return false };
-    worker && of_this && instance.state.is_live() && last.at > born && evidence.now - born > YOUNG
+    let Some((_, last)) = record.story.last else { return false };
+    worker && of_this && instance.state.is_live() && last > born && evidence.now - born > YOUNG
 }
 
 /// What is younger may be in no record yet.

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{build, is_complete};
 use crate::audit::evidence::{Evidence, Look, Missing, Record};
 use crate::audit::report::Report;
+use crate::control::Story;
 use crate::model::{
     Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, Gap, Instance, InstanceState, LaunchSpec,
     OwnerName, Parts, Phase, Region, Resource, ResourceId, ResourceKind, Sight, Survey, TagSet, Trail, TrailEvent,
@@ -71,7 +72,7 @@ impl Book {
 }
 
 /// What a report of a day is made of.
-fn evidence<'a>(owner: &'a OwnerName, entries: &'a [Entry], regions: BTreeMap<Region, Look>) -> Evidence<'a> {
+fn evidence<'a>(owner: &'a OwnerName, story: &'a Story, regions: BTreeMap<Region, Look>) -> Evidence<'a> {
     Evidence {
         now: at(600),
         since: at(-600),
@@ -83,7 +84,7 @@ fn evidence<'a>(owner: &'a OwnerName, entries: &'a [Entry], regions: BTreeMap<Re
         whole_account: false,
         shared_account: false,
         only: BTreeSet::new(),
-        ledger: Ok(Record { entries, from: "a test", chain: Some("00ff") }),
+        ledger: Ok(Record { story, from: "a test", chain: Some("00ff") }),
         regions,
         intent: None,
         rebakes: Ok(Vec::new()),
@@ -163,7 +164,7 @@ fn every_second_of_a_life_has_its_use_and_every_day_its_amount() {
     // Over midnight: the days share it.
     book.life("alice", "w1", "i-1", 220);
     let owner = alice();
-    let report = build(&evidence(&owner, &book.0, look(Vec::new(), Vec::new())));
+    let report = build(&evidence(&owner, &Story::of(&book.0), look(Vec::new(), Vec::new())));
     assert_eq!(report.instances.len(), 1);
     let line = &report.instances[0];
     let uses: Vec<(Use, i64)> = line.uses.iter().map(|(usage, seconds)| (*usage, *seconds)).collect();
@@ -185,7 +186,8 @@ fn every_second_of_a_life_has_its_use_and_every_day_its_amount() {
 fn a_day_without_a_second_is_there_with_nothing() {
     let owner = alice();
     let book = Book::new();
-    let mut asked = evidence(&owner, &book.0, BTreeMap::new());
+    let story = Story::of(&book.0);
+    let mut asked = evidence(&owner, &story, BTreeMap::new());
     asked.since = at(-600) - TimeDelta::days(3);
     let report = build(&asked);
     assert_eq!(report.days.len(), 5);
@@ -202,13 +204,14 @@ fn nothing_of_another_owner_is_told_whatever_tells_of_it() {
     let others = [("i-2", Some("bob")), ("i-3", Some("bob")), ("i-2", None)];
     for (id, tag) in others {
         let mut regions = look(vec![running(id, 500, tags(tag))], vec![event(500, "RunInstances", id)]);
-        let report = build(&evidence(&owner, &book.0, regions.clone()));
+        let report = build(&evidence(&owner, &Story::of(&book.0), regions.clone()));
         told_nothing_of(&report, &[id, "bob", "hidden"]);
         // Without a ledger the tags alone say whose it is; where accounts are shared no tag is nobody's.
         for look in regions.values_mut() {
             look.trail = Err(Missing::new("denied", "allow it"));
         }
-        let mut alone = evidence(&owner, &book.0, regions);
+        let story = Story::of(&book.0);
+        let mut alone = evidence(&owner, &story, regions);
         alone.ledger = Err(Missing::new("none", "keep one"));
         alone.shared_account = true;
         told_nothing_of(&build(&alone), &[id, "bob", "hidden"]);
@@ -229,7 +232,7 @@ fn a_live_instance_that_the_ledger_should_know_and_does_not_is_a_zombie_with_its
     book.life("alice", "w1", "i-1", 500);
     let owner = alice();
     let regions = look(vec![running("i-9", 300, tags(Some("alice")))], vec![event(300, "RunInstances", "i-9")]);
-    let report = build(&evidence(&owner, &book.0, regions));
+    let report = build(&evidence(&owner, &Story::of(&book.0), regions));
     let line = report.instances.iter().find(|line| line.instance == "i-9").expect("is told");
     assert_eq!(line.uses.get(&Use::Zombie), Some(&(300 * 60)));
     assert_eq!((line.hours.ledger, line.hours.describe, line.hours.cloudtrail), (None, Some(18_000), Some(18_000)));
@@ -245,11 +248,11 @@ fn a_shutdown_from_inside_the_guest_is_told_as_what_it_is() {
     let mut book = Book::new();
     book.life("alice", "w1", "i-1", 0);
     let owner = alice();
-    let report = build(&evidence(&owner, &book.0, look(Vec::new(), vec![event(0, "RunInstances", "i-1")])));
+    let report = build(&evidence(&owner, &Story::of(&book.0), look(Vec::new(), vec![event(0, "RunInstances", "i-1")])));
     assert_eq!(report.differences.len(), 1, "{:#?}", report.differences);
     assert!(report.differences[0].what.contains("shutdown from inside the guest"), "{}", report.differences[0].what);
     let ended = vec![event(0, "RunInstances", "i-1"), event(43, "TerminateInstances", "i-1")];
-    let agreed = build(&evidence(&owner, &book.0, look(Vec::new(), ended)));
+    let agreed = build(&evidence(&owner, &Story::of(&book.0), look(Vec::new(), ended)));
     assert!(agreed.differences.is_empty(), "{:#?}", agreed.differences);
     assert_eq!(
         agreed.deeds.iter().map(|deed| deed.call.as_str()).collect::<Vec<_>>(),
@@ -272,7 +275,8 @@ fn what_was_denied_is_told_with_its_action_and_the_report_is_not_whole() {
         let why = Unseen { kind: FailureKind::Credentials, code: "AccessDenied".to_owned(), message: "no".to_owned() };
         trail.gaps.push(TrailGap { call: None, from: at(-600), to: at(600), why });
     }
-    let evidence = evidence(&owner, &book.0, regions);
+    let story = Story::of(&book.0);
+    let evidence = evidence(&owner, &story, regions);
     assert!(!is_complete(&evidence, false));
     let report = build(&evidence);
     let unseen: Vec<String> = report.unseen.iter().map(|one| format!("{}: {}", one.what, one.why)).collect();
@@ -297,7 +301,7 @@ fn a_source_of_which_nothing_was_seen_is_not_used_and_one_seen_in_part_is_not_wh
     let owner = alice();
     let book = Book::new();
     let told = |regions: BTreeMap<Region, Look>| {
-        let report = build(&evidence(&owner, &book.0, regions));
+        let report = build(&evidence(&owner, &Story::of(&book.0), regions));
         (source(&report, "describe"), source(&report, "cloudtrail"))
     };
     let mut seen = look(Vec::new(), Vec::new());
@@ -324,7 +328,8 @@ fn a_source_of_which_nothing_was_seen_is_not_used_and_one_seen_in_part_is_not_wh
 #[test]
 fn without_any_record_the_report_says_so_and_claims_nothing() {
     let owner = alice();
-    let mut none = evidence(&owner, &[], BTreeMap::new());
+    let story = Story::default();
+    let mut none = evidence(&owner, &story, BTreeMap::new());
     none.ledger = Err(Missing::new("the ledger is away", "bring it back"));
     let report = build(&none);
     assert!(report.instances.is_empty() && report.headline.spent == Range::ZERO);

@@ -28,8 +28,8 @@ fn ledger(evidence: &Evidence<'_>) -> Source {
         Ok(record) => record,
         Err(missing) => return unused("ledger", &missing.why),
     };
-    let (first, last) = (record.entries.first(), record.entries.last());
-    let late = first.is_some_and(|entry| entry.at > evidence.since);
+    let (first, last) = (record.story.first, record.story.last);
+    let late = first.is_some_and(|at| at > evidence.since);
     let note = match (first, late) {
         (None, _) => format!("{}: it is empty", record.from),
         (Some(_), true) => format!("{}: it begins after the period does; what was before is not in it", record.from),
@@ -39,8 +39,8 @@ fn ledger(evidence: &Evidence<'_>) -> Source {
         name: "ledger".to_owned(),
         used: first.is_some(),
         whole: first.is_some() && !late,
-        from: first.map(|entry| entry.at),
-        to: last.map(|entry| entry.at),
+        from: first,
+        to: last.map(|(_, at)| at),
         note,
     }
 }
@@ -164,7 +164,7 @@ pub(super) fn unseen(evidence: &Evidence<'_>, period: Period) -> Vec<Unseen> {
     let mut all = Vec::new();
     match &evidence.ledger {
         Err(why) => all.push(missing("what the machines were used for (the controller's ledger)".to_owned(), why)),
-        Ok(record) => all.extend(before_the_ledger(record.entries.first().map(|entry| entry.at), period)),
+        Ok(record) => all.extend(before_the_ledger(record.story.first, period)),
     }
     for (region, look) in &evidence.regions {
         if let (Err(why), Err(trail), Err(spot)) = (&look.survey, &look.trail, &look.spot)

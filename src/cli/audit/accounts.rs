@@ -11,7 +11,7 @@ use crate::cli::args::Args;
 use crate::cli::connect;
 use crate::cli::exit::{CommandError, Exit};
 use crate::control::Clock;
-use crate::model::{Fleet, Market, OwnerName, Region, Survey};
+use crate::model::{Market, OwnerName, Region, Survey};
 use crate::plan::sweep::{Caps, Claims, ControllerKey, Finding, Stated, SweepView, claims, sweep};
 use crate::policy::price::Prices;
 use crate::policy::{Addressee, Credentials, Image, Intent, Owner, Rates, Sources, SweepPolicy};
@@ -222,13 +222,9 @@ pub(super) fn findings(
 
 /// What the controller says of its instances, by its ledger.
 fn claims_of(work: &Work, kept: &Kept) -> BTreeMap<ControllerKey, Claims> {
-    let (Some(intent), Some(entries)) = (&work.intent, kept.entries()) else { return BTreeMap::new() };
-    match Fleet::fold(entries) {
-        // A ledger that has just begun says nothing of what was before.
-        Ok(fleet) if !entries.is_empty() => {
-            let key = ControllerKey::new(&intent.fleet.name, &intent.fleet.controller);
-            BTreeMap::from([(key, claims(&fleet, intent))])
-        }
-        Ok(_) | Err(_) => BTreeMap::new(),
-    }
+    let (Some(intent), Some(story)) = (&work.intent, kept.story()) else { return BTreeMap::new() };
+    // A ledger that has just begun says nothing of what was before.
+    let fleet = story.fleet.as_ref().filter(|_| story.last.is_some());
+    let key = || ControllerKey::new(&intent.fleet.name, &intent.fleet.controller);
+    fleet.map(|fleet| (key(), claims(fleet, intent))).into_iter().collect()
 }

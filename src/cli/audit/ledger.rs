@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use chrono::{DateTime, Utc};
+
 use super::AuditOptions;
 use super::accounts::Work;
 use crate::audit::{Missing, Record};
 use crate::cli::args::Args;
-use crate::control::Clock;
+use crate::control::{Clock, Story};
 use crate::ledger::{JournalFolder, Journals as _, LedgerError, SqliteReader};
 use crate::link::{Client, Events};
 use crate::model::{Actor, Entry, RebakeEntry};
 
-/// How many entries are read from a file at once.
-const PAGE: usize = 10_000;
+/// So many entries are worth a word where all of them had to be read.
+const MANY: u64 = 200_000;
 /// How long a controller may take to answer with a page.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(20);
 /// What a report says where nobody keeps a record.
@@ -24,7 +26,7 @@ pub(super) struct Kept {
 }
 
 struct Whole {
-    entries: Vec<Entry>,
+    story: Story,
     from: String,
     chain: Option<String>,
     /// Whether the controller was asked for it, and told nothing of what is beside it.
@@ -35,28 +37,36 @@ impl Kept {
     /// What a report needs of it.
     pub(super) fn record(&self) -> Result<Record<'_>, Missing> {
         let whole = self.read.as_ref().map_err(Clone::clone)?;
-        Ok(Record { entries: &whole.entries, from: &whole.from, chain: whole.chain.as_deref() })
+        Ok(Record { story: &whole.story, from: &whole.from, chain: whole.chain.as_deref() })
     }
 
-    /// All entries, where it could be read.
-    pub(super) fn entries(&self) -> Option<&[Entry]> {
-        self.read.as_ref().ok().map(|whole| whole.entries.as_slice())
+    /// What it tells, where it could be read.
+    pub(super) fn story(&self) -> Option<&Story> {
+        self.read.as_ref().ok().map(|whole| &whole.story)
     }
 
-    /// The same as it was at this entry.
-    pub(super) fn until(mut self, seq: u64, chain: Option<String>) -> Self {
+    /// With this value of the chain at its end.
+    pub(super) fn with_chain(mut self, chain: Option<String>) -> Self {
         if let Ok(whole) = &mut self.read {
-            whole.entries.retain(|entry| entry.seq <= seq);
             whole.chain = chain;
         }
         self
     }
 }
 
+/// What is needed of a ledger.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Part {
+    /// From when on; see [`crate::audit::reach`].
+    pub(super) since: DateTime<Utc>,
+    /// Up to which entry; all if none is named.
+    pub(super) upto: Option<u64>,
+}
+
 /// The file that is named or configured; without it the controller is asked.
-pub(super) async fn read(args: &Args, options: &AuditOptions, work: &Work, clock: &Clock) -> Kept {
+pub(super) async fn read(args: &Args, options: &AuditOptions, work: &Work, part: Part, clock: &Clock) -> Kept {
     if let Some(file) = path(work, options).filter(|file| options.ledger.is_some() || file.exists()) {
-        match of_file(&file) {
+        match of_file(&file, part) {
             Err(why) if options.ledger.is_some() => return Kept { read: Err(missing(&why)) },
             // A controller under another user can be asked where its file cannot be read.
             Err(_) => {}
@@ -71,7 +81,7 @@ pub(super) async fn read(args: &Args, options: &AuditOptions, work: &Work, clock
         let cure = "ask the fleet's admin for a report with it, or for a copy (--ledger FILE)";
         return Kept { read: Err(Missing::new(NO_LEDGER, cure)) };
     };
-    let read = of_controller(&Client::new(&socket), clock).await;
+    let read = of_controller(&Client::new(&socket), part, clock).await;
     Kept { read: read.map_err(|why| Missing::new(why, "start the controller, or name its ledger with --ledger FILE")) }
 }
 
@@ -85,19 +95,15 @@ fn missing(error: &LedgerError) -> Missing {
     Missing { why: error.to_string(), cure: None }
 }
 
-fn of_file(path: &Path) -> Result<Whole, LedgerError> {
+fn of_file(path: &Path, part: Part) -> Result<Whole, LedgerError> {
     let reader = SqliteReader::open(path)?;
-    let mut entries: Vec<Entry> = Vec::new();
-    loop {
-        let page = reader.read(entries.last().map_or(0, |entry| entry.seq), PAGE)?;
-        let more = page.len() == PAGE;
-        entries.extend(page);
-        if !more {
-            break;
-        }
+    let story = Story::read(&reader, part.since, part.upto)?;
+    if story.begun == 0 && story.last.is_some_and(|(seq, _)| seq > MANY) {
+        let path = path.display();
+        tracing::warn!("{path} has no checkpoint that fits this version and period: all of its entries were read");
     }
-    let chain = chain_at(&reader, entries.last().map_or(0, |entry| entry.seq));
-    Ok(Whole { entries, from: format!("the ledger {}", path.display()), chain, by_controller: false })
+    let chain = chain_at(&reader, story.last.map_or(0, |(seq, _)| seq));
+    Ok(Whole { story, from: format!("the ledger {}", path.display()), chain, by_controller: false })
 }
 
 /// The chain's value at an entry; one that is not chained has none.
@@ -110,25 +116,25 @@ pub(super) fn chain_of(path: &Path, seq: u64) -> Option<String> {
     chain_at(&SqliteReader::open(path).ok()?, seq)
 }
 
-async fn of_controller(client: &Client, clock: &Clock) -> Result<Whole, String> {
-    let (mut entries, mut after) = (Vec::new(), 0);
+async fn of_controller(client: &Client, part: Part, clock: &Clock) -> Result<Whole, String> {
+    let (mut story, mut after) = (Story::default(), 0);
     loop {
         let url = format!("/v1/events?after={after}");
         let answer = clock.within(ANSWER, client.get::<Events>(&url)).await;
         let answer = answer.ok_or_else(|| format!("the controller did not answer within {} s", ANSWER.as_secs()))?;
         let page = answer.map_err(|error| error.to_string())?;
-        if page.events.is_empty() {
+        if page.events.is_empty() || part.upto.is_some_and(|upto| after >= upto) {
             let from = "the ledger, by its controller".to_owned();
-            return Ok(Whole { entries, from, chain: None, by_controller: true });
+            return Ok(Whole { story, from, chain: None, by_controller: true });
         }
         after = page.last;
-        for event in page.events {
+        for event in page.events.into_iter().filter(|event| part.upto.is_none_or(|upto| event.seq <= upto)) {
             let mut tagged = serde_json::Map::new();
             tagged.insert(event.kind, event.body);
             let body = serde_json::from_value(tagged.into())
                 .map_err(|error| format!("entry {} of the controller is not understood: {error}", event.seq))?;
             let actor = event.actor.unwrap_or(Actor::Controller);
-            entries.push(Entry { seq: event.seq, at: event.at, actor, body });
+            story.take(&Entry { seq: event.seq, at: event.at, actor, body });
         }
     }
 }

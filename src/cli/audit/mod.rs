@@ -22,7 +22,7 @@ use super::connect;
 use super::exit::{AUDIT_AFTER_HELP, AuditExit, CommandError, Exit};
 use crate::audit::render::Format;
 use crate::audit::report::Report;
-use crate::audit::{Evidence, build, is_complete};
+use crate::audit::{Evidence, build, is_complete, reach};
 use crate::control::Clock;
 use crate::model::{OwnerName, Region};
 
@@ -111,7 +111,8 @@ async fn report(
     in_order(since, begun)?;
     let looked = accounts::look(options, work, whose, since, clock).await;
     // After the look: whatever the cloud shows was intended before.
-    let kept = ledger::read(args, options, work, clock).await;
+    let part = ledger::Part { since: reach(since, clock.now()), upto: None };
+    let kept = ledger::read(args, options, work, part, clock).await;
     if let (Some(_), Err(missing)) = (&options.ledger, kept.record()) {
         return Err(CommandError::new(Exit::Ledger, anyhow::anyhow!("nothing was reported: {}", missing.why)));
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::AuditOptions;
 use super::{accounts, ledger};
 use crate::audit::report::{REPORT_VERSION, Report};
-use crate::audit::{Evidence, Verdict, build, verify};
+use crate::audit::{Evidence, Verdict, build, reach, verify};
 use crate::cli::args::Args;
 use crate::cli::exit::{AuditExit, CommandError, Exit};
 use crate::cli::output::plain;
@@ -30,13 +30,14 @@ pub(super) async fn run(
         return Err(usage(file, "it was made without a ledger, so nothing can make it again"));
     };
     let work = accounts::work(args, options)?;
-    let kept = ledger::read(args, options, &work, clock).await;
+    let part = ledger::Part { since: reach(report.since, report.until), upto: Some(mark.seq) };
+    let kept = ledger::read(args, options, &work, part, clock).await;
     if let Err(missing) = kept.record() {
         return Err(CommandError::new(Exit::Ledger, anyhow::anyhow!("nothing was verified: {}", missing.why)));
     }
     // A ledger that only the controller could be asked for tells no chain: then that of the report stands.
     let file_chain = ledger::path(&work, options).and_then(|path| ledger::chain_of(&path, mark.seq));
-    let kept = kept.until(mark.seq, file_chain.or_else(|| mark.chain.clone()));
+    let kept = kept.with_chain(file_chain.or_else(|| mark.chain.clone()));
     let regions = report.regions.iter().filter_map(|region| region.parse().ok());
     let evidence = Evidence {
         now: report.written_at,

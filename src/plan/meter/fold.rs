@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
+use super::kept::{Past, forget};
 use super::track::Life;
 use super::{Ended, Run, Use};
 use crate::model::{
@@ -17,19 +19,19 @@ use crate::model::{
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Meter {
     /// By a number that grows with each launch.
-    lives: BTreeMap<u64, Life>,
-    next: u64,
+    pub(super) lives: BTreeMap<u64, Life>,
+    pub(super) next: u64,
     /// The last run of each instance.
-    by_instance: BTreeMap<InstanceId, u64>,
+    pub(super) by_instance: BTreeMap<InstanceId, u64>,
     /// The runs of each worker, in the order of their launches.
-    by_worker: BTreeMap<WorkerName, Vec<u64>>,
-    desks: BTreeMap<WorkerName, Desk>,
-    last_at: Option<DateTime<Utc>>,
+    pub(super) by_worker: BTreeMap<WorkerName, Vec<u64>>,
+    pub(super) desks: BTreeMap<WorkerName, Desk>,
+    pub(super) last_at: Option<DateTime<Utc>>,
 }
 
 /// What is known of a worker whether it has an instance or not.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Desk {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Desk {
     /// The request that waits: when it came, and from whom.
     request: Option<(DateTime<Utc>, String)>,
     held: bool,
@@ -38,21 +40,22 @@ struct Desk {
 }
 
 impl Meter {
-    /// Takes in the next entry.
-    pub fn take(&mut self, entry: &Entry) {
-        let at = entry.at;
+    /// Takes in the next entry. Gives the number of the run that it ends, if it ends one.
+    pub fn take(&mut self, entry: &Entry) -> Option<u64> {
+        let (at, mut over) = (entry.at, None);
         match &entry.body {
             Body::ControllerStarted { .. } => self.comes_back(at),
-            Body::ControllerStopped {} => self.living(|life| life.run.silent_since = Some(at)),
+            Body::ControllerStopped {} => self.each_living(|life| life.run.silent_since = Some(at)),
             body => {
                 self.desk(at, &entry.actor, body);
-                self.birth(at, body);
+                over = self.birth(at, body);
                 self.instance(at, body);
-                self.ending(at, body);
+                over = self.ending(at, body).or(over);
                 self.master(at, body);
             }
         }
         self.last_at = Some(at);
+        over
     }
 
     /// All runs that are kept, in the order of their launches. Those whose launch was refused have no segments.
@@ -82,14 +85,9 @@ impl Meter {
     }
 
     /// Forgets what was over before a time, and of living runs what lies before it. A window that begins at that
-    /// time or later has the same sums as before.
-    pub fn forget_before(&mut self, at: DateTime<Utc>) {
-        // The minute that is billed at least may reach into the window.
-        let at = at - chrono::TimeDelta::minutes(1);
-        self.lives.retain(|_, life| life.run.ended.as_ref().is_none_or(|ended| ended.at >= at));
-        for life in self.lives.values_mut() {
-            life.run.forget_before(at);
-        }
+    /// time or later has the same sums as before. Gives what it forgot.
+    pub fn forget_before(&mut self, at: DateTime<Utc>) -> Past {
+        let past = forget(&mut self.lives, at);
         let lives = &self.lives;
         self.by_instance.retain(|_, key| lives.contains_key(key));
         for keys in self.by_worker.values_mut() {
@@ -100,15 +98,16 @@ impl Meter {
             desk.present = desk.present.filter(|key| lives.contains_key(key));
         }
         self.desks.retain(|_, desk| *desk != Desk::default());
+        past
     }
 
-    fn living(&mut self, change: impl Fn(&mut Life)) {
+    fn each_living(&mut self, change: impl Fn(&mut Life)) {
         self.lives.values_mut().filter(|life| life.run.ended.is_none()).for_each(change);
     }
 
     fn comes_back(&mut self, at: DateTime<Utc>) {
         let Some(last) = self.last_at else { return };
-        self.living(|life| life.gap(last, at));
+        self.each_living(|life| life.gap(last, at));
     }
 
     /// What becomes of a worker's wish, whether it has an instance or not.
@@ -168,7 +167,7 @@ impl Meter {
         self.run_of(instance).and_then(|run| run.ended.as_ref()).map(|ended| ended.at)
     }
 
-    fn birth(&mut self, at: DateTime<Utc>, body: &Body) {
+    fn birth(&mut self, at: DateTime<Utc>, body: &Body) -> Option<u64> {
         match body {
             Body::LaunchIntended { worker, attempt } => {
                 let desk = self.desks.entry(worker.clone()).or_default();
@@ -181,19 +180,20 @@ impl Meter {
                 self.desks.entry(worker.clone()).or_default().present = Some(key);
             }
             Body::Launched { worker, instance } => {
-                let Some(key) = self.desks.get(worker).and_then(|desk| desk.present) else { return };
-                let Some(life) = self.lives.get_mut(&key).filter(|life| life.run.instance.is_none()) else { return };
+                let key = self.desks.get(worker).and_then(|desk| desk.present)?;
+                let life = self.lives.get_mut(&key).filter(|life| life.run.instance.is_none())?;
                 life.run.instance = Some(instance.clone());
                 life.run.launched = Some(at);
                 self.by_instance.insert(instance.clone(), key);
             }
             Body::LaunchRefused { worker, failure } => {
-                let Some((life, _)) = self.present(worker) else { return };
+                let (life, desk) = self.present(worker)?;
                 if life.run.instance.is_none() {
                     life.run.segments.clear();
                     life.run.starts.clear();
                     let reason = Some(failure.code.clone());
                     life.run.ended = Some(Ended { at, cause: Cause::LaunchFailed, reason });
+                    return desk.present;
                 }
             }
             Body::Adopted { worker, attempt, instance, seen } => {
@@ -201,6 +201,7 @@ impl Meter {
             }
             _ => {}
         }
+        None
     }
 
     fn adopt(
@@ -284,13 +285,13 @@ impl Meter {
     }
 
     /// The ends of instances.
-    fn ending(&mut self, at: DateTime<Utc>, body: &Body) {
+    fn ending(&mut self, at: DateTime<Utc>, body: &Body) -> Option<u64> {
         match body {
             Body::TerminateIntended { instance, cell, cause, seen, worker } => {
                 if self.life_of(instance).is_none() {
                     self.found_stray(at, instance, cell, worker.as_ref(), seen.as_deref());
                 }
-                let Some((life, held)) = self.life_of(instance) else { return };
+                let (life, held) = self.life_of(instance)?;
                 life.goes_on(at);
                 if life.accepted.is_some() {
                     life.may_run_on();
@@ -308,22 +309,23 @@ impl Meter {
                 life.settle(at, held);
             }
             Body::TerminateAccepted { instance } => {
-                let Some((life, _)) = self.life_of(instance) else { return };
+                let (life, _) = self.life_of(instance)?;
                 life.ends(at);
             }
             Body::Departed { instance, ended_at, ran_until } => {
-                let Some((life, _)) = self.life_of(instance) else { return };
+                let (life, _) = self.life_of(instance)?;
                 life.is_gone(at, *ended_at, *ran_until);
-                self.close(at, instance, None, None);
+                return self.close(at, instance, None, None);
             }
             Body::Lost { instance, cause, reason, ended_at, ran_until, .. } => {
-                let Some((life, _)) = self.life_of(instance) else { return };
+                let (life, _) = self.life_of(instance)?;
                 life.found(at, *ended_at, Use::Drain);
                 life.is_gone(at, *ended_at, *ran_until);
-                self.close(at, instance, Some(cause), Some(reason));
+                return self.close(at, instance, Some(cause), Some(reason));
             }
             _ => {}
         }
+        None
     }
 
     /// An instance that no record explains is about to be ended: it was a zombie from its beginning.
@@ -359,11 +361,18 @@ impl Meter {
         self.insert(life);
     }
 
-    fn close(&mut self, at: DateTime<Utc>, instance: &InstanceId, cause: Option<&Cause>, reason: Option<&String>) {
-        let Some((life, _)) = self.life_of(instance) else { return };
+    fn close(
+        &mut self,
+        at: DateTime<Utc>,
+        instance: &InstanceId,
+        cause: Option<&Cause>,
+        reason: Option<&String>,
+    ) -> Option<u64> {
+        let (life, _) = self.life_of(instance)?;
         let cause = life.cause.clone().or_else(|| cause.cloned()).unwrap_or(Cause::Lost);
         life.run.ended = Some(Ended { at, cause, reason: reason.cloned() });
         life.run.close(at);
+        self.by_instance.get(instance).copied()
     }
 
     /// What a master says of its worker.

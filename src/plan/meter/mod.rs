@@ -8,6 +8,7 @@
 
 mod cut;
 mod fold;
+mod kept;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub(in crate::plan) use cut::{Stretch, common};
 pub use fold::Meter;
+pub use kept::{Living, Past};
 pub use run::{Ended, Run, Span, Start};
 
 /// What an instance-second was used for.

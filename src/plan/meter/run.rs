@@ -1,14 +1,16 @@
 //! One instance from its launch to its end.
 
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 
+use super::kept::Piece;
 use super::{Segment, Use};
 use crate::model::{
     AmiId, BlockDevice, Cause, Cell, ImageName, InstanceId, Market, ShutdownBehavior, WorkerName, Zone,
 };
 
 /// A moment that is known to lie between two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Not before.
     pub earliest: DateTime<Utc>,
@@ -24,7 +26,7 @@ impl Span {
 }
 
 /// One launch, or one start of a stopped instance: each begins a new minimum of 60 billed seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {
     /// When it was asked for, or EC2's launch time where that is later: it did not run before.
     pub asked: DateTime<Utc>,
@@ -35,7 +37,7 @@ pub struct Start {
 }
 
 /// Why and when a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// When the ledger knew that it was over.
     pub at: DateTime<Utc>,
@@ -46,7 +48,7 @@ pub struct Ended {
 }
 
 /// One instance from its launch to its end, as the ledger tells it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// Its id; absent while the launch has no answer, and for ever if that was refused.
     pub instance: Option<InstanceId>,
@@ -191,17 +193,30 @@ impl Run {
         self.silent_since = None;
     }
 
-    /// Drops what lies wholly before a time of a life that goes on.
-    pub(super) fn forget_before(&mut self, at: DateTime<Utc>) {
-        self.segments.retain(|segment| segment.to.is_none_or(|to| to >= at));
+    /// Drops what lies wholly before a time of a life that goes on, and gives it.
+    pub(super) fn forget_before(&mut self, at: DateTime<Utc>) -> Piece {
+        let segments = self.segments.extract_if(.., |segment| segment.to.is_some_and(|to| to < at)).collect();
         // The last one may yet turn out to go on.
         let last = self.starts.len().saturating_sub(1);
         let mut number = 0;
-        self.starts.retain(|start| {
+        let is_old = |start: &mut Start| {
             number += 1;
-            number > last || start.over.is_none_or(|over| over.latest >= at)
-        });
-        self.builds.retain(|began| *began >= at);
-        self.connects.retain(|(_, connected)| *connected >= at);
+            number <= last && start.over.is_some_and(|over| over.latest < at)
+        };
+        Piece {
+            segments,
+            starts: self.starts.extract_if(.., is_old).collect(),
+            builds: self.builds.extract_if(.., |began| *began < at).collect(),
+            connects: self.connects.extract_if(.., |(_, connected)| *connected < at).collect(),
+        }
+    }
+
+    /// Takes back what was forgotten of it.
+    pub(super) fn remember(&mut self, piece: Piece) {
+        let Piece { segments, starts, builds, connects } = piece;
+        self.segments.splice(0..0, segments);
+        self.starts.splice(0..0, starts);
+        self.builds.splice(0..0, builds);
+        self.connects.splice(0..0, connects);
     }
 }

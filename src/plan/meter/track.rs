@@ -1,6 +1,7 @@
 //! What is to be known of a living run to say in which use it is.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
 
 use super::{Run, Segment, Span, Start, Use};
 use crate::model::{Cause, ShutdownBehavior, Sight};
@@ -17,7 +18,7 @@ const GAP_MIN: TimeDelta = TimeDelta::seconds(60);
 const SETTLING: TimeDelta = TimeDelta::seconds(60);
 
 /// A run and what its next use depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Life {
     pub(super) run: Run,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::audit::report::{InstanceLine, Report};
 use latent::audit::{Evidence, Look, Missing, Record, build};
-use latent::control::{SweepDoor, read_trail};
+use latent::control::{Story, SweepDoor, read_trail};
 use latent::model::{Entry, Fleet, OwnerName, Region, Survey};
 use latent::plan::meter::Use;
 use latent::plan::sweep::{Caps, ControllerKey, Finding, Stated, SweepView, claims, sweep};
@@ -83,7 +83,7 @@ pub(super) async fn report(lab: &Lab, asked: &Asked) -> Report {
     let surveys: BTreeMap<Region, Survey> = surveys.collect();
     let owner: OwnerName = asked.owner.parse().expect("an owner");
     let account = lab.setup.real_account(asked.owner);
-    let entries = lab.entries();
+    let story = Story::of(&lab.entries());
     let none = || Missing::new("nobody keeps one", "keep one");
     let evidence = Evidence {
         now: lab.now(),
@@ -96,7 +96,7 @@ pub(super) async fn report(lab: &Lab, asked: &Asked) -> Report {
         whole_account: false,
         shared_account: false,
         only: BTreeSet::new(),
-        ledger: if asked.ledger { Ok(of(&entries)) } else { Err(none()) },
+        ledger: if asked.ledger { Ok(of(&story)) } else { Err(none()) },
         regions,
         intent: Some(&intent),
         rebakes: Ok(Vec::new()),
@@ -106,8 +106,8 @@ pub(super) async fn report(lab: &Lab, asked: &Asked) -> Report {
     build(&evidence)
 }
 
-pub(super) fn of(entries: &[Entry]) -> Record<'_> {
-    Record { entries, from: "a test", chain: None }
+pub(super) fn of(story: &Story) -> Record<'_> {
+    Record { story, from: "a test", chain: None }
 }
 
 /// The same from the ledger alone, as `--verify` makes it.
@@ -116,6 +116,7 @@ pub(super) fn again(lab: &Lab, report: &Report) -> Report {
     let owner: OwnerName = report.owner.parse().expect("an owner");
     let seq = report.ledger.as_ref().map_or(0, |mark| mark.seq);
     let entries: Vec<Entry> = lab.entries().into_iter().filter(|entry| entry.seq <= seq).collect();
+    let story = Story::of(&entries);
     build(&Evidence {
         now: report.written_at,
         since: report.since,
@@ -127,7 +128,7 @@ pub(super) fn again(lab: &Lab, report: &Report) -> Report {
         whole_account: false,
         shared_account: false,
         only: BTreeSet::new(),
-        ledger: Ok(of(&entries)),
+        ledger: Ok(of(&story)),
         regions: BTreeMap::new(),
         intent: Some(&intent),
         rebakes: Ok(Vec::new()),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use latent::audit::report::Report;
 use latent::audit::{Evidence, build, verify};
-use latent::control::first_entry;
+use latent::control::{Story, first_entry};
 use latent::plan::meter::Use;
 use latent::policy::price::{Money, Prices, Range};
 use latent::sim::run::rebake::{Case, House};
@@ -222,6 +222,7 @@ async fn the_budget_of_a_report_is_the_controllers() {
 #[tokio::test(start_paused = true)]
 async fn a_rebake_of_another_region_is_not_in_a_report_of_one() {
     let order = House::new(Case::default(), |_, _| ()).order;
+    let story = Story::default();
     let evidence = |only: &str| Evidence {
         now: order.at,
         since: order.at - minutes(60),
@@ -233,7 +234,7 @@ async fn a_rebake_of_another_region_is_not_in_a_report_of_one() {
         whole_account: false,
         shared_account: false,
         only: BTreeSet::from([only.parse().expect("a region")]),
-        ledger: Ok(of(&[])),
+        ledger: Ok(of(&story)),
         regions: BTreeMap::new(),
         intent: None,
         rebakes: Ok(vec![vec![first_entry(order.clone())]]),
