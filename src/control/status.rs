@@ -1,5 +1,7 @@
 //! What a person or a master sees of a worker: state, instance, why held, how long.
 
+mod levers;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +19,8 @@ use crate::plan::sweep::Finding;
 use crate::plan::{self, Bound, Layer};
 use crate::policy::price::{self, Prices, Range, Software};
 use crate::policy::{IdleTimeout, Image, Intent, LeaseWatch, Lifecycle};
+
+pub use levers::LeversView;
 
 /// A worker, for a person or a master.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +106,9 @@ pub struct WorkerView {
     /// Who was turned away at a master's door with its name and password in the last minutes, the last first.
     #[serde(default)]
     pub turned_away: Vec<TurnedAwayView>,
+    /// What the owner's levers mean for it now.
+    #[serde(default)]
+    pub levers: LeversView,
     /// How long it may be idle, in seconds; absent means never taken away for being idle.
     pub idle_timeout_s: Option<i64>,
     /// How long the master may be silent, in seconds.
@@ -301,6 +308,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         generation: generation(own_spec.map(|spec| &spec.tags).or_else(|| seen.map(|seen| &seen.tags)), image),
         canary: canary::view(worker, held),
         turned_away: Vec::new(),
+        levers: levers::view(policy, worker),
         idle_timeout_s: match policy.idle_timeout {
             IdleTimeout::After(span) => Some(span.num_seconds()),
             IdleTimeout::Never => None,

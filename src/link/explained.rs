@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::words::span;
-use crate::control::{BoundView, CanaryView, WorkerView};
+use crate::control::{BoundView, CanaryView, LeversView, WorkerView};
+use crate::model::counted;
 
 fn at(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%SZ").to_string()
@@ -54,6 +55,7 @@ pub(crate) fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
     if !worker.departing.is_empty() {
         sentences.push(format!("On their way out: {}.", worker.departing.join(", ")));
     }
+    sentences.extend(wear(&worker.levers));
     if let Some(deadline) = worker.deadline {
         sentences.push(format!("Whatever happens, the instance is ended at {} (max_lifetime).", at(deadline)));
     }
@@ -77,6 +79,15 @@ fn of_canary(canary: &CanaryView) -> String {
         "Rebake {rebake} has a canary of {ami}, generation {generation}: it shall connect{smoke}, stop, start and \
          connect again. It is {phase}{why}. {passed}"
     )
+}
+
+/// How long its instance may serve yet, by builds and by age.
+fn wear(levers: &LeversView) -> Vec<String> {
+    let builds = levers.builds.zip(levers.builds_max).map(|(builds, most)| {
+        format!("{builds} of the {} that its instance may run have begun (max_builds).", counted(most, "build"))
+    });
+    let age = levers.aged_at.map(|time| format!("From {} it goes when its build is over (max_age).", at(time)));
+    [builds, age].into_iter().flatten().collect()
 }
 
 /// What it may cost when nobody comes back.
@@ -146,6 +157,14 @@ mod tests {
         let stopped = worst_case(&BoundView { layer: "lease".to_owned(), seconds: Some(600), cost: None, stops: true });
         assert!(stopped.ends_with("its disks cost until it is ended."));
         assert!(told("sweep", None).contains(": until the next sweep, because"));
+    }
+
+    #[test]
+    fn what_wears_an_instance_out_is_told() {
+        let levers = LeversView { builds: Some(3), builds_max: Some(10), aged_at: "2026-03-02T12:00:00Z".parse().ok() };
+        let told = wear(&levers).join(" ");
+        assert!(told.contains("3 of the 10 builds") && told.contains("From 2026-03-02 12:00:00Z"), "{told}");
+        assert!(wear(&LeversView::default()).is_empty());
     }
 
     #[test]

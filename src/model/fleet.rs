@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
-    FoldError, Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName, Phase,
-    RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, tag_keys, worker,
+    FoldError, Generation, History, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName,
+    Phase, RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
@@ -99,6 +99,8 @@ pub struct Worker {
     pub on_trial: bool,
     /// How many attempts were made in all.
     pub attempts: u64,
+    /// What it was used for.
+    pub history: History,
 }
 
 /// What became of giving an instance what its manifest says.
@@ -186,6 +188,7 @@ impl Worker {
             canary: None,
             on_trial: false,
             attempts: 0,
+            history: History::default(),
         }
     }
 
@@ -460,6 +463,7 @@ impl Fleet {
         if let (Some(name), Some(next)) = (entry.body.worker(), next) {
             let worker = self.workers.entry(name.clone()).or_insert_with(|| Worker::unknown(entry.at));
             worker.note_master(&entry.actor, &entry.body);
+            worker.history.note(&entry.body);
             worker.fold(entry.at, &entry.body, next);
         }
         self.fold_instances(entry);

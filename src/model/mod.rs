@@ -16,6 +16,7 @@ mod fleet;
 mod fold_error;
 mod generation;
 mod guest;
+mod history;
 mod id;
 mod inventory;
 mod launch;
@@ -47,6 +48,7 @@ pub use fleet::{Attempt, Departing, Equipping, Fleet, OfferingMemory, OperatorHo
 pub use fold_error::FoldError;
 pub use generation::Generation;
 pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
+pub use history::History;
 pub(crate) use id::digest_hex;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, GroupId, IdError, ImageName, InstanceId,

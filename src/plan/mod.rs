@@ -33,6 +33,7 @@ mod spec;
 mod step;
 pub mod sweep;
 mod watch;
+mod wear;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -320,6 +320,12 @@ pub const POLICY_KEYS: &[Key] = &[
     may("stop_deadline", SPAN, "From a stop or terminate call to its effect, before it is repeated or made stronger."),
     may("drain_deadline", SPAN, "How long a master may take to let go of a worker."),
     may("max_lifetime", SPAN, "The end of an instance, whatever it does."),
+    may("max_age", Kind::Duration { never: true }, "The age from which an instance goes once its build is over."),
+    may(
+        "max_builds",
+        Kind::Count { min: 1, max: 1_000_000 },
+        "After so many builds an instance goes, for a fresh one.",
+    ),
     may("master_silence", SPAN, "How long a master may be silent before its idle instances are taken away."),
     may("lease", SPAN, "How long the controller vouches for an instance at a time."),
     may("retry_pause", SPAN, "Pause after a failed launch or connect; it doubles with each failure in a row."),

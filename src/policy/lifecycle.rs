@@ -36,6 +36,8 @@ pub struct Lifecycle {
     pub stop_deadline: TimeDelta,
     pub drain_deadline: TimeDelta,
     pub max_lifetime: TimeDelta,
+    pub max_age: Option<TimeDelta>,
+    pub max_builds: Option<u32>,
     pub master_silence: TimeDelta,
     pub lease: TimeDelta,
     pub retry_pause: TimeDelta,
@@ -54,6 +56,9 @@ impl Lifecycle {
         let idle = reader.span_or_never("idle_timeout");
         let on_idle = reader.choice("on_idle");
         let proof = reader.choice("proof");
+        let max_age = reader.span_or_never("max_age");
+        let old = max_age.as_ref().and_then(Located::span);
+        let max_builds = reader.count("max_builds");
         let mut span = |key| reader.span(key);
         let launch_deadline = span("launch_deadline");
         let connect_deadline = span("connect_deadline");
@@ -71,6 +76,7 @@ impl Lifecycle {
         for (less, more, low, high) in [
             (&drain_deadline, &max_lifetime, "drain_deadline", "max_lifetime"),
             (&connect_deadline, &max_lifetime, "connect_deadline", "max_lifetime"),
+            (&old, &max_lifetime, "max_age", "max_lifetime"),
             (&retry_pause, &retry_pause_max, "retry_pause", "retry_pause_max"),
             (&offering_memory, &offering_memory_max, "offering_memory", "offering_memory_max"),
         ] {
@@ -88,6 +94,8 @@ impl Lifecycle {
             stop_deadline: stop_deadline?.value,
             drain_deadline: drain_deadline?.value,
             max_lifetime: max_lifetime?.value,
+            max_age: max_age.map(|_| old.map(|old| old.value))?,
+            max_builds: max_builds.map(|count| count.value),
             master_silence: master_silence?.value,
             lease: lease?.value,
             retry_pause: retry_pause?.value,

@@ -27,6 +27,16 @@ pub(super) enum Span {
     Never,
 }
 
+impl Located<Span> {
+    /// The length, unless it is `"never"`.
+    pub(super) fn span(&self) -> Option<Located<TimeDelta>> {
+        match self.value {
+            Span::Of(value) => Some(Located { value, at: self.at.clone() }),
+            Span::Never => None,
+        }
+    }
+}
+
 /// One layer: a table of a document.
 #[derive(Clone, Copy)]
 pub(super) struct Layer<'a> {

@@ -70,6 +70,9 @@ fn a_time_needs_its_unit_and_never_must_be_spelt() {
     assert_snapshot!(of_policy("max_lifetime = \"2years\""), @r#"latent.toml:8:16: policy.max_lifetime = "2years": is longer than a year; write a shorter time"#);
     assert_snapshot!(of_policy("lease = true"), @r#"latent.toml:8:9: policy.lease = true: is a boolean, not a time; write a time such as "10m""#);
     assert_eq!(of_policy("idle_timeout = \"never\""), "none");
+    assert_eq!(of_policy("max_age = \"never\"\nmax_builds = 7"), "none");
+    assert_snapshot!(of_policy("max_age = \"13h\"\nmax_lifetime = \"12h\""), @"latent.toml:8:11: policy.max_age: is longer than max_lifetime (latent.toml:9:16); make it at most max_lifetime, or raise max_lifetime");
+    assert_snapshot!(of_policy("max_builds = 0"), @"latent.toml:8:14: policy.max_builds = 0: is out of range; write a number from 1 to 1000000");
 }
 
 #[test]

@@ -29,6 +29,8 @@ struct Worker {
     /// Whether its guests watch their lease and their last hour.
     watches: bool,
     windows: bool,
+    /// What more its policy says.
+    levers: String,
 }
 
 /// The fleet of a seed.
@@ -46,6 +48,8 @@ impl Scene {
         let owners = owners.max(1) as usize;
         // The last owner's requests are all to be met.
         let allowance = if owners > 1 { Allowance::draw(random.clone()) } else { None };
+        // Of a source of its own: what else a seed holds does not depend on it.
+        let mut levers = random.clone();
         let workers = (0..workers.max(1) as usize).map(|number| Worker {
             owner: number % owners,
             region: if random.u8(0..10) == 0 { "eu-central-1" } else { "us-west-2" },
@@ -55,6 +59,7 @@ impl Scene {
             stops: random.u8(0..4) == 0,
             watches: random.u8(0..3) > 0,
             windows: random.u8(0..8) == 0,
+            levers: draw_levers(&mut levers),
         });
         Self { owners, workers: workers.collect(), changes: 0, allowance }
     }
@@ -142,29 +147,13 @@ impl Scene {
                 let _ = writeln!(main, "{}", allowance.line());
             }
         }
-        let mut images = Vec::new();
+        let (mut images, mut policies) = (Vec::new(), Vec::new());
         for (name, worker) in self.worker_names().zip(&self.workers) {
             let proxied = Self::is_proxied(&name);
-            let policy = match (worker.stops, proxied) {
-                (true, true) => "stops-proves",
-                (true, false) => "stops",
-                (false, true) => "ends-proves",
-                (false, false) => "ends",
-            };
-            let _ = writeln!(main, "[worker.{name}]\nimage = \"{name}\"\npolicy = \"{policy}\"");
+            let _ = writeln!(main, "[worker.{name}]\nimage = \"{name}\"\npolicy = \"{name}\"");
+            policies.push((name.clone(), format!("policies/{name}.toml"), worker.policy(proxied)));
             images.push((name.clone(), format!("amis/{name}.toml"), worker.manifest(proxied)));
         }
-        let policy = |name: &str, on_idle: &str, proof: &str| {
-            let text =
-                format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\nproof = \"{proof}\"\n");
-            (name.to_owned(), format!("policies/{name}.toml"), text)
-        };
-        let policies = vec![
-            policy("stops", "stop", "address"),
-            policy("ends", "terminate", "address"),
-            policy("stops-proves", "stop", "join-secret"),
-            policy("ends-proves", "terminate", "join-secret"),
-        ];
         let templates = BTreeMap::from([("join.sh".to_owned(), "#!/bin/sh\n: {{ join_secret }}\n".to_owned())]);
         let main = ("latent.toml".to_owned(), main);
         let mut intent = Intent::parse(&Sources { main, images, policies, templates, ..Sources::default() }).ok()?;
@@ -177,7 +166,25 @@ fn number_of(worker: &str) -> Option<usize> {
     worker.strip_prefix('w').and_then(|number| number.parse().ok())
 }
 
+/// Some workers wear out, and some grow old; most do neither.
+fn draw_levers(random: &mut fastrand::Rng) -> String {
+    let mut text = String::new();
+    if random.u8(0..4) == 0 {
+        let _ = writeln!(text, "max_builds = {}", random.u8(1..6));
+    }
+    if random.u8(0..4) == 0 {
+        let _ = writeln!(text, "max_age = \"{}m\"", random.u16(30..480));
+    }
+    text
+}
+
 impl Worker {
+    fn policy(&self, proxied: bool) -> String {
+        let on_idle = if self.stops { "stop" } else { "terminate" };
+        let proof = if proxied { "join-secret" } else { "address" };
+        format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\nproof = \"{proof}\"\n{}", self.levers)
+    }
+
     fn manifest(&self, proxied: bool) -> String {
         let mut text = format!(
             "owner = \"o{}\"\nregion = \"{}\"\nami = \"ami-{:08x}\"\ninstance_types = [\"m7i.large\", \"m6i.large\"]\n",

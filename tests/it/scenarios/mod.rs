@@ -22,3 +22,4 @@ mod pool;
 mod storage;
 mod sweeper;
 mod tags;
+mod wear;
