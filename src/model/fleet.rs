@@ -463,7 +463,7 @@ impl Fleet {
         if let (Some(name), Some(next)) = (entry.body.worker(), next) {
             let worker = self.workers.entry(name.clone()).or_insert_with(|| Worker::unknown(entry.at));
             worker.note_master(&entry.actor, &entry.body);
-            worker.history.note(&entry.body);
+            worker.history.note(&entry.actor, entry.at, &entry.body);
             worker.fold(entry.at, &entry.body, next);
         }
         self.fold_instances(entry);

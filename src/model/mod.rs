@@ -18,6 +18,7 @@ mod generation;
 mod guest;
 mod history;
 mod id;
+mod idle;
 mod inventory;
 mod launch;
 mod leftover;
@@ -54,6 +55,7 @@ pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, GroupId, IdError, ImageName, InstanceId,
     MasterId, OwnerName, PolicyName, RebakeId, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
+pub use idle::{IdleBasis, IdleChoice};
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{
     BlockDevice, DataVolume, Equipment, LaunchSpec, Market, Offering, Place, ShutdownBehavior, equipment,

@@ -1,9 +1,9 @@
 //! One worker: what next.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::step::{Step, drain, record, refuse, terminate};
-use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, instance_subject, wear};
+use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, idle, instance_subject, warm, wear};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Sight, Subject, Worker,
     WorkerName, WorkerState,
@@ -23,7 +23,7 @@ pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, left: 
     }
     match &worker.state {
         WorkerState::Gone { .. } if view.intent.workers.contains_key(name) => {
-            Err(budget::held(view).unwrap_or(HeldReason::NotWanted))
+            warm::step(view, name, worker).unwrap_or_else(|| Err(budget::held(view).unwrap_or(HeldReason::NotWanted)))
         }
         WorkerState::Gone { .. } => Err(HeldReason::NotConfigured),
         WorkerState::Requested => capacity::requested(view, name, worker, left),
@@ -192,14 +192,22 @@ fn ready(
     idle_since: DateTime<Utc>,
 ) -> Step {
     let policy = view.policy(name);
-    let IdleTimeout::After(timeout) = policy.idle_timeout else {
-        return Err(HeldReason::Idle { since: idle_since, until: None });
+    let silent_until = (view.heard)(name) + policy.master_silence;
+    if let Some(until) = warm::until(view, name).filter(|_| view.now < silent_until) {
+        return Err(HeldReason::Warm { until });
+    }
+    let chosen = idle::idle_choice(view.intent, view.fleet, name, worker).map(Box::new);
+    let timeout = match (policy.idle_timeout, &chosen) {
+        (IdleTimeout::After(timeout), _) => timeout,
+        (IdleTimeout::Auto(_), Some(chosen)) => TimeDelta::seconds(chosen.seconds.into()),
+        (IdleTimeout::Never | IdleTimeout::Auto(_), _) => {
+            return Err(HeldReason::Idle { since: idle_since, until: None, chosen });
+        }
     };
     let until = idle_since + timeout;
     if view.now < until {
-        return Err(HeldReason::Idle { since: idle_since, until: Some(until) });
+        return Err(HeldReason::Idle { since: idle_since, until: Some(until), chosen });
     }
-    let silent_until = (view.heard)(name) + policy.master_silence;
     if view.now >= silent_until {
         return take_away(view, name, worker, instance, Cause::Idle);
     }
@@ -311,7 +319,7 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     if configured.policy.on_idle == OnIdle::Terminate {
         return terminate(name, instance, Cause::Lost);
     }
-    Err(budget::held(view).unwrap_or(HeldReason::StoppedPool))
+    warm::step(view, name, worker).unwrap_or_else(|| Err(budget::held(view).unwrap_or(HeldReason::StoppedPool)))
 }
 
 /// Whether the AMI that a filter chooses is still to be asked for: the stopped instance is started only if

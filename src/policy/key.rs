@@ -18,6 +18,8 @@ pub enum Kind {
         /// Whether `"never"` is a value.
         never: bool,
     },
+    /// A length of time as with `never`, or `"auto"`.
+    Idle,
     /// A whole number within bounds.
     Count {
         /// The least.
@@ -313,8 +315,16 @@ pub const IMAGE_KEYS: &[Key] = &[
 
 /// `policies/NAME.toml`, and `[policy]` of `latent.toml`.
 pub const POLICY_KEYS: &[Key] = &[
-    may("idle_timeout", Kind::Duration { never: true }, "How long a connected worker may have nothing to do."),
+    may("idle_timeout", Kind::Idle, "How long a connected worker may have nothing to do."),
+    may("idle_timeout_min", SPAN, "The least that idle_timeout = \"auto\" chooses."),
+    may("idle_timeout_max", SPAN, "The most that idle_timeout = \"auto\" chooses."),
+    may(
+        "wait_price",
+        Kind::Amount,
+        "Dollars that an hour is worth in which a build waits, for idle_timeout = \"auto\".",
+    ),
     may("on_idle", Kind::Choice(&["terminate", "stop"]), "What happens to an idle instance."),
+    may("warm", Kind::List, "When an idle instance is kept, and one is launched by itself, in UTC."),
     may("launch_deadline", SPAN, "From the request to an instance."),
     may("connect_deadline", SPAN, "From the instance to a connected worker."),
     may("stop_deadline", SPAN, "From a stop or terminate call to its effect, before it is repeated or made stronger."),

@@ -13,6 +13,8 @@ pub(super) const FLEET: &str = "sim";
 pub(super) const PROXY: &str = "192.0.2.7";
 /// One of so many workers is behind it, and proves itself by its join secret.
 const PROXIED: usize = 3;
+/// How the line of a policy begins that keeps a worker warm.
+const WARM: &str = "warm = [";
 /// The controller's name in every run.
 pub(super) const CONTROLLER: &str = "sim-main";
 
@@ -74,6 +76,14 @@ impl Scene {
             1 => worker.zones = !worker.zones,
             2 => worker.stops = !worker.stops,
             _ => worker.ami = random.u32(0x1000..0xffff),
+        }
+    }
+
+    /// Nobody wants anything any more, at no time of the day.
+    pub(super) fn cools_down(&mut self) {
+        for worker in &mut self.workers {
+            let other = worker.levers.lines().filter(|line| !line.starts_with(WARM));
+            worker.levers = other.fold(String::new(), |text, line| text + line + "\n");
         }
     }
 
@@ -174,6 +184,13 @@ fn draw_levers(random: &mut fastrand::Rng) -> String {
     }
     if random.u8(0..4) == 0 {
         let _ = writeln!(text, "max_age = \"{}m\"", random.u16(30..480));
+    }
+    if random.u8(0..4) == 0 {
+        text.push_str("idle_timeout = \"auto\"\n");
+    }
+    if random.u8(0..4) == 0 {
+        let hour = random.u8(0..24);
+        let _ = writeln!(text, "{WARM}\"{hour:02}:30-{:02}:15\"]", (hour + random.u8(1..5)) % 24);
     }
     text
 }
