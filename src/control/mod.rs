@@ -74,7 +74,7 @@ pub use rebake::{
     rehearsed,
 };
 pub use records::read_trail;
-pub use status::{BoundView, CellView, FailureView, WorkerView};
+pub use status::{BoundView, CellView, FailureView, LeversView, WorkerView};
 pub use story::Story;
 pub use sweep::{Deed, Stayed, SweepDoor, act as sweep_act, look as sweep_look, look_again as sweep_look_again};
 

@@ -1,5 +1,7 @@
 //! What a person or a master sees of a worker: state, instance, why held, how long.
 
+mod levers;
+
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,9 @@ use crate::model::{
 use crate::plan::sweep::Finding;
 use crate::plan::{self, Bound, Layer};
 use crate::policy::price::{self, Prices, Range, Software};
-use crate::policy::{IdleTimeout, Image, Intent, LeaseWatch, Lifecycle};
+use crate::policy::{Image, Intent, LeaseWatch, Lifecycle};
+
+pub use levers::LeversView;
 
 impl<L: Ledger + 'static> Controller<L> {
     /// One worker.
@@ -119,7 +123,10 @@ pub struct WorkerView {
     /// Who was turned away at a master's door with its name and password in the last minutes, the last first.
     #[serde(default)]
     pub turned_away: Vec<TurnedAwayView>,
-    /// How long it may be idle, in seconds; absent means never taken away for being idle.
+    /// What the owner's levers mean for it now.
+    #[serde(default)]
+    pub levers: LeversView,
+    /// How long it may be idle, in seconds; absent means that it is not taken away for being idle, now or ever.
     pub idle_timeout_s: Option<i64>,
     /// How long the master may be silent, in seconds.
     pub master_silence_s: i64,
@@ -259,10 +266,17 @@ fn with_cost<L: Ledger>(
     let bound = worker.attempt.as_ref().filter(|_| worker.state.instance().is_some()).map(|attempt| &attempt.cell);
     let cell = bound.or(configured).and_then(|cell| cells.get(cell));
     let turned_away = shared.turned_away().of(name, now);
-    Some(WorkerView { cost_today, turned_away, ..view(&intent, book.fleet(), name, worker, cell) })
+    Some(WorkerView { cost_today, turned_away, ..view(&intent, book.fleet(), name, worker, cell, now) })
 }
 
-fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell: Option<&CellStatus>) -> WorkerView {
+fn view(
+    intent: &Intent,
+    fleet: &Fleet,
+    name: &WorkerName,
+    worker: &Worker,
+    cell: Option<&CellStatus>,
+    now: DateTime<Utc>,
+) -> WorkerView {
     let configured = intent.workers.get(name);
     let image = configured.and_then(|c| intent.images.get(&c.image));
     let policy = configured.map_or(&intent.base_policy, |c| &c.policy);
@@ -273,6 +287,7 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
     let held: Option<&HeldReason> = cell.and_then(|c| c.held.get(&Subject::Worker(name.clone())));
     let home = attempt.filter(|_| bound.is_some()).map(|a| &a.cell).or_else(|| configured.map(|c| &c.cell));
     let own_spec = spec.filter(|_| bound.is_some());
+    let levers = levers::view(intent, fleet, name, worker, now);
     WorkerView {
         worker: name.to_string(),
         owner: home.map(|cell| cell.owner.to_string()).unwrap_or_default(),
@@ -318,10 +333,8 @@ fn view(intent: &Intent, fleet: &Fleet, name: &WorkerName, worker: &Worker, cell
         generation: generation(own_spec.map(|spec| &spec.tags).or_else(|| seen.map(|seen| &seen.tags)), image),
         canary: canary::view(worker, held),
         turned_away: Vec::new(),
-        idle_timeout_s: match policy.idle_timeout {
-            IdleTimeout::After(span) => Some(span.num_seconds()),
-            IdleTimeout::Never => None,
-        },
+        idle_timeout_s: levers::idle_timeout_s(policy.idle_timeout, &levers),
+        levers,
         master_silence_s: policy.master_silence.num_seconds(),
         connect_deadline_s: policy.connect_deadline.num_seconds(),
         launch_deadline_s: policy.launch_deadline.num_seconds(),

@@ -3,7 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::words::span;
-use crate::control::{BoundView, CanaryView, WorkerView};
+use crate::control::{BoundView, CanaryView, LeversView, WorkerView};
+use crate::model::{IdleBasis, IdleChoice, counted};
+use crate::policy::price::Money;
 
 fn at(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%SZ").to_string()
@@ -54,6 +56,9 @@ pub(crate) fn paragraph(now: DateTime<Utc>, worker: &WorkerView) -> String {
     if !worker.departing.is_empty() {
         sentences.push(format!("On their way out: {}.", worker.departing.join(", ")));
     }
+    sentences.extend(wear(&worker.levers));
+    sentences.extend(warm(&worker.levers));
+    sentences.extend(worker.levers.idle.as_ref().map(idle));
     if let Some(deadline) = worker.deadline {
         sentences.push(format!("Whatever happens, the instance is ended at {} (max_lifetime).", at(deadline)));
     }
@@ -76,6 +81,56 @@ fn of_canary(canary: &CanaryView) -> String {
     format!(
         "Rebake {rebake} has a canary of {ami}, generation {generation}: it shall connect{smoke}, stop, start and \
          connect again. It is {phase}{why}. {passed}"
+    )
+}
+
+/// How long its instance may serve yet, by builds and by age.
+fn wear(levers: &LeversView) -> Vec<String> {
+    let builds = levers.builds.zip(levers.builds_max).map(|(builds, most)| {
+        format!("{builds} of the {} that its instance may run have begun (max_builds).", counted(most, "build"))
+    });
+    let age = levers.aged_at.map(|time| format!("From {} it goes when its build is over (max_age).", at(time)));
+    [builds, age].into_iter().flatten().collect()
+}
+
+/// Its warm window, or the next one.
+fn warm(levers: &LeversView) -> Option<String> {
+    let open = levers.warm_until.map(|time| {
+        format!(
+            "Until {} it is kept warm (warm): it is not taken away for being idle, and launched by itself.",
+            at(time)
+        )
+    });
+    open.or_else(|| levers.warm_from.map(|time| format!("Its next warm window begins at {} (warm).", at(time))))
+}
+
+/// How long it is kept idle by the choice of `idle_timeout = "auto"`, and why.
+fn idle(chosen: &IdleChoice) -> String {
+    let seconds = |seconds: u32| span(chrono::TimeDelta::seconds(seconds.into()));
+    let money = |amount: u64| format!("{:#}", Money::micro_dollars(amount));
+    let time = seconds(chosen.seconds);
+    let by = match chosen.basis {
+        IdleBasis::History => {
+            format!("this would have cost the least over the last {} that it was idle", counted(chosen.gaps, "time"))
+        }
+        IdleBasis::BreakEven => format!(
+            "idling costs as much as the next start then, and too few times that it was idle are known ({}) to choose \
+             better",
+            chosen.gaps
+        ),
+        IdleBasis::Unpriced => "no price of it is known, so this is a fixed time".to_owned(),
+    };
+    let start = match chosen.boots {
+        0 => format!("a start is taken to last {}", seconds(chosen.boot_seconds)),
+        boots => format!("a start lasts {} (median of {boots})", seconds(chosen.boot_seconds)),
+    };
+    let even = chosen.break_even_seconds.map(|even| format!("; that costs as much as {} of idling", seconds(even)));
+    let hour = chosen.hourly.map_or_else(String::new, |hourly| format!("an hour costs up to {}, ", money(hourly)));
+    let weighed =
+        format!("{hour}an hour of a build's waiting counts as {} (wait_price), {start}", money(chosen.wait_price));
+    format!(
+        "idle_timeout = \"auto\" keeps it idle for {time}: {by}. Weighed were: {weighed}{}.",
+        even.unwrap_or_default()
     )
 }
 
@@ -110,6 +165,9 @@ fn what_would_change_it(worker: &WorkerView) -> String {
             "It becomes ready when the worker connects, and is taken away when that takes more than {}.",
             span(chrono::TimeDelta::seconds(worker.connect_deadline_s))
         ),
+        "ready" | "busy" if worker.levers.warm_until.is_some() => {
+            "It is kept while idle until the window is over; `latent stop` takes it away.".to_owned()
+        }
         "ready" | "busy" => worker.idle_timeout_s.map_or_else(
             || "It is kept while idle (idle_timeout = never); `latent stop` takes it away.".to_owned(),
             |seconds| {
@@ -146,6 +204,54 @@ mod tests {
         let stopped = worst_case(&BoundView { layer: "lease".to_owned(), seconds: Some(600), cost: None, stops: true });
         assert!(stopped.ends_with("its disks cost until it is ended."));
         assert!(told("sweep", None).contains(": until the next sweep, because"));
+    }
+
+    #[test]
+    fn a_warm_window_is_told() {
+        let time = "2026-03-02T18:00:00Z".parse().ok();
+        let open = LeversView { warm_until: time, ..LeversView::default() };
+        assert!(warm(&open).is_some_and(|told| told.starts_with("Until 2026-03-02 18:00:00Z it is kept warm")));
+        let kept = WorkerView { idle_timeout_s: None, levers: open, ..view("ready") };
+        assert!(what_would_change_it(&kept).contains("until the window is over"));
+        let next = LeversView { warm_from: time, ..LeversView::default() };
+        assert!(warm(&next).is_some_and(|told| told.contains("begins at 2026-03-02 18:00:00Z")));
+    }
+
+    #[test]
+    fn what_wears_an_instance_out_is_told() {
+        let levers = LeversView {
+            builds: Some(3),
+            builds_max: Some(10),
+            aged_at: "2026-03-02T12:00:00Z".parse().ok(),
+            ..LeversView::default()
+        };
+        let told = wear(&levers).join(" ");
+        assert!(told.contains("3 of the 10 builds") && told.contains("From 2026-03-02 12:00:00Z"), "{told}");
+        assert!(wear(&LeversView::default()).is_empty());
+    }
+
+    #[test]
+    fn a_chosen_idle_time_is_told_with_what_it_was_chosen_by() {
+        let chosen = IdleChoice {
+            seconds: 240,
+            basis: IdleBasis::History,
+            hourly: Some(105_800),
+            wait_price: 1_000_000,
+            boot_seconds: 42,
+            boots: 12,
+            gaps: 34,
+            break_even_seconds: Some(456),
+        };
+        let told = idle(&chosen);
+        assert!(told.contains("keeps it idle for 4m: this would have cost the least over the last 34 times"), "{told}");
+        assert!(told.contains("up to $0.1058, an hour of a build's waiting counts as $1.00 (wait_price)"), "{told}");
+        assert!(told.ends_with("a start lasts 42s (median of 12); that costs as much as 7m36s of idling."), "{told}");
+        let few = IdleChoice { basis: IdleBasis::BreakEven, gaps: 2, boots: 0, ..chosen.clone() };
+        let told = idle(&few);
+        assert!(told.contains("are known (2)") && told.contains("a start is taken to last 42s"), "{told}");
+        let unpriced = IdleChoice { basis: IdleBasis::Unpriced, hourly: None, break_even_seconds: None, ..chosen };
+        let told = idle(&unpriced);
+        assert!(told.contains("a fixed time. Weighed were: an hour of a build") && told.ends_with("12)."), "{told}");
     }
 
     #[test]

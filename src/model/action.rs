@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::budget::dollars;
 use super::{
-    Body, Cause, Equipment, FailureKind, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, Sight, WorkerName,
+    Body, Cause, Equipment, FailureKind, IdleChoice, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, Sight,
+    WorkerName,
 };
 
 /// A worker or an instance that a plan must speak of, exactly once.
@@ -158,8 +159,8 @@ pub enum HeldReason {
     Equipping { what: Equipment, why: String, until: DateTime<Utc> },
     /// The worker has until then to connect.
     Connecting { until: DateTime<Utc> },
-    /// Idle, until its time is over; `None` is never.
-    Idle { since: DateTime<Utc>, until: Option<DateTime<Utc>> },
+    /// Idle, until its time is over; `None` is never. `chosen` is how that was reckoned, where it was.
+    Idle { since: DateTime<Utc>, until: Option<DateTime<Utc>>, chosen: Option<Box<IdleChoice>> },
     /// Running a build; `until` is the end of its life.
     Building { until: DateTime<Utc> },
     /// It was adopted by its tags, and its master has not said yet what it does with it.
@@ -203,6 +204,12 @@ pub enum HeldReason {
     OverBudget { limit: u64, until: DateTime<Utc> },
     /// No master has spoken of it for a while: nobody would take its connection.
     NoMaster,
+    /// Idle, and kept because its policy says so (`warm`).
+    Warm { until: DateTime<Utc> },
+    /// Nobody wants it; its next warm window begins then.
+    WarmFrom { at: DateTime<Utc> },
+    /// Its warm window is open, and it is not launched in it.
+    NotWarm { why: String, until: DateTime<Utc> },
 }
 
 /// A subject that was looked at and left alone.
@@ -254,6 +261,9 @@ impl HeldReason {
             | HeldReason::SecondLook { until }
             | HeldReason::AwaitsBuild { until, .. }
             | HeldReason::OverBudget { until, .. }
+            | HeldReason::Warm { until }
+            | HeldReason::WarmFrom { at: until }
+            | HeldReason::NotWarm { until, .. }
             | HeldReason::RetryAt { at: until } => Some(*until),
             HeldReason::Idle { until, .. } => *until,
             HeldReason::Canary { doing, until, .. } => [doing.until(), *until].into_iter().flatten().min(),
@@ -273,6 +283,27 @@ impl HeldReason {
             | HeldReason::Ended
             | HeldReason::Foreign { .. }
             | HeldReason::Unreadable { .. } => None,
+        }
+    }
+
+    /// What is said of a worker that is kept although no build runs on it, or not launched where it could be kept.
+    fn fmt_kept(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clock = |at: &DateTime<Utc>| at.format("%H:%M:%SZ").to_string();
+        let day = |at: &DateTime<Utc>| at.format("%a %H:%MZ").to_string();
+        match self {
+            HeldReason::Idle { until: Some(until), chosen: Some(chosen), .. } => {
+                write!(f, "idle, until {} ({chosen})", clock(until))
+            }
+            HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
+            HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),
+            HeldReason::MasterSilent { until } => write!(f, "master silent, kept until {}", clock(until)),
+            HeldReason::OperatorHold { until } => write!(f, "operator's hold until {}", clock(until)),
+            HeldReason::Warm { until } => write!(f, "kept warm until {}", day(until)),
+            HeldReason::WarmFrom { at } => write!(f, "nobody wants it; warm from {}", day(at)),
+            HeldReason::NotWarm { why, until } => {
+                write!(f, "not launched in the warm window until {}: {why}", day(until))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -305,15 +336,17 @@ impl fmt::Display for HeldReason {
             }
             HeldReason::Equipping { what, why, until } => write!(f, "waiting for {what}{why}, until {}", clock(until)),
             HeldReason::Connecting { until } => write!(f, "connecting, until {}", clock(until)),
-            HeldReason::Idle { until: Some(until), .. } => write!(f, "idle, until {}", clock(until)),
-            HeldReason::Idle { until: None, .. } => f.write_str("idle, kept (idle_timeout = never)"),
+            HeldReason::Idle { .. }
+            | HeldReason::MasterSilent { .. }
+            | HeldReason::OperatorHold { .. }
+            | HeldReason::Warm { .. }
+            | HeldReason::WarmFrom { .. }
+            | HeldReason::NotWarm { .. } => self.fmt_kept(f),
             HeldReason::Building { until } => write!(f, "building, at most until {}", clock(until)),
             HeldReason::MasterUnheard { until } => {
                 write!(f, "adopted, and its master has not spoken yet; at most until {}", clock(until))
             }
             HeldReason::Draining { until } => write!(f, "master may let go until {}", clock(until)),
-            HeldReason::MasterSilent { until } => write!(f, "master silent, kept until {}", clock(until)),
-            HeldReason::OperatorHold { until } => write!(f, "operator's hold until {}", clock(until)),
             HeldReason::StoppedPool => f.write_str("stopped, ready to start"),
             HeldReason::Stopping { until } => write!(f, "stopping, until {}", clock(until)),
             HeldReason::Departing { since } => write!(f, "ending since {}", clock(since)),

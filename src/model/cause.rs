@@ -50,11 +50,15 @@ pub enum Cause {
     MakesWay,
     /// The owner's hard budget of the month is reached.
     Budget,
+    /// As many builds as `max_builds` allows began on it.
+    Worn,
+    /// Older than `max_age`.
+    Aged,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::NeverStarted,
         Self::Released,
         Self::Idle,
@@ -76,6 +80,8 @@ impl Cause {
         Self::Canary,
         Self::MakesWay,
         Self::Budget,
+        Self::Worn,
+        Self::Aged,
     ];
 
     /// Its name for machines, as in the ledger and in metrics.
@@ -102,6 +108,8 @@ impl Cause {
             Self::Canary => "canary",
             Self::MakesWay => "makes_way",
             Self::Budget => "budget",
+            Self::Worn => "worn",
+            Self::Aged => "aged",
         }
     }
 }
@@ -130,6 +138,8 @@ impl fmt::Display for Cause {
             Cause::Canary => "part of its canary",
             Cause::MakesWay => "makes way for a canary",
             Cause::Budget => "the month's budget is reached",
+            Cause::Worn => "has run max_builds builds",
+            Cause::Aged => "older than max_age",
         })
     }
 }

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::fleet_index::{FleetIndex, Traits};
 use super::{
     Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
-    FoldError, Generation, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName, Phase,
-    RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs, tag_keys, worker,
+    FoldError, Generation, History, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName,
+    Phase, RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs, tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
@@ -100,6 +100,8 @@ pub struct Worker {
     pub on_trial: bool,
     /// How many attempts were made in all.
     pub attempts: u64,
+    /// What it was used for.
+    pub history: History,
 }
 
 /// What became of giving an instance what its manifest says.
@@ -194,6 +196,7 @@ impl Worker {
             canary: None,
             on_trial: false,
             attempts: 0,
+            history: History::default(),
         }
     }
 
@@ -470,6 +473,7 @@ impl Fleet {
             let worker = self.workers.entry(name.clone()).or_insert_with(|| Worker::unknown(entry.at));
             let before = Traits::of(worker);
             worker.note_master(&entry.actor, &entry.body);
+            worker.history.note(&entry.actor, entry.at, &entry.body);
             worker.fold(entry.at, &entry.body, next);
             self.index.moved(name, &before, Traits::of(worker));
         }

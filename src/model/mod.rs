@@ -18,7 +18,9 @@ mod fleet_index;
 mod fold_error;
 mod generation;
 mod guest;
+mod history;
 mod id;
+mod idle;
 mod inventory;
 mod launch;
 mod leftover;
@@ -51,11 +53,13 @@ pub use fleet::{Attempt, Departing, Equipping, Fleet, OfferingMemory, OperatorHo
 pub use fold_error::FoldError;
 pub use generation::Generation;
 pub use guest::{GuestDone, GuestFailure, GuestReport, GuestStep, PackageChange, PackageOp};
+pub use history::History;
 pub(crate) use id::digest_hex;
 pub use id::{
     AmiId, AttemptId, BuildId, Cell, ClientToken, CommandId, ElasticIp, GroupId, IdError, ImageName, InstanceId,
     MasterId, OwnerName, PolicyName, RebakeId, Region, RequestId, SnapshotId, VolumeId, WorkerName, Zone,
 };
+pub use idle::{IdleBasis, IdleChoice};
 pub use inventory::{Instance, InstanceState, Inventory, Parts};
 pub use launch::{
     BlockDevice, DataVolume, Equipment, LaunchSpec, Market, Offering, Place, ShutdownBehavior, equipment,

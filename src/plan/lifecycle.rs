@@ -1,15 +1,15 @@
 //! One worker: what next.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::step::{Step, drain, record, refuse, terminate};
-use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, instance_subject};
+use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, idle, instance_subject, warm, wear};
 use crate::model::{
     Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Sight, Subject, Worker,
     WorkerName, WorkerState,
 };
 use crate::policy::price::Money;
-use crate::policy::{IdleTimeout, Image, Lifecycle, OnIdle};
+use crate::policy::{IdleTimeout, Image, OnIdle};
 
 pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, left: Left) -> Step {
     if let Some(next) = canary::step(view, name, worker, left) {
@@ -23,7 +23,7 @@ pub(super) fn worker(view: &View<'_>, name: &WorkerName, worker: &Worker, left: 
     }
     match &worker.state {
         WorkerState::Gone { .. } if view.intent.workers.contains_key(name) => {
-            Err(budget::held(view).unwrap_or(HeldReason::NotWanted))
+            warm::step(view, name, worker).unwrap_or_else(|| Err(budget::held(view).unwrap_or(HeldReason::NotWanted)))
         }
         WorkerState::Gone { .. } => Err(HeldReason::NotConfigured),
         WorkerState::Requested => capacity::requested(view, name, worker, left),
@@ -77,7 +77,7 @@ fn by_state(
         && !worker.stop_intended
     {
         let cause = if worker.interruption.is_some() { &Cause::Interrupted } else { cause };
-        return take_away(policy, name, instance, cause.clone());
+        return take_away(view, name, worker, instance, cause.clone());
     }
     let unheard = unheard_after_adoption(view, name, worker);
     if let Some(step) = over_budget(view, name, worker, instance).filter(|_| !unheard) {
@@ -102,8 +102,10 @@ fn by_state(
             drain(name, Cause::Unconfigured)
         }
         WorkerState::Ready { .. } | WorkerState::Busy { .. } if view.now >= soft_end => drain(name, Cause::Expired),
-        WorkerState::Ready { idle_since, .. } => ready(view, name, instance, *idle_since),
-        WorkerState::Busy { .. } => Err(HeldReason::Building { until: end }),
+        WorkerState::Ready { idle_since, .. } => {
+            worn(view, name, worker).unwrap_or_else(|| ready(view, name, worker, instance, *idle_since))
+        }
+        WorkerState::Busy { .. } => worn(view, name, worker).unwrap_or(Err(HeldReason::Building { until: end })),
         WorkerState::Draining { cause, .. } => draining(view, name, worker, instance, cause),
         WorkerState::Stopped { .. } => stopped(view, name, worker, instance, left.committed),
         WorkerState::Requested
@@ -113,11 +115,15 @@ fn by_state(
     }
 }
 
+/// It has served long enough. The order comes while the last build runs, so that no further one begins.
+fn worn(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<Step> {
+    wear::reason(view.policy(name), worker, view.now).map(|cause| drain(name, cause))
+}
+
 /// The owner's hard budget is reached: what has no build goes, and a build only if the owner says so.
 fn over_budget(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId) -> Option<Step> {
     let failure = budget::refusal(view)?;
-    let policy = view.policy(name);
-    let away = || take_away(policy, name, instance, Cause::Budget);
+    let away = || take_away(view, name, worker, instance, Cause::Budget);
     match &worker.state {
         WorkerState::Registering { .. } if worker.wanted() => Some(refuse(name, failure)),
         WorkerState::Registering { .. } => Some(away()),
@@ -178,31 +184,44 @@ pub(super) fn unheard_after_adoption(view: &View<'_>, name: &WorkerName, worker:
 }
 
 /// Idle: its master is asked to let it go, and when the master is silent it goes by itself.
-fn ready(view: &View<'_>, name: &WorkerName, instance: &InstanceId, idle_since: DateTime<Utc>) -> Step {
+fn ready(
+    view: &View<'_>,
+    name: &WorkerName,
+    worker: &Worker,
+    instance: &InstanceId,
+    idle_since: DateTime<Utc>,
+) -> Step {
     let policy = view.policy(name);
-    let IdleTimeout::After(timeout) = policy.idle_timeout else {
-        return Err(HeldReason::Idle { since: idle_since, until: None });
+    let silent_until = (view.heard)(name) + policy.master_silence;
+    if let Some(until) = warm::until(view, name).filter(|_| view.now < silent_until) {
+        return Err(HeldReason::Warm { until });
+    }
+    let chosen = idle::idle_choice(view.intent, view.fleet, name, worker).map(Box::new);
+    let timeout = match (policy.idle_timeout, &chosen) {
+        (IdleTimeout::After(timeout), _) => timeout,
+        (IdleTimeout::Auto(_), Some(chosen)) => TimeDelta::seconds(chosen.seconds.into()),
+        (IdleTimeout::Never | IdleTimeout::Auto(_), _) => {
+            return Err(HeldReason::Idle { since: idle_since, until: None, chosen });
+        }
     };
     let until = idle_since + timeout;
     if view.now < until {
-        return Err(HeldReason::Idle { since: idle_since, until: Some(until) });
+        return Err(HeldReason::Idle { since: idle_since, until: Some(until), chosen });
     }
-    let silent_until = (view.heard)(name) + policy.master_silence;
     if view.now >= silent_until {
-        return take_away(policy, name, instance, Cause::Idle);
+        return take_away(view, name, worker, instance, Cause::Idle);
     }
     drain(name, Cause::Idle)
 }
 
 /// It goes once its master has let go; while the master may still use it, only its end of life ends it.
 fn draining(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, cause: &Cause) -> Step {
-    let policy = view.policy(name);
     if worker.stop_intended {
         return stopping(view, name, worker, instance, cause);
     }
     match may_be_used(view, name, worker) {
         Some(reason) => Err(reason),
-        None => take_away(policy, name, instance, cause.clone()),
+        None => take_away(view, name, worker, instance, cause.clone()),
     }
 }
 
@@ -271,6 +290,9 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     if view.now >= soft_end {
         return terminate(name, instance, Cause::Expired);
     }
+    if let Some(cause) = wear::reason(&configured.policy, worker, view.now) {
+        return terminate(name, instance, cause);
+    }
     if let Some(request) = &worker.request {
         let until = request.at + configured.policy.launch_deadline;
         if let Some(reason) = capacity::other_controller(view, name) {
@@ -297,7 +319,7 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
     if configured.policy.on_idle == OnIdle::Terminate {
         return terminate(name, instance, Cause::Lost);
     }
-    Err(budget::held(view).unwrap_or(HeldReason::StoppedPool))
+    warm::step(view, name, worker).unwrap_or_else(|| Err(budget::held(view).unwrap_or(HeldReason::StoppedPool)))
 }
 
 /// Whether the AMI that a filter chooses is still to be asked for: the stopped instance is started only if
@@ -325,9 +347,14 @@ fn start(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Instanc
     Ok(Action::Start { worker: name.clone(), instance: instance.clone() })
 }
 
-/// Terminates, or stops where the policy keeps a stopped instance and the cause allows it.
-fn take_away(policy: &Lifecycle, name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
+/// Terminates, or stops where the policy keeps a stopped instance, the cause allows it and the instance may serve
+/// again.
+fn take_away(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &InstanceId, cause: Cause) -> Step {
+    let policy = view.policy(name);
     let may_stop = matches!(cause, Cause::Released | Cause::Idle | Cause::Leaving | Cause::Budget);
+    if let Some(worn) = wear::reason(policy, worker, view.now).filter(|_| may_stop && worker.build.is_none()) {
+        return terminate(name, instance, worn);
+    }
     if policy.on_idle == OnIdle::Stop && may_stop {
         return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause });
     }

@@ -17,6 +17,7 @@ mod console;
 pub mod day;
 pub mod doctor;
 mod equip;
+mod idle;
 mod instances;
 mod lease;
 mod lifecycle;
@@ -33,7 +34,9 @@ mod soak;
 mod spec;
 mod step;
 pub mod sweep;
+mod warm;
 mod watch;
+mod wear;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -52,6 +55,7 @@ pub use ami::{AmiListings, choose as choose_ami, wanted_amis};
 pub use bound::{Bound, Layer, bound};
 pub use console::{CONSOLE_LIMIT, Console, console_tail, consoles_due};
 pub use equip::EquipCalls;
+pub use idle::idle_choice;
 pub use lease::LeaseSeen;
 pub use notice::{interrupted, spot_requests};
 pub use observe::facts;

@@ -18,6 +18,8 @@ pub enum Kind {
         /// Whether `"never"` is a value.
         never: bool,
     },
+    /// A length of time as with `never`, or `"auto"`.
+    Idle,
     /// A whole number within bounds.
     Count {
         /// The least.
@@ -335,13 +337,27 @@ pub const IMAGE_KEYS: &[Key] = &[
 
 /// `policies/NAME.toml`, and `[policy]` of `latent.toml`.
 pub const POLICY_KEYS: &[Key] = &[
-    may("idle_timeout", Kind::Duration { never: true }, "How long a connected worker may have nothing to do."),
+    may("idle_timeout", Kind::Idle, "How long a connected worker may have nothing to do."),
+    may("idle_timeout_min", SPAN, "The least that idle_timeout = \"auto\" chooses."),
+    may("idle_timeout_max", SPAN, "The most that idle_timeout = \"auto\" chooses."),
+    may(
+        "wait_price",
+        Kind::Amount,
+        "Dollars that an hour is worth in which a build waits, for idle_timeout = \"auto\".",
+    ),
     may("on_idle", Kind::Choice(&["terminate", "stop"]), "What happens to an idle instance."),
+    may("warm", Kind::List, "When an idle instance is kept, and one is launched by itself, in UTC."),
     may("launch_deadline", SPAN, "From the request to an instance."),
     may("connect_deadline", SPAN, "From the instance to a connected worker."),
     may("stop_deadline", SPAN, "From a stop or terminate call to its effect, before it is repeated or made stronger."),
     may("drain_deadline", SPAN, "How long a master may take to let go of a worker."),
     may("max_lifetime", SPAN, "The end of an instance, whatever it does."),
+    may("max_age", Kind::Duration { never: true }, "The age from which an instance goes once its build is over."),
+    may(
+        "max_builds",
+        Kind::Count { min: 1, max: 1_000_000 },
+        "After so many builds an instance goes, for a fresh one.",
+    ),
     may("master_silence", SPAN, "How long a master may be silent before its idle instances are taken away."),
     may("lease", SPAN, "How long the controller vouches for an instance at a time."),
     may("retry_pause", SPAN, "Pause after a failed launch or connect; it doubles with each failure in a row."),

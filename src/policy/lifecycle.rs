@@ -1,13 +1,16 @@
 //! A lifecycle policy: every limit of a worker's life.
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::key::POLICY_KEYS;
+use super::price::Money;
 use super::problem::{Problems, Shown};
 use super::proof::Proof;
 use super::reader::{Layer, Located, Reader, Span};
+use super::window::Window;
 
 /// How long a worker may have nothing to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +19,19 @@ pub enum IdleTimeout {
     After(TimeDelta),
     /// Until `max_lifetime`; spelled out by the owner.
     Never,
+    /// As long as costs the least.
+    Auto(AutoIdle),
+}
+
+/// What an idle time is chosen within, and by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutoIdle {
+    /// The least.
+    pub min: TimeDelta,
+    /// The most.
+    pub max: TimeDelta,
+    /// What an hour is worth in which a build waits.
+    pub wait_price: Money,
 }
 
 /// What happens to an idle instance.
@@ -33,11 +49,14 @@ pub enum OnIdle {
 pub struct Lifecycle {
     pub idle_timeout: IdleTimeout,
     pub on_idle: OnIdle,
+    pub warm: Vec<Window>,
     pub launch_deadline: TimeDelta,
     pub connect_deadline: TimeDelta,
     pub stop_deadline: TimeDelta,
     pub drain_deadline: TimeDelta,
     pub max_lifetime: TimeDelta,
+    pub max_age: Option<TimeDelta>,
+    pub max_builds: Option<u32>,
     pub master_silence: TimeDelta,
     pub lease: TimeDelta,
     pub retry_pause: TimeDelta,
@@ -56,7 +75,13 @@ impl Lifecycle {
         let idle = reader.span_or_never("idle_timeout");
         let on_idle = reader.choice("on_idle");
         let proof = reader.choice("proof");
+        let max_age = reader.span_or_never("max_age");
+        let old = max_age.as_ref().and_then(Located::span);
+        let max_builds = reader.count("max_builds");
+        let warm = warm(&mut reader);
+        let wait_price = reader.amount("wait_price");
         let mut span = |key| reader.span(key);
+        let (idle_min, idle_max) = (span("idle_timeout_min"), span("idle_timeout_max"));
         let launch_deadline = span("launch_deadline");
         let connect_deadline = span("connect_deadline");
         let stop_deadline = span("stop_deadline");
@@ -73,23 +98,34 @@ impl Lifecycle {
         for (less, more, low, high) in [
             (&drain_deadline, &max_lifetime, "drain_deadline", "max_lifetime"),
             (&connect_deadline, &max_lifetime, "connect_deadline", "max_lifetime"),
+            (&idle_min, &idle_max, "idle_timeout_min", "idle_timeout_max"),
+            (&old, &max_lifetime, "max_age", "max_lifetime"),
             (&retry_pause, &retry_pause_max, "retry_pause", "retry_pause_max"),
             (&offering_memory, &offering_memory_max, "offering_memory", "offering_memory_max"),
         ] {
             ordered(&mut reader, less.as_ref(), more.as_ref(), low, high);
         }
         let shown = reader.finish();
+        let auto = AutoIdle {
+            min: idle_min?.value,
+            max: idle_max?.value,
+            wait_price: Money::micro_dollars(wait_price?.value),
+        };
         let policy = Lifecycle {
             idle_timeout: match idle?.value {
                 Span::Of(span) => IdleTimeout::After(span),
                 Span::Never => IdleTimeout::Never,
+                Span::Auto => IdleTimeout::Auto(auto),
             },
             on_idle: if on_idle?.value == "stop" { OnIdle::Stop } else { OnIdle::Terminate },
+            warm,
             launch_deadline: launch_deadline?.value,
             connect_deadline: connect_deadline?.value,
             stop_deadline: stop_deadline?.value,
             drain_deadline: drain_deadline?.value,
             max_lifetime: max_lifetime?.value,
+            max_age: max_age.map(|_| old.map(|old| old.value))?,
+            max_builds: max_builds.map(|count| count.value),
             master_silence: master_silence?.value,
             lease: lease?.value,
             retry_pause: retry_pause?.value,
@@ -108,6 +144,26 @@ impl Lifecycle {
         doubled(self.retry_pause, failures, self.retry_pause_max)
     }
 
+    /// When the present warm window began and when it ends, if one is open; windows that follow at once are one.
+    pub fn warm_at(&self, now: DateTime<Utc>) -> Option<(DateTime<Utc>, DateTime<Utc>)> {
+        let open = |at: DateTime<Utc>| self.warm.iter().filter_map(move |window| window.current(at));
+        let since = open(now).map(|(since, _)| since).min()?;
+        let mut until = now;
+        // Those that never end are told a week ahead.
+        for _ in 0..=7 {
+            match open(until).map(|(_, end)| end).max() {
+                Some(end) => until = end,
+                None => break,
+            }
+        }
+        Some((since, until))
+    }
+
+    /// When the next warm window begins, `now` itself included; none if there is no window.
+    pub fn warm_from(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.warm.iter().map(|window| window.next_start(now)).min()
+    }
+
     /// How long an offering is left alone after so many refusals in a row.
     pub fn memory_after(&self, refusals: u32) -> TimeDelta {
         doubled(self.offering_memory, refusals, self.offering_memory_max)
@@ -117,6 +173,21 @@ impl Lifecycle {
 fn doubled(base: TimeDelta, times: u32, max: TimeDelta) -> TimeDelta {
     let factor = 1_i32 << times.saturating_sub(1).min(16);
     base.checked_mul(factor).map_or(max, |span| span.min(max))
+}
+
+fn warm(reader: &mut Reader<'_, '_>) -> Vec<Window> {
+    let mut windows = Vec::new();
+    for text in reader.list("warm").unwrap_or_default() {
+        match Window::from_str(&text.value) {
+            Ok(window) => windows.push(window),
+            Err(error) => {
+                let cure = "write \"Mon-Fri 07:00-18:00\", \"Sat 02:00-06:00\", or \"07:00-18:00\" for every day, in \
+                            UTC; the end of a day is 24:00";
+                reader.report(text.at, "warm", Some(format!("{:?}", text.value)), error, cure);
+            }
+        }
+    }
+    windows
 }
 
 fn ordered(

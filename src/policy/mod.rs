@@ -49,7 +49,7 @@ pub use intent::{Intent, WorkerIntent};
 pub use join::JoinKey;
 pub use key::{IMAGE_KEYS, Key, Kind, POLICY_KEYS, REBAKE_KEYS, SWEEP_KEYS, all_sections};
 pub use lease_watch::LeaseWatch;
-pub use lifecycle::{IdleTimeout, Lifecycle, OnIdle};
+pub use lifecycle::{AutoIdle, IdleTimeout, Lifecycle, OnIdle};
 pub use load::{Sources, load, read_key_file};
 pub use notify::{Addressee, MailWay, NotifySettings, Smtp, SmtpTls, Webhook, WebhookFormat, WebhookUrl};
 pub use page::Page;

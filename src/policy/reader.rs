@@ -20,11 +20,22 @@ pub(super) struct Located<T> {
     pub(super) at: Origin,
 }
 
-/// A length of time, or `"never"`.
+/// A length of time, or `"never"`, or `"auto"`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Span {
     Of(TimeDelta),
     Never,
+    Auto,
+}
+
+impl Located<Span> {
+    /// The length, unless it is a word.
+    pub(super) fn span(&self) -> Option<Located<TimeDelta>> {
+        match self.value {
+            Span::Of(value) => Some(Located { value, at: self.at.clone() }),
+            Span::Never | Span::Auto => None,
+        }
+    }
 }
 
 /// One layer: a table of a document.
@@ -272,17 +283,23 @@ impl<'a, 'p> Reader<'a, 'p> {
     pub(super) fn span(&mut self, key: &'static str) -> Option<Located<TimeDelta>> {
         match self.span_or_never(key)? {
             Located { value: Span::Of(value), at } => Some(Located { value, at }),
-            Located { value: Span::Never, .. } => None,
+            Located { value: Span::Never | Span::Auto, .. } => None,
         }
     }
 
-    /// A length of time, or `"never"` where the key allows it.
+    /// A length of time, or `"never"` or `"auto"` where the key allows it.
     pub(super) fn span_or_never(&mut self, key: &'static str) -> Option<Located<Span>> {
         let found = self.find(key)?;
-        let never = self.keys.iter().any(|k| k.name == key && k.kind == Kind::Duration { never: true });
+        let kind = self.keys.iter().find(|k| k.name == key).map(|k| k.kind);
+        let auto = kind == Some(Kind::Idle);
+        let never = auto || kind == Some(Kind::Duration { never: true });
         let at = found.0.origin(&found.2);
         let excerpt = found.0.excerpt(&found.2);
-        let or_never = if never { ", or \"never\" if that is meant" } else { "" };
+        let or_never = match (never, auto) {
+            (true, true) => ", or \"auto\", or \"never\" if that is meant",
+            (true, false) => ", or \"never\" if that is meant",
+            (false, _) => "",
+        };
         if let Some(number) = found.1.as_integer() {
             let cure = if number.as_str().trim_start_matches(['0', '-', '+']).is_empty() {
                 format!("write a time such as \"10m\"{or_never}")
@@ -296,9 +313,10 @@ impl<'a, 'p> Reader<'a, 'p> {
             self.wrong_type(&found, key, "a time", format!("write a time such as \"10m\"{or_never}"));
             return None;
         };
-        if text == "never" && never {
-            self.show(key, "\"never\"".to_owned(), &at);
-            return Some(Located { value: Span::Never, at });
+        let word = [("never", never, Span::Never), ("auto", auto, Span::Auto)].into_iter().find(|w| w.0 == text && w.1);
+        if let Some((_, _, value)) = word {
+            self.show(key, format!("{text:?}"), &at);
+            return Some(Located { value, at });
         }
         let parsed = humantime::parse_duration(text).ok().and_then(|span| TimeDelta::from_std(span).ok());
         match parsed {

@@ -63,6 +63,7 @@ fn property(key: &Key) -> Value {
         Kind::Duration { never: true } => {
             json!({ "type": "string", "pattern": "^([0-9].*|never)$" })
         }
+        Kind::Idle => json!({ "type": "string", "pattern": "^([0-9].*|never|auto)$" }),
         Kind::Count { min, max } => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Bool => json!({ "type": "boolean" }),
         Kind::Amount => json!({ "anyOf": [

@@ -63,14 +63,22 @@ fn a_misspelt_key_is_recognised() {
 
 #[test]
 fn a_time_needs_its_unit_and_never_must_be_spelt() {
-    assert_snapshot!(of_policy("idle_timeout = 0"), @r#"latent.toml:8:16: policy.idle_timeout = 0: has no unit; write a time such as "10m", or "never" if that is meant"#);
-    assert_snapshot!(of_policy("idle_timeout = 600"), @r#"latent.toml:8:16: policy.idle_timeout = 600: has no unit; write "600s" or "600m", or "never" if that is meant"#);
-    assert_snapshot!(of_policy("idle_timeout = \"0s\""), @r#"latent.toml:8:16: policy.idle_timeout = "0s": says nothing aloud; write a time such as "10m", or "never" if that is meant"#);
+    assert_snapshot!(of_policy("idle_timeout = 0"), @r#"latent.toml:8:16: policy.idle_timeout = 0: has no unit; write a time such as "10m", or "auto", or "never" if that is meant"#);
+    assert_snapshot!(of_policy("idle_timeout = 600"), @r#"latent.toml:8:16: policy.idle_timeout = 600: has no unit; write "600s" or "600m", or "auto", or "never" if that is meant"#);
+    assert_snapshot!(of_policy("idle_timeout = \"0s\""), @r#"latent.toml:8:16: policy.idle_timeout = "0s": says nothing aloud; write a time such as "10m", or "auto", or "never" if that is meant"#);
     assert_snapshot!(of_policy("lease = \"soon\""), @r#"latent.toml:8:9: policy.lease = "soon": is not a time; write a number with s, m, h or d, such as "10m""#);
     assert_snapshot!(of_policy("lease = \"never\""), @r#"latent.toml:8:9: policy.lease = "never": is not a time; write a number with s, m, h or d, such as "10m""#);
     assert_snapshot!(of_policy("max_lifetime = \"2years\""), @r#"latent.toml:8:16: policy.max_lifetime = "2years": is longer than a year; write a shorter time"#);
     assert_snapshot!(of_policy("lease = true"), @r#"latent.toml:8:9: policy.lease = true: is a boolean, not a time; write a time such as "10m""#);
     assert_eq!(of_policy("idle_timeout = \"never\""), "none");
+    assert_eq!(of_policy("max_age = \"never\"\nmax_builds = 7"), "none");
+    assert_snapshot!(of_policy("max_age = \"13h\"\nmax_lifetime = \"12h\""), @"latent.toml:8:11: policy.max_age: is longer than max_lifetime (latent.toml:9:16); make it at most max_lifetime, or raise max_lifetime");
+    assert_eq!(of_policy("warm = [\"Mon-Fri 07:00-18:00\", \"Sat 22:00-02:00\"]"), "none");
+    assert_snapshot!(of_policy("warm = [\"Mon-Fry 07:00-18:00\"]"), @r#"latent.toml:8:9: policy.warm = "Mon-Fry 07:00-18:00": is not a window; write "Mon-Fri 07:00-18:00", "Sat 02:00-06:00", or "07:00-18:00" for every day, in UTC; the end of a day is 24:00"#);
+    assert_snapshot!(of_policy("idle_timeout = \"soon\""), @r#"latent.toml:8:16: policy.idle_timeout = "soon": is not a time; write a number with s, m, h or d, such as "10m", or "auto", or "never" if that is meant"#);
+    assert_eq!(of_policy("idle_timeout = \"auto\"\nidle_timeout_min = \"1m\"\nwait_price = 2"), "none");
+    assert_snapshot!(of_policy("idle_timeout_min = \"2h\"\nidle_timeout_max = \"1h\""), @"latent.toml:8:20: policy.idle_timeout_min: is longer than idle_timeout_max (latent.toml:9:20); make it at most idle_timeout_max, or raise idle_timeout_max");
+    assert_snapshot!(of_policy("max_builds = 0"), @"latent.toml:8:14: policy.max_builds = 0: is out of range; write a number from 1 to 1000000");
 }
 
 #[test]
@@ -163,7 +171,7 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
     latent.toml:10:8: polling.fast: is longer than slow; make fast the shorter of the two
     latent.toml:12:10: link.listen = "127.0.0.1:80": needs a token; add token = { file = "PATH" } or { env = "NAME" }
     latent.toml:14:9: worker.w.image = "nowhere": there is no such image; add amis/nowhere.toml, or name one of: bad
-    policies/p.toml:1:16: idle_timeout = 5: has no unit; write "5s" or "5m", or "never" if that is meant
+    policies/p.toml:1:16: idle_timeout = 5: has no unit; write "5s" or "5m", or "auto", or "never" if that is meant
     policies/p.toml:2:11: on_idle = "explode": is not a known word; write one of "terminate", "stop"
     "#);
 }

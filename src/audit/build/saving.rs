@@ -112,7 +112,8 @@ fn idle(evidence: &Evidence<'_>, period: Period, drafts: &[Draft]) -> Vec<Saving
     for (name, configured) in intent.workers.iter().filter(|(_, worker)| worker.cell.owner == *evidence.owner) {
         let IdleTimeout::After(timeout) = configured.policy.idle_timeout else { continue };
         let half = timeout / 2;
-        if half < TimeDelta::minutes(1) {
+        // In a warm window it is idle because that is wanted.
+        if half < TimeDelta::minutes(1) || !configured.policy.warm.is_empty() {
             continue;
         }
         let own = drafts.iter().filter(|draft| draft.line.worker.as_deref() == Some(name.as_str()));

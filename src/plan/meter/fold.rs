@@ -118,6 +118,10 @@ impl Meter {
         }
         let desk = self.desks.entry(name.clone()).or_default();
         match body {
+            // What the controller wants by itself a warm window wants.
+            Body::Requested { .. } if *actor == Actor::Controller => {
+                desk.request = Some((at, "controller (warm window)".to_owned()));
+            }
             Body::Requested { .. } => desk.request = Some((at, words(actor))),
             Body::Released { .. } | Body::RequestFailed { .. } => desk.request = None,
             Body::HoldSet { .. } => desk.held = true,

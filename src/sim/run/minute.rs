@@ -72,11 +72,12 @@ impl Play {
             let held = lock(&self.truth).holds.get(&known.worker).is_some_and(|until| *until > now);
             // A canary is wanted for as long as it may take; one of which no record is left by nobody.
             let proves = known.canary && !known.survived_a_loss && now < known.born + OVER_WITHIN;
-            let wanted = self.master.uses(&known.worker, &id, now) || pooled || held || proves;
+            let warm = known.up && self.is_warm(&known.worker, now);
+            let wanted = self.master.uses(&known.worker, &id, now) || pooled || held || proves || warm;
             let excused = known.unknowable() || !self.in_order(&known.site, now);
             // Another instance of the worker that is waited for does not make this one wanted for ever.
             let minutes = match (wanted && !old, excused) {
-                (true, _) if self.master.has_open(&known.worker, &id) || pooled || held || proves => 0,
+                (true, _) if self.master.has_open(&known.worker, &id) || pooled || held || proves || warm => 0,
                 (true, _) | (false, true) => known.unwanted,
                 (false, false) => known.unwanted + 1,
             };
@@ -90,6 +91,12 @@ impl Play {
                 truth.violated(invariant, now, what);
             }
         }
+    }
+
+    /// Whether a window of its policy is open.
+    fn is_warm(&self, worker: &str, now: DateTime<Utc>) -> bool {
+        let Ok(worker) = worker.parse::<WorkerName>() else { return false };
+        self.intent.workers.get(&worker).is_some_and(|w| w.policy.warm_at(now).is_some())
     }
 
     fn keeps_stopped(&self, worker: &str) -> bool {

@@ -460,6 +460,8 @@ impl Play {
             }
             self.master.let_go(&worker, controller.as_ref());
         }
+        self.scene.cools_down();
+        self.take_intent();
         self.plan_next();
         self.report();
     }

@@ -20,6 +20,8 @@ const TOGETHER_MAX: usize = 3;
 /// What their user data is made from.
 const SHARED_TEMPLATE: &str =
     "#!/bin/sh\n{% for w in workers %}: {{ w.worker }} {{ w.password }} {{ w.join_secret }}\n{% endfor %}";
+/// How the line of a policy begins that keeps a worker warm.
+const WARM: &str = "warm = [";
 /// The controller's name in every run.
 pub(super) const CONTROLLER: &str = "sim-main";
 
@@ -36,6 +38,8 @@ struct Worker {
     /// Whether its guests watch their lease and their last hour.
     watches: bool,
     windows: bool,
+    /// What more its policy says.
+    levers: String,
 }
 
 /// The fleet of a seed.
@@ -53,6 +57,8 @@ impl Scene {
         let owners = owners.max(1) as usize;
         // The last owner's requests are all to be met.
         let allowance = if owners > 1 { Allowance::draw(random.clone()) } else { None };
+        // Of a source of its own: what else a seed holds does not depend on it.
+        let mut levers = random.clone();
         let workers = (0..workers.max(1) as usize).map(|number| Worker {
             owner: number % owners,
             region: if random.u8(0..10) == 0 { "eu-central-1" } else { "us-west-2" },
@@ -62,6 +68,7 @@ impl Scene {
             stops: random.u8(0..4) == 0,
             watches: random.u8(0..3) > 0,
             windows: random.u8(0..8) == 0,
+            levers: draw_levers(&mut levers),
         });
         Self { owners, workers: workers.collect(), changes: 0, allowance }
     }
@@ -76,6 +83,14 @@ impl Scene {
             1 => worker.zones = !worker.zones,
             2 => worker.stops = !worker.stops,
             _ => worker.ami = random.u32(0x1000..0xffff),
+        }
+    }
+
+    /// Nobody wants anything any more, at no time of the day.
+    pub(super) fn cools_down(&mut self) {
+        for worker in &mut self.workers {
+            let other = worker.levers.lines().filter(|line| !line.starts_with(WARM));
+            worker.levers = other.fold(String::new(), |text, line| text + line + "\n");
         }
     }
 
@@ -170,39 +185,24 @@ impl Scene {
                 let _ = writeln!(main, "{}", allowance.line());
             }
         }
-        let mut images: Vec<(String, String, String)> = Vec::new();
+        let (mut images, mut policies): (Vec<(String, String, String)>, Vec<_>) = (Vec::new(), Vec::new());
         for (number, (name, worker)) in self.worker_names().zip(&self.workers).enumerate() {
-            if let Some(image) = self.shared_image(number) {
+            let shared = self.shared_image(number);
+            let proxied = shared.is_none() && Self::is_proxied(&name);
+            policies.push((name.clone(), format!("policies/{name}.toml"), worker.policy(proxied)));
+            if let Some(image) = shared {
                 let _ = writeln!(
                     main,
-                    "[worker.{name}]\nimage = \"{image}\"\npolicy = \"ends\"\npassword = {{ env = \"PASSWORD\" }}"
+                    "[worker.{name}]\nimage = \"{image}\"\npolicy = \"{name}\"\npassword = {{ env = \"PASSWORD\" }}"
                 );
                 if !images.iter().any(|(known, ..)| *known == image) {
                     images.push((image.clone(), format!("amis/{image}.toml"), worker.shared_manifest()));
                 }
                 continue;
             }
-            let proxied = Self::is_proxied(&name);
-            let policy = match (worker.stops, proxied) {
-                (true, true) => "stops-proves",
-                (true, false) => "stops",
-                (false, true) => "ends-proves",
-                (false, false) => "ends",
-            };
-            let _ = writeln!(main, "[worker.{name}]\nimage = \"{name}\"\npolicy = \"{policy}\"");
+            let _ = writeln!(main, "[worker.{name}]\nimage = \"{name}\"\npolicy = \"{name}\"");
             images.push((name.clone(), format!("amis/{name}.toml"), worker.manifest(proxied)));
         }
-        let policy = |name: &str, on_idle: &str, proof: &str| {
-            let text =
-                format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\nproof = \"{proof}\"\n");
-            (name.to_owned(), format!("policies/{name}.toml"), text)
-        };
-        let policies = vec![
-            policy("stops", "stop", "address"),
-            policy("ends", "terminate", "address"),
-            policy("stops-proves", "stop", "join-secret"),
-            policy("ends-proves", "terminate", "join-secret"),
-        ];
         let templates = BTreeMap::from([
             ("join.sh".to_owned(), "#!/bin/sh\n: {{ join_secret }}\n".to_owned()),
             ("shared.sh".to_owned(), SHARED_TEMPLATE.to_owned()),
@@ -220,6 +220,25 @@ fn number_of(worker: &str) -> Option<usize> {
     worker.strip_prefix('w').and_then(|number| number.parse().ok())
 }
 
+/// Some workers wear out, and some grow old; most do neither.
+fn draw_levers(random: &mut fastrand::Rng) -> String {
+    let mut text = String::new();
+    if random.u8(0..4) == 0 {
+        let _ = writeln!(text, "max_builds = {}", random.u8(1..6));
+    }
+    if random.u8(0..4) == 0 {
+        let _ = writeln!(text, "max_age = \"{}m\"", random.u16(30..480));
+    }
+    if random.u8(0..4) == 0 {
+        text.push_str("idle_timeout = \"auto\"\n");
+    }
+    if random.u8(0..4) == 0 {
+        let hour = random.u8(0..24);
+        let _ = writeln!(text, "{WARM}\"{hour:02}:30-{:02}:15\"]", (hour + random.u8(1..5)) % 24);
+    }
+    text
+}
+
 impl Worker {
     /// The image that workers of this one's owner and region share.
     fn shared_manifest(&self) -> String {
@@ -228,6 +247,12 @@ impl Worker {
              identity = \"injected\"\nuser_data = \"shared.sh\"\nbatch_max = {TOGETHER_MAX}\n",
             self.owner, self.region
         )
+    }
+
+    fn policy(&self, proxied: bool) -> String {
+        let on_idle = if self.stops { "stop" } else { "terminate" };
+        let proof = if proxied { "join-secret" } else { "address" };
+        format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\nproof = \"{proof}\"\n{}", self.levers)
     }
 
     fn manifest(&self, proxied: bool) -> String {

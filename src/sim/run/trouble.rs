@@ -87,6 +87,13 @@ impl Play {
 
     fn reconfigure(&mut self) {
         self.scene.change(&mut self.random);
+        self.take_intent();
+        let rate = self.rate(Fault::Reconfig);
+        self.some_time(rate / 24.0, Happening::Reconfig);
+    }
+
+    /// The controller is told what the scene says now.
+    pub(super) fn take_intent(&mut self) {
         if let Some(intent) = self.scene.intent() {
             self.intent = intent;
         }
@@ -95,7 +102,5 @@ impl Play {
             // Refused or not, the next start takes it.
             drop(controller.reconfigure(self.intent.clone(), self.random.u64(..), doors));
         }
-        let rate = self.rate(Fault::Reconfig);
-        self.some_time(rate / 24.0, Happening::Reconfig);
     }
 }
