@@ -93,6 +93,8 @@ class Fleet:
         self.control = control
         self.folder = folder
         self.workers: list[str] = []
+        # What is special about it, in words.
+        self.conditions = ""
         self._binary = binary
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
@@ -136,6 +138,11 @@ class Fleet:
                 self.control.quota(f"{cell.account:012d}", cell.region, vcpus)
             tables += self._workers(cell, images, shared)
         (self.folder / "latent.toml").write_text(text + "\n".join(tables))
+
+    def clear(self) -> None:
+        """Its files are as if they had never been written."""
+        shutil.rmtree(self.folder / "amis")
+        self.workers.clear()
 
     def _owner(self, cell: Cell, is_one_of_many: bool, more: str) -> str:
         role = f'{{ assume_role = "arn:aws:iam::{cell.account:012d}:role/latent" }}'

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""What latent takes beside Buildbot's own EC2 worker, both on the same emulated EC2: one table.
+
+Each row is measured on both sides, one after the other, so many rounds; the table has the medians.
+A benchmark and no test: nothing fails because it is slow, and a row that cannot be measured says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Optional
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / folder) for folder in ("localstack", "tests/kill")]
+
+import bench_latency  # noqa: E402
+import bench_table  # noqa: E402
+from bench_rows import ROWS, Found, Side  # noqa: E402
+from bench_settings import QUICK, Settings  # noqa: E402
+
+# By the row's key: our side, and the old one's where there is one.
+SIDES: dict[str, tuple[Side, Optional[Side]]] = {
+    "launch": (bench_latency.launch_ours, bench_latency.launch_old),
+    "throttled": (bench_latency.throttled_ours, bench_latency.throttled_old),
+    "shared": (bench_latency.shared_ours, bench_latency.shared_old),
+}
+
+
+def conditions(settings: Settings, rounds: int) -> dict[str, Any]:
+    """On what it is measured."""
+    commit = _output("git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12")
+    return {
+        "commit": commit,
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        "program": _output(settings.binary, "--version"),
+        "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb():.0f} GB, {platform.system()} {platform.release()}",
+        "load before": f"{os.getloadavg()[0]:.1f}",
+        "versions": f"Python {platform.python_version()}, Buildbot {version('buildbot')}, "
+        f"Twisted {version('twisted')}, boto3 {version('boto3')}",
+        "rounds": rounds,
+    }
+
+
+def _output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+
+
+def measure(key: str, settings: Settings, rounds: int) -> Found:
+    """One row: the two sides in turn, a side that failed not again."""
+    ours, old = SIDES[key]
+    found = Found(began=time.time())
+    for _ in range(rounds):
+        for name, side, into in (("latent", ours, found.ours), ("Buildbot's own", old, found.old)):
+            if side is None or name in found.why:
+                continue
+            began = time.monotonic()
+            try:
+                one = side(settings)
+            except Exception as error:
+                found.why[name] = f"{type(error).__name__}: {error}"
+                traceback.print_exc()
+                continue
+            found.n = int(one.pop("n", found.n))
+            into.append(one)
+            said = ", ".join(f"{quantity} {value:.3f}" for quantity, value in one.items())
+            print(f"{key}, {name}: {said} ({time.monotonic() - began:.0f} s)", flush=True)
+    found.ended = time.time()
+    return found
+
+
+def main() -> int:
+    """The program."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--binary", required=True, help="the latent program, optimised")
+    parser.add_argument("--door", help="the one that plays EC2; default: the same")
+    parser.add_argument("--rows", default="", help=f"of {','.join(SIDES)}; default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="default: 3")
+    parser.add_argument("--quick", action="store_true", help="small numbers, to see whether it runs")
+    parser.add_argument("--json", type=Path, help="write everything there; rows that are there and not measured stay")
+    args = parser.parse_args()
+    binary = os.path.abspath(args.binary)
+    settings = Settings(binary, os.path.abspath(args.door or binary), **(QUICK if args.quick else {}))
+    keys = args.rows.split(",") if args.rows else list(SIDES)
+    if unknown := sorted(set(keys) - set(SIDES)):
+        parser.error(f"--rows: there is no {', '.join(unknown)}; there are {', '.join(SIDES)}")
+    where = conditions(settings, args.rounds)
+    print(bench_table.where(where), flush=True)
+    found = {row.key: measure(row.key, settings, args.rounds) for row in ROWS if row.key in keys}
+    data = bench_table.record(found, settings.words(), where)
+    if args.json:
+        args.json.write_text(json.dumps(data, indent=1) + "\n")
+    print(bench_table.plain(data))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

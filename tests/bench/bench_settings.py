@@ -1,0 +1,42 @@
+"""How large everything is, and which programs take part."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The same for all rows of a run."""
+
+    binary: str
+    # The program that plays EC2.
+    door: str
+    workers: int = 200
+    fifty: int = 50
+    few: int = 1000
+    many: int = 10_000
+    cells: int = 100
+    # How long a steady state is measured, in seconds.
+    steady_s: float = 120.0
+    # Of each kind that is measured by examples: deaths, stops.
+    examples: int = 10
+    # How many of the old workers a master is given where each has a session of its own, at 28 MB.
+    old_workers: int = 50
+
+    def words(self) -> dict[str, str]:
+        """What the titles of the rows name."""
+        numbers = {"workers": self.workers, "fifty": self.fifty, "cells": self.cells}
+        return {key: f"{value:,}" for key, value in {**numbers, "few": self.few, "many": self.many}.items()}
+
+
+QUICK = {
+    "workers": 20,
+    "fifty": 5,
+    "few": 100,
+    "many": 500,
+    "cells": 10,
+    "steady_s": 15.0,
+    "examples": 3,
+    "old_workers": 4,
+}
