@@ -7,7 +7,6 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, Optional
 
 from controller_link import Unreachable, ask
@@ -113,13 +112,3 @@ class Reporter:
 
 def _nothing() -> dict[str, Any]:
     return {"request": None, "wanted": False, "attached": False, "build": None}
-
-
-def told(socket_path: str, worker: str, is_it: Callable[[dict[str, Any]], bool], seconds: float) -> float:
-    """Keeps the plugin's long poll open until it tells that; the moment, in seconds since 1970."""
-    end = time.time() + seconds
-    while time.time() < end:
-        view = ask(socket_path, "GET", f"/v1/workers/{worker}?wait={NEWS_S}", limit=NEWS_S + 15)
-        if is_it(view):
-            return time.time()
-    raise TimeoutError(f"{worker}: not told within {seconds:.0f} s")

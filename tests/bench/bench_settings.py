@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,10 @@ class Settings:
     examples: int = 10
     # How many of the old workers a master is given where each has a session of its own, at 28 MB.
     old_workers: int = 50
+    # Of the plot: the fewest cells first, and the workers in them; how long each point is measured.
+    growth_cells: tuple[int, ...] = (10, 25, 50, 100)
+    growth_workers: tuple[int, ...] = (100, 250, 500, 1000)
+    growth_s: float = 60.0
 
     def words(self) -> dict[str, str]:
         """What the titles of the rows name."""
@@ -30,7 +35,7 @@ class Settings:
         return {key: f"{value:,}" for key, value in {**numbers, "few": self.few, "many": self.many}.items()}
 
 
-QUICK = {
+QUICK: dict[str, Any] = {
     "workers": 20,
     "fifty": 5,
     "few": 100,
@@ -39,4 +44,7 @@ QUICK = {
     "steady_s": 15.0,
     "examples": 3,
     "old_workers": 4,
+    "growth_cells": (2, 4),
+    "growth_workers": (10, 20),
+    "growth_s": 15.0,
 }

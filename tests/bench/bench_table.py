@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from bench_rows import Found, Quantity, row_of
+from bench_rows import ROWS, Found, Quantity, row_of
 
 MET = {True: "yes", False: "**no**", None: ""}
 
@@ -36,10 +36,16 @@ def target(quantity: Quantity) -> str:
 
 def record(found: dict[str, Found], words: dict[str, str], conditions: dict[str, Any]) -> dict[str, Any]:
     """Everything that was measured, for a machine."""
-    return {"conditions": conditions, "rows": [_record_of(key, one, words) for key, one in found.items()]}
+    return {"rows": [_record_of(key, one, words, conditions) for key, one in found.items()]}
 
 
-def _record_of(key: str, found: Found, words: dict[str, str]) -> dict[str, Any]:
+def merged(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """What was measured before, with what was measured now in its place, in the table's order."""
+    rows = {row["key"]: row for row in [*before.get("rows", []), *now["rows"]]}
+    return {**before, "rows": [rows[row.key] for row in ROWS if row.key in rows]}
+
+
+def _record_of(key: str, found: Found, words: dict[str, str], conditions: dict[str, Any]) -> dict[str, Any]:
     row = row_of(key)
     quantities = []
     for quantity in row.quantities:
@@ -62,6 +68,7 @@ def _record_of(key: str, found: Found, words: dict[str, str]) -> dict[str, Any]:
         "title": row.title.format(**words),
         "note": row.note,
         "alone": row.alone,
+        "conditions": conditions,
         "began": found.began,
         "ended": found.ended,
         "n": found.n,
@@ -122,9 +129,19 @@ def markdown(data: dict[str, Any]) -> str:
     rows = [HEAD, ("---", "---:", "---:", "---:", "---:", "---", "---"), *lines(data)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     notes = "\n".join(f"- **{row['title']}**: {row['note']}" for row in data["rows"])
-    return f"{where(data['conditions'])}\n\n{table}\n\n{notes}"
+    return f"{table}\n\n{measured(data)}\n\n{notes}"
+
+
+def measured(data: dict[str, Any]) -> str:
+    """On what each row was measured: all of one run together."""
+    runs: dict[str, list[str]] = {}
+    for row in data["rows"]:
+        runs.setdefault(where(row["conditions"]), []).append(row["title"])
+    if len(runs) == 1:
+        return f"Measured with {next(iter(runs))}"
+    return "\n".join(f"- {', '.join(titles)}: {run}" for run, titles in runs.items())
 
 
 def where(conditions: dict[str, Any]) -> str:
-    """On what it was measured, in one paragraph."""
+    """On what it was measured, in one line."""
     return "; ".join(f"{name}: {value}" for name, value in conditions.items()) + "."
