@@ -54,7 +54,7 @@ class SimControl:
         return found
 
     def calls(self, after: int = 0) -> list[dict[str, Any]]:
-        """Every answered call after the one of this number: when it came, what it was, and whether it was refused."""
+        """Every answered call after the one of this number: when it came, what it was, its refusal."""
         found: list[dict[str, Any]] = []
         while True:
             page = self.ask("GET", f"calls?after={after}")

@@ -59,7 +59,8 @@ def conditions(settings: Settings, rounds: int) -> dict[str, Any]:
         "commit": commit,
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "program": _output(settings.binary, "--version"),
-        "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb():.0f} GB, {platform.system()} {platform.release()}",
+        "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb():.0f} GB, "
+        f"{platform.system()} {platform.release()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
         "versions": f"Python {platform.python_version()}, Buildbot {version('buildbot')}, "
         f"Twisted {version('twisted')}, boto3 {version('boto3')}",
@@ -113,7 +114,9 @@ def main() -> int:
     parser.add_argument("--rows", default="", help=f"of {','.join([*SIDES, GROWTH])}; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="default: 3")
     parser.add_argument("--quick", action="store_true", help="small numbers, to see whether it runs")
-    parser.add_argument("--json", type=Path, help="write everything there; what is there and not measured now stays")
+    parser.add_argument(
+        "--json", type=Path, help="write everything there; what is there and not measured now stays"
+    )
     parser.add_argument("--write-docs", action="store_true", help="write the table and the plot into docs/")
     args = parser.parse_args()
     binary = os.path.abspath(args.binary)

@@ -52,7 +52,9 @@ endpoint = "{endpoint}"
 """
 WORKER = '[worker.{name}]\nimage = "{image}"\n'
 PASSWORD = 'password = { env = "BENCH_PASSWORD" }\n'
-IMAGE = 'owner = "{owner}"\nregion = "{region}"\nami = "{ami}"\ninstance_types = ["{type}"]\nidentity = "{identity}"\n'
+IMAGE = (
+    'owner = "{owner}"\nregion = "{region}"\nami = "{ami}"\ninstance_types = ["{type}"]\nidentity = "{identity}"\n'
+)
 USER_DATA = """\
 #!/bin/sh
 WORKER_NAME={{ worker | sh }}

@@ -300,7 +300,9 @@ def admit_ours(settings: Settings) -> Measured:
         known: dict[str, str] = {}
 
         def all_run() -> bool:
-            known.update({i["worker"]: i["private_ip"] for i in ours.control.instances() if i["state"] == "running"})
+            known.update(
+                {i["worker"]: i["private_ip"] for i in ours.control.instances() if i["state"] == "running"}
+            )
             seen = [master.views.get(name, {}).get("state") for name in ours.workers]
             return len(known) == count and all(state in ("registering", "ready") for state in seen)
 

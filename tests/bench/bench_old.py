@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
@@ -120,11 +121,9 @@ class OldMaster:
         self._master.write(EMPTY_CFG)
         text = MASTER_CFG.replace("@AMIS@", repr(self.amis)).replace("@REGION@", repr(REGION))
         self._master.write(text.replace("@TYPE@", repr(TYPE)).replace("@MISSING@", repr(missing_s)))
-        try:
+        # With many of them it takes longer than that waits.
+        with contextlib.suppress(TimeoutError):
             self._master.start(builders=0)
-        except TimeoutError:
-            # With many of them it takes minutes.
-            pass
         wait_for("the old workers' master", self._runs, START_S)
 
     def _runs(self) -> bool:
@@ -169,7 +168,9 @@ class OldMaster:
 
 
 @contextmanager
-def old_master(control: SimControl, workers: int, shared: bool = False, missing_s: float = 3600) -> Iterator[OldMaster]:
+def old_master(
+    control: SimControl, workers: int, shared: bool = False, missing_s: float = 3600
+) -> Iterator[OldMaster]:
     """It, started on an EC2 that neither waits nor throttles yet."""
     with scratch() as folder:
         master = OldMaster(folder, control)

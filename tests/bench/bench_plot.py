@@ -21,7 +21,8 @@ text.a, text.b { stroke: none; font-weight: 600; }
 .paper { fill: #ffffff; }
 @media (prefers-color-scheme: dark) {
   text { fill: #e6edf3; } .paper { fill: #0d1117; } .axis { stroke: #9198a1; } .grid { stroke: #3d444d; }
-  .a { stroke: #79c0ff; } circle.a, text.a { fill: #79c0ff; } .b { stroke: #ffa657; } circle.b, text.b { fill: #ffa657; }
+  .a { stroke: #79c0ff; } circle.a, text.a { fill: #79c0ff; }
+  .b { stroke: #ffa657; } circle.b, text.b { fill: #ffa657; }
 }"""
 
 
@@ -32,7 +33,8 @@ def svg(growth: dict[str, list[dict[str, float]]], where: str) -> str:
     tops = {key: nice(max(point[key] for point in points)) for key, _, _ in SERIES}
     cells, workers = over_workers[0]["cells"], over_cells[0]["workers"]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="t d">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
+        'aria-labelledby="t d">',
         '<title id="t">What a controller costs</title>',
         f'<desc id="d">{escape(_words(over_workers, over_cells))}</desc>',
         f"<style>{STYLE}</style>",
@@ -61,9 +63,7 @@ def _legend() -> list[str]:
     ]
 
 
-def _panel(
-    left: int, axis: str, points: list[dict[str, float]], tops: dict[str, float], title: str
-) -> list[str]:
+def _panel(left: int, axis: str, points: list[dict[str, float]], tops: dict[str, float], title: str) -> list[str]:
     most = nice(max(point[axis] for point in points))
     parts = [f'<text x="{left}" y="{TOP - 12}">{escape(title)}</text>']
     for part in range(5):
@@ -93,7 +93,9 @@ def _words(over_workers: list[dict[str, float]], over_cells: list[dict[str, floa
 
 def words(growth: dict[str, list[dict[str, Any]]]) -> str:
     """The same as a Markdown table."""
-    head = "| cells | workers | calls to EC2 per minute | CPU, % of a core | RSS, MB |\n|---:|---:|---:|---:|---:|\n"
+    head = (
+        "| cells | workers | calls to EC2 per minute | CPU, % of a core | RSS, MB |\n|---:|---:|---:|---:|---:|\n"
+    )
     points = growth["over workers"] + growth["over cells"][1:]
     return head + "\n".join(
         f"| {p['cells']:,.0f} | {p['workers']:,.0f} | {p['calls']:.0f} | {p['cpu']:.2f} | {p['rss']:.1f} |"

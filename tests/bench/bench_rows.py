@@ -80,8 +80,8 @@ ROWS = (
         "launch",
         "request → RunInstances on the wire, {workers} workers at once, no throttle",
         (Quantity("p50", "p50", "ms", 5), Quantity("p99", "p99", "ms", 50)),
-        "From the start of each request to the arrival of its call at the door. On our side a request begins when a "
-        "client opens its connection to the controller, on the other when Buildbot calls `substantiate`.",
+        "From the start of each request to the arrival of its call at the door. On our side a request begins when "
+        "a client opens its connection to the controller, on the other when Buildbot calls `substantiate`.",
     ),
     Row(
         "throttled",
@@ -90,8 +90,10 @@ ROWS = (
             Quantity("share", "last launch over the bucket's own limit", "×", 1.05, 2),
             Quantity("last", "last launch after", "s"),
             Quantity("refused", "calls refused", "%", 1, 2),
+            Quantity("failed", "starts that failed", "", None, 0),
         ),
-        "The limit is (workers − 5) / 2 s: five calls at once and two per second. Refused are calls of any action.",
+        "The limit is (workers − 5) / 2 s: five calls at once and two per second. Refused are calls of "
+        "any action.",
     ),
     Row(
         "shared",

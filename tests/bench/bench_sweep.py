@@ -54,7 +54,9 @@ def sweep_ours(settings: Settings) -> Measured:
 
 
 def _fill(control: SimControl, many: int) -> dict[str, int]:
-    regions = [one["RegionName"] for one in ec2_client(control.endpoint, ACCOUNT, REGION).describe_regions()["Regions"]]
+    regions = [
+        one["RegionName"] for one in ec2_client(control.endpoint, ACCOUNT, REGION).describe_regions()["Regions"]
+    ]
     if len(regions) != REGIONS:
         raise RuntimeError(f"the door has {len(regions)} regions, and not {REGIONS}")
     share = many // len(regions)
@@ -73,7 +75,9 @@ def _fill_one(control: SimControl, region: str, count: int) -> None:
     later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 36_000))
     tags |= {"attempt": "1-1", "created": later, "lease": later, "deadline": later}
     pairs = [{"Key": f"latent:{key}", "Value": value} for key, value in tags.items()]
-    specs: list[Any] = [{"ResourceType": kind, "Tags": pairs} for kind in ("instance", "volume", "network-interface")]
+    specs: list[Any] = [
+        {"ResourceType": kind, "Tags": pairs} for kind in ("instance", "volume", "network-interface")
+    ]
     for at in range(0, count, PAGE):
         some = min(PAGE, count - at)
         ec2.run_instances(ImageId=ami, InstanceType=TYPE, MinCount=some, MaxCount=some, TagSpecifications=specs)

@@ -117,7 +117,11 @@ def test_numbers_have_their_units() -> None:
     quantity = Quantity("size", "file", "GB", 2, 2)
     assert (bench_table.number(1.234, quantity), bench_table.number(None, quantity)) == ("1.23 GB", "–")
     assert (bench_table.target(quantity), bench_table.met(2.0, quantity)) == ("≤ 2 GB", True)
-    assert (bench_table.ratio(1.26), bench_table.ratio(1234.0), bench_table.ratio(None)) == ("1.3 ×", "1,234 ×", "")
+    assert (bench_table.ratio(1.26), bench_table.ratio(1234.0), bench_table.ratio(None)) == (
+        "1.3 ×",
+        "1,234 ×",
+        "",
+    )
 
 
 def test_the_plot_is_a_picture_with_a_description_and_no_hostile_text() -> None:
@@ -135,7 +139,9 @@ def test_the_plot_is_a_picture_with_a_description_and_no_hostile_text() -> None:
         assert bench_plot.TOP <= float(circle.get("cy", "")) <= bench_plot.TOP + bench_plot.UP
 
 
-@pytest.mark.parametrize(("value", "top"), [(0, 1), (0.8, 1), (1.0, 1), (1.2, 2), (10.4, 20), (101, 200), (500, 500)])
+@pytest.mark.parametrize(
+    ("value", "top"), [(0, 1), (0.8, 1), (1.0, 1), (1.2, 2), (10.4, 20), (101, 200), (500, 500)]
+)
 def test_axes_end_at_round_numbers(value: float, top: float) -> None:
     assert bench_plot.nice(value) == pytest.approx(top)
 
