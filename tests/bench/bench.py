@@ -58,7 +58,7 @@ def conditions(settings: Settings, rounds: int) -> dict[str, Any]:
     return {
         "commit": commit,
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "program": _output(settings.binary, "--version"),
+        "program": f"{_output(settings.binary, '--version')}, {_build(settings.binary)}",
         "machine": f"{os.cpu_count()} × {_processor()}, {_memory_gb():.0f} GB, "
         f"{platform.system()} {platform.release()}",
         "load before": f"{os.getloadavg()[0]:.1f}",
@@ -70,6 +70,12 @@ def conditions(settings: Settings, rounds: int) -> dict[str, Any]:
 
 def _output(*command: str) -> str:
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+
+
+def _build(binary: str) -> str:
+    """As Cargo names its folders."""
+    folder = Path(binary).parent.name
+    return {"release": "optimised", "sim": "optimised", "debug": "NOT optimised"}.get(folder, f"in {folder}")
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ START_S = 120.0
 # How long each call is under way, both ways together, where that is not what is measured.
 ROUND_TRIP_S = 0.2
 ACCOUNT = 123456789012
+# No AMI has the name of another.
+NUMBERS = itertools.count(1)
 
 MAIN = """\
 [fleet]
@@ -246,7 +249,10 @@ def register(ec2: Any, name: str) -> str:
     """A new AMI of that name."""
     root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8, "DeleteOnTermination": True}}
     made = ec2.register_image(
-        Name=f"bench-{name}", Architecture="x86_64", RootDeviceName="/dev/sda1", BlockDeviceMappings=[root]
+        Name=f"bench-{name}-{next(NUMBERS)}",
+        Architecture="x86_64",
+        RootDeviceName="/dev/sda1",
+        BlockDeviceMappings=[root],
     )
     return str(made["ImageId"])
 

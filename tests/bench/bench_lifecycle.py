@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -135,7 +136,9 @@ def _started(master: OldMaster) -> dict[str, float]:
 
 
 def _calls_each(control: SimControl, first: int, count: int) -> float:
-    return len(control.calls(first)) / count
+    actions = Counter(call["action"] for call in control.calls(first))
+    print(f"  calls of {count}: " + ", ".join(f"{name} {n}" for name, n in actions.most_common()), flush=True)
+    return sum(actions.values()) / count
 
 
 def _count(control: SimControl) -> int:
@@ -233,6 +236,9 @@ def _old_death(master: OldMaster, name: str, state: str, what: str) -> float:
     ami = master.amis[name]
     master.do("start", [name])
     one = _instance(master.control, name, state, lambda one: one["image"] == ami)
+    if state == "running":
+        # It looks every five seconds until it runs, and not again.
+        wait_for(f"{name} to have started", lambda: name in master.events("started"), TOLD_S)
     time.sleep(1.0 + hash(one["id"]) % 100 / 50)
     master.control.meddle(one["id"], "terminate")
     began = time.time()
@@ -253,7 +259,7 @@ def again_ours(settings: Settings) -> Measured:
             request = start(ours, master, name)
             one = _instance(ours.control, name, "running", _of(name))
             master.say(name, attached=True)
-            _until(lambda at=name: master.views.get(at, {}).get("state") == "ready", TOLD_S, 0.05)  # type: ignore[misc]
+            _until(lambda at=name: master.views.get(at, {}).get("state") == "ready", TOLD_S, 0.05)
             began = time.time()
             release(ours, master, name, request)
             start(ours, master, name)
@@ -281,9 +287,9 @@ def again_old(settings: Settings) -> Measured:
         took = []
         for name in master.amis:
             master.do("start", [name])
-            wait_for(f"{name} to start", lambda at=name: at in master.events("started"), TOLD_S)  # type: ignore[misc]
+            wait_for(f"{name} to start", lambda at=name: at in master.events("started"), TOLD_S)
             master.do("stop", [name])
-            wait_for(f"{name} to stop", lambda at=name: at in master.events("stopped"), TOLD_S)  # type: ignore[misc]
+            wait_for(f"{name} to stop", lambda at=name: at in master.events("stopped"), TOLD_S)
             took.append(1000 * (master.events("stopped")[name] - master.events("let go")[name]))
         return _worst(took)
 
