@@ -123,10 +123,12 @@ def main() -> int:
     parser.add_argument(
         "--json", type=Path, help="write everything there; what is there and not measured now stays"
     )
+    parser.add_argument("--workers", type=int, help="in the place of 200, where the old class takes too long")
     parser.add_argument("--write-docs", action="store_true", help="write the table and the plot into docs/")
     args = parser.parse_args()
     binary = os.path.abspath(args.binary)
-    settings = Settings(binary, os.path.abspath(args.door or binary), **(QUICK if args.quick else {}))
+    sizes = {**(QUICK if args.quick else {}), **({"workers": args.workers} if args.workers else {})}
+    settings = Settings(binary, os.path.abspath(args.door or binary), **sizes)
     every = [*SIDES, GROWTH]
     keys = args.rows.split(",") if args.rows else every
     if unknown := sorted(set(keys) - set(every)):
