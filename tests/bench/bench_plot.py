@@ -16,7 +16,8 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 .axis { stroke: #59636e; fill: none; }
 .grid { stroke: #d1d9e0; fill: none; }
 .a { stroke: #0550ae; fill: none; stroke-width: 2; } circle.a { fill: #0550ae; } text.a { fill: #0550ae; }
-.b { stroke: #953800; fill: none; stroke-width: 2; } circle.b { fill: #953800; } text.b { fill: #953800; }
+.b { stroke: #953800; fill: none; stroke-width: 2; stroke-dasharray: 7 4; }
+circle.b { fill: #953800; } text.b { fill: #953800; }
 text.a, text.b { stroke: none; font-weight: 600; }
 .paper { fill: #ffffff; }
 @media (prefers-color-scheme: dark) {

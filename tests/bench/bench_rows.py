@@ -194,13 +194,15 @@ ROWS = (
     ),
     Row(
         "ledger",
-        "ledger: a year of 1,000 workers (10 M entries)",
+        "ledger: {days} days of {record} workers",
         (
             Quantity("start", "start", "s", 2),
             Quantity("audit", "audit of one month", "s", 3),
             Quantity("size", "file", "GB", 2, 2),
         ),
-        "Made by `examples/year_ledger`.",
+        "Made by `examples/year_ledger`, which opens it once more as a start does; a year of a thousand workers "
+        "are ten million entries. The audit is `latent audit --offline` of thirty days, a report for each of three "
+        "owners.",
         "it has no record",
     ),
 )

@@ -28,10 +28,14 @@ class Settings:
     growth_cells: tuple[int, ...] = (10, 25, 50, 100)
     growth_workers: tuple[int, ...] = (100, 250, 500, 1000)
     growth_s: float = 60.0
+    # Of the record.
+    ledger_workers: int = 1000
+    ledger_days: int = 365
 
     def words(self) -> dict[str, str]:
         """What the titles of the rows name."""
         numbers = {"workers": self.workers, "fifty": self.fifty, "cells": self.cells}
+        numbers |= {"record": self.ledger_workers, "days": self.ledger_days}
         return {key: f"{value:,}" for key, value in {**numbers, "few": self.few, "many": self.many}.items()}
 
 
@@ -47,4 +51,6 @@ QUICK: dict[str, Any] = {
     "growth_cells": (2, 4),
     "growth_workers": (10, 20),
     "growth_s": 15.0,
+    "ledger_workers": 20,
+    "ledger_days": 40,
 }

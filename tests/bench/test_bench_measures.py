@@ -15,6 +15,7 @@ sys.path[:0] = [str(ROOT / folder) for folder in ("localstack", "tests/kill", "t
 
 import bench_fleet  # noqa: E402
 import bench_latency  # noqa: E402
+import bench_ledger  # noqa: E402
 import bench_link  # noqa: E402
 import bench_sweep  # noqa: E402
 from bench_rows import ROWS  # noqa: E402
@@ -77,6 +78,13 @@ def test_a_sweep_is_judged_by_its_pages_and_its_slowest_region() -> None:
         bench_sweep._judged(swept(3), log, counts, 2.2)
     with pytest.raises(RuntimeError, match="ended with 6"):
         bench_sweep._judged(swept(1510, 6), log, counts, 2.2)
+
+
+def test_a_start_is_what_opening_and_folding_take() -> None:
+    said = "written in 9.0 s\n10000000 entries, 900 bytes; opened in 0.25 s, folded in 1.50 s (7 entries after)\n"
+    assert bench_ledger.opened(said) == (10_000_000, 1.75)
+    with pytest.raises(RuntimeError, match="something else: nothing"):
+        bench_ledger.opened("nothing")
 
 
 @pytest.mark.parametrize(("count", "workers"), [(1, 7), (10, 7), (100, 10_000), (40, 200)])

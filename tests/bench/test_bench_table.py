@@ -17,7 +17,15 @@ import bench_plot  # noqa: E402
 import bench_table  # noqa: E402
 from bench_rows import ROWS, Found, Quantity, percentile, row_of  # noqa: E402
 
-WORDS = {"workers": "200", "fifty": "50", "cells": "100", "few": "1,000", "many": "10,000"}
+WORDS = {
+    "workers": "200",
+    "fifty": "50",
+    "cells": "100",
+    "few": "1,000",
+    "many": "10,000",
+    "record": "1,000",
+    "days": "365",
+}
 WHERE = {"commit": "abc", "machine": "two processors"}
 GROWTH = {
     "over workers": [
