@@ -201,8 +201,8 @@ ROWS = (
             Quantity("size", "file", "GB", 2, 2),
         ),
         "Made by `examples/year_ledger`, which opens it once more as a start does; a year of a thousand workers "
-        "are ten million entries. The audit is `latent audit --offline` of thirty days, a report for each of three "
-        "owners.",
+        "are ten million entries. The audit is `latent audit --offline` of thirty days, a report for each of "
+        "three owners.",
         "it has no record",
     ),
 )
