@@ -30,7 +30,7 @@ import bench_master  # noqa: E402
 import bench_scale  # noqa: E402
 import bench_sweep  # noqa: E402
 import bench_table  # noqa: E402
-from bench_rows import ROWS, Found, Side, row_of  # noqa: E402
+from bench_rows import OLD, OURS, ROWS, Found, Side, row_of  # noqa: E402
 from bench_settings import QUICK, Settings  # noqa: E402
 
 GROWTH = "growth"
@@ -94,7 +94,7 @@ def measure(key: str, settings: Settings, rounds: int) -> Found:
     ours, old = SIDES[key]
     found = Found(began=time.time())
     for _ in range(max(1, rounds // 3) if row_of(key).is_slow else rounds):
-        for name, side, into in (("latent", ours, found.ours), ("Buildbot's own", old, found.old)):
+        for name, side, into in ((OURS, ours, found.ours), (OLD, old, found.old)):
             if side is None or name in found.why:
                 continue
             began = time.monotonic()
@@ -104,7 +104,7 @@ def measure(key: str, settings: Settings, rounds: int) -> Found:
                 found.why[name] = f"{type(error).__name__}: {error}"
                 traceback.print_exc()
                 continue
-            found.n = int(one.pop("n", found.n))
+            found.n[name] = int(one.pop("n"))
             into.append(one)
             said = ", ".join(f"{quantity} {value:.3f}" for quantity, value in one.items())
             print(f"{key}, {name}: {said} ({time.monotonic() - began:.0f} s)", flush=True)

@@ -35,6 +35,8 @@ class Row:
     is_slow: bool = False
 
 
+# How the sides are called.
+OURS, OLD = "latent", "Buildbot's own"
 # One side of one round: numbers by the keys of their quantities, and how many things they are of.
 Measured = dict[str, float]
 Side = Callable[[Any], Measured]
@@ -47,8 +49,8 @@ class Found:
     ours: list[Measured] = field(default_factory=list)
     old: list[Measured] = field(default_factory=list)
     why: dict[str, str] = field(default_factory=dict)
-    # How many things one round was of.
-    n: int = 0
+    # How many things one round was of, by the side's name.
+    n: dict[str, int] = field(default_factory=dict)
     # When the row began and ended, as seconds since 1970.
     began: float = 0
     ended: float = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-from bench_rows import ROWS, Found, Quantity, row_of
+from bench_rows import OLD, OURS, ROWS, Found, Quantity, row_of
 
 MET = {True: "yes", False: "**no**", None: ""}
 
@@ -78,7 +78,7 @@ def _record_of(key: str, found: Found, words: dict[str, str], conditions: dict[s
     }
 
 
-HEAD = ("", "latent", "Buildbot's own", "ratio", "target", "met", "n, rounds")
+HEAD = ("", OURS, OLD, "ratio", "target", "met", "n, rounds")
 
 
 def lines(data: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -87,14 +87,14 @@ def lines(data: dict[str, Any]) -> list[tuple[str, ...]]:
     for row in data["rows"]:
         many = len(row["quantities"]) > 1
         if many:
-            found.append((row["title"], "", "", "", "", "", f"{row['n']:,}, {_rounds(row)}"))
+            found.append((row["title"], "", "", "", "", "", _rounds(row)))
         for one in row["quantities"]:
             quantity = Quantity(one["key"], one["name"], one["unit"], one["target"], one["digits"])
             name = f"– {quantity.name}" if many else f"{row['title']}, {quantity.name}"
             old = number(one["buildbot"], quantity)
             if one["buildbot"] is None and row["alone"]:
                 old = f"– ({row['alone']})"
-            end = "" if many else f"{row['n']:,}, {_rounds(row)}"
+            end = "" if many else _rounds(row)
             cells = (number(one["latent"], quantity), old, ratio(one["ratio"]), target(quantity))
             found.append((name, *cells, MET[one["met"]], end))
         for side, why in row["why"].items():
@@ -103,8 +103,10 @@ def lines(data: dict[str, Any]) -> list[tuple[str, ...]]:
 
 
 def _rounds(row: dict[str, Any]) -> str:
+    """Of how many things each round was, and how many rounds each side had."""
+    counts = list(dict.fromkeys(f"{row['n'][side]:,}" for side in (OURS, OLD) if side in row["n"]))
     ours, old = len(row["rounds"]["latent"]), len(row["rounds"]["buildbot"])
-    return f"{ours} + {old}" if old else f"{ours}"
+    return f"{' / '.join(counts) or '0'}, {ours} + {old}" if old else f"{' / '.join(counts) or '0'}, {ours}"
 
 
 def _one_line(text: str) -> str:

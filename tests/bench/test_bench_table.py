@@ -43,7 +43,7 @@ def launches() -> Found:
     """Three rounds of which the second has a slow neighbour."""
     ours = [{"p50": 4.0, "p99": 60.0}, {"p50": 40.0, "p99": 600.0}, {"p50": 5.0, "p99": 40.0}]
     old = [{"p50": 400.0, "p99": 9000.0}, {"p50": 800.0, "p99": 9000.0}, {"p50": 100.0, "p99": 8000.0}]
-    return Found(ours=ours, old=old, n=200)
+    return Found(ours=ours, old=old, n={"latent": 200, "Buildbot's own": 50})
 
 
 def data(**rows: Found) -> dict[str, Any]:
@@ -76,6 +76,7 @@ def test_each_quantity_says_whether_its_target_is_met() -> None:
     ]
     lines = bench_table.lines(data(launch=launches()))
     assert lines[0][0] == "request → RunInstances on the wire, 200 workers at once, no throttle"
+    assert lines[0][-1] == "200 / 50, 3 + 3"
     assert lines[1][1:6] == ("5.0 ms", "400.0 ms", "20 ×", "≤ 5 ms", "yes")
     assert lines[2][1:6] == ("60.0 ms", "9,000.0 ms", "150 ×", "≤ 50 ms", "**no**")
 
@@ -95,7 +96,7 @@ def test_a_row_that_failed_says_why_and_breaks_no_table() -> None:
 
 def test_rows_that_are_measured_again_take_the_place_of_the_old_ones() -> None:
     before = {**data(launch=launches(), ledger=Found(why={"latent": "no generator"})), "growth": GROWTH}
-    now = data(ledger=Found(ours=[{"start": 1.0}], n=5), admit=Found(ours=[{"p99": 3.0}]))
+    now = data(ledger=Found(ours=[{"start": 1.0}], n={"latent": 5}), admit=Found(ours=[{"p99": 3.0}]))
     both = bench_table.merged(before, now)
     assert [row["key"] for row in both["rows"]] == ["launch", "admit", "ledger"]
     assert both["rows"][2]["why"] == {}
