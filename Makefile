@@ -11,7 +11,7 @@ EC2 ?= sim
 # nextest where it is installed, cargo's own runner elsewhere.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: help demo sim kill test check build examples build-sim test-rust test-sim test-python test-plugin test-versions test-iam test-kill bench-plugin localstack fmt clean
+.PHONY: help demo sim kill test check build examples build-sim test-rust test-sim test-python test-plugin test-versions test-iam test-kill bench bench-plugin localstack fmt clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,7 +67,7 @@ endif
 
 # Tests with real processes wait most of their time: several files at once (PARALLEL=3) take half of it.
 test-python: examples $(VENV)/ready $(VENV)/postgres tests/iam/node_modules/.ready tests/audit/node_modules/.ready
-	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/audit tests/notify tests/page tests/metrics tests/serve tests/sweep tests/kill tests/iam tests/plugin tests/docs tests/buildbot
+	LATENT_BIN=$(abspath $(BIN)) LATENT_EC2=$(EC2) $(PY) -m pytest -q -n $(or $(PARALLEL),3) --dist loadfile localstack/tests tests/tools tests/wire tests/guest tests/recipes tests/rebake tests/audit tests/notify tests/page tests/metrics tests/serve tests/sweep tests/kill tests/bench tests/iam tests/plugin tests/docs tests/buildbot
 
 # The plugin alone, on Buildbot's own fakes: no program, no network; part of test-python.
 test-plugin: $(VENV)/ready
@@ -75,6 +75,12 @@ test-plugin: $(VENV)/ready
 
 test-versions: $(VENV)/ready ## the plugin on each Python from 3.9 to 3.13 that is here
 	$(PY) tests/plugin_versions/versions.py
+
+# Takes hours; BENCH="--quick --rounds 1 --json /tmp/quick.json" shows whether it runs.
+bench: $(VENV)/ready ## latent beside Buildbot's own EC2 worker, on one emulated EC2: a table, JSON and a plot (BENCH="--rows admit")
+	cargo build --locked --release
+	cargo build --locked --release --examples
+	@$(PY) tests/bench/bench.py --binary $(TARGET)/release/latent --json $(TARGET)/bench.json $(or $(BENCH),--write-docs)
 
 bench-plugin: $(VENV)/ready ## what 200 latent workers cost a master: memory, start-up, latency
 	$(PY) tests/bench/master_load.py

@@ -53,6 +53,16 @@ class SimControl:
         found: dict[str, Any] = self.ask("GET", f"trace?after={after}")
         return found
 
+    def calls(self, after: int = 0) -> list[dict[str, Any]]:
+        """Every answered call after the one of this number: when it came, what it was, its refusal."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.ask("GET", f"calls?after={after}")
+            found += page["calls"]
+            if not page["calls"] or found[-1]["number"] >= page["count"]:
+                return found
+            after = found[-1]["number"]
+
     def bill(self) -> dict[str, Any]:
         """What all of it costs."""
         found: dict[str, Any] = self.ask("GET", "bill")
@@ -113,6 +123,10 @@ class SimControl:
     def advance(self, seconds: float) -> None:
         """Lets the model's time pass at once."""
         self.ask("POST", "advance", {"seconds": seconds})
+
+    def pace(self, **fixed: Any) -> None:
+        """For measurements: `round_trip_seconds`, `pending_seconds`, `throttle`; what is left out is as usual."""
+        self.ask("POST", "pace", fixed)
 
     # The account itself.
 

@@ -18,6 +18,7 @@ use super::interface::Interface;
 use super::key::KeyPair;
 use super::latency::Latency;
 use super::network::Network;
+use super::pace::Pace;
 use super::snapshot::Snapshot;
 use super::spot::SpotRequest;
 use super::trail::TrailBook;
@@ -180,6 +181,8 @@ pub struct Site {
     pub quota_vcpus: u32,
     /// The account's defaults for instance metadata.
     pub metadata_defaults: MetadataDefaults,
+    /// What a measurement fixes.
+    pub(super) pace: Pace,
     /// Whether everything takes the same time each time.
     pub(super) steady: bool,
     /// Whether `ClientToken` means nothing, as with moto and LocalStack.
@@ -226,6 +229,7 @@ impl Site {
             commands: BTreeMap::new(),
             quota_vcpus: 256,
             metadata_defaults: MetadataDefaults::default(),
+            pace: Pace::default(),
             steady: false,
             ignores_tokens: false,
             lenient: false,
@@ -345,7 +349,7 @@ impl Site {
 
     /// How long something takes this time.
     pub(super) fn draw(&mut self, latency: Latency) -> TimeDelta {
-        latency.draw(self.steady, &mut self.random)
+        self.pace.of(latency).unwrap_or_else(|| latency.draw(self.steady, &mut self.random))
     }
 
     /// Something happened; whoever watches is told before the call returns.
@@ -361,6 +365,9 @@ impl Site {
         resources: u32,
         now: DateTime<Utc>,
     ) -> Result<(), ApiError> {
+        if self.pace.unthrottled {
+            return Ok(());
+        }
         let taken = self.buckets.take_request(action, paged, now)
             && (resources == 0 || self.buckets.take_resources(action, resources, now));
         if taken { Ok(()) } else { Err(ApiError::throttled(&self.account, action)) }

@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::ApiError;
 use super::latency::Latency;
+use super::pace::Pace;
 use super::site::{Effect, Site};
 use super::trace::Trace;
 use super::trail;
@@ -93,6 +94,7 @@ pub struct World {
     steady: bool,
     lenient: bool,
     trail_late: TimeDelta,
+    pace: Pace,
     /// How often the weather struck a call.
     pub struck: u64,
     /// What happened.
@@ -126,6 +128,7 @@ impl World {
             steady: false,
             lenient: false,
             trail_late: trail::LATE,
+            pace: Pace::default(),
             struck: 0,
             trace: Trace::default(),
         }
@@ -171,6 +174,14 @@ impl World {
         }
     }
 
+    /// What is fixed from now on, for a measurement.
+    pub fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+        for site in self.sites.values_mut() {
+            site.pace = pace;
+        }
+    }
+
     /// Another weather for one account in one region, whatever the others have.
     pub fn set_weather_at(&mut self, place: &SiteId, weather: Weather) {
         self.site(place).weather = Arc::new(weather);
@@ -179,10 +190,10 @@ impl World {
     /// An account in a region; it is made on first use.
     pub fn site(&mut self, place: &SiteId) -> &mut Site {
         let (seed, weather, steady, lenient) = (self.seed, &self.weather, self.steady, self.lenient);
-        let late = self.trail_late;
+        let (late, pace) = (self.trail_late, self.pace);
         self.sites.entry(place.clone()).or_insert_with(|| {
             let mut site = Site::new(&place.account, &place.region, seed, Arc::clone(weather));
-            (site.steady, site.lenient, site.trail.late) = (steady, lenient, late);
+            (site.steady, site.lenient, site.trail.late, site.pace) = (steady, lenient, late, pace);
             site
         })
     }

@@ -8,12 +8,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::agent;
+use super::calls;
 use super::door::{Answer, Model, Shared, typed};
 use super::permissions::{Permissions, Statement};
 use crate::model::{InstanceId, Region, tag_keys};
 use crate::sim::error::ApiError;
 use crate::sim::image::ImageFate;
 use crate::sim::instance::Instance;
+use crate::sim::pace::Pace;
 use crate::sim::site::Site;
 use crate::sim::types::instance_type;
 use crate::sim::weather::{Fault, Weather};
@@ -23,13 +25,17 @@ use crate::sim::world::{Mishap, SiteId};
 const ADVANCE_DAYS_MAX: f64 = 366.0;
 /// The farthest that two clocks are apart.
 const SKEW_SECONDS_MAX: f64 = 86_400.0;
+/// The longest that a call or a boot is made to take.
+const TAKES_SECONDS_MAX: f64 = 3_600.0;
 /// The most calls that one demand concerns.
 const TIMES_MAX: usize = 100_000;
 
 /// What there is that has no further parts.
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 14] = [
     "ready",
     "trace",
+    "calls",
+    "pace",
     "bill",
     "instances",
     "faults",
@@ -62,6 +68,7 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
     match (method.as_str(), parts.as_slice()) {
         ("GET", ["ready"]) => Ok(ready(shared)),
         ("GET", ["trace"]) => trace(shared, query),
+        ("GET", ["calls"]) => calls::told(shared, query),
         ("GET", ["bill"]) => Ok(bill(shared)),
         ("GET", ["instances"]) => Ok(instances(shared)),
         ("POST", ["faults"]) => add_fault(shared, &read(body)?),
@@ -69,6 +76,7 @@ fn routed(shared: &Shared, method: &Method, path: &str, query: &str, body: &[u8]
         ("POST", ["advance"]) => advance(shared, &read(body)?),
         ("POST", ["skew"]) => skew(shared, &read(body)?),
         ("POST", ["quota"]) => quota(shared, &read(body)?),
+        ("POST", ["pace"]) => pace(shared, &read(body)?),
         ("POST", ["images"]) => next_image(shared, &read(body)?),
         ("POST", ["permissions"]) => Ok(permissions(shared, read(body)?)),
         ("POST", ["trail"]) => trail_late(shared, &read(body)?),
@@ -369,6 +377,33 @@ fn trail_late(shared: &Shared, asked: &TrailLate) -> Result<Value> {
     Ok(json!({ "late_seconds": asked.late_seconds }))
 }
 
+/// What is fixed for a measurement; what is left out is as it is without one.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PaceAsked {
+    round_trip_seconds: Option<f64>,
+    pending_seconds: Option<f64>,
+    throttle: Option<bool>,
+}
+
+fn pace(shared: &Shared, asked: &PaceAsked) -> Result<Value> {
+    let time = |name: &str, seconds: Option<f64>| match seconds {
+        None => Ok(None),
+        #[expect(clippy::cast_possible_truncation, reason = "an hour in microseconds fits")]
+        Some(seconds) if (0.0..=TAKES_SECONDS_MAX).contains(&seconds) => {
+            Ok(Some(TimeDelta::microseconds((seconds * 1e6).round() as i64)))
+        }
+        Some(seconds) => Err(wrong(format!("{name} {seconds} must be from 0 to {TAKES_SECONDS_MAX}"))),
+    };
+    let pace = Pace {
+        round_trip: time("round_trip_seconds", asked.round_trip_seconds)?,
+        pending: time("pending_seconds", asked.pending_seconds)?,
+        unthrottled: asked.throttle == Some(false),
+    };
+    shared.model().world.set_pace(pace);
+    Ok(json!({ "throttle": !pace.unthrottled }))
+}
+
 /// An account in a region, both well formed.
 fn place(account: &str, region: &str) -> Result<SiteId> {
     if account.len() != 12 || !account.chars().all(|c| c.is_ascii_digit()) {
@@ -418,7 +453,9 @@ fn reset(shared: &Shared) -> Value {
     model.world.reset();
     model.permissions = Permissions::default();
     model.skew = TimeDelta::zero();
+    model.world.set_pace(Pace::default());
     model.sessions.clear();
+    model.calls = calls::Calls::default();
     model.imds = super::imds::Tokens::default();
     restore(&mut model, &shared.options.weather);
     json!({ "now": shared.now(&model) })

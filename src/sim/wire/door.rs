@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 
 use super::auth::{self, Caller, Sessions};
 use super::call::{self, Call};
+use super::calls::{Calls, Noted};
 use super::query::{Node, missing};
 use super::xml::{self, Xml};
 use super::{catalog, control, identity, imds, permissions, quotas, records, ssm, sts};
@@ -76,6 +77,8 @@ pub(super) struct Model {
     pub(super) ahead: TimeDelta,
     /// How far the clock by which signatures are made is ahead of the machine's.
     pub(super) skew: TimeDelta,
+    /// When each call came.
+    pub(super) calls: Calls,
     requests: u64,
 }
 
@@ -102,6 +105,7 @@ impl Door {
             permissions: permissions::Permissions::default(),
             ahead: -options.behind,
             skew: TimeDelta::zero(),
+            calls: Calls::default(),
             requests: 0,
         };
         let clock = wall.clone().at_speed(options.speed);
@@ -182,7 +186,16 @@ impl Shared {
     }
 }
 
+/// One request; if it was a call, it is logged when its answer leaves.
 async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, Lost> {
+    let arrived = shared.wall.now();
+    let mut answer = routed(&shared, request).await?;
+    let answered = shared.wall.now();
+    shared.model().calls.answered(arrived, answered, &mut answer);
+    Ok(answer)
+}
+
+async fn routed(shared: &Shared, request: Request<Incoming>) -> Result<Answer, Lost> {
     let (parts, body) = request.into_parts();
     let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
         return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."));
@@ -190,28 +203,28 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
     let body = body.to_bytes();
     let path = parts.uri.path();
     if let Some(path) = path.strip_prefix("/_sim/imds/") {
-        return Ok(imds::answer(&shared, &parts.method, path, &parts.headers));
+        return Ok(imds::answer(shared, &parts.method, path, &parts.headers));
     }
     if path == "/_sim/certificate.pem" {
         return Ok(plain(StatusCode::OK, identity::CERTIFICATE));
     }
     if let Some(path) = path.strip_prefix("/_sim/") {
-        return Ok(control::answer(&shared, &parts.method, path, parts.uri.query().unwrap_or_default(), &body));
+        return Ok(control::answer(shared, &parts.method, path, parts.uri.query().unwrap_or_default(), &body));
     }
     if path != "/" {
         return Ok(plain(StatusCode::NOT_FOUND, "EC2 and STS are at /, the side entrance is at /_sim/."));
     }
     if quotas::is_asked(&parts.headers) {
-        return quotas::answer(&shared, &parts.headers, &body).await;
+        return quotas::answer(shared, &parts.headers, &body).await;
     }
     if records::is_asked(&parts.headers) {
-        return records::answer(&shared, &parts.headers, &body).await;
+        return records::answer(shared, &parts.headers, &body).await;
     }
     if ssm::is_asked(&parts.headers) {
-        return ssm::answer(&shared, &parts.headers, &body).await;
+        return ssm::answer(shared, &parts.headers, &body).await;
     }
     let text = if parts.method == Method::GET { parts.uri.query().unwrap_or_default().as_bytes() } else { &body };
-    api(&shared, &parts.headers, text).await
+    api(shared, &parts.headers, text).await
 }
 
 /// A text that is neither XML nor JSON.
@@ -260,11 +273,13 @@ async fn api(shared: &Shared, headers: &HeaderMap, text: &[u8]) -> Result<Answer
     };
     let there = shared.model().world.way_there(&known.place);
     shared.wait(there).await;
-    Ok(match shared.delivered(serve(shared, &known, &query)).await? {
+    let done = shared.delivered(serve(shared, &known, &query)).await?;
+    let noted = Noted::of(&known.place, known.action, &done).about(subject(known.is_sts, &query));
+    Ok(noted.on(match done {
         Ok(body) => success(shared, &known, &body),
         Err(error) if known.is_sts => refusal(shared, true, &sts::in_its_words(error, &known.caller)),
         Err(error) => refusal(shared, false, &error),
-    })
+    }))
 }
 
 /// Everything that can be refused before the model is asked.

@@ -9,6 +9,7 @@ mod agent;
 mod attributes;
 mod auth;
 mod call;
+mod calls;
 mod catalog;
 mod control;
 mod door;

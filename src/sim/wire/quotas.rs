@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth;
+use super::calls::Noted;
 use super::door::{Answer, Lost, Shared, dated, request_id, typed, with_id};
 use super::query::Node;
 use crate::sim::error::ApiError;
@@ -51,10 +52,12 @@ pub(super) async fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) ->
     };
     let there = shared.model().world.way_there(&place);
     shared.wait(there).await;
-    Ok(match shared.delivered(serve(shared, &place, &asked)).await? {
+    let done = shared.delivered(serve(shared, &place, &asked)).await?;
+    let noted = Noted::of(&place, ACTION, &done);
+    Ok(noted.on(match done {
         Ok(body) => success(shared, &body),
         Err(error) => refusal(shared, &error),
-    })
+    }))
 }
 
 fn known(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(SiteId, Asked), ApiError> {

@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::auth;
+use super::calls::Noted;
 use super::door::{Answer, Lost, Shared};
 use super::permissions::Permissions;
 use super::query::Node;
@@ -86,10 +87,12 @@ pub(super) async fn answer(shared: &Shared, headers: &HeaderMap, body: &[u8]) ->
     };
     let there = shared.model().world.way_there(&known.place);
     shared.wait(there).await;
-    Ok(match shared.delivered(serve(shared, &known)).await? {
+    let done = shared.delivered(serve(shared, &known)).await?;
+    let noted = Noted::of(&known.place, known.action, &done);
+    Ok(noted.on(match done {
         Ok(body) => success(shared, &body),
         Err(error) => refusal(shared, &in_ssms_words(error)),
-    })
+    }))
 }
 
 fn known(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<Known, ApiError> {
