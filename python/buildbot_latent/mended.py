@@ -7,9 +7,11 @@ from typing import Any
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.python import log
 
+from .joining import joining_of
+
 
 class MendedLatentWorker(AbstractLatentWorker):
-    """A latent worker that builders may leave and join, and whose pause after a failure stays short."""
+    """A latent worker that builders may leave and join, many at once, and whose pause after a failure stays short."""
 
     # The controller waits before it tries again what failed; Buildbot's own pause need not grow to an hour.
     quarantine_max_timeout = 60
@@ -23,6 +25,8 @@ class MendedLatentWorker(AbstractLatentWorker):
 
     def updateWorker(self) -> Any:
         self._drop_former_builders()
+        # Buildbot finds nothing left to join, and so has nothing to look for.
+        joining_of(self.master).join(self)
         return super().updateWorker()
 
     def _drop_former_builders(self) -> None:
