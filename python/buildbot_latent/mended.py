@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.python import log
 
-from .joining import joining_of
+from .asking import Botmaster, join
 
 
 class MendedLatentWorker(AbstractLatentWorker):
@@ -15,6 +15,11 @@ class MendedLatentWorker(AbstractLatentWorker):
 
     # The controller waits before it tries again what failed; Buildbot's own pause need not grow to an hour.
     quarantine_max_timeout = 60
+
+    @property
+    def botmaster(self) -> Optional[Any]:
+        """The master's; what this worker asks of it is gathered."""
+        return None if self.master is None else Botmaster(self.master.botmaster, self)
 
     def exitQuarantine(self) -> None:
         if self.botmaster is None:
@@ -26,7 +31,7 @@ class MendedLatentWorker(AbstractLatentWorker):
     def updateWorker(self) -> Any:
         self._drop_former_builders()
         # Buildbot finds nothing left to join, and so has nothing to look for.
-        joining_of(self.master).join(self)
+        join(self)
         return super().updateWorker()
 
     def _drop_former_builders(self) -> None:
