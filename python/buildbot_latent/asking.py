@@ -40,10 +40,8 @@ class Asking:
     def _schedule(self, worker: Any) -> None:
         reactor = worker.master.reactor
         wait = 0.0 if self._last is None else self._last + SPACING_S - reactor.seconds()
-        if wait > 0:
-            self._timer = reactor.callLater(wait, self._look, worker)
-        else:
-            self._look(worker)
+        # Never at once: a worker that joins as it starts is to be started first.
+        self._timer = reactor.callLater(max(wait, 0.0), self._look, worker)
 
     def _look(self, worker: Any) -> None:
         master = self._master()

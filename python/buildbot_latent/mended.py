@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.python import log
@@ -11,13 +11,13 @@ from .asking import Botmaster, join
 
 
 class MendedLatentWorker(AbstractLatentWorker):
-    """A latent worker that builders may leave and join, many at once, and whose pause after a failure stays short."""
+    """A latent worker that builders may leave and join, also many, and whose pause after a failure stays short."""
 
     # The controller waits before it tries again what failed; Buildbot's own pause need not grow to an hour.
     quarantine_max_timeout = 60
 
     @property
-    def botmaster(self) -> Optional[Any]:
+    def botmaster(self) -> Any:
         """The master's; what this worker asks of it is gathered."""
         return None if self.master is None else Botmaster(self.master.botmaster, self)
 
