@@ -10,9 +10,9 @@ from buildbot.process.workerforbuilder import LatentWorkerForBuilder
 from twisted.internet import defer
 from twisted.python import log
 
-# At most so often the database is asked where requests wait, as Buildbot does itself with new ones. Whoever
-# comes after a pause of that length is not kept waiting.
-SPACING_S = 0.1
+# At most so often the database is asked where requests wait. Whoever comes after a pause of that length is not kept
+# waiting, and nobody for longer than this.
+SPACING_S = 0.02
 
 
 class Asking:
@@ -38,7 +38,10 @@ class Asking:
             self._schedule(worker)
 
     def _schedule(self, worker: Any) -> None:
-        reactor = worker.master.reactor
+        master = self._master()
+        if master is None:
+            return
+        reactor = master.reactor
         wait = 0.0 if self._last is None else self._last + SPACING_S - reactor.seconds()
         # Never at once: a worker that joins as it starts is to be started first.
         self._timer = reactor.callLater(max(wait, 0.0), self._look, worker)
@@ -55,7 +58,8 @@ class Asking:
 
     def _looked(self, _: Any, worker: Any) -> None:
         self._looking = False
-        if self._builders and worker.master is not None:
+        # Also if this worker has left meanwhile: what waits here is others'.
+        if self._builders:
             self._schedule(worker)
 
     @defer.inlineCallbacks
