@@ -12,6 +12,7 @@ from twisted.internet.endpoints import UNIXClientEndpoint
 from twisted.web.client import (
     Agent,
     FileBodyProducer,
+    HTTPConnectionPool,
     RequestGenerationFailed,
     RequestTransmissionFailed,
     ResponseFailed,
@@ -21,6 +22,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
+# Connections that are kept for the next questions: a worker that knocks shall not wait for a new one.
+KEPT = 8
 # An answer that broke off, and a question that did.
 BROKEN = (ResponseFailed, RequestTransmissionFailed, RequestGenerationFailed)
 
@@ -53,7 +56,9 @@ class SocketClient:
     def __init__(self, reactor: Any, path: str) -> None:
         self.path = path
         self._reactor = reactor
-        self._agent = Agent.usingEndpointFactory(reactor, _SocketFactory(reactor, path))
+        pool = HTTPConnectionPool(reactor)
+        pool.maxPersistentPerHost = KEPT
+        self._agent = Agent.usingEndpointFactory(reactor, _SocketFactory(reactor, path), pool)
 
     @defer.inlineCallbacks
     def request(self, method: str, url: str, body: Optional[dict[str, Any]] = None, limit: float = 40) -> Any:

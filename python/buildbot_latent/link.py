@@ -22,8 +22,9 @@ from .http import LinkError
 from .patience import pause
 
 REPORT_PERIOD_S = 5.0
-# Changes that come together are said together.
+# Changes that come together are said together; and workers that come one after the other, as a master starts.
 GATHER_S = 0.05
+ARRIVE_S = 0.5
 # How long one wait for news lasts.
 NEWS_S = 25
 RETRY_S = 1.0
@@ -134,7 +135,8 @@ class Link:
 
     def register(self, worker: Any) -> None:
         self.workers[worker.name] = worker
-        self.report_soon()
+        # Whole reports of ever more workers, each a moment after the other, would tell little and cost much.
+        self._schedule(ARRIVE_S)
 
     def unregister(self, worker: Any) -> None:
         self.workers.pop(worker.name, None)

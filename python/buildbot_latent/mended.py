@@ -7,12 +7,19 @@ from typing import Any
 from buildbot.worker.latent import AbstractLatentWorker
 from twisted.python import log
 
+from .asking import Botmaster, join
+
 
 class MendedLatentWorker(AbstractLatentWorker):
-    """A latent worker that builders may leave and join, and whose pause after a failure stays short."""
+    """A latent worker that builders may leave and join, also many, and whose pause after a failure stays short."""
 
     # The controller waits before it tries again what failed; Buildbot's own pause need not grow to an hour.
     quarantine_max_timeout = 60
+
+    @property
+    def botmaster(self) -> Any:
+        """The master's; what this worker asks of it is gathered."""
+        return None if self.master is None else Botmaster(self.master.botmaster, self)
 
     def exitQuarantine(self) -> None:
         if self.botmaster is None:
@@ -23,6 +30,8 @@ class MendedLatentWorker(AbstractLatentWorker):
 
     def updateWorker(self) -> Any:
         self._drop_former_builders()
+        # Buildbot finds nothing left to join, and so has nothing to look for.
+        join(self)
         return super().updateWorker()
 
     def _drop_former_builders(self) -> None:

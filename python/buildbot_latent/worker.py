@@ -154,7 +154,9 @@ class LatentEC2Worker(MendedLatentWorker):
             self._link.declarations.withdraw(self.name)
         dynamic = self._described is not None and self._described.is_dynamic
         self.builds_may_be_incompatible = dynamic or type(self).builds_may_be_incompatible
-        self._link.report_soon()
+        if self.running:
+            # One that only starts is about to be registered, and told of with the others that do.
+            self._link.report_soon()
 
     @defer.inlineCallbacks
     def isCompatibleWithBuild(self, build_props: Any) -> Any:

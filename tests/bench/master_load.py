@@ -34,12 +34,17 @@ SETTLE_S = 3.0
 LATENCY_S = 12.0
 LATENCY_PAUSE_S = 0.02
 ARRIVE_S = 60.0
-START_S = 120.0
+# On a busy machine the bare class takes minutes.
+START_S = 400.0
 
 PLAIN = 'worker.Worker(name, "secret")'
 # What any latent worker costs, whosever it is: Buildbot's base class with nothing in it.
 BARE = 'Bare(name, "secret")'
 LATENT = 'worker.LatentEC2Worker(name, "secret", socket={socket!r}, autostart=False)'
+# The same, and it writes how long a connection waits for us, and until a build may begin.
+TIMED = 'Timed(name, "secret", socket={socket!r}, autostart=False)'
+CONNECT_EVERY_S = 0.3
+CONNECT_WORKERS = 50
 
 MASTER_CFG = """\
 import os, time
@@ -59,6 +64,21 @@ class Bare(AbstractLatentWorker):
 
     def stop_instance(self, fast=False):
         return None
+
+class Timed(worker.LatentEC2Worker):
+    def attached(self, conn):
+        self.knocked = time.monotonic()
+        return super().attached(conn)
+
+    def _attach(self, conn):
+        asked = time.monotonic()
+        attached = super()._attach(conn)
+        return attached.addCallback(self._write, asked)
+
+    def _write(self, result, asked):
+        with open("let_in", "a") as file:
+            print(asked - self.knocked, time.monotonic() - self.knocked, file=file)
+        return result
 
 names = ["w%03d" % n for n in range({workers})]
 c["workers"] = [{worker} for name in names]
@@ -132,8 +152,8 @@ class Started:
         median, most = statistics.median(taken), max(taken)
         return f"p50 {median:.0f} ms, max {most:.0f} ms, {each:.0f} ms of CPU each ({len(taken)} calls)"
 
-    def request(self, count: int) -> float:
-        """Asks for so many instances at once; seconds until the stub has heard of the last one."""
+    def request(self, count: int) -> str:
+        """Asks for so many instances at once; how long it takes until the stub has heard of them."""
         part = self.master.folder / "part"
         part.write_text(str(count))
         part.rename(self.master.folder / "go")
@@ -142,7 +162,34 @@ class Started:
         arrivals = self.socket.with_suffix(".arrivals")
         wait_for("the starts", lambda: len(arrivals.read_text().splitlines()) >= count, ARRIVE_S)
         times = [float(line.split()[1]) for line in arrivals.read_text().splitlines()]
-        return max(times) - float(gone.read_text())
+        return told([one - float(gone.read_text()) for one in times])
+
+    def connect(self, count: int, every: float) -> tuple[str, str]:
+        """So many workers connect; how long each waits for us, and for us and Buildbot together."""
+        port, folder = str(self.master.pb_port), str(self.master.folder / "workers")
+        names = [f"w{number:03}" for number in range(count)]
+        script = str(Path(__file__).with_name("many_workers.py"))
+        args = [sys.executable, script, "--port", port, "--folder", folder, "--every", str(every), *names]
+        workers = subprocess.Popen(args, stdout=subprocess.DEVNULL)
+        try:
+            let_in = self.master.folder / "let_in"
+            wait_for(
+                "the workers",
+                lambda: let_in.exists() and len(let_in.read_text().splitlines()) >= count,
+                ARRIVE_S + count * every,
+            )
+        finally:
+            workers.terminate()
+            workers.wait()
+        pairs = [line.split() for line in let_in.read_text().splitlines()]
+        return told([float(ours) for ours, _ in pairs]), told([float(both) for _, both in pairs])
+
+
+def told(seconds: list[float]) -> str:
+    """The middle and the end of some times."""
+    ordered = sorted(1000 * one for one in seconds)
+    worst = ordered[max(0, round(0.99 * len(ordered)) - 1)]
+    return f"p50 {ordered[len(ordered) // 2]:.1f} ms, p99 {worst:.1f} ms, last {ordered[-1]:.1f} ms"
 
 
 class Bench:
@@ -154,13 +201,15 @@ class Bench:
         self._runs = 0
 
     @contextmanager
-    def run(self, worker: str, workers: int = 0) -> Iterator[Started]:
+    def run(self, worker: str, workers: int = 0, launches: bool = False) -> Iterator[Started]:
         """A master with so many of these workers, and a stub for them to ask."""
         self._runs += 1
         count = workers or self._workers
         folder = self._folder / str(self._runs)
         socket = self._folder / f"{self._runs}.sock"
         stub_args = ["--socket", str(socket), "--arrivals", str(socket.with_suffix(".arrivals"))]
+        if launches:
+            stub_args.append("--launches")
         stub = subprocess.Popen([sys.executable, str(Path(__file__).with_name("stub_controller.py")), *stub_args])
         master = MasterProcess(folder, os.environ, self._folder / "template.sqlite")
         try:
@@ -229,9 +278,15 @@ def main() -> None:
         for count in (min(20, args.workers), args.workers):
             with bench.run(LATENT) as latent:
                 print(f"list of workers, latent, nothing to do: {latent.listing(LATENCY_S)}", flush=True)
-                print(f"{count} starts reach the controller within {latent.request(count):.2f} s", flush=True)
+                print(f"{count} starts at once reach the controller after {latent.request(count)}", flush=True)
                 print(f"list of workers, {count} starts in progress: {latent.listing(LATENCY_S)}", flush=True)
                 print(f"threads then: {latent.threads}", flush=True)
+        count = min(CONNECT_WORKERS, args.workers)
+        with bench.run(TIMED, launches=True) as latent:
+            latent.request(count)
+            ours, both = latent.connect(count, CONNECT_EVERY_S)
+            print(f"{count} workers connect, one each {CONNECT_EVERY_S} s: our share {ours}", flush=True)
+            print(f"until a build may begin: {both}", flush=True)
 
 
 if __name__ == "__main__":

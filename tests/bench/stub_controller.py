@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A controller that takes every start and never launches: what is measured against it is the master.
+"""A controller that takes every start and launches nothing: what is measured against it is the master.
 
 It speaks the interface on a Unix socket, and writes when each start arrived (`worker seconds`, on the
 monotonic clock that all processes share) as a line of a file.
@@ -29,8 +29,9 @@ NEWS_S_MAX = 25.0
 class Stub:
     """What it remembers: which request each worker waits for."""
 
-    def __init__(self, arrivals: TextIO) -> None:
+    def __init__(self, arrivals: TextIO, launches: bool) -> None:
         self._arrivals = arrivals
+        self._launches = launches
         self._requests: dict[str, str] = {}
         view = json.loads((ROOT / "docs" / "openapi.json").read_text())["components"]["schemas"]["WorkerView"]
         # Whatever else the interface gains is null here.
@@ -39,11 +40,13 @@ class Stub:
     def view(self, worker: str) -> dict[str, Any]:
         """A worker that waits for its instance, or for nothing."""
         request = self._requests.get(worker)
+        launched = request is not None and self._launches
         known = {
             "worker": worker,
-            "state": "requested" if request else "gone",
+            "state": "registering" if launched else "requested" if request else "gone",
             "request": request,
-            "waiting": request is not None,
+            "instance": f"i-{worker}" if launched else None,
+            "waiting": request is not None and not launched,
             "departing": [],
             "idle_timeout_s": 600,
             "master_silence_s": 300,
@@ -71,6 +74,8 @@ class Stub:
             self._requests[worker] = body["request"]
         elif parts[2:] == ["release"]:
             self._requests.pop(worker, None)
+        elif parts[2:] == ["admit"]:
+            return {"admit": True, "proof": "none is asked for", "why": None, "twin": None}
         elif method == "GET":
             await asyncio.sleep(wait)
         return self.view(worker)
@@ -107,10 +112,11 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--socket", required=True)
     parser.add_argument("--arrivals", required=True)
+    parser.add_argument("--launches", action="store_true", help="says of each start that its instance is there")
     args = parser.parse_args()
     end_with_parent()
     with open(args.arrivals, "w") as arrivals:
-        server = await asyncio.start_unix_server(Stub(arrivals).serve, args.socket, backlog=BACKLOG)
+        server = await asyncio.start_unix_server(Stub(arrivals, args.launches).serve, args.socket, backlog=BACKLOG)
         async with server:
             await server.serve_forever()
 
