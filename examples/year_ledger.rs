@@ -108,7 +108,7 @@ impl Year {
     /// So long from now, spread by a half to each side.
     fn about(&mut self, seconds: u64) -> TimeDelta {
         let nanoseconds = i64::try_from(seconds * 1_000_000_000).unwrap_or(i64::MAX);
-        TimeDelta::nanoseconds(self.random.i64(nanoseconds / 2..nanoseconds / 2 * 3 + 1))
+        TimeDelta::nanoseconds(self.random.i64(nanoseconds / 2..=nanoseconds / 2 * 3))
     }
 
     fn say(&mut self, at: DateTime<Utc>, actor: Actor, body: Body) -> Fallible<()> {
@@ -140,7 +140,7 @@ impl Year {
         Ok(Attempt { id, cell: configured.cell.clone(), image: configured.image.clone(), created: at, spec })
     }
 
-    fn sight(&self, at: DateTime<Utc>, attempt: Option<&Attempt>) -> Option<Box<Sight>> {
+    fn sight(at: DateTime<Utc>, attempt: Option<&Attempt>) -> Option<Box<Sight>> {
         let spec = attempt?.spec.as_ref()?;
         let zone = format!("{}a", attempt?.cell.region).parse().ok();
         Some(Box::new(Sight {
@@ -190,7 +190,7 @@ impl Year {
             Next::Start => (Actor::Controller, Body::StartIntended { worker, instance: id()? }, Next::Run, 15),
             Next::Run => {
                 self.seats[place].builds = self.random.u32(1..8);
-                let seen = self.sight(at, self.seats[place].attempt.as_ref());
+                let seen = Self::sight(at, self.seats[place].attempt.as_ref());
                 (Actor::Cloud, Body::Running { worker, instance: id()?, seen }, Next::Attach, 45)
             }
             Next::Attach => (master()?, Body::Attached { worker }, Next::Build, 5),

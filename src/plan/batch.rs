@@ -43,7 +43,7 @@ pub(super) fn gather(view: &View<'_>, plan: &mut Plan) {
             }
         }
     }
-    relaunch(view, plan, again, &mut calls);
+    relaunch(view, plan, &again, &mut calls);
     for group in groups {
         launch(view, plan, group, &mut calls);
     }
@@ -169,9 +169,9 @@ pub(super) fn members(view: &View<'_>, token: &ClientToken, place: &BatchPlace) 
 }
 
 /// Sends again, of calls for several all or none.
-fn relaunch(view: &View<'_>, plan: &mut Plan, again: Vec<WorkerName>, calls: &mut u32) {
+fn relaunch(view: &View<'_>, plan: &mut Plan, again: &[WorkerName], calls: &mut u32) {
     let mut done: Vec<WorkerName> = Vec::new();
-    for name in &again {
+    for name in again {
         if done.contains(name) {
             continue;
         }

@@ -114,7 +114,7 @@ impl Scene {
     /// The image that a worker shares with others, if it does.
     fn shared_image(&self, number: usize) -> Option<String> {
         let worker = self.workers.get(number)?;
-        let shares = number % SHARING >= SHARING / 2 && number % PROXIED != 0 && !worker.stops;
+        let shares = number % SHARING >= SHARING / 2 && !number.is_multiple_of(PROXIED) && !worker.stops;
         shares.then(|| format!("shared-{}-{}", worker.owner, worker.region))
     }
 
