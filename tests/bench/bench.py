@@ -75,7 +75,9 @@ def _output(*command: str) -> str:
 def _build(binary: str) -> str:
     """As Cargo names its folders."""
     folder = Path(binary).parent.name
-    return {"release": "optimised", "sim": "optimised", "debug": "NOT optimised"}.get(folder, f"in {folder}")
+    return {"release": "optimised", "sim": "optimised", "debug": bench_table.UNOPTIMISED}.get(
+        folder, f"in {folder}"
+    )
 
 
 def _processor() -> str:

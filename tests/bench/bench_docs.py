@@ -37,7 +37,7 @@ def write(docs: Path, data: dict[str, Any]) -> None:
     growth = data.get("growth")
     if growth:
         conditions = data["growth conditions"]
-        where = f"commit {conditions['commit']}, {conditions['date']}"
+        where = f"commit {conditions['commit']}, {conditions['program']}, {conditions['date']}"
         (docs / PLOT).write_text(bench_plot.svg(growth, where))
         page = replaced(page, "growth", f"![{PLOT}]({PLOT})\n\n{bench_plot.words(growth)}\n\n{where}.")
     path.write_text(page)

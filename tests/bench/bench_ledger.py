@@ -25,7 +25,9 @@ def ledger_ours(settings: Settings) -> Measured:
     """The generator makes the ledger and, asked once more, opens it as a start does; then a month is reported."""
     generator = Path(settings.binary).with_name("examples") / GENERATOR
     if not os.access(generator, os.X_OK):
-        raise RuntimeError(f"no generator: {generator} is not there (cargo build --release --examples makes it)")
+        raise RuntimeError(
+            f"no generator: examples/{GENERATOR} is not beside the program; cargo build --examples makes it"
+        )
     with scratch() as folder:
         ledger = folder / "ledger.sqlite"
         _run([str(generator), str(ledger), str(settings.ledger_workers), str(settings.ledger_days)])

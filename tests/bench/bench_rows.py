@@ -83,7 +83,8 @@ ROWS = (
         "request → RunInstances on the wire, {workers} workers at once, no throttle",
         (Quantity("p50", "p50", "ms", 5), Quantity("p99", "p99", "ms", 50)),
         "From the start of each request to the arrival of its call at the door. On our side a request begins when "
-        "a client opens its connection to the controller, on the other when Buildbot calls `substantiate`.",
+        "a client opens its connection to the controller, on the other when Buildbot calls `substantiate`. "
+        "A controller that cannot be told of raised limits gets as many cells as its own bursts of five need.",
     ),
     Row(
         "throttled",

@@ -6,6 +6,12 @@ from typing import Any, Optional
 
 from bench_rows import OLD, OURS, ROWS, Found, Quantity, row_of
 
+# What the conditions of a run say of a program that Cargo has built for debugging.
+UNOPTIMISED = "NOT optimised"
+PROVISIONAL = (
+    "**Provisional**: rows whose conditions say so are of a program that was not optimised, which takes several "
+    "times the memory and the time on our side. Smaller numbers of workers than 200 stand in the row's title.\n\n"
+)
 MET = {True: "yes", False: "**no**", None: ""}
 
 
@@ -131,7 +137,8 @@ def markdown(data: dict[str, Any]) -> str:
     rows = [HEAD, ("---", "---:", "---:", "---:", "---:", "---", "---"), *lines(data)]
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
     notes = "\n".join(f"- **{row['title']}**: {row['note']}" for row in data["rows"])
-    return f"{table}\n\n{measured(data)}\n\n{notes}"
+    provisional = any(UNOPTIMISED in row["conditions"].get("program", "") for row in data["rows"])
+    return f"{PROVISIONAL if provisional else ''}{table}\n\n{measured(data)}\n\n{notes}"
 
 
 def measured(data: dict[str, Any]) -> str:

@@ -113,6 +113,13 @@ def test_runs_on_different_days_are_told_apart() -> None:
     assert bench_table.measured(before) == "Measured with commit: abc; machine: two processors."
 
 
+def test_numbers_of_a_program_that_is_not_optimised_are_provisional() -> None:
+    slow = {**WHERE, "program": f"latent 1, {bench_table.UNOPTIMISED}"}
+    record = bench_table.record({"launch": launches()}, WORDS, slow)
+    assert bench_table.markdown(record).startswith("**Provisional**")
+    assert bench_table.markdown(data(launch=launches())).startswith("| ")
+
+
 def test_every_row_of_the_issue_is_there_once_and_can_be_shown_without_numbers() -> None:
     keys = [row.key for row in ROWS]
     assert len(keys) == len(set(keys))
@@ -159,7 +166,11 @@ def test_the_page_keeps_what_is_written_by_hand(tmp_path: Path) -> None:
     page = "before\n{}\nold\n{}\nbetween\n{}\n{}\nafter\n"
     parts = [bench_docs.marker(part, end) for part in ("table", "growth") for end in (False, True)]
     (tmp_path / "PERFORMANCE.md").write_text(page.format(*parts))
-    record = {**data(launch=launches()), "growth": GROWTH, "growth conditions": {"commit": "abc", "date": "today"}}
+    record = {
+        **data(launch=launches()),
+        "growth": GROWTH,
+        "growth conditions": {"commit": "abc", "date": "today", "program": "latent 1"},
+    }
     for _ in range(2):
         bench_docs.write(tmp_path, record)
     text = (tmp_path / "PERFORMANCE.md").read_text()
