@@ -10,8 +10,8 @@ from buildbot.process.workerforbuilder import LatentWorkerForBuilder
 from twisted.internet import defer
 from twisted.python import log
 
-# At most so often the database is asked where requests wait. Whoever comes after a pause of that length is not kept
-# waiting, and nobody for longer than this.
+# At most so often the database is asked where requests wait. Whoever comes after a pause of that length is not
+# kept waiting, and nobody for longer than this.
 SPACING_S = 0.02
 
 

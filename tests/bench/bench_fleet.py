@@ -54,6 +54,7 @@ endpoint = "{endpoint}"
 {more}
 """
 WORKER = '[worker.{name}]\nimage = "{image}"\n'
+SHARED = 'user_data = "injected.sh"\nbatch_max = 100\n'
 PASSWORD = 'password = { env = "BENCH_PASSWORD" }\n'
 IMAGE = (
     'owner = "{owner}"\nregion = "{region}"\nami = "{ami}"\ninstance_types = ["{type}"]\nidentity = "{identity}"\n'
@@ -177,7 +178,7 @@ class Fleet:
                     type=TYPE,
                     identity="injected" if shared else "baked",
                 )
-                (images / f"{image}.toml").write_text(text + ('user_data = "injected.sh"\n' if shared else ""))
+                (images / f"{image}.toml").write_text(text + (SHARED if shared else ""))
             yield WORKER.format(name=name, image=image) + (PASSWORD if shared else "")
 
     def check(self) -> str:

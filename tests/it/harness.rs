@@ -1,6 +1,7 @@
 //! The real controller on a simulated EC2 in virtual time, with a master and a ledger that outlive it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -51,6 +52,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub(crate) struct TestLedger {
     inner: MemoryLedger,
     faults: Arc<Mutex<LedgerFaults>>,
+    /// The place of the last entry.
+    last: Arc<AtomicU64>,
 }
 
 /// What the ledger cannot do.
@@ -63,7 +66,7 @@ pub(crate) struct LedgerFaults {
 impl Default for TestLedger {
     /// With so many checkpoints that every restart begins with one.
     fn default() -> Self {
-        Self { inner: MemoryLedger::with_checkpoints(7), faults: Arc::default() }
+        Self { inner: MemoryLedger::with_checkpoints(7), faults: Arc::default(), last: Arc::default() }
     }
 }
 
@@ -82,6 +85,9 @@ impl Ledger for TestLedger {
         if lock(&self.faults).write {
             return Err(Self::refuse("written"));
         }
+        if let Some(last) = entries.last() {
+            self.last.store(last.seq, Ordering::Relaxed);
+        }
         self.inner.append(entries)
     }
 
@@ -93,7 +99,9 @@ impl Ledger for TestLedger {
     }
 
     fn checkpoint_every(&self) -> Option<u64> {
-        self.inner.checkpoint_every()
+        // Of a large fleet each one is work.
+        let written = self.last.load(Ordering::Relaxed);
+        self.inner.checkpoint_every().map(|every| every.max(written / 10))
     }
 
     fn keep(&mut self, made: &Checkpoint) -> Result<(), LedgerError> {

@@ -47,7 +47,7 @@ async fn a_worker_is_there_before_its_first_build_and_goes_after_the_window() {
     assert_eq!(view.idle_timeout_s, None, "its master does not let go of it either");
     lab.run(minutes(170)).await;
     assert_eq!((lab.state("w1").as_str(), lab.launched()), ("ready", 1), "{}", lab.story());
-    lab.run(minutes(5)).await;
+    lab.run(minutes(8)).await;
     lab.until_nothing_is_left().await;
     lab.run(minutes(300)).await;
     assert_eq!((lab.launched(), asked(&lab)), (1, 1));
