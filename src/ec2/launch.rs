@@ -14,7 +14,7 @@ use super::convert;
 use crate::model::{BlockDevice, ClientToken, LaunchSpec, Market, Place, ShutdownBehavior};
 use crate::policy::Secret;
 
-/// Fills the call, all but how many instances it may launch. `lasting` are the AMI's disks that would outlive their instance: each is made to end with it.
+/// Fills the call, for one instance. `lasting` are the AMI's disks that would outlive their instance: each is made to end with it.
 pub(super) fn fill(
     call: RunInstancesFluentBuilder,
     spec: &LaunchSpec,
@@ -25,6 +25,7 @@ pub(super) fn fill(
     let mut call = call
         .client_token(token.as_str())
         .min_count(1)
+        .max_count(1)
         .image_id(spec.ami.as_str())
         .instance_type(InstanceType::from(spec.offering.instance_type.as_str()))
         .set_security_group_ids((!spec.security_groups.is_empty()).then(|| spec.security_groups.clone()))

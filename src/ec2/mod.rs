@@ -163,7 +163,7 @@ impl Cloud for Ec2 {
         let clients = self.clients().await?;
         let lasting = self.lasting_devices(clients, &spec.ami).await?;
         let count = i32::try_from(count).unwrap_or(i32::MAX);
-        let call = launch::fill(clients.writes.run_instances().max_count(count), spec, &lasting, user_data, token);
+        let call = launch::fill(clients.writes.run_instances(), spec, &lasting, user_data, token).max_count(count);
         let answer = call.send().await.map_err(|e| error::sorted(&e))?;
         let mut launched: Vec<_> = answer.instances().iter().collect();
         launched.sort_by_key(|instance| instance.ami_launch_index());

@@ -16,6 +16,7 @@ mod budget_action;
 mod cli;
 #[cfg(test)]
 mod config;
+mod config_user_data;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]

@@ -98,8 +98,8 @@ impl Known {
 /// What is really so, and what did not hold.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
-    /// Tokens of durable intents, and their workers.
-    tokens: BTreeMap<String, (WorkerName, DateTime<Utc>)>,
+    /// Tokens of durable intents with the place in their call, and their workers.
+    tokens: BTreeMap<(String, u32), (WorkerName, DateTime<Utc>)>,
     /// How the last launch call of a worker was answered.
     answers: BTreeMap<String, String>,
     causes: BTreeMap<InstanceId, Cause>,
@@ -217,7 +217,7 @@ impl Truth {
     /// A launch arrives in an account that works: it was sent when it was intended.
     fn launch_arrives(&mut self, now: DateTime<Utc>, site: &Site, token: &str) {
         let here = |calm: &SiteId| *calm.account == *site.account && *calm.region == *site.region;
-        let Some(intended) = self.tokens.get(token).map(|(_, at)| *at) else { return };
+        let Some(intended) = self.tokens.get(&(token.to_owned(), 0)).map(|(_, at)| *at) else { return };
         let delay = now - intended;
         if self.calm.sites.iter().any(here) && intended >= self.calm.since && delay > LAUNCH_DELAY {
             let what =
@@ -301,8 +301,9 @@ impl Truth {
             match &entry.body {
                 Body::LaunchIntended { attempt, worker } => {
                     self.answers.remove(worker.as_str());
-                    let token = attempt.spec.as_ref().map(|spec| spec.token().as_str().to_owned());
-                    self.tokens.extend(token.map(|token| (token, (worker.clone(), entry.at))));
+                    let launch = attempt.spec.as_ref();
+                    let launch = launch.map(|spec| (spec.token().as_str().to_owned(), spec.launch_index()));
+                    self.tokens.extend(launch.map(|launch| (launch, (worker.clone(), entry.at))));
                 }
                 Body::LaunchRefused { worker, failure } => {
                     let answer = self.answers.get(worker.as_str()).cloned().unwrap_or_default();
@@ -397,7 +398,8 @@ impl Truth {
             self.planted.insert(instance.id.clone());
             return;
         }
-        let intent = instance.token.as_ref().and_then(|token| self.tokens.get(token)).cloned();
+        let launch = instance.token.clone().map(|token| (token, instance.launch_index));
+        let intent = launch.and_then(|launch| self.tokens.get(&launch)).cloned();
         let Some(worker) = intent.as_ref().map(|(worker, _)| worker.to_string()).or_else(|| identity(instance)) else {
             self.strangers.insert(instance.id.clone());
             return;
@@ -564,7 +566,8 @@ impl Watcher for Judge {
                 Some(error) if elsewhere(error) => "elsewhere",
                 Some(error) => &error.code,
             };
-            lock(&self.0).answers.insert(request.subject.to_owned(), answer.to_owned());
+            let workers = request.subject.split(' ').map(|worker| (worker.to_owned(), answer.to_owned()));
+            lock(&self.0).answers.extend(workers);
         }
     }
 }
