@@ -83,7 +83,7 @@ fn launch(view: &View<'_>, plan: &mut Plan, mut group: Vec<Launch>, calls: &mut 
         *calls -= 1;
         let rest = group.split_off(most.min(group.len()));
         let (action, left) = one_call(view, group);
-        plan.actions.push(action);
+        plan.actions.extend(action);
         group = left.into_iter().chain(rest).collect();
     }
 }
@@ -96,21 +96,19 @@ fn gathering(view: &View<'_>, group: &[Launch], most: usize) -> Option<DateTime<
     (group.len() < most && view.now < until).then_some(until)
 }
 
-/// One call for as many of them as fit it, and who is left.
-fn one_call(view: &View<'_>, mut group: Vec<Launch>) -> (Action, Vec<Launch>) {
+/// One call for as many of them as fit it, and who is left, in their order.
+fn one_call(view: &View<'_>, mut group: Vec<Launch>) -> (Option<Action>, Vec<Launch>) {
     let mut left = Vec::new();
-    loop {
-        if group.len() > 1
-            && let Some(launches) = together(view, &group)
-        {
-            return (Action::LaunchTogether { launches }, left);
+    while group.len() > 1 {
+        if let Some(launches) = together(view, &group) {
+            return (Some(Action::LaunchTogether { launches }), left);
         }
-        match group.pop() {
-            Some((worker, spec)) if group.is_empty() => return (Action::Launch { worker, spec }, left),
-            Some(last) => left.insert(0, last),
-            None => return (Action::LaunchTogether { launches: Vec::new() }, left),
-        }
+        // A quarter less at a time: what they are put together from is rendered anew.
+        let mut rest = group.split_off(group.len() * 3 / 4);
+        rest.append(&mut left);
+        left = rest;
     }
+    (group.pop().map(|(worker, spec)| Action::Launch { worker, spec }), left)
 }
 
 /// The members of one call; `None` if they are too many for its tags or its user data.

@@ -197,3 +197,16 @@ async fn instances_without_their_tags_are_found_by_the_token_and_the_index() {
     all_in_state(&mut lab, "registering").await;
     assert_eq!((lab.launched(), instances(&lab).len()), (NAMES.len(), NAMES.len()), "{}", lab.story());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_termination_of_several_that_is_refused_is_asked_for_one_by_one() {
+    let mut lab = lab(100);
+    lab.run(seconds(5)).await;
+    for name in NAMES {
+        lab.request(name);
+    }
+    all_in_state(&mut lab, "registering").await;
+    lab.inject(ApiCall::Terminate, &Fault::Refuse(FailureKind::Owner, "OperationNotPermitted"), 1);
+    end_all(&mut lab).await;
+    assert_eq!(lab.calls(ApiCall::Terminate), 1 + NAMES.len(), "{}", lab.story());
+}
