@@ -59,10 +59,14 @@ PASSWORD = 'password = { env = "BENCH_PASSWORD" }\n'
 IMAGE = (
     'owner = "{owner}"\nregion = "{region}"\nami = "{ami}"\ninstance_types = ["{type}"]\nidentity = "{identity}"\n'
 )
-USER_DATA = """\
+# One text for all instances of a launch call: each takes the line of its launch index.
+SHARED_DATA = """\
 #!/bin/sh
-WORKER_NAME={{ worker | sh }}
-WORKER_PASSWORD={{ password | sh }}
+case "$(latent-launch-index)" in
+{% for w in workers %}
+{{ loop.index0 }}) WORKER_NAME={{ w.worker | sh }} WORKER_PASSWORD={{ w.password | sh }} ;;
+{% endfor %}
+esac
 WORKER_MASTER={{ master | sh }}
 export WORKER_NAME WORKER_PASSWORD WORKER_MASTER
 exec /usr/local/sbin/start-buildbot-worker
@@ -131,7 +135,7 @@ class Fleet:
         """
         images = self.folder / "amis"
         images.mkdir(parents=True)
-        (images / "injected.sh").write_text(USER_DATA)
+        (images / "injected.sh").write_text(SHARED_DATA)
         text = MAIN.format(most=2 * sum(cell.workers for cell in places) + 10)
         seen: set[str] = set()
         tables = []

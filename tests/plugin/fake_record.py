@@ -233,6 +233,7 @@ class Record:
             "held_until": None,
             "hold_until": None,
             "departing": list(self.departing),
+            "levers": dict.fromkeys(("aged_at", "builds", "builds_max", "idle", "warm_from", "warm_until")),
             "idle_timeout_s": None if limits.idle_timeout is None else int(limits.idle_timeout),
             "master_silence_s": int(limits.master_silence),
             "connect_deadline_s": int(limits.connect_deadline),
