@@ -257,11 +257,8 @@ impl WorkerState {
         match event {
             WorkerEvent::TerminateIntended(_) if terminating => Some(self.clone()),
             WorkerEvent::TerminateIntended(cause) => Some(WorkerState::Terminating { instance, cause: cause.clone() }),
-            WorkerEvent::DrainOrdered(_) | WorkerEvent::StopIntended(_)
-                if matches!(self, WorkerState::Draining { .. }) =>
-            {
-                Some(self.clone())
-            }
+            // The first order to drain holds; a stop has a reason of its own, which is that of its repetitions too.
+            WorkerEvent::DrainOrdered(_) if matches!(self, WorkerState::Draining { .. }) => Some(self.clone()),
             WorkerEvent::DrainOrdered(cause) | WorkerEvent::StopIntended(cause) if !terminating && !stopped => {
                 Some(WorkerState::Draining { instance, cause: cause.clone() })
             }

@@ -18,8 +18,6 @@ use crate::sim::{Instance, Line, RunInstances, Site, SiteId, TagTarget, Tags};
 
 /// EC2 tells times in whole seconds, and a bill may round each run to one.
 const SECOND_MS: i64 = 1_000;
-/// How long a cell of the scene is not listed at most, while nothing of it is awaited (its `polling.slow`).
-const UNSEEN: TimeDelta = TimeDelta::minutes(4);
 /// Amounts are whole millionths: so many may be lost by rounding.
 const ROUNDING: u64 = 50;
 /// Most strays are of a worker that nobody configured; the others are the second instance of one.
@@ -248,9 +246,7 @@ impl Compared<'_> {
         let cost = told.cost.compute;
         let (low, high) = (told.billed.0.num_milliseconds(), told.billed.1.num_milliseconds());
         let slack = SECOND_MS * i64::from(self.line.starts);
-        // EC2 tells of what has ended when that was, not that somebody had stopped it since it was looked at last.
-        let unseen = if self.instance.is_over() { UNSEEN.num_milliseconds() } else { 0 };
-        if !(low - slack - unseen..=high + slack).contains(&seconds) {
+        if !(low - slack..=high + slack).contains(&seconds) {
             wrong.push(format!(
                 "EC2 bills {seconds} ms of {id}, and the ledger tells {low} to {high}: {:?}",
                 run.starts
@@ -262,9 +258,7 @@ impl Compared<'_> {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a price is small")]
         let billed = billed.round() as u64;
         let slack = ROUNDING + billed / 500;
-        let told_more = seconds < low;
-        if (billed + slack < cost.low.as_micro_dollars() && !told_more) || billed > cost.high.as_micro_dollars() + slack
-        {
+        if billed + slack < cost.low.as_micro_dollars() || billed > cost.high.as_micro_dollars() + slack {
             wrong.push(format!("EC2 bills {billed} micro-dollars for {id}, and the ledger tells {cost:#}"));
         }
         sums.instances += 1;
