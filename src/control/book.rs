@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use super::fold::{Fold, History as _};
+use super::fold::Fold;
 use super::metrics::Metrics;
 use crate::ledger::{Checkpoint, Head, Ledger, LedgerError};
 use crate::model::{Actor, Body, Entry, Fleet, OwnerName};
@@ -163,11 +163,11 @@ impl<L: Ledger> Book<L> {
         self.ledger.read(after, limit)
     }
 
-    pub(super) fn last_checkpoint(&self, upto: u64) -> Option<Checkpoint> {
-        self.ledger.last_checkpoint(upto)
+    pub(super) fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        self.ledger.checkpoint(version, upto)
     }
 
-    pub(super) fn past_of(&self, seq: u64) -> Option<Checkpoint> {
-        self.ledger.past_of(seq)
+    pub(super) fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        self.ledger.past_at(version, seq)
     }
 }

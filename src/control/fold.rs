@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Checkpoint, Ledger, LedgerError, Packed, SqliteReader};
+use crate::ledger::{Checkpoint, Ledger, LedgerError, LedgerRead, Packed};
 use crate::model::{Entry, Fleet, FoldError};
 use crate::plan::budget::Month;
 use crate::plan::day::Day;
@@ -14,7 +14,7 @@ use crate::plan::{Happening, Lives};
 
 /// The version of the fold. Whoever changes what entries fold to, or how that is written down, adds one: checkpoints
 /// of other versions are passed over, and the next start folds the whole ledger once.
-pub const FOLD_VERSION: u32 = 1;
+pub const FOLD_VERSION: u32 = 2;
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;
@@ -24,49 +24,6 @@ const MARGIN: TimeDelta = TimeDelta::days(1);
 const END_PART: u64 = 10;
 /// After a checkpoint that could not be kept the next one is tried so many entries later.
 const AGAIN_AFTER: u64 = 1_000;
-
-/// Where entries and checkpoints are read.
-pub trait History {
-    /// The entries after a place, in order; none if there are none.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
-    fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, LedgerError>;
-
-    /// The last checkpoint of this fold at an entry up to this place.
-    fn last_checkpoint(&self, upto: u64) -> Option<Checkpoint>;
-
-    /// The past of the one at this entry.
-    fn past_of(&self, seq: u64) -> Option<Checkpoint>;
-}
-
-impl<L: Ledger> History for L {
-    fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, LedgerError> {
-        self.read(seq, PAGE)
-    }
-
-    fn last_checkpoint(&self, upto: u64) -> Option<Checkpoint> {
-        self.checkpoint(FOLD_VERSION, upto)
-    }
-
-    fn past_of(&self, seq: u64) -> Option<Checkpoint> {
-        self.past_at(FOLD_VERSION, seq)
-    }
-}
-
-impl History for SqliteReader {
-    fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, LedgerError> {
-        self.read(seq, PAGE)
-    }
-
-    fn last_checkpoint(&self, upto: u64) -> Option<Checkpoint> {
-        self.checkpoint(FOLD_VERSION, upto)
-    }
-
-    fn past_of(&self, seq: u64) -> Option<Checkpoint> {
-        self.past_at(FOLD_VERSION, seq)
-    }
-}
 
 /// What entries fold to.
 #[derive(Debug, Default)]
@@ -113,12 +70,12 @@ pub(super) struct Restored {
 
 /// The last checkpoint up to an entry, with what was over since a time: by default since the month began that the
 /// meter keeps. `None` where nothing fits.
-pub(super) fn restored<H: History>(history: &H, upto: u64, since: Option<DateTime<Utc>>) -> Option<Restored> {
-    let last = history.last_checkpoint(upto)?;
+pub(super) fn restored<L: LedgerRead>(ledger: &L, upto: u64, since: Option<DateTime<Utc>>) -> Option<Restored> {
+    let last = ledger.checkpoint(FOLD_VERSION, upto)?;
     let since = since.unwrap_or_else(|| Month::of(last.at).before().begins) - MARGIN;
     let (mut packed, mut previous) = (vec![last.past], last.previous);
     while previous > 0 {
-        let before = history.past_of(previous)?;
+        let before = ledger.past_at(FOLD_VERSION, previous)?;
         if before.at < since {
             break;
         }

@@ -63,7 +63,7 @@ pub use checkup::check_up;
 pub use desk::Declared;
 pub use door::TurnedAwayView;
 pub use driver::Clock;
-pub use fold::{FOLD_VERSION, Fold, History};
+pub use fold::{FOLD_VERSION, Fold};
 pub use health::{CellHealth, HealthView};
 pub use metrics::{METERS, Meter, MeterKind};
 pub use pace::{ApiAction, Pace};

@@ -3,25 +3,27 @@
 use chrono::{DateTime, Utc};
 
 use super::Controller;
-use super::fold::{History, restored};
-use crate::ledger::{Checkpoint, Ledger, LedgerError};
+use super::fold::restored;
+use crate::ledger::{Checkpoint, Ledger, LedgerError, LedgerRead};
 use crate::model::{Entry, Fleet};
 use crate::plan::meter::Meter;
 
-/// Entries read at once of a running controller: between two reads others may write.
-const PAGE: usize = 1_000;
+/// Entries read at once.
+const PAGE: usize = 10_000;
+/// Of a running controller fewer: between two reads others may write.
+const SHARED_PAGE: usize = 1_000;
 
-impl<L: Ledger + 'static> History for Controller<L> {
-    fn entries_after(&self, seq: u64) -> Result<Vec<Entry>, LedgerError> {
-        self.shared.book().read(seq, PAGE)
+impl<L: Ledger + 'static> LedgerRead for Controller<L> {
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        self.shared.book().read(after, limit.min(SHARED_PAGE))
     }
 
-    fn last_checkpoint(&self, upto: u64) -> Option<Checkpoint> {
-        self.shared.book().last_checkpoint(upto)
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        self.shared.book().checkpoint(version, upto)
     }
 
-    fn past_of(&self, seq: u64) -> Option<Checkpoint> {
-        self.shared.book().past_of(seq)
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        self.shared.book().past_at(version, seq)
     }
 }
 
@@ -61,20 +63,20 @@ impl Story {
     ///
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
-    pub fn read<H: History>(history: &H, since: DateTime<Utc>, upto: Option<u64>) -> Result<Self, LedgerError> {
+    pub fn read<L: LedgerRead>(ledger: &L, since: DateTime<Utc>, upto: Option<u64>) -> Result<Self, LedgerError> {
         let upto = upto.unwrap_or(u64::MAX);
-        let mut story = match restored(history, upto, Some(since)) {
+        let mut story = match restored(ledger, upto, Some(since)) {
             None => Self::default(),
             Some(restored) => {
                 let (fleet, seq) = (restored.state.fleet, restored.seq);
                 let last = fleet.last_at.map(|at| (seq, at));
                 let meter = Meter::restore(restored.state.meter, restored.pasts, None);
-                let first = history.entries_after(0)?.first().map(|entry| entry.at);
+                let first = ledger.read(0, 1)?.first().map(|entry| entry.at);
                 Self { fleet: Some(fleet), meter, first, last, begun: seq }
             }
         };
         loop {
-            let page = history.entries_after(story.seq())?;
+            let page = ledger.read(story.seq(), PAGE)?;
             let more = page.iter().take_while(|entry| entry.seq <= upto).map(|entry| story.take(entry)).count();
             if page.is_empty() || more < page.len() {
                 return Ok(story);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Checkpoint, Ledger, LedgerError};
+use super::{Checkpoint, Ledger, LedgerError, LedgerRead};
 use crate::model::Entry;
 
 /// Entries in memory; clones share them.
@@ -25,15 +25,25 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl LedgerRead for MemoryLedger {
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let entries = lock(&self.entries);
+        Ok(entries.iter().filter(|entry| entry.seq > after).take(limit).cloned().collect())
+    }
+
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        lock(&self.checkpoints).range(..=upto).rev().map(|(_, kept)| kept).find(|kept| kept.version == version).cloned()
+    }
+
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        lock(&self.checkpoints).get(&seq).filter(|kept| kept.version == version).cloned()
+    }
+}
+
 impl Ledger for MemoryLedger {
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         lock(&self.entries).extend_from_slice(entries);
         Ok(())
-    }
-
-    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        let entries = lock(&self.entries);
-        Ok(entries.iter().filter(|entry| entry.seq > after).take(limit).cloned().collect())
     }
 
     fn checkpoint_every(&self) -> Option<u64> {
@@ -45,13 +55,5 @@ impl Ledger for MemoryLedger {
         kept.retain(|seq, other| *seq < made.seq && other.version == made.version);
         kept.insert(made.seq, made.clone());
         Ok(())
-    }
-
-    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
-        lock(&self.checkpoints).range(..=upto).rev().map(|(_, kept)| kept).find(|kept| kept.version == version).cloned()
-    }
-
-    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
-        lock(&self.checkpoints).get(&seq).filter(|kept| kept.version == version).cloned()
     }
 }

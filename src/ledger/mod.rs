@@ -110,20 +110,35 @@ pub enum LedgerError {
     Fold(#[from] FoldError),
 }
 
+/// Where entries and checkpoints are read.
+pub trait LedgerRead {
+    /// The entries after `seq`, at most `limit`, in order; none if there are none.
+    ///
+    /// # Errors
+    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
+
+    /// The last checkpoint of this version of the fold at an entry up to `upto` that is whole and fits the chain.
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        let _ = (version, upto);
+        None
+    }
+
+    /// The past of the checkpoint of this version at an entry, if it is whole.
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        let _ = (version, seq);
+        None
+    }
+}
+
 /// Appends and reads entries. One process writes.
-pub trait Ledger: Send {
+pub trait Ledger: LedgerRead + Send {
     /// Appends entries in order; when it returns, those that [`crate::model::Body::must_be_durable`]
     /// survive a crash, and either all are written or none.
     ///
     /// # Errors
     /// [`LedgerError::Storage`]; nothing was written then.
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
-
-    /// The entries after `seq`, at most `limit`, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
-    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError>;
 
     /// The last entry, and the value of the chain there.
     ///
@@ -160,18 +175,6 @@ pub trait Ledger: Send {
     fn keep(&mut self, made: &Checkpoint) -> Result<(), LedgerError> {
         let _ = made;
         Ok(())
-    }
-
-    /// The last checkpoint of this version of the fold at an entry up to `upto` that is whole and fits the chain.
-    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
-        let _ = (version, upto);
-        None
-    }
-
-    /// The past of the checkpoint of this version at an entry, if it is whole.
-    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
-        let _ = (version, seq);
-        None
     }
 
     /// Whether an entry could be written now, found out by writing nothing that counts.

@@ -8,7 +8,7 @@ use super::chain::{Chain, Head};
 use super::checkpoint::{self, Checkpoint};
 use super::sqlite::{FORMAT, entries, head, of_sqlite};
 use super::verify::Row;
-use super::{LedgerError, store};
+use super::{LedgerError, LedgerRead, store};
 use crate::model::Entry;
 
 /// An SQLite file that is only read: no lock is taken, and what a controller writes meanwhile is seen.
@@ -57,14 +57,6 @@ impl SqliteReader {
     /// Whether its entries are chained; those of a ledger that no controller of this version opened are not.
     pub fn is_chained(&self) -> bool {
         self.format() >= store::CHAINED
-    }
-
-    /// The entries after `seq`, at most `limit`, in order.
-    ///
-    /// # Errors
-    /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
-    pub fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        entries(&self.connection, &self.path, after, limit)
     }
 
     /// The rows after `seq` as they are written, at most `limit`, in order.
@@ -117,19 +109,23 @@ impl SqliteReader {
         store::chain_at(&self.connection, seq).map_err(|error| of_sqlite(&self.path, "read", &error))
     }
 
-    /// The last checkpoint of this version of the fold at an entry up to `upto` that is whole and fits the chain.
-    pub fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
-        if self.format() < store::SEALED { None } else { checkpoint::last(&self.connection, version, upto) }
-    }
-
-    /// The past of the checkpoint of this version at an entry, if it is whole.
-    pub fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
-        if self.format() < store::SEALED { None } else { checkpoint::past_at(&self.connection, version, seq) }
-    }
-
     /// Its format now: a controller may open it meanwhile.
     fn format(&self) -> u32 {
         store::format(&self.connection).unwrap_or(self.format)
+    }
+}
+
+impl LedgerRead for SqliteReader {
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        entries(&self.connection, &self.path, after, limit)
+    }
+
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        if self.format() < store::SEALED { None } else { checkpoint::last(&self.connection, version, upto) }
+    }
+
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        if self.format() < store::SEALED { None } else { checkpoint::past_at(&self.connection, version, seq) }
     }
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 use super::chain::{Chain, Head, NoChain};
 use super::checkpoint::{self, Checkpoint};
 use super::seal::Sealing;
-use super::{Ledger, LedgerError, store};
+use super::{Ledger, LedgerError, LedgerRead, store};
 use crate::model::{ENTRY_VERSION, Entry};
 
 /// The format that this version writes, kept in `PRAGMA user_version`.
@@ -272,6 +272,20 @@ impl SqliteLedger {
     }
 }
 
+impl LedgerRead for SqliteLedger {
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        checkpoint::last(&self.connection, version, upto)
+    }
+
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        checkpoint::past_at(&self.connection, version, seq)
+    }
+
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        entries(&self.connection, &self.path, after, limit)
+    }
+}
+
 impl Ledger for SqliteLedger {
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         self.find_head()?;
@@ -298,14 +312,6 @@ impl Ledger for SqliteLedger {
         written.map_err(|error| of_sqlite(&self.path, "written", &error))
     }
 
-    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
-        checkpoint::last(&self.connection, version, upto)
-    }
-
-    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
-        checkpoint::past_at(&self.connection, version, seq)
-    }
-
     fn probe(&mut self) -> Result<(), LedgerError> {
         // The header is written again as it is: one page in the log, on the same disk as an entry would be.
         let written = self.connection.pragma_update(None, "user_version", FORMAT);
@@ -317,10 +323,6 @@ impl Ledger for SqliteLedger {
         log.push("-wal");
         let log = fs::metadata(log).map_or(0, |log| log.len());
         Some(fs::metadata(&self.path).ok()?.len() + log)
-    }
-
-    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        entries(&self.connection, &self.path, after, limit)
     }
 
     fn head(&self) -> Result<Head, LedgerError> {

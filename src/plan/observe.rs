@@ -159,7 +159,7 @@ fn adoptions(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
     let open = open_launches(view);
     for instance in inventory.instances.values() {
         let known = view.fleet.departing.contains_key(&instance.id) || view.fleet.bound_to(&instance.id).is_some();
-        if known || instance.state.is_ending() {
+        if known || instance.state.is_ending() || view.watch.saw_end(&instance.id) {
             continue;
         }
         let ownership = instance.tags.ownership(&view.intent.fleet.name, &view.intent.fleet.controller);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::Console;
 use crate::model::{
@@ -10,6 +10,9 @@ use crate::model::{
     WorkerState,
 };
 use crate::policy::Intent;
+
+/// How long an end that was seen is remembered: reads of EC2 are late by minutes, and show what has ended for an hour.
+const END_REMEMBERED: TimeDelta = TimeDelta::hours(1);
 
 /// Since when instances are missing or unexplained, and which launches had no clear answer. Lost at a
 /// restart, and then simply begun anew.
@@ -19,6 +22,7 @@ pub struct Watch {
     since: Option<DateTime<Utc>>,
     missing: BTreeMap<InstanceId, DateTime<Utc>>,
     ran: BTreeMap<InstanceId, DateTime<Utc>>,
+    ended: BTreeMap<InstanceId, DateTime<Utc>>,
     unexplained: BTreeMap<InstanceId, DateTime<Utc>>,
     leases: BTreeMap<InstanceId, DateTime<Utc>>,
     unrenewed: BTreeMap<InstanceId, DateTime<Utc>>,
@@ -63,6 +67,9 @@ impl Watch {
         }
         let running = inventory.instances.values().filter(|instance| instance.state == InstanceState::Running);
         self.ran.extend(running.map(|instance| (instance.id.clone(), inventory.observed_at)));
+        let ending = inventory.instances.values().filter(|instance| instance.state.is_ending());
+        self.ended.extend(ending.map(|instance| (instance.id.clone(), inventory.observed_at)));
+        self.ended.retain(|_, at| inventory.observed_at < *at + END_REMEMBERED);
         if !inventory.complete {
             return;
         }
@@ -166,6 +173,11 @@ impl Watch {
     /// When the last listing that showed it running was asked for.
     pub fn ran_until(&self, id: &InstanceId) -> Option<DateTime<Utc>> {
         self.ran.get(id).copied()
+    }
+
+    /// Whether a listing showed that it is ending, or has ended: one that shows it alive after that is late.
+    pub fn saw_end(&self, id: &InstanceId) -> bool {
+        self.ended.contains_key(id)
     }
 
     /// EC2 says that it takes these back.

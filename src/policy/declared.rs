@@ -21,7 +21,6 @@ use super::lifecycle::Lifecycle;
 use super::load::Sources;
 use super::problem::{Origin, Problem, Problems};
 use super::proof;
-use super::rates::Rates;
 use super::reader::{Layer, Reader, named};
 use super::secret::Secret;
 use crate::model::{ImageName, MasterId, OwnerName, PolicyName, WorkerName};
@@ -196,18 +195,7 @@ impl DeclaredOwner {
             DeclaredCredentials::KeyFile(file) => Credentials::KeyFile(file.clone()),
             DeclaredCredentials::AccessKey { .. } => return None,
         };
-        let endpoint = self.endpoint.clone();
-        let notify = super::notify::Addressee::default();
-        Some(Owner {
-            account: None,
-            credentials,
-            contact: None,
-            disk_gib_max: None,
-            endpoint,
-            budget: None,
-            notify,
-            rates: Rates::default(),
-        })
+        Some(Owner { endpoint: self.endpoint.clone(), ..Owner::acting_by(credentials) })
     }
 
     /// The keys of `[owner.NAME]`; a key that is given itself has none, it is kept in a file before this.

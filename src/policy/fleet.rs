@@ -96,6 +96,20 @@ pub struct Owner {
 }
 
 impl Owner {
+    /// One of whom nothing is known but how to act for him.
+    pub fn acting_by(credentials: Credentials) -> Self {
+        Self {
+            account: None,
+            credentials,
+            contact: None,
+            disk_gib_max: None,
+            endpoint: None,
+            budget: None,
+            notify: Addressee::default(),
+            rates: Rates::default(),
+        }
+    }
+
     /// Whether both act in the same account in the same way and at the same pace.
     pub fn acts_like(&self, other: &Self) -> bool {
         (&self.account, &self.credentials, &self.endpoint, &self.rates)
@@ -275,17 +289,7 @@ pub(super) fn owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
 /// An owner of whom a master declares how to act for him, and no account number.
 pub(super) fn declared_owner(reader: &mut Reader<'_, '_>) -> Option<Owner> {
     let endpoint = endpoint(reader).map(|text| text.value);
-    let credentials = credentials_of(reader)?;
-    Some(Owner {
-        account: None,
-        credentials,
-        contact: None,
-        disk_gib_max: None,
-        endpoint,
-        budget: None,
-        notify: Addressee::default(),
-        rates: Rates::default(),
-    })
+    Some(Owner { endpoint, ..Owner::acting_by(credentials_of(reader)?) })
 }
 
 fn endpoint(reader: &mut Reader<'_, '_>) -> Option<Located<String>> {

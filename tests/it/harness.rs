@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller, WorkerView};
-use latent::ledger::{Checkpoint, Declarations, Ledger, LedgerError, MemoryLedger};
+use latent::ledger::{Checkpoint, Declarations, Ledger, LedgerError, LedgerRead, MemoryLedger};
 use latent::model::{
     Actor, Body, Cause, Cell, Entry, Fleet, InstanceId, InstanceState, MasterId, RequestId, TagSet, WorkerName,
     tag_keys,
@@ -80,6 +80,23 @@ impl TestLedger {
     }
 }
 
+impl LedgerRead for TestLedger {
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        if lock(&self.faults).read {
+            return Err(Self::refuse("read"));
+        }
+        self.inner.read(after, limit)
+    }
+
+    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
+        self.inner.checkpoint(version, upto)
+    }
+
+    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
+        self.inner.past_at(version, seq)
+    }
+}
+
 impl Ledger for TestLedger {
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         if lock(&self.faults).write {
@@ -91,13 +108,6 @@ impl Ledger for TestLedger {
         self.inner.append(entries)
     }
 
-    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        if lock(&self.faults).read {
-            return Err(Self::refuse("read"));
-        }
-        self.inner.read(after, limit)
-    }
-
     fn checkpoint_every(&self) -> Option<u64> {
         // Of a large fleet each one is work.
         let written = self.last.load(Ordering::Relaxed);
@@ -106,14 +116,6 @@ impl Ledger for TestLedger {
 
     fn keep(&mut self, made: &Checkpoint) -> Result<(), LedgerError> {
         self.inner.keep(made)
-    }
-
-    fn checkpoint(&self, version: u32, upto: u64) -> Option<Checkpoint> {
-        self.inner.checkpoint(version, upto)
-    }
-
-    fn past_at(&self, version: u32, seq: u64) -> Option<Checkpoint> {
-        self.inner.past_at(version, seq)
     }
 }
 

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use latent::ledger::{Ledger, LedgerError, SqliteLedger};
+use latent::ledger::{Ledger, LedgerError, LedgerRead as _, SqliteLedger};
 use latent::model::{Actor, Body, Cause, Entry, Failure, FailureKind, Fleet, FoldError, Phase};
 use proptest::prelude::*;
 use rusqlite::Connection;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Parser as _;
 use latent::cli::{Args, Exit};
-use latent::ledger::{Head, Ledger, LedgerError, MemoryLedger, SqliteLedger, SqliteReader};
+use latent::ledger::{Head, Ledger, LedgerError, LedgerRead as _, MemoryLedger, SqliteLedger, SqliteReader};
 use latent::model::{Actor, Body, Cause, Entry};
 use rusqlite::Connection;
 

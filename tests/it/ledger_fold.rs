@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use latent::audit::report::Report;
 use latent::audit::{Evidence, Record as LedgerRecord, build, reach};
 use latent::control::{FOLD_VERSION, Fold, Story};
-use latent::ledger::{Ledger, MemoryLedger, SqliteLedger, SqliteReader};
+use latent::ledger::{Ledger, LedgerRead as _, MemoryLedger, SqliteLedger, SqliteReader};
 use latent::model::{Actor, Body, Entry, Fleet, OwnerName};
 use latent::policy::price::Prices;
 use proptest::prelude::*;

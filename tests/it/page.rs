@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Controller};
-use latent::ledger::Ledger;
+use latent::ledger::{Ledger as _, LedgerRead as _};
 use latent::link::Page;
 use latent::model::{
     Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, InstanceId, InstanceState, Market, Phase, Sight,

@@ -14,7 +14,7 @@ use crate::control::Clock;
 use crate::model::{Market, OwnerName, Region, Survey};
 use crate::plan::sweep::{Caps, Claims, ControllerKey, Finding, Stated, SweepView, claims, sweep};
 use crate::policy::price::Prices;
-use crate::policy::{Addressee, Credentials, Image, Intent, Owner, Rates, Sources, SweepPolicy};
+use crate::policy::{Credentials, Image, Intent, Owner, Sources, SweepPolicy};
 
 /// What a report of an owner without a configuration is named by, where nobody says a name.
 const NAMELESS: &str = "owner";
@@ -80,16 +80,7 @@ fn alone(args: &Args, options: &AuditOptions, fleet: &str) -> Result<Work, Comma
         None => NAMELESS.parse().map_err(|error| CommandError::new(Exit::Unexpected, error))?,
     };
     let credentials = credentials(options).unwrap_or(Credentials::Environment);
-    let owner = Owner {
-        account: None,
-        credentials,
-        contact: None,
-        disk_gib_max: None,
-        endpoint: None,
-        budget: None,
-        notify: Addressee::default(),
-        rates: Rates::default(),
-    };
+    let owner = Owner::acting_by(credentials);
     let regions = options.regions.iter().cloned().collect();
     Ok(Work {
         intent: None,

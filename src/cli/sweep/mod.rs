@@ -102,17 +102,7 @@ impl Access {
             (None, Some(profile)) => Credentials::Profile(profile.clone()),
             (None, None) => Credentials::Environment,
         };
-        let notify = Addressee::default();
-        Owner {
-            account: self.account.clone(),
-            credentials,
-            contact: None,
-            disk_gib_max: None,
-            endpoint: None,
-            budget: None,
-            notify,
-            rates: Rates::default(),
-        }
+        Owner { account: self.account.clone(), ..Owner::acting_by(credentials) }
     }
 }
 

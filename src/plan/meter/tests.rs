@@ -273,6 +273,12 @@ fn what_may_have_stopped_before_its_end_is_billed_until_the_stop_at_the_least() 
     lost.departed_after(2630, 2600, 1900);
     assert_eq!(lost.billed(5000), (1600 - 20, 2590), "it may have powered itself off");
 
+    let mut dumb = Book::new();
+    dumb.launched(Market::OnDemand, "worker");
+    dumb.terminated(920, Some(worker()), Cause::NeverConnected, None);
+    dumb.departed_after(950, 920, 800);
+    assert_eq!(dumb.billed(5000), (500 - 20, 910), "somebody may have stopped it, and no connection was lost by that");
+
     let mut obeying = began();
     obeying.add(2000, Body::DrainOrdered { worker: worker(), cause: Cause::Idle });
     obeying.add(2010, Body::Detached { worker: worker() });
@@ -452,6 +458,7 @@ fn spot_follows_the_price_of_its_zone() {
     let zone = Some("us-east-1a".parse().expect("a zone"));
     let seen = Some(Box::new(Sight { zone, market: Some(Market::Spot), ..sight(InstanceState::Running, 20) }));
     book.add(20, Body::Running { worker: worker(), instance: id(), seen });
+    book.connected(30);
     book.terminated(3620, Some(worker()), Cause::Released, None);
     book.departed(3640, Some(3620));
     let of = |spot| bill::of(book.run(), at(0), at(9000), at(9000), &Prices { spot, ..Prices::default() }).cost.compute;

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{Run, Segment, Span, Start, Use};
 use crate::model::{Cause, ShutdownBehavior, Sight};
 
-/// What EC2's reads may be late by: a listing that shows an instance running proves it for so long before.
-pub(super) const READS_LATE: TimeDelta = TimeDelta::minutes(5);
+/// A listing that shows an instance running, and a connection that its worker makes, prove that it ran so long before:
+/// EC2's reads are late, and a guest that shuts down is not billed any more, but may talk on for a while.
+pub(super) const PROVEN_LATE: TimeDelta = TimeDelta::minutes(5);
 /// EC2's clock and ours may be so far apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
 /// EC2 tells its times in whole seconds.
@@ -39,7 +40,7 @@ pub(super) struct Life {
     pub(super) accepted: Option<DateTime<Utc>>,
     /// When somebody asked for its last start.
     pub(super) asked: DateTime<Utc>,
-    /// When it was last proven to run.
+    /// Until when it is proven to have run.
     proof: Option<DateTime<Utc>>,
     /// When the controller was away.
     gap: Option<(DateTime<Utc>, DateTime<Utc>)>,
@@ -133,7 +134,7 @@ impl Life {
             start.seen = Some(at);
             start.asked = since.map_or(start.asked, |since| since.min(at).max(start.asked));
         }
-        self.proof = Some(at);
+        self.proof = Some(at - PROVEN_LATE);
         // A listing that is late says nothing of a stop that was just asked for.
         self.doubt = self.doubt.filter(|_| self.leaving.is_some());
     }
@@ -169,7 +170,7 @@ impl Life {
             // It may have ended before its end was asked for: only a listing shows that it had not.
             (None, over) => {
                 let latest = over.map_or(at, |over| over.latest);
-                let proven = ran_until.map(|until| until - READS_LATE).max(self.proof).unwrap_or(begun);
+                let proven = ran_until.map(|until| until - PROVEN_LATE).max(self.proof).unwrap_or(begun);
                 let earliest = proven.min(leaving.unwrap_or(at)).max(begun);
                 Span::of(earliest.min(latest), latest)
             }
@@ -177,16 +178,17 @@ impl Life {
     }
 
     /// It is gone. What was stopped before has not run since. EC2 tells when it was terminated, which is later
-    /// than its end where it was stopped, or stopping, by then.
+    /// than its end where it was stopped, or stopping, by then: only a connection that stands shows that it was not.
     pub(super) fn is_gone(&mut self, at: DateTime<Utc>, told: Option<DateTime<Utc>>, ran_until: Option<DateTime<Utc>>) {
         if self.stopped {
             return;
         }
         self.halts(at, told, ran_until);
+        let doubt = self.doubt.or_else(|| self.proof.filter(|_| !self.connected));
         let Some(start) = self.run.starts.last_mut() else { return };
-        if let (Some(doubt), Some(over)) = (self.doubt, &mut start.over) {
+        if let (Some(doubt), Some(over)) = (doubt, &mut start.over) {
             let begun = start.seen.unwrap_or(start.asked);
-            let proven = ran_until.map_or(doubt, |until| doubt.max(until - READS_LATE));
+            let proven = ran_until.map_or(doubt, |until| doubt.max(until - PROVEN_LATE));
             over.earliest = over.earliest.min(proven.max(begun));
         }
     }

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use super::sabotage::Sabotage;
 use super::truth::Truth;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, LedgerRead};
 use crate::model::Entry;
 use crate::sim::{Life, Step};
 
@@ -152,6 +152,14 @@ fn refused(why: &str) -> LedgerError {
     LedgerError::Storage { path: "simulated".into(), doing: "written", why: why.to_owned() }
 }
 
+impl LedgerRead for SimLedger {
+    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
+        let inner = lock(&self.disk.0);
+        let from = usize::try_from(after).unwrap_or(usize::MAX).min(inner.entries.len());
+        Ok(inner.entries[from..].iter().take(limit).cloned().collect())
+    }
+}
+
 impl Ledger for SimLedger {
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         if !self.life.step(Step::Write) {
@@ -172,11 +180,5 @@ impl Ledger for SimLedger {
         }
         // Killed right here: it is written, and the process does nothing with it any more.
         if self.life.step(Step::Written) { Ok(()) } else { Err(refused("the process is dead")) }
-    }
-
-    fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
-        let inner = lock(&self.disk.0);
-        let from = usize::try_from(after).unwrap_or(usize::MAX).min(inner.entries.len());
-        Ok(inner.entries[from..].iter().take(limit).cloned().collect())
     }
 }

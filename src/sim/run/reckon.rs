@@ -12,7 +12,7 @@ use super::truth::PLANTED;
 use crate::model::{Body, Entry, Market, SpotPrice, WorkerName, tag_keys};
 use crate::plan::bill::{self, Prices};
 use crate::plan::meter::{Meter, Run};
-use crate::policy::price::{self, Software};
+use crate::policy::price::{self, Range, Software};
 use crate::sim::spot::PRICE_WINDOW;
 use crate::sim::{Instance, Line, RunInstances, Site, SiteId, TagTarget, Tags};
 
@@ -123,6 +123,10 @@ impl Play {
         for entry in &entries {
             meter.take(entry);
         }
+        let mut runs: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
+        for (id, run) in meter.runs().filter_map(|run| Some((run.instance.as_ref()?.as_str(), run))) {
+            runs.entry(id).or_default().push(run);
+        }
         let intended = tokens(&entries);
         let now = self.now();
         let mut wrong = Vec::new();
@@ -141,7 +145,7 @@ impl Play {
                     let planted = truth.planted.contains(&instance.id);
                     let ours = instance.token.as_ref().is_some_and(|token| intended.contains(token));
                     let Some(line) = lines.get(instance.id.as_str()).filter(|_| ours || planted) else { continue };
-                    let told = meter.run_of(&instance.id);
+                    let told = runs.get(instance.id.as_str()).map(Vec::as_slice).unwrap_or_default();
                     let compared = Compared { site, instance, line, told, planted, prices: &prices, now };
                     compared.judge(&mut sums, &mut wrong);
                 }
@@ -216,7 +220,8 @@ struct Compared<'a> {
     site: &'a Site,
     instance: &'a Instance,
     line: &'a Line,
-    told: Option<&'a Run>,
+    /// One that was lost and is found again has several.
+    told: &'a [&'a Run],
     planted: bool,
     prices: &'a Prices<'a>,
     now: DateTime<Utc>,
@@ -225,36 +230,38 @@ struct Compared<'a> {
 impl Compared<'_> {
     fn judge(&self, sums: &mut Reckoning, wrong: &mut Vec<String>) {
         let (id, now) = (&self.instance.id, self.now);
-        let Some(run) = self.told else {
+        if self.told.is_empty() {
             // What ends by itself before anybody looks twice is known to nobody.
             if self.planted && self.instance.is_over() {
                 return;
             }
             return wrong.push(format!("the ledger does not tell of {id}, which EC2 bills"));
-        };
+        }
         if self.planted {
+            let zombie = self.told.iter().any(|run| run.was_zombie());
             sums.planted += 1;
-            sums.zombies += u64::from(run.was_zombie());
-            if !run.was_zombie() && !run.adopted {
+            sums.zombies += u64::from(zombie);
+            if !zombie && !self.told.iter().any(|run| run.adopted) {
                 wrong.push(format!("{id} was planted, and the ledger does not tell it as a zombie"));
             }
         }
         let billed: f64 = self.line.runs_at(now).map(|run| price_of(self.site, self.instance, run)).sum();
         let seconds: i64 = self.line.runs_at(now).map(|(from, to)| (to - from).num_milliseconds()).sum();
         let (begin, end) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
-        let told = bill::of(run, begin, end, now, self.prices);
-        let cost = told.cost.compute;
-        let (low, high) = (told.billed.0.num_milliseconds(), told.billed.1.num_milliseconds());
+        let told: Vec<_> = self.told.iter().map(|run| bill::of(run, begin, end, now, self.prices)).collect();
+        let low: i64 = told.iter().map(|bill| bill.billed.0.num_milliseconds()).sum();
+        let high: i64 = told.iter().map(|bill| bill.billed.1.num_milliseconds()).sum();
         let slack = SECOND_MS * i64::from(self.line.starts);
         if !(low - slack..=high + slack).contains(&seconds) {
             wrong.push(format!(
                 "EC2 bills {seconds} ms of {id}, and the ledger tells {low} to {high}: {:?}",
-                run.starts
+                self.told.iter().map(|run| &run.starts).collect::<Vec<_>>()
             ));
         }
-        if let Some(why) = &told.unpriced {
+        if let Some(why) = told.iter().find_map(|bill| bill.unpriced.as_ref()) {
             return wrong.push(format!("{id} has no price: {why}"));
         }
+        let cost = told.iter().map(|bill| bill.cost.compute).sum::<Range>();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a price is small")]
         let billed = billed.round() as u64;
         let slack = ROUNDING + billed / 500;

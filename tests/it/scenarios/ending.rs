@@ -88,6 +88,25 @@ async fn an_instance_that_ends_while_it_is_used_is_lost_and_the_next_request_is_
     }
 }
 
+/// Found by the simulation: a listing may be older than the one that showed the end.
+#[tokio::test(start_paused = true)]
+async fn what_was_seen_to_end_is_not_adopted_by_a_listing_that_is_late() {
+    let mut lab = Lab::new(Setup::new());
+    let id = lab.make_ready("w1").await;
+    let facts = |lab: &Lab| lab.world(|site| site.instance(&id).expect("is there").facts().clone());
+    let running = facts(&lab);
+    let now = lab.now();
+    lab.world(|world| world.end_from_outside(&id, now, "Client.UserInitiatedShutdown"));
+    lab.until_state("w1", "gone").await;
+    lab.run(minutes(1)).await;
+    let (ended, now) = (facts(&lab), lab.now());
+    lab.world(|site| site.show(&id, now, running));
+    lab.run(minutes(3)).await;
+    let now = lab.now();
+    lab.world(|site| site.show(&id, now, ended));
+    assert_eq!((lab.state("w1").as_str(), lab.count(|body| matches!(body, Body::Adopted { .. }))), ("gone", 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_instance_that_one_listing_does_not_show_is_kept() {
     let mut lab = Lab::new(Setup::new().policy("absence_grace = \"3m\""));
