@@ -11,7 +11,7 @@ mod records;
 mod trail;
 mod transition;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
 use chrono::{DateTime, Utc};
@@ -69,6 +69,16 @@ pub trait Cloud: Send + Sync {
         now: DateTime<Utc>,
         also: &[InstanceId],
     ) -> impl Future<Output = Result<Inventory, CloudError>> + Send;
+
+    /// Asks for what launches from these AMIs need to know, so that none of them waits for it. What is not found out
+    /// the launch asks for itself.
+    ///
+    /// # Errors
+    /// Any kind; nothing is lost by one.
+    fn prepare(&self, amis: &BTreeSet<AmiId>) -> impl Future<Output = Result<(), CloudError>> + Send {
+        let _ = amis;
+        async { Ok(()) }
+    }
 
     /// At most `count` instances per `token`, and one at least, however often it is called with the same `spec`; in
     /// the order of their launch indices.

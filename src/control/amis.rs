@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use super::backoff::backoff;
 use super::driver::Clock;
 use crate::cloud::{Cloud, CloudError};
-use crate::model::{AmiCandidate, AmiQuery, Cell, Failure, FailureKind, Phase};
+use crate::model::{AmiCandidate, AmiId, AmiQuery, Cell, Failure, FailureKind, Phase};
 use crate::plan::AmiListings;
-use crate::policy::Intent;
+use crate::policy::{AmiChoice, Intent};
 
 /// A listing may take this long: all that is public in a region is a hundred pages.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -30,6 +30,7 @@ pub(super) struct Amis {
     listings: Arc<AmiListings>,
     asked: BTreeSet<AmiQuery>,
     refusals: BTreeMap<AmiQuery, u32>,
+    prepared: BTreeSet<AmiId>,
 }
 
 impl Amis {
@@ -49,6 +50,33 @@ impl Amis {
     /// An AMI that was chosen cannot be launched from.
     pub(super) fn forget(&mut self) {
         Arc::make_mut(&mut self.listings).forget();
+    }
+
+    /// The AMIs that the manifests of a cell name and that launches are not prepared for yet.
+    pub(super) fn unprepared(&self, cell: &Cell, intent: &Intent) -> BTreeSet<AmiId> {
+        let here = intent.images.values().filter(|image| image.owner == cell.owner && image.region == cell.region);
+        let named = here.filter_map(|image| match &image.ami {
+            AmiChoice::Named(id) => Some(id),
+            AmiChoice::Filter(_) => None,
+        });
+        named.filter(|id| !self.prepared.contains(*id)).cloned().collect()
+    }
+
+    /// Prepares launches, and says whether EC2 found that it came too fast. It is tried once: a launch that is not
+    /// prepared asks for itself.
+    pub(super) fn prepare<C: Cloud + 'static>(
+        &mut self,
+        amis: BTreeSet<AmiId>,
+        cloud: &Arc<C>,
+        clock: &Clock,
+    ) -> impl Future<Output = bool> + Send + use<C> {
+        self.prepared.extend(amis.iter().cloned());
+        let (cloud, clock) = (Arc::clone(cloud), clock.clone());
+        async move {
+            let Some(Err(error)) = clock.within(LIMIT, cloud.prepare(&amis)).await else { return false };
+            tracing::debug!(%error, "launches are not prepared, and ask for their AMIs themselves");
+            error.kind == FailureKind::Throttled
+        }
     }
 
     /// Begins a look.

@@ -23,13 +23,14 @@ use super::listing::{self, Listed, Whose};
 use super::metrics::Vitals;
 use super::notice::{self, Noticed, Notices};
 use super::pace::{ApiAction, Pace};
-use super::perform::{self, Call, Outcome};
+use super::perform::{self, Call, Doomed, Outcome};
 use super::shared::Shared;
 use super::sweeper::Sweeper;
 use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Action, Actor, Body, Cell, Failure, FailureKind, Fleet, HeldReason, InstanceId, Inventory, Phase, Subject, Survey,
+    Worker,
 };
 use crate::plan::budget::Balance;
 use crate::plan::{self, Console, EquipCalls, View, Watch};
@@ -41,6 +42,9 @@ const ROUNDS_MAX: usize = 16;
 const FAREWELL: Duration = Duration::from_secs(10);
 /// A stop that was accepted is not repeated for this long.
 const SETTLE: TimeDelta = TimeDelta::seconds(10);
+/// After a call that ends instances the next one waits so long for more of them: where many workers become idle, their
+/// ends take a fraction of the calls, and what waits costs a second of an instance.
+const ENDS_APART: TimeDelta = TimeDelta::seconds(1);
 /// So many looks must fail in a row before a request is refused for it.
 const LOOKS_TO_BELIEVE: u32 = 3;
 
@@ -49,6 +53,8 @@ enum Done {
     Listed(Result<Listed, CloudError>),
     Surveyed(Survey),
     Amis(super::amis::Looked),
+    /// Whether EC2 found that it came too fast.
+    Prepared(bool),
     Noticed(Noticed),
     Read(InstanceId, Option<String>),
 }
@@ -73,6 +79,9 @@ pub(super) struct CellLoop<C, L> {
     refusals: BTreeMap<Subject, u32>,
     /// Instances whose termination was refused together with others'.
     alone: BTreeSet<InstanceId>,
+    /// Instances whose end is intended, and from when the call may be sent.
+    doomed: Vec<Doomed>,
+    ends_from: DateTime<Utc>,
     listing_refusals: u32,
     pace: Pace,
     sweeper: Sweeper,
@@ -110,6 +119,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             not_before: BTreeMap::new(),
             refusals: BTreeMap::new(),
             alone: BTreeSet::new(),
+            doomed: Vec::new(),
+            ends_from: now,
             listing_refusals: 0,
             pace,
             amis: Amis::default(),
@@ -132,6 +143,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     self.clock.now() + BACKOFF_MAX / 4
                 }
             };
+            let next = self.end_doomed().map_or(next, |at| at.min(next));
             tokio::select! {
                 biased;
                 // Without its controller nobody could stop it any more: then it stops by itself.
@@ -141,6 +153,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 () = self.clock.sleep_until(next) => {}
             }
         }
+        self.ends_from = DateTime::UNIX_EPOCH;
+        self.end_doomed();
         let clock = self.clock.clone();
         let rest = async {
             while let Some(done) = self.calls.next().await {
@@ -203,22 +217,25 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             perform::intend(book, now, &self.cell, intent, decisions)?;
             plan = self.with_view(now, intent, book.fleet(), plan::plan);
         }
-        let next = plan::next_look(&plan, now);
+        let next = self.with_view(now, intent, book.fleet(), |view| plan::next_look(view, &plan));
         let renewal = self.with_view(now, intent, book.fleet(), plan::next_renewal);
         let mut actions = std::mem::take(&mut plan.actions);
         let account = self.shared.account_of(intent, &self.cell.owner).unwrap_or_default();
         actions.extend(self.sweeper.decide(now, &self.cell, &account, intent, book.fleet()));
         self.survey_if_due(now);
+        let prepared = self.prepare_launches(now, intent);
         let listings = self.list_amis(now, intent, book.fleet());
         let waits = self.perform(now, book, intent, actions)?;
+        self.end_what_is_waited_for(now, book.fleet());
         let (inventory, failure) = (self.inventory.clone(), self.listing_failure.clone());
         let amis = self.amis.shared();
         self.shared.publish(&self.cell, plan.held, inventory, failure, self.sweeper.last(), amis);
         let sweep = self.sweeper.due().filter(|_| self.may_survey());
         let notice = self.ask_for_notices(now, intent, book.fleet());
         let budget = self.budget.as_ref().map(Balance::next_look);
-        let looks =
-            [budget, next, renewal, waits, self.listing_due(), sweep, notice, listings, self.equip_calls.next(now)];
+        let listing = self.listing_due();
+        let equip = self.equip_calls.next(now);
+        let looks = [budget, next, renewal, waits, listing, sweep, notice, prepared, listings, equip];
         Ok(looks.into_iter().flatten().min().unwrap_or(now + BACKOFF_MAX))
     }
 
@@ -294,7 +311,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Action::Equip { .. } => 3,
             Action::Remove { .. } => 4,
         });
-        let mut ends = 0;
+        let mut ends = self.doomed.len();
         for action in actions {
             let Some(api) = perform::paced_by(&action) else { continue };
             if api == ApiAction::Tag && self.renewing {
@@ -314,16 +331,45 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             }
         }
         let calls = perform::intend(book, now, &self.cell, intent, allowed)?;
-        for call in perform::together(calls, &self.alone) {
+        let (doomed, calls) = perform::doomed_together(calls, &self.alone);
+        self.in_flight.extend(perform::ends(&doomed).flat_map(|call| call.subjects()));
+        self.doomed.extend(doomed);
+        self.end_doomed();
+        for call in calls {
             self.in_flight.extend(call.subjects());
             self.renewing |= matches!(call, Call::Renew { .. });
             if let Call::Equip { instance, what, .. } = &call {
                 self.equip_calls.sent(instance, what);
             }
-            let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
-            self.calls.push(Box::pin(async move { Done::Called(call.send(cloud.as_ref(), &clock).await) }));
+            self.send(call);
         }
         Ok(waits)
+    }
+
+    fn send(&mut self, call: Call) {
+        let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
+        self.calls.push(Box::pin(async move { Done::Called(call.send(cloud.as_ref(), &clock).await) }));
+    }
+
+    /// A worker that is wanted again starts once its instance is let go: that end waits for no others.
+    fn end_what_is_waited_for(&mut self, now: DateTime<Utc>, fleet: &Fleet) {
+        let mut workers = self.doomed.iter().filter_map(|one| fleet.workers.get(one.worker.as_ref()?));
+        if workers.any(Worker::wanted) {
+            self.ends_from = now;
+        }
+    }
+
+    /// Ends the instances whose end is intended, or gives the time from which that may be done.
+    fn end_doomed(&mut self) -> Option<DateTime<Utc>> {
+        let now = self.clock.now();
+        if self.doomed.is_empty() || now < self.ends_from {
+            return (!self.doomed.is_empty()).then_some(self.ends_from);
+        }
+        for call in perform::ends(&std::mem::take(&mut self.doomed)) {
+            self.send(call);
+        }
+        self.ends_from = now + ENDS_APART;
+        None
     }
 
     /// Asks what becomes of the spot instances; gives the time of the next question, if there are any.
@@ -391,6 +437,21 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             Some(Some(account)) => Whose::Named(account),
             Some(None) => self.shared.account(owner).filter(|_| lives(fleet, owner)).map_or(Whose::Any, Whose::Learnt),
         }
+    }
+
+    /// Asks for what launches need to know of the AMIs that are named. Gives the time from which that may be done.
+    fn prepare_launches(&mut self, now: DateTime<Utc>, intent: &Intent) -> Option<DateTime<Utc>> {
+        let amis = self.amis.unprepared(&self.cell, intent);
+        // An account that nobody has checked yet may be another one's.
+        if amis.is_empty() || !self.account_known {
+            return None;
+        }
+        if let Err(at) = self.pace.take(ApiAction::Describe, now) {
+            return Some(at);
+        }
+        let prepared = self.amis.prepare(amis, &self.cloud, &self.clock);
+        self.calls.push(Box::pin(async move { Done::Prepared(prepared.await) }));
+        None
     }
 
     /// Asks for the AMIs that launches wait for. Gives the time from which the rest may follow.

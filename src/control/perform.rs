@@ -210,8 +210,9 @@ fn no_answer() -> CloudError {
 /// So many instances end by one call at most. EC2 takes a thousand; where one of them is refused, none of its zone ends.
 pub(super) const ENDS_MAX: usize = 100;
 
-/// Terminations of one look go together, but those in `alone`, which were refused together before.
-pub(super) fn together(calls: Vec<Call>, alone: &BTreeSet<InstanceId>) -> Vec<Call> {
+/// What may end by one call with others: all terminations but those in `alone`, which were refused together before.
+/// Gives the other calls as well.
+pub(super) fn doomed_together(calls: Vec<Call>, alone: &BTreeSet<InstanceId>) -> (Vec<Doomed>, Vec<Call>) {
     let mut rest = Vec::with_capacity(calls.len());
     let mut doomed = Vec::new();
     for call in calls {
@@ -222,9 +223,12 @@ pub(super) fn together(calls: Vec<Call>, alone: &BTreeSet<InstanceId>) -> Vec<Ca
             other => rest.push(other),
         }
     }
-    // They were sorted to the front: what costs goes first.
-    let ends = doomed.chunks(ENDS_MAX).map(|some| Call::Terminate { doomed: some.to_vec() });
-    ends.chain(rest).collect()
+    (doomed, rest)
+}
+
+/// The calls by which these end.
+pub(super) fn ends(doomed: &[Doomed]) -> impl Iterator<Item = Call> {
+    doomed.chunks(ENDS_MAX).map(|some| Call::Terminate { doomed: some.to_vec() })
 }
 
 /// Makes the intents of a plan durable, all in one write, and gives the calls that may now be sent.

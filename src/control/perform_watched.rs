@@ -1,6 +1,6 @@
 //! A cloud whose calls are counted: beside `perform.rs`, and only there, what changes the cloud goes through here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 
@@ -102,6 +102,10 @@ impl<C: Cloud> Cloud for Watched<C> {
 
     async fn inventory(&self, now: DateTime<Utc>, also: &[InstanceId]) -> Result<Inventory, CloudError> {
         self.watch("DescribeInstances", self.cloud.inventory(now, also)).await
+    }
+
+    async fn prepare(&self, amis: &BTreeSet<AmiId>) -> Result<(), CloudError> {
+        self.watch("DescribeImages", self.cloud.prepare(amis)).await
     }
 
     async fn launch_all(

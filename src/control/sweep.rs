@@ -2,13 +2,15 @@
 //! so. What to do is decided in [`crate::plan::sweep`] alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
+use tokio::task::JoinSet;
 
 use super::driver::Clock;
 use super::pace::{ApiAction, Pace};
@@ -48,14 +50,22 @@ const PARTS_LIMIT: TimeDelta = TimeDelta::seconds(30);
 /// seen soon is not seen sooner by asking often.
 const VERIFY_AFTER: TimeDelta = TimeDelta::seconds(10);
 
-/// An account in one region: the way there, and how many calls it takes.
+/// An account in one region: the way there, and how many calls it takes. Clones are the same door.
 #[derive(Debug)]
 pub struct SweepDoor<C> {
     /// Where.
     pub region: Region,
-    cloud: C,
-    pace: Mutex<Pace>,
-    calls: AtomicU64,
+    cloud: Arc<C>,
+    pace: Arc<Mutex<Pace>>,
+    calls: Arc<AtomicU64>,
+}
+
+impl<C> Clone for SweepDoor<C> {
+    fn clone(&self) -> Self {
+        let Self { region, cloud, pace, calls } = self;
+        let (cloud, pace, calls) = (Arc::clone(cloud), Arc::clone(pace), Arc::clone(calls));
+        Self { region: region.clone(), cloud, pace, calls }
+    }
 }
 
 /// What came of one act.
@@ -81,7 +91,7 @@ pub struct Stayed {
 impl<C: Cloud> SweepDoor<C> {
     /// The way to a region.
     pub fn new(region: Region, cloud: C, now: DateTime<Utc>) -> Self {
-        Self { region, cloud, pace: Mutex::new(Pace::new(now)), calls: AtomicU64::new(0) }
+        Self { region, cloud: Arc::new(cloud), pace: Arc::new(Mutex::new(Pace::new(now))), calls: Arc::default() }
     }
 
     /// How many calls were sent, every page of a listing counted.
@@ -110,7 +120,7 @@ impl<C: Cloud> SweepDoor<C> {
         kind: ResourceKind,
         only: Option<&[ResourceId]>,
     ) -> Result<BTreeMap<ResourceId, Resource>, CloudError> {
-        let listed = self.insist(clock, ApiAction::Describe, || list(&self.cloud, clock, kind, only)).await;
+        let listed = self.insist(clock, ApiAction::Describe, || list(self.cloud.as_ref(), clock, kind, only)).await;
         // Its first page was counted as it was sent.
         self.count(match (&listed, only) {
             (_, Some(ids)) => ids.len().div_ceil(IDS_AT_ONCE).saturating_sub(1),
@@ -214,7 +224,7 @@ impl<C: Cloud> SweepDoor<C> {
 
     async fn mark_all(&self, clock: &Clock, some: &[Finding], text: &str) -> Result<(), CloudError> {
         let ids: Vec<ResourceId> = some.iter().filter_map(Finding::resource).collect();
-        self.insist(clock, ApiAction::Tag, || perform::mark(&self.cloud, clock, &ids, text)).await
+        self.insist(clock, ApiAction::Tag, || perform::mark(self.cloud.as_ref(), clock, &ids, text)).await
     }
 
     /// Does what is to be done here, each by itself: what one refusal protects does not protect another.
@@ -232,7 +242,7 @@ impl<C: Cloud> SweepDoor<C> {
         // A snapshot may be free only when its AMI is gone: one kind waits for the one before it.
         for some in others.chunk_by(|(one, _), (next, _)| one.kind() == next.kind()) {
             let calls = some.iter().map(|(id, finding)| async move {
-                let call = || perform::take_away(&self.cloud, clock, id, finding.act);
+                let call = || perform::take_away(self.cloud.as_ref(), clock, id, finding.act);
                 let result = self.insist(clock, ApiAction::End, call).await;
                 Deed { finding: finding.clone(), result: or_gone(result) }
             });
@@ -417,14 +427,32 @@ fn expectations<'a>(findings: impl Iterator<Item = &'a Finding>, before: &Survey
 }
 
 /// Looks at all these regions at once; `done` is told of each that has been read.
-pub async fn look<C: Cloud>(doors: &[SweepDoor<C>], clock: &Clock, done: impl Fn(&Region)) -> BTreeMap<Region, Survey> {
-    stream::iter(doors).map(|door| look_at(door, clock, &done)).buffer_unordered(REGIONS_AT_ONCE).collect().await
-}
-
-async fn look_at<C: Cloud>(door: &SweepDoor<C>, clock: &Clock, done: &impl Fn(&Region)) -> (Region, Survey) {
-    let survey = door.survey(clock).await;
-    done(&door.region);
-    (door.region.clone(), survey)
+///
+/// # Panics
+/// Where one of the looks does.
+pub async fn look<C: Cloud + 'static>(
+    doors: &[SweepDoor<C>],
+    clock: &Clock,
+    done: impl Fn(&Region),
+) -> BTreeMap<Region, Survey> {
+    let mut waiting = doors.iter().cloned();
+    // Each is a task of its own: a listing of thousands takes longer to read than to fetch, on one processor.
+    let mut looks: JoinSet<(Region, Survey)> = JoinSet::new();
+    let mut surveys = BTreeMap::new();
+    loop {
+        for door in waiting.by_ref().take(REGIONS_AT_ONCE - looks.len()) {
+            let clock = clock.clone();
+            looks.spawn(async move { (door.region.clone(), door.survey(&clock).await) });
+        }
+        match looks.join_next().await {
+            None => return surveys,
+            Some(Ok((region, survey))) => {
+                done(&region);
+                surveys.insert(region, survey);
+            }
+            Some(Err(error)) => drop(error.try_into_panic().map(|panic| resume_unwind(panic))),
+        }
+    }
 }
 
 /// Reads again what is about to be acted on, just before it is.

@@ -1,8 +1,9 @@
 //! Clients for one owner's account in one region.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::sts::AssumeRoleProvider;
@@ -15,18 +16,18 @@ use aws_sdk_ec2::config::retry::RetryConfig;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::{Builder, ConnectorBuilder, tls};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use tokio::sync::Mutex;
 
 use super::guard::ReadOnly;
 use crate::model::Cell;
 use crate::policy::{Credentials, Owner, read_key_file};
 
 /// Clients that differ in who repeats a call: the SDK repeats reads, the control loop repeats the rest. A cell's loop
-/// needs three; the others are made when they are first asked for.
+/// needs two; the others are made when they are asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Clients {
     pub(super) reads: aws_sdk_ec2::Client,
     pub(super) writes: aws_sdk_ec2::Client,
-    pub(super) sts: aws_sdk_sts::Client,
     config: SdkConfig,
     price_list: &'static str,
     trials: OnceLock<aws_sdk_ec2::Client>,
@@ -37,6 +38,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// Asked so seldom that each question has one of its own.
+    pub(super) fn sts(&self) -> aws_sdk_sts::Client {
+        aws_sdk_sts::Client::new(&self.config)
+    }
+
     /// For dry runs: it lets nothing pass that would change anything.
     pub(super) fn trials(&self) -> &aws_sdk_ec2::Client {
         self.trials.get_or_init(|| {
@@ -116,6 +122,9 @@ impl ProvideCredentials for KeyFile {
     }
 }
 
+/// How long what was read of credentials is good for further cells.
+const SHARED_FOR: Duration = Duration::from_secs(30);
+
 /// The most characters of a session's name.
 const SESSION_CHARACTERS_MAX: usize = 64;
 
@@ -134,7 +143,6 @@ pub(super) async fn clients(cell: &Cell, owner: &Owner, session: &str) -> Client
     Clients {
         reads: aws_sdk_ec2::Client::from_conf(reads),
         writes: aws_sdk_ec2::Client::from_conf(writes),
-        sts: aws_sdk_sts::Client::new(&config),
         config,
         price_list: price_list(cell.region.as_str()),
         trials: OnceLock::new(),
@@ -158,6 +166,55 @@ fn price_list(region: &str) -> &'static str {
 
 pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> SdkConfig {
     let region = Region::new(cell.region.as_str().to_owned());
+    let base = base(&region, owner).await.into_builder().region(region.clone()).build();
+    let Credentials::AssumeRole { arn, external_id, .. } = &owner.credentials else { return base };
+    let mut role = AssumeRoleProvider::builder(arn.clone()).session_name(session).region(region).configure(&base);
+    if let Some(external_id) = external_id {
+        role = role.external_id(external_id.clone());
+    }
+    let provider = SharedCredentialsProvider::new(role.build().await);
+    base.into_builder().credentials_provider(provider).build()
+}
+
+/// What the environment and the files say of an owner's credentials and of the way to AWS. Cells that begin together
+/// share them: a hundred would take ten times the memory, and ask as many times for what one answer says.
+async fn base(region: &Region, owner: &Owner) -> SdkConfig {
+    static BASES: Mutex<BTreeMap<ReadFrom, (SystemTime, SdkConfig)>> = Mutex::const_new(BTreeMap::new());
+    let from = ReadFrom::of(owner);
+    let mut bases = BASES.lock().await;
+    // Whoever begins later finds what has been changed in the files meanwhile.
+    bases.retain(|_, (read_at, _)| read_at.elapsed().is_ok_and(|age| age < SHARED_FOR));
+    if let Some((_, known)) = bases.get(&from) {
+        return known.clone();
+    }
+    let read = read(&from, region).await;
+    if let Some(clock) = read.time_source() {
+        bases.insert(from, (clock.now(), read.clone()));
+    }
+    read
+}
+
+/// What a configuration is read from, apart from the environment.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct ReadFrom {
+    endpoint: Option<String>,
+    profile: Option<String>,
+    key_file: Option<String>,
+}
+
+impl ReadFrom {
+    fn of(owner: &Owner) -> Self {
+        let (profile, key_file) = match &owner.credentials {
+            Credentials::Profile(name) => (Some(name), None),
+            Credentials::AssumeRole { profile, .. } => (profile.as_ref(), None),
+            Credentials::KeyFile(file) => (None, Some(file)),
+            Credentials::Environment => (None, None),
+        };
+        Self { endpoint: owner.endpoint.clone(), profile: profile.cloned(), key_file: key_file.cloned() }
+    }
+}
+
+async fn read(from: &ReadFrom, region: &Region) -> SdkConfig {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(4))
         .operation_attempt_timeout(Duration::from_secs(20))
@@ -168,30 +225,18 @@ pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> 
         .region(region.clone())
         .retry_config(RetryConfig::standard().with_max_attempts(3))
         .timeout_config(timeouts);
-    if let Some(endpoint) = &owner.endpoint {
+    if let Some(endpoint) = &from.endpoint {
         loader = loader.endpoint_url(endpoint);
     }
-    let profile = match &owner.credentials {
-        Credentials::Profile(name) => Some(name),
-        Credentials::AssumeRole { profile, .. } => profile.as_ref(),
-        Credentials::Environment | Credentials::KeyFile(_) => None,
-    };
-    if let Some(profile) = profile {
+    if let Some(profile) = &from.profile {
         // Named outright: the default chain would prefer keys that happen to stand in the environment.
         let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
         loader = loader.profile_name(profile).credentials_provider(provider);
     }
-    if let Credentials::KeyFile(file) = &owner.credentials {
+    if let Some(file) = &from.key_file {
         loader = loader.credentials_provider(KeyFile { path: PathBuf::from(file) });
     }
-    let base = loader.load().await;
-    let Credentials::AssumeRole { arn, external_id, .. } = &owner.credentials else { return base };
-    let mut role = AssumeRoleProvider::builder(arn.clone()).session_name(session).region(region).configure(&base);
-    if let Some(external_id) = external_id {
-        role = role.external_id(external_id.clone());
-    }
-    let provider = SharedCredentialsProvider::new(role.build().await);
-    base.into_builder().credentials_provider(provider).build()
+    loader.load().await
 }
 
 #[cfg(test)]

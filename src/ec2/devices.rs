@@ -45,6 +45,17 @@ impl Devices {
         Ok(self.known(ami))
     }
 
+    /// Asks for those of which nothing is known yet.
+    pub(super) async fn prepare(&self, clients: &Clients, amis: &BTreeSet<AmiId>) -> Result<(), CloudError> {
+        let _asking = self.asking.lock().await;
+        let unknown = amis.iter().filter(|ami| self.known(ami).is_none());
+        let unknown: Vec<String> = unknown.map(ToString::to_string).collect();
+        for some in unknown.chunks(FILTER_VALUES) {
+            self.ask(clients, some).await?;
+        }
+        Ok(())
+    }
+
     fn known(&self, ami: &AmiId) -> Option<Vec<BlockDevice>> {
         lock(&self.known).get(ami).cloned()
     }

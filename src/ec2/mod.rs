@@ -18,7 +18,7 @@ mod rehearse;
 mod resources;
 mod trial;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aws_sdk_ec2::types::{Filter, Tag};
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -135,7 +135,7 @@ impl Ec2 {
 
 impl Cloud for Ec2 {
     async fn account(&self) -> Result<String, CloudError> {
-        let answer = self.clients().await?.sts.get_caller_identity().send().await.map_err(|e| error::sorted(&e))?;
+        let answer = self.clients().await?.sts().get_caller_identity().send().await.map_err(|e| error::sorted(&e))?;
         Ok(answer.account().unwrap_or_default().to_owned())
     }
 
@@ -151,6 +151,10 @@ impl Cloud for Ec2 {
             instances.extend(instances_by(clients, Some(&by_id), self.page).await?);
         }
         Ok(Inventory { observed_at: now, complete: true, instances })
+    }
+
+    async fn prepare(&self, amis: &BTreeSet<AmiId>) -> Result<(), CloudError> {
+        self.devices.prepare(self.clients().await?, amis).await
     }
 
     async fn launch_all(

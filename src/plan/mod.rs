@@ -253,8 +253,16 @@ fn end_wanted(fleet: &Fleet, departing: &Departing, seen: DateTime<Utc>, polling
 }
 
 /// When the plan would differ although nothing happens.
-pub fn next_look(plan: &Plan, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-    plan.held.iter().filter_map(|held| held.reason.until()).filter(|until| *until > now).min()
+pub fn next_look(view: &View<'_>, plan: &Plan) -> Option<DateTime<Utc>> {
+    let times = plan.held.iter().flat_map(|held| [held.reason.until(), answered_by(view, &held.subject)]);
+    times.flatten().filter(|at| *at > view.now).min()
+}
+
+/// When whoever asked for a worker is answered, whatever is in the way.
+fn answered_by(view: &View<'_>, subject: &Subject) -> Option<DateTime<Utc>> {
+    let Subject::Worker(name) = subject else { return None };
+    let request = view.fleet.workers.get(name)?.request.as_ref()?;
+    Some(request.at + view.policy(name).launch_deadline)
 }
 
 fn held_call(view: &View<'_>, subject: &Subject) -> Option<HeldReason> {

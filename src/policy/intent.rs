@@ -170,15 +170,17 @@ impl Intent {
         sources: &Sources,
         resolve: impl Fn(&SecretRef) -> Result<Secret, String>,
     ) -> Result<(), Problems> {
-        let (mut problems, mut firsts) = (Problems::default(), BTreeMap::<_, Option<Secret>>::new());
+        let (mut problems, mut firsts) = (Problems::default(), BTreeMap::new());
         for (name, worker) in &mut self.workers {
             let Some(image) = self.images.get(&worker.image) else {
                 continue;
             };
             match user_data(&self.fleet, name, worker, image, sources, &resolve) {
                 Ok(data) => {
-                    let first = firsts.entry(&worker.image).or_default();
-                    worker.user_data = data.map(|data| data.within(first));
+                    worker.user_data = data.map(|data| {
+                        let first = firsts.entry(&worker.image).or_insert_with(|| data.clone());
+                        data.within(first)
+                    });
                 }
                 Err((message, cure)) => problems.push(Problem {
                     at: image.user_data_at.clone().unwrap_or_else(|| image.owner_at.clone()),

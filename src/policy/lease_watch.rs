@@ -105,8 +105,9 @@ fn linux(max_lifetime: TimeDelta, own: Option<&str>) -> Result<String, Refusal> 
     let installer = shell_installer(max_lifetime);
     let Some(own) = own else { return Ok(format!("#cloud-boothook\n{installer}")) };
     let own = part(own)?;
-    let digest = crate::model::digest_hex(&Sha256::digest(format!("{installer}{own}").as_bytes()));
-    // Derived from the text, so that it is the same each time; lengthened should it stand in it.
+    let digest = crate::model::digest_hex(&Sha256::digest(installer.as_bytes()));
+    // Derived from the watch alone, so that it is the same each time, and for all workers of an image; lengthened
+    // should it stand in the text.
     let mut boundary = format!("latent-{}", digest.get(..24).unwrap_or(&digest));
     while own.contains(&boundary) {
         boundary.push('x');

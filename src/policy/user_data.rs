@@ -205,11 +205,10 @@ impl UserData {
         self.text.whole()
     }
 
-    /// The same, with what it has in common with the first text of its image kept there alone.
-    pub(super) fn within(self, first: &mut Option<Secret>) -> Self {
-        let text = self.text();
-        let of = first.get_or_insert_with(|| text.clone());
-        Self { text: Text::within(&text, of), ..self }
+    /// The same, with what it has in common with the first one of its image kept there alone.
+    pub(super) fn within(self, first: &Self) -> Self {
+        let shared = if self.shared == first.shared { first.shared.clone() } else { self.shared };
+        Self { text: Text::within(&self.text.whole(), &first.text.of), shared, ..self }
     }
 
     fn digested(text: String) -> Self {

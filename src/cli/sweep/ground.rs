@@ -50,12 +50,11 @@ pub(in crate::cli) async fn run(
     let door = |region: Region| Ec2::bare(region, whose.owner.clone(), &fleet);
     let first = whose.regions.first().cloned().map_or_else(|| FIRST_REGION.parse(), Ok);
     let first = door(first.map_err(|error| usage(format!("{error}")))?);
-    let account = first.account().await.map_err(|error| unseen(&error, "whose account this is"))?;
+    let all_regions = async { if options.all_regions { first.regions().await } else { Ok(whose.regions.clone()) } };
+    let (account, regions) = tokio::join!(first.account(), all_regions);
+    let account = account.map_err(|error| unseen(&error, "whose account this is"))?;
     check_account(&account, &whose, options, earlier.as_ref())?;
-    let mut regions = whose.regions.clone();
-    if options.all_regions {
-        regions = first.regions().await.map_err(|error| unseen(&error, "the account's regions"))?;
-    }
+    let regions = regions.map_err(|error| unseen(&error, "the account's regions"))?;
     let now = clock.now();
     let doors = regions.into_iter().map(|region| SweepDoor::new(region.clone(), door(region), now)).collect();
     let mut ids: BTreeSet<_> = options.ids.iter().cloned().collect();

@@ -14,7 +14,7 @@ use clap::Parser;
 use super::exit::SWEEP_AFTER_HELP;
 use crate::model::{AmiId, OwnerName, Region, ResourceId};
 #[cfg(feature = "ec2")]
-use crate::policy::{Addressee, Credentials, Owner, Rates};
+use crate::policy::{Credentials, Owner};
 
 #[cfg(feature = "ec2")]
 pub(super) use ground::run;

@@ -50,7 +50,7 @@ pub(super) struct Ground<C> {
     pub(super) prices: Arc<Prices>,
 }
 
-impl<C: Cloud> Ground<C> {
+impl<C: Cloud + 'static> Ground<C> {
     /// What the controller says that can be asked; asked after the look, for whatever the cloud shows was
     /// intended before.
     async fn claims(&self) -> BTreeMap<ControllerKey, Claims> {
@@ -125,7 +125,7 @@ fn progress(regions: usize, quiet: bool) -> ProgressBar {
 }
 
 /// Sweeps, and prints what there is to say.
-pub(super) async fn run<C: Cloud>(
+pub(super) async fn run<C: Cloud + 'static>(
     ground: &Ground<C>,
     options: &SweepOptions,
     earlier: Option<SweepPlan>,
@@ -147,7 +147,7 @@ pub(super) async fn run<C: Cloud>(
 }
 
 /// Does what the plan says; of an earlier plan what of it still holds.
-async fn apply<C: Cloud>(
+async fn apply<C: Cloud + 'static>(
     ground: &Ground<C>,
     options: &SweepOptions,
     earlier: Option<SweepPlan>,

@@ -43,6 +43,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     self.pace.refused(ApiAction::Describe, now);
                 }
             }
+            Done::Prepared(too_fast) => {
+                if too_fast {
+                    self.pace.refused(ApiAction::Describe, now);
+                }
+            }
             Done::Called(outcome) => self.conclude_calls(vec![outcome]),
             Done::Noticed(answer) => {
                 self.notices.answered(now, &answer);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chrono::TimeDelta;
 use latent::model::{Body, FailureKind, InstanceId, tag_keys};
 
 use crate::account::{ApiCall, Fault};
@@ -62,6 +63,61 @@ async fn workers_that_are_asked_for_together_are_launched_by_one_call_and_ended_
     all_in_state(&mut lab, "ready").await;
     end_all(&mut lab).await;
     assert!(lab.calls(ApiCall::Terminate) < NAMES.len(), "{}", lab.calls(ApiCall::Terminate));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_ends_at_once_and_those_that_follow_within_a_second_go_together() {
+    let mut lab = lab(100);
+    lab.run(seconds(5)).await;
+    for name in NAMES {
+        lab.request(name);
+    }
+    all_in_state(&mut lab, "registering").await;
+    let (first, others) = NAMES.split_first().expect("there are some");
+    lab.release(first);
+    lab.run_by(TimeDelta::milliseconds(600), TimeDelta::milliseconds(20)).await;
+    assert_eq!((lab.calls(ApiCall::Terminate), lab.state(first).as_str()), (1, "gone"), "{}", lab.story());
+    for name in others {
+        lab.release(name);
+        lab.run_by(TimeDelta::milliseconds(60), TimeDelta::milliseconds(20)).await;
+    }
+    assert_eq!(lab.calls(ApiCall::Terminate), 1, "{}", lab.story());
+    lab.run(seconds(2)).await;
+    assert_eq!((lab.calls(ApiCall::Terminate), lab.costing()), (2, 0), "{}", lab.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_a_request_waits_for_waits_for_no_others() {
+    let mut lab = lab(100);
+    lab.run(seconds(5)).await;
+    let (one, two) = (NAMES[0], NAMES[1]);
+    for name in [one, two] {
+        lab.request(name);
+    }
+    lab.until(minutes(12), "both", |lab| [one, two].iter().all(|name| lab.state(name) == "registering")).await;
+    lab.release(one);
+    lab.run_by(TimeDelta::milliseconds(100), TimeDelta::milliseconds(20)).await;
+    lab.release(two);
+    lab.run_by(TimeDelta::milliseconds(40), TimeDelta::milliseconds(20)).await;
+    lab.request(two);
+    lab.run_by(TimeDelta::milliseconds(600), TimeDelta::milliseconds(20)).await;
+    assert_eq!(lab.calls(ApiCall::Terminate), 2, "{}", lab.story());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_to_end_with_others_is_ended_before_the_controller_stops() {
+    let mut lab = lab(100);
+    lab.run(seconds(5)).await;
+    for name in NAMES {
+        lab.request(name);
+    }
+    all_in_state(&mut lab, "registering").await;
+    for name in NAMES {
+        lab.release(name);
+        lab.run_by(TimeDelta::milliseconds(40), TimeDelta::milliseconds(20)).await;
+    }
+    lab.shutdown().await;
+    assert_eq!((lab.calls(ApiCall::Terminate), lab.costing()), (2, 0), "{}", lab.story());
 }
 
 #[tokio::test(start_paused = true)]
