@@ -167,16 +167,19 @@ fn price_list(region: &str) -> &'static str {
 pub(super) async fn configuration(cell: &Cell, owner: &Owner, session: &str) -> SdkConfig {
     let region = Region::new(cell.region.as_str().to_owned());
     let base = base(&region, owner).await.into_builder().region(region.clone()).build();
-    let Credentials::AssumeRole { arn, external_id, .. } = &owner.credentials else { return base };
-    let mut role = AssumeRoleProvider::builder(arn.clone()).session_name(session).region(region).configure(&base);
-    if let Some(external_id) = external_id {
-        role = role.external_id(external_id.clone());
-    }
-    let provider = SharedCredentialsProvider::new(role.build().await);
+    let provider = match &owner.credentials {
+        Credentials::Environment | Credentials::Profile(_) => return base,
+        Credentials::KeyFile(file) => SharedCredentialsProvider::new(KeyFile { path: PathBuf::from(file) }),
+        Credentials::AssumeRole { arn, external_id, .. } => {
+            let role = AssumeRoleProvider::builder(arn.clone()).session_name(session).region(region).configure(&base);
+            let role = external_id.iter().fold(role, |role, id| role.external_id(id.clone()));
+            SharedCredentialsProvider::new(role.build().await)
+        }
+    };
     base.into_builder().credentials_provider(provider).build()
 }
 
-/// What the environment and the files say of an owner's credentials and of the way to AWS. Cells that begin together
+/// What the environment and the SDK's files say of credentials and of the way to AWS. Cells that begin together
 /// share them: a hundred would take ten times the memory, and ask as many times for what one answer says.
 async fn base(region: &Region, owner: &Owner) -> SdkConfig {
     static BASES: Mutex<BTreeMap<ReadFrom, (SystemTime, SdkConfig)>> = Mutex::const_new(BTreeMap::new());
@@ -199,18 +202,16 @@ async fn base(region: &Region, owner: &Owner) -> SdkConfig {
 struct ReadFrom {
     endpoint: Option<String>,
     profile: Option<String>,
-    key_file: Option<String>,
 }
 
 impl ReadFrom {
     fn of(owner: &Owner) -> Self {
-        let (profile, key_file) = match &owner.credentials {
-            Credentials::Profile(name) => (Some(name), None),
-            Credentials::AssumeRole { profile, .. } => (profile.as_ref(), None),
-            Credentials::KeyFile(file) => (None, Some(file)),
-            Credentials::Environment => (None, None),
+        let profile = match &owner.credentials {
+            Credentials::Profile(name) => Some(name),
+            Credentials::AssumeRole { profile, .. } => profile.as_ref(),
+            Credentials::KeyFile(_) | Credentials::Environment => None,
         };
-        Self { endpoint: owner.endpoint.clone(), profile: profile.cloned(), key_file: key_file.cloned() }
+        Self { endpoint: owner.endpoint.clone(), profile: profile.cloned() }
     }
 }
 
@@ -232,9 +233,6 @@ async fn read(from: &ReadFrom, region: &Region) -> SdkConfig {
         // Named outright: the default chain would prefer keys that happen to stand in the environment.
         let provider = ProfileFileCredentialsProvider::builder().profile_name(profile).build();
         loader = loader.profile_name(profile).credentials_provider(provider);
-    }
-    if let Some(file) = &from.key_file {
-        loader = loader.credentials_provider(KeyFile { path: PathBuf::from(file) });
     }
     loader.load().await
 }
