@@ -11,7 +11,7 @@ use super::driver::Clock;
 use crate::cloud::{Cloud, CloudError};
 use crate::model::{AmiCandidate, AmiId, AmiQuery, Cell, Failure, FailureKind, Phase};
 use crate::plan::AmiListings;
-use crate::policy::{AmiChoice, Intent};
+use crate::policy::Intent;
 
 /// A listing may take this long: all that is public in a region is a hundred pages.
 const LIMIT: Duration = Duration::from_mins(2);
@@ -55,10 +55,7 @@ impl Amis {
     /// The AMIs that the manifests of a cell name and that launches are not prepared for yet.
     pub(super) fn unprepared(&self, cell: &Cell, intent: &Intent) -> BTreeSet<AmiId> {
         let here = intent.images.values().filter(|image| image.owner == cell.owner && image.region == cell.region);
-        let named = here.filter_map(|image| match &image.ami {
-            AmiChoice::Named(id) => Some(id),
-            AmiChoice::Filter(_) => None,
-        });
+        let named = here.filter_map(|image| image.ami.named());
         named.filter(|id| !self.prepared.contains(*id)).cloned().collect()
     }
 

@@ -450,7 +450,11 @@ pub async fn look<C: Cloud + 'static>(
                 done(&region);
                 surveys.insert(region, survey);
             }
-            Some(Err(error)) => drop(error.try_into_panic().map(|panic| resume_unwind(panic))),
+            Some(Err(error)) => {
+                if let Ok(panic) = error.try_into_panic() {
+                    resume_unwind(panic);
+                }
+            }
         }
     }
 }

@@ -275,6 +275,15 @@ mod tests {
         }
     }
 
+    /// So that of many workers it is kept once.
+    #[test]
+    fn of_two_workers_only_their_own_words_differ() {
+        for platform in [Platform::Linux, Platform::Freebsd] {
+            let [one, two] = ["w1", "w2"].map(|name| merged(platform, &format!("#!/bin/sh\necho worker {name}\n")));
+            assert_eq!(one.replace("worker w1", "worker w2"), two);
+        }
+    }
+
     #[test]
     fn without_a_template_there_is_the_watch_alone() {
         for own in [None, Some(" \n")] {

@@ -24,6 +24,17 @@ async fn all_in_state(lab: &mut Lab, state: &str) {
     lab.until(minutes(12), state, |lab| NAMES.iter().all(|name| lab.state(name) == state)).await;
 }
 
+/// All are asked for at once, and have their instances.
+async fn registering(together: u32) -> Lab {
+    let mut lab = lab(together);
+    lab.run(seconds(5)).await;
+    for name in NAMES {
+        lab.request(name);
+    }
+    all_in_state(&mut lab, "registering").await;
+    lab
+}
+
 fn instances(lab: &Lab) -> BTreeSet<InstanceId> {
     NAMES.iter().map(|name| lab.instance(name)).collect()
 }
@@ -49,12 +60,7 @@ async fn end_all(lab: &mut Lab) {
 
 #[tokio::test(start_paused = true)]
 async fn workers_that_are_asked_for_together_are_launched_by_one_call_and_ended_by_one() {
-    let mut lab = lab(100);
-    lab.run(seconds(5)).await;
-    for name in NAMES {
-        lab.request(name);
-    }
-    all_in_state(&mut lab, "registering").await;
+    let mut lab = registering(100).await;
     assert_eq!((lab.calls(ApiCall::Launch), lab.launched()), (1, NAMES.len()), "{}", lab.story());
     each_has_its_own(&lab);
     for name in NAMES {
@@ -67,12 +73,7 @@ async fn workers_that_are_asked_for_together_are_launched_by_one_call_and_ended_
 
 #[tokio::test(start_paused = true)]
 async fn the_first_ends_at_once_and_those_that_follow_within_a_second_go_together() {
-    let mut lab = lab(100);
-    lab.run(seconds(5)).await;
-    for name in NAMES {
-        lab.request(name);
-    }
-    all_in_state(&mut lab, "registering").await;
+    let mut lab = registering(100).await;
     let (first, others) = NAMES.split_first().expect("there are some");
     lab.release(first);
     lab.run_by(TimeDelta::milliseconds(600), TimeDelta::milliseconds(20)).await;
@@ -106,12 +107,7 @@ async fn an_end_that_a_request_waits_for_waits_for_no_others() {
 
 #[tokio::test(start_paused = true)]
 async fn what_waits_to_end_with_others_is_ended_before_the_controller_stops() {
-    let mut lab = lab(100);
-    lab.run(seconds(5)).await;
-    for name in NAMES {
-        lab.request(name);
-    }
-    all_in_state(&mut lab, "registering").await;
+    let mut lab = registering(100).await;
     for name in NAMES {
         lab.release(name);
         lab.run_by(TimeDelta::milliseconds(40), TimeDelta::milliseconds(20)).await;
@@ -122,12 +118,7 @@ async fn what_waits_to_end_with_others_is_ended_before_the_controller_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_is_for_as_many_as_the_manifest_says() {
-    let mut lab = lab(2);
-    lab.run(seconds(5)).await;
-    for name in NAMES {
-        lab.request(name);
-    }
-    all_in_state(&mut lab, "registering").await;
+    let mut lab = registering(2).await;
     assert_eq!((lab.calls(ApiCall::Launch), lab.launched()), (3, NAMES.len()), "{}", lab.story());
     each_has_its_own(&lab);
     end_all(&mut lab).await;
@@ -218,12 +209,7 @@ async fn who_withdraws_while_the_outcome_is_open_leaves_nothing_and_the_others_a
 
 #[tokio::test(start_paused = true)]
 async fn a_lost_ledger_finds_each_workers_own_instance() {
-    let mut lab = lab(100);
-    lab.run(seconds(5)).await;
-    for name in NAMES {
-        lab.request(name);
-    }
-    all_in_state(&mut lab, "registering").await;
+    let mut lab = registering(100).await;
     let before = instances(&lab);
     lab.crash().await;
     lab.lose_ledger();
@@ -256,12 +242,7 @@ async fn instances_without_their_tags_are_found_by_the_token_and_the_index() {
 
 #[tokio::test(start_paused = true)]
 async fn a_termination_of_several_that_is_refused_is_asked_for_one_by_one() {
-    let mut lab = lab(100);
-    lab.run(seconds(5)).await;
-    for name in NAMES {
-        lab.request(name);
-    }
-    all_in_state(&mut lab, "registering").await;
+    let mut lab = registering(100).await;
     lab.inject(ApiCall::Terminate, &Fault::Refuse(FailureKind::Owner, "OperationNotPermitted"), 1);
     end_all(&mut lab).await;
     assert_eq!(lab.calls(ApiCall::Terminate), 1 + NAMES.len(), "{}", lab.story());
