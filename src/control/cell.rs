@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use super::amis::Amis;
 use super::backoff::{BACKOFF_MAX, backoff};
 use super::book::Book;
+use super::calls::Calls;
 use super::declare::lives;
 use super::driver::Clock;
 use super::listing::{self, Listed, Whose};
@@ -91,7 +91,7 @@ pub(super) struct CellLoop<C, L> {
     /// How the owner stands against the budget, as of the present look.
     budget: Option<Balance>,
     random: fastrand::Rng,
-    calls: FuturesUnordered<BoxFuture<'static, Done>>,
+    calls: Calls<Done>,
 }
 
 impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
@@ -128,7 +128,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             notices: Notices::begun(now),
             budget: None,
             random,
-            calls: FuturesUnordered::new(),
+            calls: Calls::none(),
         }
     }
 
@@ -149,7 +149,11 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 // Without its controller nobody could stop it any more: then it stops by itself.
                 changed = stop.changed() => if changed.is_err() { break },
                 Some(done) = self.calls.next(), if !self.calls.is_empty() => self.conclude_ready(done),
-                () = wake.notified() => {}
+                () = wake.notified() => {
+                    // Whoever else is about to wake it is let go first: one look serves them all.
+                    tokio::task::yield_now().await;
+                    wake.notified().now_or_never();
+                }
                 () = self.clock.sleep_until(next) => {}
             }
         }
@@ -348,7 +352,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
 
     fn send(&mut self, call: Call) {
         let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
-        self.calls.push(Box::pin(async move { Done::Called(call.send(cloud.as_ref(), &clock).await) }));
+        self.calls.begin(async move { Done::Called(call.send(cloud.as_ref(), &clock).await) });
     }
 
     /// A worker that is wanted again starts once its instance is let go: that end waits for no others.
@@ -377,7 +381,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let requests = self.with_view(now, intent, fleet, plan::spot_requests);
         let any = !requests.is_empty();
         if let Some(asked) = self.notices.ask_if_due(now, requests, &mut self.pace, &self.cloud, &self.clock) {
-            self.calls.push(Box::pin(async move { Done::Noticed(asked.await) }));
+            self.calls.begin(async move { Done::Noticed(asked.await) });
         }
         self.notices.due().filter(|_| any)
     }
@@ -394,10 +398,10 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             let data = intent.workers.get(&worker).and_then(|worker| worker.user_data.as_ref());
             let password = data.and_then(|data| data.password.clone());
             let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
-            self.calls.push(Box::pin(async move {
+            self.calls.begin(async move {
                 let text = notice::console(cloud, clock, instance.clone(), password).await;
                 Done::Read(instance, text)
-            }));
+            });
         }
     }
 
@@ -424,9 +428,8 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
         let (cloud, clock) = (Arc::clone(&self.cloud), self.clock.clone());
         let also = plan::known_instances(&self.cell, fleet);
         self.listing = true;
-        self.calls.push(Box::pin(async move {
-            Done::Listed(listing::in_time(cloud.as_ref(), &clock, whose, now, &also).await)
-        }));
+        self.calls
+            .begin(async move { Done::Listed(listing::in_time(cloud.as_ref(), &clock, whose, now, &also).await) });
     }
 
     /// What was learnt holds for as long as something of the owner lives; then other credentials may lead elsewhere.
@@ -450,7 +453,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             return Some(at);
         }
         let prepared = self.amis.prepare(amis, &self.cloud, &self.clock);
-        self.calls.push(Box::pin(async move { Done::Prepared(prepared.await) }));
+        self.calls.begin(async move { Done::Prepared(prepared.await) });
         None
     }
 
@@ -469,7 +472,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                 return Some(at);
             }
             let look = self.amis.ask(query, now, &self.cloud, &self.clock);
-            self.calls.push(Box::pin(async move { Done::Amis(look.await) }));
+            self.calls.begin(async move { Done::Amis(look.await) });
         }
         None
     }
@@ -484,7 +487,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
             return;
         }
         if let Some(look) = self.sweeper.look_if_due(now, &mut self.pace, &self.cloud, &self.clock) {
-            self.calls.push(Box::pin(async move { Done::Surveyed(look.await) }));
+            self.calls.begin(async move { Done::Surveyed(look.await) });
         }
     }
 

@@ -6,6 +6,7 @@ mod ask;
 mod backoff;
 mod book;
 mod budget;
+mod calls;
 mod canary;
 mod cell;
 mod checkup;

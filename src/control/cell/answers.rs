@@ -1,8 +1,6 @@
 //! What the answers to a cell's calls change: in the record, in the pace, and in what is tried next.
 
 use chrono::{DateTime, Utc};
-use futures_util::FutureExt;
-use futures_util::stream::StreamExt;
 
 use super::{CellLoop, Done, SETTLE};
 use crate::cloud::{Cloud, CloudError};
@@ -26,7 +24,7 @@ impl<C: Cloud + 'static, L: Ledger + 'static> CellLoop<C, L> {
                     self.conclude(other);
                 }
             }
-            next = self.calls.next().now_or_never().flatten();
+            next = self.calls.ready();
         }
         self.conclude_calls(outcomes);
     }
