@@ -3,7 +3,7 @@
 //! `conformance/departures.rs`.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 
 use aws_sdk_ec2::types::{
@@ -20,6 +20,8 @@ use latent::model::{Cell, FailureKind, Fence, InstanceId, Place, Rehearsal, Reso
 use latent::policy::{Intent, Sources};
 use latent::sim::Weather;
 use latent::sim::wire::{Door, DoorOptions};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::conformance::{FLEET, Ground, Probe, Resource, Snapshots, conforms, say, spec};
 
@@ -335,6 +337,45 @@ async fn the_wire_door_does_as_ec2_does() {
     let endpoint = format!("http://{}", door.address().expect("bound"));
     let serving = tokio::spawn(door.run());
     conforms("wire door", &ground(&endpoint, "123456789012").await).await;
+    serving.abort();
+}
+
+/// What the door was asked, in the order in which it came.
+async fn actions(door: SocketAddr) -> Vec<String> {
+    let mut stream = TcpStream::connect(door).await.expect("connects");
+    let asks = "GET /_sim/calls HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    stream.write_all(asks.as_bytes()).await.expect("is written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("is read");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer of HTTP");
+    let said: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    let calls = said["calls"].as_array().expect("calls");
+    calls.iter().map(|call| call["action"].as_str().expect("an action").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the made-up credentials of `make test-rust`"]
+async fn what_was_prepared_is_launched_by_one_call_and_what_was_not_asks_for_its_disks_once() {
+    let options = DoorOptions { seed: 7, weather: Weather::calm(), speed: 60.0, behind: chrono::TimeDelta::zero() };
+    let door = Door::bind("127.0.0.1:0".parse().expect("an address"), options).await.expect("binds");
+    let at = door.address().expect("bound");
+    let serving = tokio::spawn(door.run());
+    let endpoint = format!("http://{at}");
+    let ami = Api::at(&endpoint).await.registered().await;
+    let now = Clock::system().now();
+    for prepares in [true, false] {
+        let cloud = cloud_at(&endpoint, "{ environment = true }");
+        let before = actions(at).await.len();
+        if prepares {
+            cloud.prepare(&[ami.parse().expect("an AMI")].into()).await.expect("is prepared");
+            assert_eq!(actions(at).await[before..], ["DescribeImages"]);
+        }
+        for attempt in ["1-1", "2-1"] {
+            let spec = spec(&ami, &format!("{attempt}-{prepares}"), now);
+            cloud.launch(&spec, None, &spec.token()).await.expect("launches");
+        }
+        assert_eq!(actions(at).await[before..], ["DescribeImages", "RunInstances", "RunInstances"], "{prepares}");
+    }
     serving.abort();
 }
 
