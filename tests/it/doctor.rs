@@ -79,6 +79,7 @@ fn sound_ami() -> AmiFacts {
         windows: false,
         root_device: Some("/dev/sda1".to_owned()),
         root_gib: Some(30),
+        root_encrypted: Some(false),
         boot_mode: Some("uefi".to_owned()),
         ena: true,
         imds_v2: true,
@@ -94,6 +95,7 @@ fn kind(vcpus: u32) -> TypeFacts {
         nitro: true,
         ena_required: true,
         boot_modes: words(&["legacy-bios", "uefi"]),
+        hibernates: true,
     }
 }
 

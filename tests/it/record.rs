@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{
     Actor, Attempt, Body, Built, Canary, Cause, Cell, Entry, Failure, FailureKind, Fleet, FoldError, InstanceId, Phase,
-    WorkerName,
+    StopMode, WorkerName,
 };
 use latent::plan::{Chosen, launch_spec};
 use latent::policy::Intent;
@@ -125,7 +125,10 @@ impl Record {
                 Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause, seen: None }
             }
             18 => Body::TerminateAccepted { instance: self.ids.last()?.clone() },
-            19 => Body::StopIntended { worker, instance: bound?, cause },
+            19 => {
+                let mode = if step.variant { StopMode::Plain } else { StopMode::Hibernate };
+                Body::StopIntended { worker, instance: bound?, cause, mode }
+            }
             20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
             22 => lost(worker, bound?),
