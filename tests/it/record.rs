@@ -37,6 +37,10 @@ pub(crate) struct Record {
     pub(crate) entries: Vec<Entry>,
 }
 
+fn mode(variant: bool) -> StopMode {
+    if variant { StopMode::Plain } else { StopMode::Hibernate }
+}
+
 impl Record {
     pub(crate) fn new() -> Self {
         Self { intent: intent(), fleet: Fleet::default(), now: morning(), ids: Vec::new(), entries: Vec::new() }
@@ -125,10 +129,7 @@ impl Record {
                 Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause, seen: None }
             }
             18 => Body::TerminateAccepted { instance: self.ids.last()?.clone() },
-            19 => {
-                let mode = if step.variant { StopMode::Plain } else { StopMode::Hibernate };
-                Body::StopIntended { worker, instance: bound?, cause, mode }
-            }
+            19 => Body::StopIntended { worker, instance: bound?, cause, mode: mode(step.variant) },
             20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
             22 => lost(worker, bound?),

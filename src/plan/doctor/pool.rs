@@ -25,9 +25,9 @@ pub(super) fn examine(sheet: &mut Sheet, intent: &Intent, image: &Image, workers
 }
 
 fn spot(sheet: &mut Sheet, image: &Image) {
-    if image.offerings.iter().any(|offering| offering.market == Market::Spot) {
-        let seen = "market has \"spot\", and EC2 stops no one-time spot instance: an idle one is terminated";
-        sheet.warning("on_idle", seen, "take \"spot\" out of market, or write on_idle = \"terminate\"");
+    if image.offerings.iter().all(|offering| offering.market == Market::Spot) {
+        let seen = "market is \"spot\" alone, and EC2 stops no one-time spot instance: an idle one is terminated";
+        sheet.problem("on_idle", seen, "add \"on-demand\" to market, or write on_idle = \"terminate\"");
     }
 }
 

@@ -11,7 +11,9 @@ use crate::setup::Setup;
 const READY: i64 = 3;
 
 fn setup(on_idle: &str) -> Setup {
-    Setup::new().policy(&format!("on_idle = \"{on_idle}\"\nidle_timeout = \"never\"\nlaunch_deadline = \"4m\""))
+    Setup::new().policy(&format!(
+        "on_idle = \"{on_idle}\"\nidle_timeout = \"never\"\nstop_deadline = \"3m\"\nlaunch_deadline = \"4m\""
+    ))
 }
 
 /// How its instance was asked to stop, from the first time on.
@@ -136,8 +138,13 @@ async fn a_request_while_it_falls_asleep_is_met_by_the_same_instance() {
     lab.run(minutes(READY)).await;
     lab.release("w1");
     lab.until(seconds(10), "it stops", |lab| lab.instance_state(&id) == InstanceState::Stopping).await;
-    assert_eq!(lab.make_ready("w1").await, id);
-    assert_eq!(lab.launched(), 1);
+    lab.master.obeys = false;
+    lab.request("w1");
+    lab.until(minutes(4), "running again", |lab| {
+        lab.state("w1") == "registering" && lab.instance_state(&id) == InstanceState::Running
+    })
+    .await;
+    assert_eq!((lab.launched(), asked(&lab)), (1, vec![StopMode::Hibernate]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +155,7 @@ async fn a_guest_that_powers_itself_off_is_stopped_and_kept() {
     lab.world(|world| world.power_off(&id, now));
     lab.say("w1", |knows| (knows.wanted, knows.attached) = (false, false));
     lab.until_state("w1", "stopped").await;
-    assert_eq!(asked(&lab), []);
+    assert_eq!(reason(&lab, &id), "Client.InstanceInitiatedShutdown");
     assert_eq!(lab.make_ready("w1").await, id);
 }
 
