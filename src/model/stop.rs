@@ -19,7 +19,6 @@ pub enum StopMode {
 
 impl StopMode {
     /// Whether nothing need be said of it.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub fn is_plain(&self) -> bool {
         *self == StopMode::Plain
     }

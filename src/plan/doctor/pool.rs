@@ -67,13 +67,12 @@ fn root(sheet: &mut Sheet, image: &Image, ami: &AmiFacts, memory_gib: u64) {
     let own = image.block_devices.iter().find(|own| own.device == device);
     let encrypted = own.and_then(|own| own.encrypted).or(ami.root_encrypted);
     let cure = |what: &str| format!("write block_devices = [{{ device = \"{device}\", {what} }}] in the manifest");
-    match encrypted {
-        Some(true) => sheet.ok("hibernation", "the root disk is encrypted"),
-        Some(false) | None => {
-            let seen = "nothing says that the root disk is encrypted: a launch is refused unless the account encrypts \
-                        all new volumes";
-            sheet.warning("hibernation", seen, cure("encrypted = true"));
-        }
+    if encrypted == Some(true) {
+        sheet.ok("hibernation", "the root disk is encrypted");
+    } else {
+        let seen = "nothing says that the root disk is encrypted: a launch is refused unless the account encrypts all \
+                    new volumes";
+        sheet.warning("hibernation", seen, cure("encrypted = true"));
     }
     let size = own.and_then(|own| own.size_gib).or(ami.root_gib).map(u64::from);
     if let Some(size) = size.filter(|size| *size <= memory_gib) {
