@@ -411,7 +411,7 @@ def test_each_client_reads_the_same(guest: Guest, shell: list[str], client: str,
         (shims / "nc").chmod(0o755)
         guest.environment["PATH"] = f"{shims}:{guest.environment['PATH']}"
     assert guest.look(shell, CLIENT=client) == ""
-    assert re.fullmatch(r"\d+ \d+ \d+ - - -\n", guest.memory), guest.memory
+    assert re.fullmatch(r"\d+ \d+ \d+ - - \d+ 0 \d+ -\n", guest.memory), guest.memory
     guest.untag(LEASE)
     assert "SET-UP ERROR" in guest.look(shell, CLIENT=client), "a 404 is an answer"
     assert "does not answer" in guest.look(shell, CLIENT=client, IMDS=dead_port())
