@@ -14,7 +14,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use latent::control::{Clock, Fold};
 use latent::ledger::{Ledger, SqliteLedger};
 use latent::model::{
-    Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, InstanceId, InstanceState, Phase, Sight, WorkerName,
+    Actor, Attempt, Body, Cause, Cell, Entry, Failure, FailureKind, InstanceId, InstanceState, Phase, Sight, StopMode,
+    WorkerName,
 };
 use latent::plan::{Chosen, launch_spec};
 use latent::policy::{Intent, Sources};
@@ -231,7 +232,12 @@ impl Year {
             }
             _ if may_stop && seat.cycles < CYCLES_MAX => {
                 seat.cycles += 1;
-                (Actor::Controller, Body::StopIntended { worker, instance, cause: Cause::Released }, Next::Stopped, 40)
+                (
+                    Actor::Controller,
+                    Body::StopIntended { worker, instance, cause: Cause::Released, mode: StopMode::Plain },
+                    Next::Stopped,
+                    40,
+                )
             }
             _ => {
                 let cell: Cell = seat.attempt.as_ref().ok_or("no attempt")?.cell.clone();

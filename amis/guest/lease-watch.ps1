@@ -59,12 +59,12 @@ function Read-Tag($token, $name) {
     $end = [DateTimeOffset]::MinValue
     $form = "yyyy-MM-dd'T'HH:mm:ss'Z'"
     if (-not [DateTimeOffset]::TryParseExact($answer.Text.Trim(), $form, [Globalization.CultureInfo]::InvariantCulture, 'AssumeUniversal', [ref]$end)) { throw "the tag $name is no time" }
-    if ($null -ne $answer.Date) { $now = $answer.Date } else { $now = [DateTimeOffset]::UtcNow; $script:clock = 'own' }
+    if ($null -ne $answer.Date) { $now = $answer.Date; $script:at = $now.ToUnixTimeSeconds() } else { $now = [DateTimeOffset]::UtcNow; $script:clock = 'own' }
     return [long]($end - $now).TotalSeconds
 }
 
 function Read-Memory {
-    $fresh = @{ Seen = $null; Lease = $null; Deadline = $null; Blind = $null; Ordered = $null; Complaint = '' }
+    $fresh = @{ Seen = $null; Lease = $null; Deadline = $null; Blind = $null; Ordered = $null; Looked = $null; Woke = 0; At = $null; Complaint = '' }
     try {
         $read = Get-Content -Raw $memory | ConvertFrom-Json
         # What is from an earlier boot is forgotten; the time of a boot moves a little with the clock.
@@ -72,6 +72,15 @@ function Read-Memory {
         foreach ($name in @($fresh.Keys)) { $fresh[$name] = $read.$name }
     } catch { }
     return $fresh
+}
+
+# A hibernated guest goes on where it was, and meets its old lease as one that was just started does.
+function Set-Awake($since, $now) {
+    if (($null -eq $since) -or ($null -eq $now) -or (($now - $since) -lt $BootGrace)) { return }
+    $past.Woke = $up
+    $past.Blind = $null
+    $past.Lease = $null
+    $script:before = $null
 }
 
 # Whether something of which so much was left when the tags were read last is over.
@@ -82,7 +91,7 @@ function Test-Over($left) {
 function Get-Verdict($before) {
     $vouched = ($null -ne $before) -and ($before -gt 0)
     if ((Test-Over $past.Deadline) -and (($clock -eq 'imds') -or ($up -ge $BootGrace))) { return 'the deadline has passed' }
-    if ((Test-Over $past.Lease) -and ($vouched -or ($up -ge $BootGrace))) { return 'the lease is over, and the controller has not renewed it' }
+    if ((Test-Over $past.Lease) -and ($vouched -or (($up - $past.Woke) -ge $BootGrace))) { return 'the lease is over, and the controller has not renewed it' }
     if (($null -ne $past.Blind) -and (($up - $past.Blind) -ge $Grace)) { return "for $($up - $past.Blind) s $blind" }
     if ((($null -eq $past.Deadline) -or ($clock -ne 'imds')) -and ($up -ge $MaxLifetime)) { return "it runs for $up s, and no deadline can be relied on" }
     return ''
@@ -104,6 +113,8 @@ if ($null -ne $past.Ordered) {
     exit 0
 }
 $before = $past.Lease
+$at = $null
+Set-Awake $past.Looked $up
 try {
     $token = Ask 'PUT' 'api/token' @{ 'X-aws-ec2-metadata-token-ttl-seconds' = '60' }
     if (($token.Status -ne 200) -or ($token.Text -eq '')) { throw "the metadata service does not answer: HTTP $($token.Status)" }
@@ -122,11 +133,15 @@ try {
     $complaint = "$blind; powered off if that lasts for $Grace s"
     if ($null -eq $past.Blind) { $past.Blind = $up }
 }
+# Not every uptime tells that the guest slept, and it may have done so in this look.
+Set-Awake $past.At $at
+if ($null -ne $at) { $past.At = $at }
 if (($complaint -ne '') -and ($complaint -ne $past.Complaint)) { Say $complaint }
 $past.Complaint = $complaint
 $why = Get-Verdict $before
 if ($why -ne '') { $past.Ordered = $up }
 $past.Boot = $boot
+$past.Looked = $up
 try {
     New-Item -ItemType Directory -Force $folder | Out-Null
     $past | ConvertTo-Json | Set-Content $memory

@@ -177,27 +177,36 @@ read_tags() {
 }
 
 # What earlier looks left: the uptime at which the tags were read last and the seconds that were left
-# of both, the uptime since which they cannot be read, that of the power-off, and the last complaint.
+# of both, the uptime since which they cannot be read, that of the power-off, that of the last look, that at
+# which the guest awoke, the time of the service at the last look, and the last complaint.
 # What is from an earlier boot, or is no number, is forgotten.
 recall() {
-    seen=- lease=- deadline=- blind_since=- ordered=- last_complaint=- fit=yes
+    seen=- lease=- deadline=- blind_since=- ordered=- looked=- woke=0 at=- last_complaint=- fit=yes
     [ -r "$state" ] || return 0
-    read -r seen lease deadline blind_since ordered last_complaint < "$state" || :
-    for each in "$seen" "$lease" "$deadline" "$blind_since" "$ordered"; do
+    read -r seen lease deadline blind_since ordered looked woke at last_complaint < "$state" || :
+    for each in "$seen" "$lease" "$deadline" "$blind_since" "$ordered" "$looked" "$woke" "$at"; do
         case $each in
             -) ;;
             '' | [!0-9-]* | ?*[!0-9]*) fit=no ;;
         esac
     done
-    for each in "$seen" "$blind_since" "$ordered"; do
+    for each in "$seen" "$blind_since" "$ordered" "$looked" "$woke"; do
         [ "$fit" = no ] || [ "$each" = - ] || [ "$each" -le "$up" ] || fit=no
     done
     [ "$seen$lease$deadline" = --- ] || [ "$seen" != - ] || fit=no
-    [ "$fit" = yes ] || seen=- lease=- deadline=- blind_since=- ordered=- last_complaint=-
+    [ "$woke" != - ] || fit=no
+    [ "$fit" = yes ] || seen=- lease=- deadline=- blind_since=- ordered=- looked=- woke=0 at=- last_complaint=-
+}
+
+# A hibernated guest goes on where it was, and meets its old lease as one that was just started does. $1 is
+# how long nobody has looked.
+wake() {
+    [ "$1" -ge "$boot_grace" ] || return 0
+    woke=$up blind_since=- before=- lease=-
 }
 
 remember() {
-    mkdir -p "${state%/*}" && echo "$seen $lease $deadline $blind_since $ordered $complaint" > "$state.new" &&
+    mkdir -p "${state%/*}" && echo "$seen $lease $deadline $blind_since $ordered $up $woke $at $complaint" > "$state.new" &&
         mv -f "$state.new" "$state"
 }
 
@@ -212,7 +221,7 @@ verdict() {
     [ "$1" = - ] || [ "$1" -le 0 ] || vouched=yes
     if over "$deadline" && { [ "$clock" = imds ] || [ "$up" -ge "$boot_grace" ]; }; then
         echo "the deadline passed $since s ago"
-    elif over "$lease" && { [ "$vouched" = yes ] || [ "$up" -ge "$boot_grace" ]; }; then
+    elif over "$lease" && { [ "$vouched" = yes ] || [ $((up - woke)) -ge "$boot_grace" ]; }; then
         echo "the lease ended $since s ago, and the controller has not renewed it"
     elif [ "$blind_since" != - ] && [ $((up - blind_since)) -ge "$grace" ]; then
         echo "for $((up - blind_since)) s $blind"
@@ -281,7 +290,8 @@ look() {
         return 0
     fi
     choose_client
-    before=$lease blind='' complaint=- what='' clock=imds
+    before=$lease blind='' complaint=- what='' clock=imds now=-
+    [ "$looked" = - ] || wake $((up - looked))
     if read_tags; then
         seen=$up blind_since=-
     else
@@ -289,6 +299,11 @@ look() {
         [ "$blind_since" != - ] || blind_since=$up
         complaint=blind
         what="$blind; powered off if that lasts for $grace s"
+    fi
+    # Not every uptime tells that the guest slept, and it may have done so in this look.
+    if [ "$now" != - ] && [ "$clock" = imds ]; then
+        [ "$at" = - ] || wake $((now - at))
+        at=$now
     fi
     [ "$complaint" = "$last_complaint" ] || [ -z "$what" ] || say "$what"
     why=$(verdict "$before")

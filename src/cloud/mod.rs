@@ -18,7 +18,7 @@ use chrono::{DateTime, Utc};
 
 use crate::model::{
     Ami, AmiCandidate, AmiId, AmiQuery, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
-    LaunchSpec, Region, Resource, ResourceId, ResourceKind, TagSet,
+    LaunchSpec, Region, Resource, ResourceId, ResourceKind, StopMode, TagSet,
 };
 use crate::policy::Secret;
 
@@ -127,8 +127,8 @@ pub trait Cloud: Send + Sync {
     /// `Ok` once the stop is accepted.
     ///
     /// # Errors
-    /// Any kind.
-    fn stop(&self, id: &InstanceId) -> impl Future<Output = Result<(), CloudError>> + Send;
+    /// Any kind. What was not launched for it, or is not ready for it yet, is not hibernated, and runs on.
+    fn stop(&self, id: &InstanceId, mode: StopMode) -> impl Future<Output = Result<(), CloudError>> + Send;
 
     /// `Ok` once the start is accepted.
     ///

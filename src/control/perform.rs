@@ -13,7 +13,7 @@ use crate::cloud::{Cloud, CloudError};
 use crate::ledger::{Ledger, LedgerError};
 use crate::model::{
     Action, Actor, Attempt, AttemptId, Body, Cell, ClientToken, Equipment, Failure, FailureKind, InstanceId,
-    LaunchSpec, Phase, ResourceId, Subject, WorkerName, tag_keys,
+    LaunchSpec, Phase, ResourceId, StopMode, Subject, WorkerName, tag_keys,
 };
 use crate::plan::sweep::Act;
 use crate::policy::{Intent, Secret, Shared};
@@ -47,6 +47,7 @@ pub(super) enum Call {
     Stop {
         instance: InstanceId,
         worker: WorkerName,
+        mode: StopMode,
     },
     Start {
         instance: InstanceId,
@@ -124,11 +125,8 @@ impl Call {
         match self {
             Call::Launch { .. } => !error.kind.leaves_outcome_open(),
             Call::Start { .. } => error.kind == FailureKind::Elsewhere || error.kind.is_answer(),
-            Call::Terminate { .. }
-            | Call::Stop { .. }
-            | Call::Equip { .. }
-            | Call::Renew { .. }
-            | Call::Remove { .. } => false,
+            Call::Stop { mode, .. } => mode.is_given_up_after(error.kind),
+            Call::Terminate { .. } | Call::Equip { .. } | Call::Renew { .. } | Call::Remove { .. } => false,
         }
     }
 
@@ -143,7 +141,7 @@ impl Call {
                 };
                 doomed.iter().flat_map(subjects).collect()
             }
-            Call::Stop { instance, worker } | Call::Start { instance, worker } => {
+            Call::Stop { instance, worker, .. } | Call::Start { instance, worker } => {
                 vec![Subject::Instance(instance.clone()), Subject::Worker(worker.clone())]
             }
             Call::Equip { .. } | Call::Renew { .. } | Call::Remove { .. } => Vec::new(),
@@ -162,7 +160,7 @@ impl Call {
                     let ids: Vec<InstanceId> = doomed.iter().map(|one| one.instance.clone()).collect();
                     cloud.terminate_all(&ids).await.map(|()| Given::Nothing)
                 }
-                Call::Stop { instance, .. } => cloud.stop(instance).await.map(|()| Given::Nothing),
+                Call::Stop { instance, mode, .. } => cloud.stop(instance, *mode).await.map(|()| Given::Nothing),
                 Call::Start { instance, .. } => cloud.start(instance).await.map(|()| Given::Nothing),
                 Call::Equip { instance, what: Equipment::Address(address), .. } => {
                     cloud.associate_address(address, instance).await.map(Given::Address)
@@ -186,7 +184,7 @@ pub(super) async fn take_away<C: Cloud>(cloud: &C, clock: &Clock, id: &ResourceI
 
 async fn end<C: Cloud>(cloud: &C, id: &ResourceId, act: Act) -> Result<(), CloudError> {
     match (act, id.instance(), id.ami()) {
-        (Act::Stop, Some(instance), _) => cloud.stop(&instance).await,
+        (Act::Stop, Some(instance), _) => cloud.stop(&instance, StopMode::Plain).await,
         (Act::Terminate, Some(instance), _) => cloud.terminate(&instance).await,
         (Act::Terminate, None, Some(ami)) => cloud.retire_image(&ami).await,
         (Act::Terminate, None, None) => cloud.remove(id).await,
@@ -275,9 +273,9 @@ fn one<L: Ledger>(
             };
             with(body, Call::Terminate { doomed: vec![Doomed { instance, worker }] })
         }
-        Action::Stop { worker, instance, cause } => {
-            let body = Body::StopIntended { worker: worker.clone(), instance: instance.clone(), cause };
-            with(body, Call::Stop { instance, worker })
+        Action::Stop { worker, instance, cause, mode } => {
+            let body = Body::StopIntended { worker: worker.clone(), instance: instance.clone(), cause, mode };
+            with(body, Call::Stop { instance, worker, mode })
         }
         Action::Start { worker, instance } => {
             let body = Body::StartIntended { worker: worker.clone(), instance: instance.clone() };

@@ -11,7 +11,7 @@ use super::rebake::look::failure;
 use crate::cloud::{Bakery, CloudError, Commands};
 use crate::model::{
     AmiId, CommandId, Failure, FailureKind, InstanceId, Phase, RebakeKind, RebakeOrder, Rehearsal, RetireStage, Script,
-    TagSet, tag_keys,
+    StopMode, TagSet, tag_keys,
 };
 use crate::plan::rebake::{Answer, RebakeAct, Told};
 use crate::policy::Secret;
@@ -73,7 +73,7 @@ async fn in_cloud<C: Bakery + Commands>(
             Box::pin(cloud.launch(spec, user_data.as_ref(), token)).await.map(Answer::Instance)
         }
         RebakeAct::Command { instance } => Box::pin(command(cloud, order, instance)).await.map(Answer::Command),
-        RebakeAct::Stop { instance } => cloud.stop(instance).await.map(done),
+        RebakeAct::Stop { instance } => cloud.stop(instance, StopMode::Plain).await.map(done),
         RebakeAct::Start { instance } => cloud.start(instance).await.map(done),
         RebakeAct::CreateImage { of, name, tags } => {
             Box::pin(cloud.create_image(of, name, tags)).await.map(Answer::Ami)

@@ -10,7 +10,7 @@ use super::metrics::Metrics;
 use crate::cloud::{Cloud, CloudError};
 use crate::model::{
     Ami, AmiCandidate, AmiId, AmiQuery, Cell, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
-    LaunchSpec, Region, Resource, ResourceId, ResourceKind, TagSet,
+    LaunchSpec, Region, Resource, ResourceId, ResourceKind, StopMode, TagSet,
 };
 use crate::policy::Secret;
 
@@ -122,8 +122,8 @@ impl<C: Cloud> Cloud for Watched<C> {
         self.watch("TerminateInstances", self.cloud.terminate_all(ids)).await
     }
 
-    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
-        self.watch("StopInstances", self.cloud.stop(id)).await
+    async fn stop(&self, id: &InstanceId, mode: StopMode) -> Result<(), CloudError> {
+        self.watch("StopInstances", self.cloud.stop(id, mode)).await
     }
 
     async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {

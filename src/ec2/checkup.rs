@@ -236,6 +236,7 @@ fn ami(image: &types::Image) -> AmiFacts {
         windows: image.platform().is_some_and(|word| word.as_str().eq_ignore_ascii_case("windows")),
         root_device: root.map(ToOwned::to_owned),
         root_gib,
+        root_encrypted: root_disk.and_then(|disk| disk.ebs()?.encrypted()),
         boot_mode: image.boot_mode().map(|word| word.as_str().to_owned()),
         ena: image.ena_support().unwrap_or(false),
         imds_v2: image.imds_support() == Some(&types::ImdsSupportValues::V20),
@@ -257,6 +258,7 @@ fn type_facts(kind: &types::InstanceTypeInfo) -> TypeFacts {
         nitro: nitro || kind.bare_metal() == Some(true),
         ena_required: ena == Some(&types::EnaSupport::Required),
         boot_modes: kind.supported_boot_modes().iter().map(|word| word.as_str().to_owned()).collect(),
+        hibernates: kind.hibernation_supported() == Some(true),
     }
 }
 

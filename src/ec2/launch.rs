@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use aws_sdk_ec2::operation::run_instances::builders::RunInstancesFluentBuilder;
 use aws_sdk_ec2::types::{
-    BlockDeviceMapping, EbsBlockDevice, HttpTokensState, IamInstanceProfileSpecification, InstanceInterruptionBehavior,
-    InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceMetadataTagsState, InstanceType, MarketType,
-    Placement, ResourceType, ShutdownBehavior as SdkShutdown, SpotInstanceType, SpotMarketOptions, TagSpecification,
-    VolumeType,
+    BlockDeviceMapping, EbsBlockDevice, HibernationOptionsRequest, HttpTokensState, IamInstanceProfileSpecification,
+    InstanceInterruptionBehavior, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
+    InstanceMetadataTagsState, InstanceType, MarketType, Placement, ResourceType, ShutdownBehavior as SdkShutdown,
+    SpotInstanceType, SpotMarketOptions, TagSpecification, VolumeType,
 };
 
 use super::convert;
@@ -46,6 +46,9 @@ pub(super) fn fill(
         Place::Zone(zone) => call.placement(Placement::builder().availability_zone(zone.as_str()).build()),
         Place::Subnet(id) => call.subnet_id(id),
     };
+    if spec.hibernate {
+        call = call.hibernation_options(HibernationOptionsRequest::builder().configured(true).build());
+    }
     if spec.offering.market == Market::Spot {
         call = call.instance_market_options(one_time_spot(spec.spot_price_max.clone()));
     }

@@ -27,7 +27,8 @@ use tokio::sync::OnceCell;
 use crate::cloud::{Cloud, CloudError, ImageApi, Which, create_image_once, no_instance, retire_image_whole};
 use crate::model::{
     Ami, AmiCandidate, AmiId, AmiQuery, BlockDevice, Cell, ClientToken, DataVolume, ElasticIp, FailureKind, Instance,
-    InstanceId, Inventory, LaunchSpec, OwnerName, Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
+    InstanceId, Inventory, LaunchSpec, OwnerName, Region, Resource, ResourceId, ResourceKind, StopMode, TagSet,
+    tag_keys,
 };
 use crate::policy::{Intent, Owner, Secret};
 
@@ -181,8 +182,11 @@ impl Cloud for Ec2 {
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
     }
 
-    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
-        let call = self.clients().await?.writes.stop_instances().instance_ids(id.as_str());
+    async fn stop(&self, id: &InstanceId, mode: StopMode) -> Result<(), CloudError> {
+        let mut call = self.clients().await?.writes.stop_instances().instance_ids(id.as_str());
+        if mode == StopMode::Hibernate {
+            call = call.hibernate(true);
+        }
         call.send().await.map(drop).map_err(|e| error::sorted(&e))
     }
 

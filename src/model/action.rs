@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::budget::dollars;
 use super::{
     Body, Cause, Equipment, FailureKind, IdleChoice, InstanceId, LaunchSpec, LeftoverKind, RebakeId, ResourceId, Sight,
-    WorkerName,
+    StopMode, WorkerName,
 };
 
 /// A worker or an instance that a plan must speak of, exactly once.
@@ -60,6 +60,8 @@ pub enum Action {
         instance: InstanceId,
         /// Why.
         cause: Cause,
+        /// How.
+        mode: StopMode,
     },
     /// Start the stopped instance of a worker.
     Start {

@@ -110,6 +110,8 @@ pub struct AmiFacts {
     pub root_device: Option<String>,
     /// The size of its root disk in GiB; none if that is an instance store.
     pub root_gib: Option<u32>,
+    /// Whether its root disk is encrypted, if that is known.
+    pub root_encrypted: Option<bool>,
     /// `legacy-bios`, `uefi`, `uefi-preferred`, or none if it does not say.
     pub boot_mode: Option<String>,
     /// Whether it has the driver of the enhanced network.
@@ -133,6 +135,8 @@ pub struct TypeFacts {
     pub ena_required: bool,
     /// How it can boot; empty if it does not say.
     pub boot_modes: BTreeSet<String>,
+    /// Whether it can be hibernated.
+    pub hibernates: bool,
 }
 
 /// A security group.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::budget::dollars;
 use super::{
     Attempt, BudgetLevel, BuildId, Built, Canary, Cause, Cell, Equipment, Failure, InstanceId, LaunchSpec,
-    LeftoverKind, MasterId, OwnerName, RebakeId, RequestId, ResourceId, Sight, WorkerName,
+    LeftoverKind, MasterId, OwnerName, RebakeId, RequestId, ResourceId, Sight, StopMode, WorkerName,
 };
 
 /// The version of the entry format that this program writes. Readers accept it and all before it.
@@ -104,7 +104,13 @@ pub enum Body {
     /// The cloud accepted the termination.
     TerminateAccepted { instance: InstanceId },
     /// A stop is about to be sent.
-    StopIntended { worker: WorkerName, instance: InstanceId, cause: Cause },
+    StopIntended {
+        worker: WorkerName,
+        instance: InstanceId,
+        cause: Cause,
+        #[serde(default, skip_serializing_if = "StopMode::is_plain")]
+        mode: StopMode,
+    },
     /// The instance was seen stopped: since `stopped_at` by EC2's clock, and running in a listing of `ran_until`.
     StopSeen {
         worker: WorkerName,
@@ -285,7 +291,7 @@ impl Body {
             Body::DrainOrdered { cause, .. } => format!("draining: {cause}"),
             Body::TerminateIntended { instance, cause, .. } => format!("terminating {instance}: {cause}"),
             Body::TerminateAccepted { instance } => format!("termination of {instance} accepted"),
-            Body::StopIntended { instance, cause, .. } => format!("stopping {instance}: {cause}"),
+            Body::StopIntended { instance, cause, mode, .. } => format!("{mode} {instance}: {cause}"),
             Body::StopSeen { instance, .. } => format!("{instance} is stopped"),
             Body::StartIntended { instance, .. } => format!("starting {instance} again"),
             Body::StartRefused { instance, failure, .. } => format!("start of {instance} refused: {failure}"),

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::fleet_index::{FleetIndex, Traits};
 use super::{
     Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
-    FoldError, Generation, History, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering, OwnerName,
-    Phase, RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs, tag_keys, worker,
+    FoldError, Generation, Hibernation, History, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering,
+    OwnerName, Phase, RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs, tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
@@ -86,6 +86,8 @@ pub struct Worker {
     pub started: Option<DateTime<Utc>>,
     /// Whether a stop call was intended for the present instance.
     pub stop_intended: bool,
+    /// What became of hibernating the present instance.
+    pub hibernation: Hibernation,
     /// When the last start of the present instance was refused for good, and what was said.
     pub start_refused: Option<(DateTime<Utc>, Failure)>,
     /// Launches (or connects) that failed in a row.
@@ -189,6 +191,7 @@ impl Worker {
             interruption: None,
             started: None,
             stop_intended: false,
+            hibernation: Hibernation::default(),
             start_refused: None,
             failures_in_a_row: 0,
             last_failure: None,
@@ -258,6 +261,7 @@ impl Worker {
         }
         self.state = next;
         self.equip(at, body);
+        self.hibernation = self.hibernation.after(body);
         match body {
             Body::Requested { request, .. } => {
                 self.request = Some(Request { id: request.clone(), at });
@@ -528,6 +532,7 @@ impl Fleet {
                 self.move_owner(instance, entry.at, &WorkerEvent::TerminateAccepted);
             }
             Body::Lost { instance, .. } => self.forget_departing(instance),
+            Body::CallRefused { instance, .. } => self.call_was_refused(instance, &entry.body),
             _ => {}
         }
     }

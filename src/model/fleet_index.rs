@@ -176,7 +176,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{Actor, Attempt, Body, Cause, ClientToken, Entry};
+    use crate::model::{Actor, Attempt, Body, Cause, ClientToken, Entry, StopMode};
 
     fn name(number: u8) -> WorkerName {
         format!("w{number}").parse().expect("a name")
@@ -208,7 +208,7 @@ mod tests {
                 8 | 9 => Body::Adopted { worker, attempt: attempt(), instance, seen: None },
                 10 => Body::Attached { worker },
                 11 => Body::DrainOrdered { worker, cause },
-                12 => Body::StopIntended { worker, instance, cause },
+                12 => Body::StopIntended { worker, instance, cause, mode: StopMode::Plain },
                 13 => Body::StopSeen { worker, instance, stopped_at: None, ran_until: None },
                 14 => Body::StartIntended { worker, instance },
                 15 => Body::Lost { worker, instance, cause, reason: String::new(), ended_at: None, ran_until: None },

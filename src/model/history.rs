@@ -92,7 +92,7 @@ mod tests {
     use chrono::TimeDelta;
 
     use super::*;
-    use crate::model::WorkerName;
+    use crate::model::{StopMode, WorkerName};
 
     struct Told(History, DateTime<Utc>);
 
@@ -137,7 +137,7 @@ mod tests {
         let drain = |cause| Body::DrainOrdered { worker: worker.clone(), cause };
         let stop = |cause| {
             let instance = "i-1".parse().expect("an id");
-            Body::StopIntended { worker: worker.clone(), instance, cause }
+            Body::StopIntended { worker: worker.clone(), instance, cause, mode: StopMode::Plain }
         };
         for (bodies, left) in [
             (vec![released(Cause::Released)], Cause::Released),

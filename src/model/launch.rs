@@ -217,6 +217,9 @@ pub struct LaunchSpec {
     /// Its place in the call, if that is for several workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchPlace>,
+    /// Whether it may be hibernated.
+    #[serde(default, skip_serializing_if = "is_no")]
+    pub hibernate: bool,
 }
 
 impl LaunchSpec {
@@ -266,8 +269,9 @@ mod tests {
     #[test]
     fn the_token_depends_on_everything_that_is_new() {
         let old: LaunchSpec = serde_json::from_str(OLD).expect("reads");
-        let changes: [fn(&mut LaunchSpec); 13] = [
+        let changes: [fn(&mut LaunchSpec); 14] = [
             |spec| spec.batch = Some(BatchPlace::of(0, &["w".parse().expect("a name"), "x".parse().expect("a name")])),
+            |spec| spec.hibernate = true,
             |spec| spec.ami_filter = Some("f".to_owned()),
             |spec| spec.security_group_names = vec!["default".to_owned()],
             |spec| spec.spot_price_max = Some("1.6".to_owned()),

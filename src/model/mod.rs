@@ -29,6 +29,7 @@ mod plain;
 mod rebake;
 mod resource;
 mod sight;
+mod stop;
 mod tag;
 mod trail;
 mod worker;
@@ -73,6 +74,7 @@ pub use rebake::{
 };
 pub use resource::{Address, Gap, Resource, ResourceId, ResourceKind, Snapshot, SpotRequest, Survey, Volume};
 pub use sight::Sight;
+pub use stop::{Hibernation, StopMode};
 pub use tag::{Ownership, Role, TagSet, keys as tag_keys};
 pub use trail::{SpotPrice, Trail, TrailEvent, TrailGap, micro_dollars};
 pub use worker::{IllegalEvent, WorkerEvent, WorkerState};

@@ -7,7 +7,7 @@ use super::step::{Step, drain, record, refuse, terminate};
 use super::{Left, View, budget, capacity, console, equip, held_call, instance_subject, lifecycle, spec};
 use crate::model::{
     Action, Body, Canary, CanaryPhase, CanaryState, Cause, Failure, FailureKind, HeldReason, InstanceId, Market,
-    Offering, Phase, Subject, Worker, WorkerName, WorkerState,
+    Offering, Phase, StopMode, Subject, Worker, WorkerName, WorkerState,
 };
 use crate::policy::Image;
 
@@ -375,7 +375,12 @@ fn stopping(view: &View<'_>, name: &WorkerName, worker: &Worker, canary: &Canary
     }
     match lifecycle::may_be_used(view, name, worker) {
         Some(reason) => Err(reason),
-        None => Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause: Cause::Canary }),
+        None => Ok(Action::Stop {
+            worker: name.clone(),
+            instance: instance.clone(),
+            cause: Cause::Canary,
+            mode: StopMode::Plain,
+        }),
     }
 }
 

@@ -5,8 +5,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::step::{Step, drain, record, refuse, terminate};
 use super::{Left, View, ami, budget, canary, capacity, console, equip, held_call, idle, instance_subject, warm, wear};
 use crate::model::{
-    Action, Body, Cause, Failure, FailureKind, HeldReason, InstanceId, InstanceState, Phase, Sight, Subject, Worker,
-    WorkerName, WorkerState,
+    Action, Body, Cause, Failure, FailureKind, HeldReason, Hibernation, InstanceId, InstanceState, Market, Phase,
+    Sight, StopMode, Subject, Worker, WorkerName, WorkerState,
 };
 use crate::policy::price::Money;
 use crate::policy::{IdleTimeout, Image, OnIdle};
@@ -255,8 +255,12 @@ pub(super) fn stopping(
         return terminate(name, instance, Cause::StopFailed);
     }
     let seen = view.inventory.filter(|inventory| inventory.observed_at >= worker.since);
-    if seen.and_then(|inventory| inventory.instances.get(instance)).is_some_and(|i| i.state == InstanceState::Running) {
-        return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause: cause.clone() });
+    let runs =
+        seen.and_then(|inventory| inventory.instances.get(instance)).is_some_and(|i| i.state == InstanceState::Running);
+    // What is not hibernated is stopped at once: it runs, and is paid for.
+    if runs || worker.hibernation == Hibernation::Refused {
+        let mode = stop_mode(view.policy(name).on_idle, worker, cause);
+        return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause: cause.clone(), mode });
     }
     Err(HeldReason::Stopping { until })
 }
@@ -316,7 +320,7 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
         }
         return start(view, name, worker, instance, request.at);
     }
-    if configured.policy.on_idle == OnIdle::Terminate {
+    if !configured.policy.on_idle.keeps_instance() {
         return terminate(name, instance, Cause::Lost);
     }
     warm::step(view, name, worker).unwrap_or_else(|| Err(budget::held(view).unwrap_or(HeldReason::StoppedPool)))
@@ -355,8 +359,28 @@ fn take_away(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Ins
     if let Some(worn) = wear::reason(policy, worker, view.now).filter(|_| may_stop && worker.build.is_none()) {
         return terminate(name, instance, worn);
     }
-    if policy.on_idle == OnIdle::Stop && may_stop {
-        return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause });
+    if policy.on_idle.keeps_instance() && may_stop && !is_spot(worker) {
+        let mode = stop_mode(policy.on_idle, worker, &cause);
+        return Ok(Action::Stop { worker: name.clone(), instance: instance.clone(), cause, mode });
     }
     terminate(name, instance, cause)
+}
+
+/// Whether it was bought on the spot market, of which EC2 stops nothing that was asked for once.
+fn is_spot(worker: &Worker) -> bool {
+    let spec = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref());
+    spec.is_some_and(|spec| spec.offering.market == Market::Spot)
+}
+
+/// Hibernated if the policy wants that, it was launched for it and EC2 has not refused it since its last start.
+fn stop_mode(on_idle: OnIdle, worker: &Worker, cause: &Cause) -> StopMode {
+    let spec = worker.attempt.as_ref().and_then(|attempt| attempt.spec.as_ref());
+    let can = spec.is_some_and(|spec| spec.hibernate) && worker.hibernation.may_be_asked();
+    // A worker that left by itself would be gone after it, and what writes memory to a disk is billed.
+    let useful = matches!(cause, Cause::Idle | Cause::Released);
+    if on_idle == OnIdle::Hibernate && can && useful && worker.build.is_none() {
+        StopMode::Hibernate
+    } else {
+        StopMode::Plain
+    }
 }

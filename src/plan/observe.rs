@@ -9,7 +9,6 @@ use crate::model::{
     Attempt, AttemptId, Body, Cause, ClientToken, Failure, FailureKind, Instance, InstanceId, InstanceState, Inventory,
     Ownership, Phase, Sight, Worker, WorkerName, WorkerState, tag_keys,
 };
-use crate::policy::OnIdle;
 
 /// EC2's clock and ours may be so far apart.
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
@@ -216,7 +215,7 @@ fn adoption(
             }
             // Another owner may write what tags he likes into his own account; a worker stays in its own.
             let configured = view.intent.workers.get(name).filter(|c| c.cell.owner == view.cell.owner)?;
-            let keeps_stopped = configured.policy.on_idle == OnIdle::Stop;
+            let keeps_stopped = configured.policy.on_idle.keeps_instance();
             let usable = found.iter().filter(|(instance, _)| {
                 instance.state.is_live() || (keeps_stopped && instance.state == InstanceState::Stopped)
             });

@@ -383,7 +383,7 @@ fn serves(life: &mut Life, at: DateTime<Utc>, worker: &WorkerName, body: &Body) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Actor, Cell, Failure, MasterId, Phase, RequestId};
+    use crate::model::{Actor, Cell, Failure, MasterId, Phase, RequestId, StopMode};
 
     struct Story {
         lives: Lives,
@@ -480,7 +480,8 @@ mod tests {
         assert_eq!(story.after(3, build()), ["launch first_build 3", "built"]);
         assert_eq!(story.after(3, build()), ["built"]);
         story.after(1, Body::DrainOrdered { worker: name.clone(), cause: Cause::Operator });
-        let stop = Body::StopIntended { worker: name.clone(), instance: id.clone(), cause: Cause::Operator };
+        let (instance, cause, mode) = (id.clone(), Cause::Operator, StopMode::Plain);
+        let stop = Body::StopIntended { worker: name.clone(), instance, cause, mode };
         assert_eq!(story.after(30, stop), ["launch drain 30"]);
         assert_eq!(
             story.after(

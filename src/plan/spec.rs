@@ -78,7 +78,13 @@ pub fn launch_spec(
         elastic_ip: image.elastic_ip.clone(),
         volumes: image.volumes.clone(),
         batch: None,
+        hibernate: hibernates(role, policy.on_idle, offering.market),
     }
+}
+
+/// Whether it is launched so that it may be hibernated. One-time spot instances cannot, and a canary is stopped.
+fn hibernates(role: Role, on_idle: OnIdle, market: Market) -> bool {
+    role == Role::Worker && on_idle == OnIdle::Hibernate && market == Market::OnDemand
 }
 
 /// The devices whose volumes stay when their instance ends, so that no sweep takes them for left over.
@@ -98,7 +104,7 @@ fn spot_price_max(image: &Image, offering: &Offering) -> Option<String> {
 pub fn shutdown_of(role: Role, on_idle: OnIdle) -> ShutdownBehavior {
     match (role, on_idle) {
         (Role::Worker, OnIdle::Terminate) | (Role::Canary, _) => ShutdownBehavior::Terminate,
-        (Role::Worker, OnIdle::Stop) | (Role::Rebake, _) => ShutdownBehavior::Stop,
+        (Role::Worker, OnIdle::Stop | OnIdle::Hibernate) | (Role::Rebake, _) => ShutdownBehavior::Stop,
     }
 }
 
@@ -129,11 +135,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_worker_on_demand_is_launched_for_hibernation_and_only_where_its_policy_says_so() {
+        for role in [Role::Worker, Role::Canary, Role::Rebake] {
+            for on_idle in [OnIdle::Terminate, OnIdle::Stop, OnIdle::Hibernate] {
+                for market in [Market::OnDemand, Market::Spot] {
+                    let right = (role, on_idle, market) == (Role::Worker, OnIdle::Hibernate, Market::OnDemand);
+                    assert_eq!(hibernates(role, on_idle, market), right, "{role} {on_idle:?} {market}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_power_off_means_what_the_role_says() {
         let (gone, stays) = (ShutdownBehavior::Terminate, ShutdownBehavior::Stop);
         for (role, on_idle, means) in [
             (Role::Worker, OnIdle::Terminate, gone),
             (Role::Worker, OnIdle::Stop, stays),
+            (Role::Worker, OnIdle::Hibernate, stays),
             (Role::Canary, OnIdle::Terminate, gone),
             (Role::Canary, OnIdle::Stop, gone),
             (Role::Rebake, OnIdle::Terminate, stays),

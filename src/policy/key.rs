@@ -345,7 +345,7 @@ pub const POLICY_KEYS: &[Key] = &[
         Kind::Amount,
         "Dollars that an hour is worth in which a build waits, for idle_timeout = \"auto\".",
     ),
-    may("on_idle", Kind::Choice(&["terminate", "stop"]), "What happens to an idle instance."),
+    may("on_idle", Kind::Choice(&["terminate", "stop", "hibernate"]), "What happens to an idle instance."),
     may("warm", Kind::List, "When an idle instance is kept, and one is launched by itself, in UTC."),
     may("launch_deadline", SPAN, "From the request to an instance."),
     may("connect_deadline", SPAN, "From the instance to a connected worker."),

@@ -41,6 +41,26 @@ pub enum OnIdle {
     Terminate,
     /// It is stopped, and started for the next request.
     Stop,
+    /// It is hibernated, and goes on where it was for the next request; stopped where that cannot be.
+    Hibernate,
+}
+
+impl OnIdle {
+    fn of(word: &str) -> Self {
+        match word {
+            "stop" => Self::Stop,
+            "hibernate" => Self::Hibernate,
+            _ => Self::Terminate,
+        }
+    }
+
+    /// Whether the instance stays, with its disks, for the next request.
+    pub fn keeps_instance(self) -> bool {
+        match self {
+            Self::Terminate => false,
+            Self::Stop | Self::Hibernate => true,
+        }
+    }
 }
 
 /// Every limit of a worker's life.
@@ -117,7 +137,7 @@ impl Lifecycle {
                 Span::Never => IdleTimeout::Never,
                 Span::Auto => IdleTimeout::Auto(auto),
             },
-            on_idle: if on_idle?.value == "stop" { OnIdle::Stop } else { OnIdle::Terminate },
+            on_idle: OnIdle::of(&on_idle?.value),
             warm,
             launch_deadline: launch_deadline?.value,
             connect_deadline: connect_deadline?.value,

@@ -16,7 +16,8 @@ use crate::cloud::{
 use crate::control::Clock;
 use crate::model::{
     self, Ami, AmiCandidate, AmiId, AmiQuery, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
-    LaunchSpec, Market, Parts, Region, Resource, ResourceId, ResourceKind, ShutdownBehavior, TagSet, tag_keys,
+    LaunchSpec, Market, Parts, Region, Resource, ResourceId, ResourceKind, ShutdownBehavior, StopMode, TagSet,
+    tag_keys,
 };
 use crate::policy::Secret;
 
@@ -288,6 +289,7 @@ pub fn launch_request(spec: &LaunchSpec, count: u32, user_data: Option<&Secret>)
         groups: spec.security_groups.clone(),
         profile: spec.instance_profile.clone(),
         disks: disks.into_iter().map(disk).collect(),
+        hibernate: spec.hibernate,
         without: without.into_iter().map(|device| device.device.clone()).collect(),
         group_names: spec.security_group_names.clone(),
         metadata: MetadataOptions { token_required: true, tags: true, ..MetadataOptions::default() },
@@ -333,11 +335,11 @@ impl Cloud for SimCloud {
         .await
     }
 
-    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
+    async fn stop(&self, id: &InstanceId, mode: StopMode) -> Result<(), CloudError> {
         let ids = [id.clone()];
         self.call("StopInstances", 1, id.as_str(), |site, now| {
             all_well_formed(&ids)?;
-            site.stop_instances(&ids, false, now).map(drop)
+            site.stop_instances(&ids, mode, false, now).map(drop)
         })
         .await
     }

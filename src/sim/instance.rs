@@ -138,6 +138,8 @@ pub struct RunInstances {
     pub keeps_interface: bool,
     /// Whether it has a public IPv4 address; the subnet's habit if not said.
     pub public_address: Option<bool>,
+    /// Whether it may be hibernated.
+    pub hibernate: bool,
 }
 
 /// Why an instance is in its state.
@@ -224,6 +226,8 @@ pub struct Instance {
     /// When EC2 will take it back, once it has said so.
     pub notice: Option<DateTime<Utc>>,
     pub(super) hidden: bool,
+    /// Whether its memory is being written to its disk.
+    pub(super) hibernating: bool,
     facts: Arc<Facts>,
     versions: VecDeque<Version>,
     /// Which of the transitions that were scheduled still holds.
@@ -279,6 +283,7 @@ impl Instance {
             console: String::new(),
             notice: None,
             hidden: false,
+            hibernating: false,
             versions: VecDeque::from([Version { at: now, delays, facts: Arc::clone(&facts) }]),
             facts,
             epoch: 0,

@@ -19,6 +19,8 @@ pub enum Latency {
     Ending,
     /// The same, when it is stuck.
     StuckEnding,
+    /// How much longer it is until `stopped` while memory is written to a disk.
+    Hibernating,
     /// From `terminated` until the tags are gone.
     TagsKept,
     /// From `terminated` until it is in no listing.
@@ -48,6 +50,8 @@ impl Latency {
             Latency::Ending => (6_000, 4_000..20_000),
             // "Several hours" at the worst (Amazon EC2: troubleshoot terminating).
             Latency::StuckEnding => (1_800_000, 600_000..3_600_000),
+            // "It can take a few minutes" (Amazon EC2: hibernate).
+            Latency::Hibernating => (60_000, 20_000..240_000),
             Latency::TagsKept => (1_200_000, 300_000..2_400_000),
             // "Usually less than one hour" (Amazon EC2: instance lifecycle).
             Latency::Shown => (3_600_000, 3_000_000..3_900_000),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::ApiError;
+use super::hibernate;
 use super::image::{Image, ImageState};
 use super::instance::{Birth, Disk, Instance, REPLICAS, Reason, RunInstances, TagTarget};
 use super::latency::Latency;
@@ -43,6 +44,7 @@ impl Site {
         self.check_disks(request)?;
         let request = &RunInstances { groups: self.all_groups(request)?, ..request.clone() };
         let image = self.launchable(&request.image)?;
+        hibernate::may_be_asked(request, image.as_ref())?;
         let places = self.places(request)?;
         let scope = match (&request.zone, &request.subnet) {
             (None, None) => "region",

@@ -19,6 +19,7 @@ mod door_resources;
 mod error;
 mod fleet;
 mod group;
+mod hibernate;
 mod image;
 mod instance;
 mod interface;

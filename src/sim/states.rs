@@ -3,12 +3,13 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::error::ApiError;
+use super::hibernate::may_hibernate;
 use super::instance::{Instance, Reason};
 use super::latency::Latency;
 use super::launch::{no_capacity, vcpus};
 use super::site::{By, Due, Effect, Site};
 use super::weather::Fault;
-use crate::model::{InstanceId, InstanceState, tag_keys};
+use crate::model::{InstanceId, InstanceState, StopMode, tag_keys};
 
 /// An instance before and after a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,7 @@ impl Site {
             InstanceState::Pending => self.born_or_failed(id, now),
             InstanceState::Stopping => {
                 self.change(id, now, |facts| facts.state = InstanceState::Stopped);
+                self.bill.run_ends(id.as_str(), now);
                 self.happened(now, Effect::Stopped(id.clone()));
             }
             InstanceState::ShuttingDown => self.terminated(id, now),
@@ -94,30 +96,32 @@ impl Site {
         reason: Option<Reason>,
         after: TimeDelta,
     ) {
-        let was_running = self.instances.get(id).is_some_and(|i| *i.state() == InstanceState::Running);
         let transition = match &reason {
             Some(reason) if reason.code.contains("User") => {
                 format!("User initiated ({} GMT)", now.format("%Y-%m-%d %H:%M:%S"))
             }
             Some(_) | None => String::new(),
         };
+        let state_now = state.clone();
         self.change(id, now, |facts| {
             facts.state = state;
             facts.reason = reason;
             facts.transition = transition;
             facts.public_ip = None;
         });
-        if was_running {
+        let writes = state_now == InstanceState::Stopping && self.instances.get(id).is_some_and(|i| i.hibernating);
+        if !writes {
             self.bill.run_ends(id.as_str(), now);
         }
         self.spot_follows(id, now);
         let Some(instance) = self.instances.get_mut(id) else { return };
+        instance.hibernating = writes;
         instance.epoch += 1;
         let epoch = instance.epoch;
         self.schedule(now + after, Due::Instance(id.clone(), epoch));
     }
 
-    fn ending_time(&mut self) -> TimeDelta {
+    pub(super) fn ending_time(&mut self) -> TimeDelta {
         let stuck = self.chance(Fault::StuckEnding);
         self.draw(if stuck { Latency::StuckEnding } else { Latency::Ending })
     }
@@ -136,6 +140,17 @@ impl Site {
 
     pub(super) fn begin_stop(&mut self, id: &InstanceId, reason: Reason, by: By, now: DateTime<Utc>) {
         let after = self.ending_time();
+        self.stops_within(id, reason, by, after, now);
+    }
+
+    pub(super) fn stops_within(
+        &mut self,
+        id: &InstanceId,
+        reason: Reason,
+        by: By,
+        after: TimeDelta,
+        now: DateTime<Utc>,
+    ) {
         let before = self.instances.get(id).map(|instance| instance.state().clone());
         self.turn(id, now, InstanceState::Stopping, Some(reason), after);
         self.trailed(now, "StopInstances", by, id, before);
@@ -212,10 +227,12 @@ impl Site {
     /// StopInstances. With `force`, a stuck stop is over in seconds.
     ///
     /// # Errors
-    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `OperationNotPermitted`, `UnsupportedOperation`.
+    /// `InvalidInstanceID.NotFound`, `IncorrectInstanceState`, `OperationNotPermitted`, `UnsupportedOperation`,
+    /// `UnsupportedHibernationConfiguration`.
     pub fn stop_instances(
         &mut self,
         ids: &[InstanceId],
+        mode: StopMode,
         force: bool,
         now: DateTime<Utc>,
     ) -> Result<Vec<StateChange>, ApiError> {
@@ -237,12 +254,16 @@ impl Site {
             if instance.is_over() || *instance.state() == InstanceState::Pending {
                 return Err(wrong_state(instance));
             }
+            if mode == StopMode::Hibernate {
+                may_hibernate(instance, now)?;
+            }
         }
         self.changes(ids, |site, id| {
             let state = site.instances.get(id).map(|i| i.state().clone());
             let reason =
                 Reason::new("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown");
             match state {
+                Some(InstanceState::Running) if mode == StopMode::Hibernate => site.hibernate(id, now),
                 Some(InstanceState::Running) => site.begin_stop(id, reason, By::Caller, now),
                 Some(InstanceState::Stopping) if force => {
                     let after = site.draw(Latency::Ending);

@@ -21,6 +21,11 @@ impl InstanceType {
         !self.name.starts_with("m1.")
     }
 
+    /// Whether it can be hibernated: not those with a GPU, the oldest, and what has 150 GB of memory.
+    pub fn hibernates(&self) -> bool {
+        self.is_nitro() && !self.name.starts_with('g') && self.memory_mib < 150 * 1024
+    }
+
     /// How it can boot.
     pub fn boot_modes(&self) -> &'static [&'static str] {
         match (self.is_nitro(), self.architecture) {

@@ -103,6 +103,63 @@ def test_what_an_earlier_boot_left_is_forgotten(guest: Guest, shell: list[str]) 
     assert guest.orders == ["order"]
 
 
+# After a sleep.
+
+
+def test_an_old_lease_is_not_held_against_a_guest_that_was_hibernated(guest: Guest, shell: list[str]) -> None:
+    """It goes on where it was: what it remembers is of before, and nobody could renew its lease."""
+    assert guest.look(shell) == ""
+    guest.tag(LEASE, guest.time(-7200))
+    for after in (3 * DAY, 30, 30, 30, 30, 30, 30, 30, 30, 30):
+        assert guest.look(shell, after=after) == ""
+    assert guest.orders == []
+    assert "the lease ended" in guest.look(shell, after=60)
+    assert guest.orders == ["order"]
+
+
+def test_a_guest_that_was_hibernated_obeys_the_lease_that_it_is_given_then(guest: Guest, shell: list[str]) -> None:
+    guest.look(shell)
+    guest.tag(LEASE, guest.time(-7200))
+    guest.look(shell, after=DAY)
+    guest.tag(LEASE, guest.time(600))
+    assert guest.look(shell) == ""
+    guest.tag(LEASE, guest.time(-1))
+    guest.look(shell)
+    assert guest.orders == ["order"], "it was vouched for since it awoke"
+
+
+def test_a_sleep_that_the_uptime_does_not_count_is_seen_by_the_metadata(guest: Guest, shell: list[str]) -> None:
+    guest.look(shell)
+    memory = guest.folder / "run" / "lease-watch.state"
+    words = memory.read_text().split()
+    words[7] = str(int(words[7]) - 3 * DAY)
+    memory.write_text(" ".join(words) + "\n")
+    guest.tag(LEASE, guest.time(-7200))
+    assert guest.look(shell) == "" and guest.orders == []
+    assert guest.look(shell, after=200) == "" and guest.orders == []
+    guest.look(shell, after=100)
+    assert guest.orders == ["order"]
+
+
+def test_a_guest_that_awakes_blind_has_the_grace_once_more(guest: Guest, shell: list[str]) -> None:
+    guest.look(shell)
+    nowhere = {"IMDS": dead_port(), "GRACE": 400}
+    guest.look(shell, **nowhere)
+    assert "the metadata service does not answer" not in guest.look(shell, after=DAY // 2, **nowhere)
+    assert guest.orders == [], "that it was blind before it slept does not count"
+    guest.look(shell, after=250, **nowhere)
+    assert guest.orders == []
+    guest.look(shell, after=250, **nowhere)
+    assert guest.orders == ["order"]
+
+
+def test_a_deadline_that_passed_in_its_sleep_ends_it_at_once(guest: Guest, shell: list[str]) -> None:
+    guest.look(shell)
+    guest.tag(DEADLINE, guest.time(-20))
+    assert "the deadline passed" in guest.look(shell, after=3 * DAY)
+    assert guest.orders == ["order"]
+
+
 # When it cannot see.
 
 
@@ -139,9 +196,12 @@ def test_a_lease_that_was_read_counts_down_without_metadata(guest: Guest, shell:
     guest.look(shell)
     assert guest.orders == []
     nowhere = {"IMDS": dead_port(), "GRACE": DAY}
-    guest.look(shell, after=300, **nowhere)
+    for _ in range(2):
+        guest.look(shell, after=150, **nowhere)
     assert guest.orders == []
-    assert "the lease ended" in guest.look(shell, after=310, **nowhere)
+    guest.look(shell, after=280, **nowhere)
+    assert guest.orders == []
+    assert "the lease ended" in guest.look(shell, after=30, **nowhere)
     assert guest.orders == ["order"]
 
 
@@ -231,7 +291,7 @@ def test_a_garbled_memory_is_forgotten(guest: Guest, shell: list[str]) -> None:
         memory.write_text(garbage)
         assert guest.look(shell) == "", repr(garbage)
     assert guest.orders == [] and not (guest.folder / "broken").exists()
-    assert re.fullmatch(r"\d+ \d+ \d+ - - -\n", guest.memory), guest.memory
+    assert re.fullmatch(r"\d+ \d+ \d+ - - \d+ 0 \d+ -\n", guest.memory), guest.memory
 
 
 def test_without_a_memory_it_counts_from_the_boot(guest: Guest, shell: list[str]) -> None:
@@ -292,6 +352,8 @@ def test_a_leap_day_and_a_new_year_are_counted_right(guest: Guest, shell: list[s
         ("Thu, 31 Dec 2026 23:00:00 GMT", "2027-01-01T00:00:00Z", 3600),
     ]:
         answers = {"token": (200, "t"), LEASE: (200, lease), DEADLINE: (200, "2029-01-01T00:00:00Z")}
+        # Years between two looks would be a sleep.
+        shutil.rmtree(guest.folder / "run", ignore_errors=True)
         with odd_service(answers, date) as address:
             assert guest.look(shell, IMDS=address) == ""
         assert guest.memory.split()[1] == str(left), date
@@ -349,7 +411,7 @@ def test_each_client_reads_the_same(guest: Guest, shell: list[str], client: str,
         (shims / "nc").chmod(0o755)
         guest.environment["PATH"] = f"{shims}:{guest.environment['PATH']}"
     assert guest.look(shell, CLIENT=client) == ""
-    assert re.fullmatch(r"\d+ \d+ \d+ - - -\n", guest.memory), guest.memory
+    assert re.fullmatch(r"\d+ \d+ \d+ - - \d+ 0 \d+ -\n", guest.memory), guest.memory
     guest.untag(LEASE)
     assert "SET-UP ERROR" in guest.look(shell, CLIENT=client), "a 404 is an answer"
     assert "does not answer" in guest.look(shell, CLIENT=client, IMDS=dead_port())

@@ -172,7 +172,7 @@ fn all_mistakes_of_all_files_are_told_at_once_in_their_order() {
     latent.toml:12:10: link.listen = "127.0.0.1:80": needs a token; add token = { file = "PATH" } or { env = "NAME" }
     latent.toml:14:9: worker.w.image = "nowhere": there is no such image; add amis/nowhere.toml, or name one of: bad
     policies/p.toml:1:16: idle_timeout = 5: has no unit; write "5s" or "5m", or "auto", or "never" if that is meant
-    policies/p.toml:2:11: on_idle = "explode": is not a known word; write one of "terminate", "stop"
+    policies/p.toml:2:11: on_idle = "explode": is not a known word; write one of "terminate", "stop", "hibernate"
     "#);
 }
 

@@ -79,6 +79,7 @@ fn sound_ami() -> AmiFacts {
         windows: false,
         root_device: Some("/dev/sda1".to_owned()),
         root_gib: Some(30),
+        root_encrypted: Some(false),
         boot_mode: Some("uefi".to_owned()),
         ena: true,
         imds_v2: true,
@@ -94,6 +95,7 @@ fn kind(vcpus: u32) -> TypeFacts {
         nitro: true,
         ena_required: true,
         boot_modes: words(&["legacy-bios", "uefi"]),
+        hibernates: true,
     }
 }
 
@@ -400,12 +402,14 @@ fn places_keys_quotas_and_metadata_that_are_wrong_are_told() {
     assert_snapshot!(tells.concat());
     let two =
         setup().image_of("arch", "alice", "us-west-2", AMI, "\"m7i.large\"", "market = \"spot\"").worker("w2", "arch");
-    assert_snapshot!(wrong_by(&two, |facts| drop(facts.quotas.insert(SPOT, Ok(4.0)))), @"
+    assert_snapshot!(wrong_by(&two, |facts| drop(facts.quotas.insert(SPOT, Ok(4.0)))), @r#"
     warning  quota: standard spot: 2 of 4 vCPUs are free for the fleet; all workers together need 4
         -> the owner asks for more in Service Quotas, Amazon EC2, or ends other instances
     warning  inbound: sg-default (default) lets in all sg-default
         -> remove the rule: a worker only connects outward
-    ");
+    problem  on_idle: market is "spot" alone, and EC2 stops no one-time spot instance: an idle one is terminated
+        -> add "on-demand" to market, or write on_idle = "terminate"
+    "#);
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod declare;
 #[cfg(test)]
 mod doctor;
 mod doctor_choice;
+mod doctor_pool;
 #[cfg(all(test, feature = "ec2"))]
 mod doctor_wire;
 // Not marked as a test: the example is linted as the example that it is.

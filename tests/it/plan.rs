@@ -140,7 +140,7 @@ fn intent_of(record: &Record, cell: &Cell, action: &Action) -> Option<Body> {
         Action::Terminate { instance, worker, cause, seen } => {
             Body::TerminateIntended { instance, cell: cell.clone(), worker, cause, seen }
         }
-        Action::Stop { worker, instance, cause } => Body::StopIntended { worker, instance, cause },
+        Action::Stop { worker, instance, cause, mode } => Body::StopIntended { worker, instance, cause, mode },
         Action::Start { worker, instance } => Body::StartIntended { worker, instance },
         Action::Equip { worker, instance, what } => Body::EquipIntended { worker, instance, what },
         Action::Record { body, .. } => *body,

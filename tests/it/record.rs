@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{
     Actor, Attempt, Body, Built, Canary, Cause, Cell, Entry, Failure, FailureKind, Fleet, FoldError, InstanceId, Phase,
-    WorkerName,
+    StopMode, WorkerName,
 };
 use latent::plan::{Chosen, launch_spec};
 use latent::policy::Intent;
@@ -35,6 +35,10 @@ pub(crate) struct Record {
     pub(crate) now: DateTime<Utc>,
     pub(crate) ids: Vec<InstanceId>,
     pub(crate) entries: Vec<Entry>,
+}
+
+fn mode(variant: bool) -> StopMode {
+    if variant { StopMode::Plain } else { StopMode::Hibernate }
 }
 
 impl Record {
@@ -125,7 +129,7 @@ impl Record {
                 Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause, seen: None }
             }
             18 => Body::TerminateAccepted { instance: self.ids.last()?.clone() },
-            19 => Body::StopIntended { worker, instance: bound?, cause },
+            19 => Body::StopIntended { worker, instance: bound?, cause, mode: mode(step.variant) },
             20 => Body::StopSeen { worker, instance: bound?, stopped_at: None, ran_until: None },
             21 => Body::StartIntended { worker, instance: bound? },
             22 => lost(worker, bound?),

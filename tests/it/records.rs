@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use latent::audit::{trail_runs, trail_seconds};
 use latent::cloud::Cloud;
 use latent::control::{Clock, ask_prices, read_trail};
-use latent::model::{InstanceId, Trail};
+use latent::model::{InstanceId, StopMode, Trail};
 use latent::policy::price::{Money, PriceEntry, Prices, Software, price_file};
 use latent::sim::{ApiError, Mishap, RunInstances, SimCloud, Site, SiteId, Weather, World};
 
@@ -74,12 +74,12 @@ async fn what_cloudtrail_tells_agrees_with_the_bill_except_where_a_guest_shut_do
     let (ended, stopped, by_guest) = (ground.launch(), ground.launch(), ground.launch());
     ground.pass(TimeDelta::hours(2)).await;
     ground.cloud.terminate(&ended).await.expect("ends");
-    ground.cloud.stop(&stopped).await.expect("stops");
+    ground.cloud.stop(&stopped, StopMode::Plain).await.expect("stops");
     ground.touch(|site, now| site.power_off(&by_guest, now));
     ground.pass(TimeDelta::hours(1)).await;
     ground.cloud.start(&stopped).await.expect("starts");
     ground.pass(TimeDelta::hours(3)).await;
-    ground.cloud.stop(&stopped).await.expect("stops");
+    ground.cloud.stop(&stopped, StopMode::Plain).await.expect("stops");
     ground.pass(TimeDelta::hours(1)).await;
     let began = ground.clock.now();
     let trail = ground.read(1).await;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, TimeDelta, Utc};
 use latent::cloud::Commands as _;
 use latent::control::Clock;
-use latent::model::{AgentPlatform, CommandId, CommandStatus, FailureKind, InstanceId, Script};
+use latent::model::{AgentPlatform, CommandId, CommandStatus, FailureKind, InstanceId, Script, StopMode};
 use latent::sim::{
     Answered, ApiError, Fault, Mishap, NewCommand, RunInstances, SimCloud, Site, SiteId, Taken, Weather, World,
 };
@@ -105,7 +105,7 @@ fn an_agent_that_is_lost_in_its_reboot_is_heard_again_only_after_a_stop_and_a_st
     scene.pass(100);
     assert_eq!(scene.status(&command), "DeliveryTimedOut");
     let ids = [scene.id.clone()];
-    scene.touch(|site, _, now| site.stop_instances(&ids, false, now)).expect("stops");
+    scene.touch(|site, _, now| site.stop_instances(&ids, StopMode::Plain, false, now)).expect("stops");
     scene.pass(300);
     scene.touch(|site, _, now| site.start_instances(&ids, now)).expect("starts");
     scene.pass(120);

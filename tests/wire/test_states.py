@@ -91,6 +91,57 @@ def test_what_is_on_its_way_elsewhere_neither_starts_nor_stops(slow: Account) ->
         slow.ec2.start_instances(InstanceIds=[instance])
 
 
+# Hibernation.
+
+
+def encrypted(account: Account) -> str:
+    """An image whose disk is encrypted."""
+    root = {"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 30, "Encrypted": True}}
+    made = account.ec2.register_image(
+        Name="asleep", Architecture="x86_64", RootDeviceName="/dev/sda1", BlockDeviceMappings=[root]
+    )
+    return str(made["ImageId"])
+
+
+def test_what_was_launched_for_it_hibernates_and_is_billed_until_it_is_stopped(account: Account) -> None:
+    configured = {"HibernationOptions": {"Configured": True}, "InstanceType": "m7i.large"}
+    instance = account.running(ImageId=encrypted(account), **configured)
+    assert account.describe(instance)["HibernationOptions"] == {"Configured": True}
+    with refused("UnsupportedOperation"):
+        account.ec2.stop_instances(InstanceIds=[instance], Hibernate=True)
+    account.control.advance(180)
+    answer = account.ec2.stop_instances(InstanceIds=[instance], Hibernate=True)
+    assert states(answer, "StoppingInstances") == [("running", "stopping")]
+    before = account.control.bill()["seconds"]
+    stopped = account.reach(instance, "stopped")
+    assert stopped["StateReason"]["Code"] == "Client.UserInitiatedHibernate"
+    assert account.control.bill()["seconds"] > before, "it is billed while its memory is written"
+    account.ec2.start_instances(InstanceIds=[instance])
+    account.reach(instance, "running")
+
+
+def test_what_was_not_launched_for_it_does_not_hibernate(account: Account) -> None:
+    instance = account.running()
+    assert account.describe(instance)["HibernationOptions"] == {"Configured": False}
+    with refused("UnsupportedHibernationConfiguration"):
+        account.ec2.stop_instances(InstanceIds=[instance], Hibernate=True)
+    assert account.describe(instance)["State"]["Name"] == "running"
+
+
+def test_a_launch_that_could_not_hibernate_is_refused(account: Account) -> None:
+    configured: dict[str, Any] = {"HibernationOptions": {"Configured": True}}
+    with refused("InvalidParameterCombination"):
+        account.launch(InstanceType="m7i.large", **configured)
+    with refused("UnsupportedHibernationConfiguration"):
+        account.launch(ImageId=encrypted(account), InstanceType="g5.xlarge", **configured)
+    spot = {"InstanceMarketOptions": {"MarketType": "spot"}}
+    with refused("InvalidParameterCombination"):
+        account.launch(ImageId=account.image, InstanceType="m7i.large", **spot, **configured)
+    able = account.ec2.describe_instance_types(Filters=[{"Name": "hibernation-supported", "Values": ["true"]}])
+    names = {one["InstanceType"] for one in able["InstanceTypes"] if one["HibernationSupported"]}
+    assert "m7i.large" in names and "g5.xlarge" not in names
+
+
 def test_a_reboot_is_no_change_of_state(account: Account) -> None:
     instance = account.running()
     account.ec2.reboot_instances(InstanceIds=[instance])

@@ -11,7 +11,7 @@ use crate::model::{LeftoverKind, Survey, WorkerName, counted};
 use crate::plan::meter::{Segment, Use};
 use crate::plan::sweep::{Act, Finding, said};
 use crate::policy::price::{Money, Range};
-use crate::policy::{IdleTimeout, OnIdle, WorkerIntent};
+use crate::policy::{IdleTimeout, WorkerIntent};
 
 /// A saving below this each month is not worth a line.
 const LEAST: Money = Money::micro_dollars(500_000);
@@ -85,7 +85,7 @@ fn stopped(evidence: &Evidence<'_>, findings: &[&Finding], standing: &[Standing]
         let name = instance.tags.get(crate::model::tag_keys::WORKER).and_then(|name| name.parse::<WorkerName>().ok());
         let configured = name.as_ref().and_then(|name| Some((name, worker(evidence, name)?)));
         let Some((name, configured)) = configured.filter(|_| !found && !instance.state.is_live()) else { continue };
-        if configured.policy.on_idle != OnIdle::Stop {
+        if !configured.policy.on_idle.keeps_instance() {
             continue;
         }
         let own = standing.iter().filter(|one| instance.parts.volumes.contains(&one.id));

@@ -16,7 +16,7 @@ use super::{Labels, labels};
 use crate::control::pace::Pace;
 use crate::model::{Cause, Cell, FailureKind, ImageName, Inventory, OwnerName, Place, WorkerName, Zone};
 use crate::plan::{Begun, Happening, LeaseSeen, TimedPhase, Took};
-use crate::policy::{Image, Intent, OnIdle};
+use crate::policy::{Image, Intent};
 
 /// Buckets of a phase by image and zone, in seconds.
 const BUCKETS: [f64; 11] = [1.0, 5.0, 10.0, 20.0, 40.0, 60.0, 90.0, 150.0, 300.0, 600.0, 1800.0];
@@ -175,7 +175,7 @@ impl Metrics {
         for (name, worker) in &intent.workers {
             self.begin_worker(name);
             self.begin_cell(&worker.cell);
-            let stops = worker.policy.on_idle == OnIdle::Stop;
+            let stops = worker.policy.on_idle.keeps_instance();
             for zone in intent.images.get(&worker.image).filter(|_| stops).into_iter().flat_map(zones_of) {
                 self.begin_zone(&worker.image, Begun::Restarted, zone);
             }

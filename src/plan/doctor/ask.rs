@@ -11,7 +11,7 @@ use crate::model::{
     ResourceKind, Trial, WorkerName, tag_keys,
 };
 use crate::plan::{Chosen, launch_spec};
-use crate::policy::{Image, Intent, OnIdle};
+use crate::policy::{Image, Intent};
 
 /// Of which owners and workers a check-up is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -216,7 +216,7 @@ fn on_instances(intent: &Intent, asked: &Questions, facts: &CellFacts) -> Vec<Tr
 /// Whether any of the workers is stopped and started.
 pub(super) fn stops(intent: &Intent, asked: &Questions) -> bool {
     let workers = asked.images.values().flatten().filter_map(|name| intent.workers.get(name));
-    workers.into_iter().any(|worker| worker.policy.on_idle == OnIdle::Stop)
+    workers.into_iter().any(|worker| worker.policy.on_idle.keeps_instance())
 }
 
 /// A type of the image's architecture that the region has and no manifest of the cell names.

@@ -9,6 +9,7 @@ mod facts;
 mod guest;
 mod machine;
 mod network;
+mod pool;
 mod quota;
 mod row;
 
@@ -59,6 +60,7 @@ pub fn cell_rows(
         machine::examine(&mut sheet, now, intent, image, facts);
         network::examine(&mut sheet, intent, image, facts, fleet);
         guest::examine(&mut sheet, image, facts);
+        pool::examine(&mut sheet, intent, image, workers, facts);
         account::launches(&mut sheet, image, name, facts);
         rows.extend(sheet.rows);
     }

@@ -254,18 +254,24 @@ impl Meter {
                     life.run.public_address = Some(true);
                 }
             }
-            Body::StopIntended { instance, cause, .. } => {
+            Body::StopIntended { instance, cause, mode, .. } => {
                 let Some((life, held)) = self.life_of(instance) else { return };
                 life.goes_on(at);
-                life.may_stop(at);
+                life.may_stop(at, *mode);
                 life.cause = Some(cause.clone());
                 life.settle(at, held);
+            }
+            Body::CallRefused { instance, failure } => {
+                if let Some((life, _)) = self.life_of(instance) {
+                    life.was_refused(&failure.code);
+                }
             }
             Body::StopSeen { instance, stopped_at, ran_until, .. } => {
                 let Some((life, held)) = self.life_of(instance) else { return };
                 let refused = life.run.starts.last().is_some_and(|start| start.seen.is_none());
                 life.found(at, stopped_at.filter(|_| !refused), Use::Drain);
                 life.halts(at, *stopped_at, *ran_until);
+                life.wrote_its_memory(at);
                 life.stopped = true;
                 life.settle(at, held);
             }

@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{Meter, Run, Use};
 use crate::model::{
     Actor, Attempt, Body, Canary, Cause, Cell, Entry, Failure, FailureKind, InstanceId, InstanceState, LaunchSpec,
-    Market, Offering, Phase, Place, ShutdownBehavior, Sight, WorkerName, tag_keys,
+    Market, Offering, Phase, Place, ShutdownBehavior, Sight, StopMode, WorkerName, tag_keys,
 };
 use crate::plan::bill::{self, Prices};
 use crate::plan::budget::Till;
@@ -54,6 +54,7 @@ fn attempt(market: Market, role: &str) -> Attempt {
         elastic_ip: None,
         volumes: Vec::new(),
         batch: None,
+        hibernate: false,
     };
     let id = "1-1".parse().expect("an id");
     let image = "debian".parse().expect("a name");
@@ -123,9 +124,24 @@ impl Book {
     }
 
     fn stopped(&mut self, intended: i64, seen: i64, told: i64) {
-        self.add(intended, Body::StopIntended { worker: worker(), instance: id(), cause: Cause::Idle });
+        self.add(
+            intended,
+            Body::StopIntended { worker: worker(), instance: id(), cause: Cause::Idle, mode: StopMode::Plain },
+        );
         let stopped_at = Some(at(told));
         self.add(seen, Body::StopSeen { worker: worker(), instance: id(), stopped_at, ran_until: None });
+    }
+
+    /// Asked to hibernate at `intended`, which EC2 tells as well, and seen stopped.
+    fn hibernated(&mut self, intended: i64, seen: i64) {
+        self.hibernates(intended);
+        let stopped_at = Some(at(intended));
+        self.add(seen, Body::StopSeen { worker: worker(), instance: id(), stopped_at, ran_until: None });
+    }
+
+    fn hibernates(&mut self, second: i64) {
+        let (cause, mode) = (Cause::Idle, StopMode::Hibernate);
+        self.add(second, Body::StopIntended { worker: worker(), instance: id(), cause, mode });
     }
 
     fn lost(&mut self, second: i64, ended: Option<i64>, ran_until: Option<i64>) {
@@ -250,7 +266,7 @@ fn what_was_ended_before_anybody_saw_it_run_may_have_cost_nothing() {
 
 #[test]
 fn what_may_have_stopped_before_its_end_is_billed_until_the_stop_at_the_least() {
-    let stop = || Body::StopIntended { worker: worker(), instance: id(), cause: Cause::Idle };
+    let stop = || Body::StopIntended { worker: worker(), instance: id(), cause: Cause::Idle, mode: StopMode::Plain };
     let began = || {
         let mut book = Book::new();
         book.launched(Market::OnDemand, "worker");
@@ -285,6 +301,40 @@ fn what_may_have_stopped_before_its_end_is_billed_until_the_stop_at_the_least() 
     obeying.terminated(2011, Some(worker()), Cause::Idle, None);
     obeying.departed_after(2030, 2011, 1900);
     assert_eq!(obeying.billed(5000), (1991, 2001));
+}
+
+#[test]
+fn a_hibernating_instance_is_billed_until_it_is_seen_stopped_at_the_most() {
+    let mut book = Book::new();
+    book.launched(Market::OnDemand, "worker");
+    book.connected(30);
+    let stopped = Book { meter: book.meter.clone(), seq: book.seq };
+    book.hibernated(1020, 1140);
+    assert_eq!(book.billed(5000), (1000, 1129), "it may have shut down instead");
+    book.add(2000, Body::StartIntended { worker: worker(), instance: id() });
+    let seen = Some(Box::new(sight(InstanceState::Running, 2000)));
+    book.add(2005, Body::Running { worker: worker(), instance: id(), seen });
+    book.stopped(2105, 2400, 2105);
+    assert_eq!(book.billed(5000), (1100, 1129 + 106), "what was said of one start does not hold for the next");
+
+    let mut refused = stopped;
+    refused.hibernates(1020);
+    let failure = Failure::new(Phase::Launch, FailureKind::Owner, "UnsupportedHibernationConfiguration", "no");
+    refused.add(1021, Body::CallRefused { instance: id(), failure });
+    refused.stopped(1022, 1140, 1022);
+    assert_eq!(refused.billed(5000), (1002, 1012), "a plain stop is free");
+}
+
+#[test]
+fn a_hibernation_that_may_have_been_accepted_is_billed_though_a_stop_was_asked_for_after_it() {
+    let mut book = Book::new();
+    book.launched(Market::OnDemand, "worker");
+    book.connected(30);
+    book.hibernates(1020);
+    let failure = Failure::new(Phase::Launch, FailureKind::RetrySame, "InternalError", "perhaps");
+    book.add(1021, Body::CallRefused { instance: id(), failure });
+    book.stopped(1022, 1140, 1020);
+    assert_eq!(book.billed(5000), (1000, 1129));
 }
 
 #[test]

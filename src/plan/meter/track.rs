@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Run, Segment, Span, Start, Use};
-use crate::model::{Cause, ShutdownBehavior, Sight};
+use crate::model::{Cause, ShutdownBehavior, Sight, StopMode};
 
 /// A listing that shows an instance running, and a connection that its worker makes, prove that it ran so long before:
 /// EC2's reads are late, and a guest that shuts down is not billed any more, but may talk on for a while.
@@ -13,6 +13,8 @@ pub(super) const PROVEN_LATE: TimeDelta = TimeDelta::minutes(5);
 const CLOCKS_APART: TimeDelta = TimeDelta::seconds(60);
 /// EC2 tells its times in whole seconds.
 const SECOND: TimeDelta = TimeDelta::seconds(1);
+/// EC2's word for an instance that was not launched so that it may be hibernated.
+const NOT_LAUNCHED_FOR_IT: &str = "UnsupportedHibernationConfiguration";
 /// An absence of the controller that is shorter hides nothing that the first look does not show.
 const GAP_MIN: TimeDelta = TimeDelta::seconds(60);
 /// What is found so soon after an absence may have been so during it.
@@ -33,6 +35,8 @@ pub(super) struct Life {
     /// has lost its connection.
     doubt: Option<DateTime<Utc>>,
     pub(super) stopped: bool,
+    /// Whether it may be hibernating: then it is billed until it is stopped.
+    hibernates: bool,
     pub(super) zombie: bool,
     /// Why it ends.
     pub(super) cause: Option<Cause>,
@@ -56,6 +60,7 @@ impl Life {
             leaving: None,
             doubt: None,
             stopped: false,
+            hibernates: false,
             zombie: false,
             cause: None,
             accepted: None,
@@ -112,6 +117,7 @@ impl Life {
         self.run.starts.push(Start { asked, seen: None, over: None });
         (self.connected, self.building, self.draining, self.stopped) = (false, false, false, false);
         (self.leaving, self.cause, self.proof, self.doubt) = (None, None, None, None);
+        self.hibernates = false;
         self.asked = wanted.unwrap_or(asked).min(asked);
     }
 
@@ -140,9 +146,26 @@ impl Life {
     }
 
     /// Its stop is asked for: from then on it may be stopping.
-    pub(super) fn may_stop(&mut self, at: DateTime<Utc>) {
+    pub(super) fn may_stop(&mut self, at: DateTime<Utc>, mode: StopMode) {
         self.leaving.get_or_insert(at);
         self.doubt.get_or_insert(at);
+        self.hibernates |= mode == StopMode::Hibernate;
+    }
+
+    /// A call was refused. Of one instance EC2 says always that it was not launched for hibernation, or never.
+    pub(super) fn was_refused(&mut self, code: &str) {
+        self.hibernates &= code != NOT_LAUNCHED_FOR_IT;
+    }
+
+    /// It is seen stopped. EC2 tells when its stop was asked for, and bills the writing of its memory after that: no
+    /// longer than until now, and not at all where its guest shut down instead.
+    pub(super) fn wrote_its_memory(&mut self, at: DateTime<Utc>) {
+        let Some(leaving) = self.leaving.filter(|_| self.hibernates) else { return };
+        let over = self.run.starts.last_mut().and_then(|start| start.over.as_mut());
+        // What ended before that was stopped by somebody else.
+        if let Some(over) = over.filter(|over| over.latest + CLOCKS_APART >= leaving) {
+            over.latest = over.latest.max(at);
+        }
     }
 
     /// Its worker has lost its connection: it may have stopped at any time since it was proven to run. One that

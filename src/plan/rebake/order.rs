@@ -290,6 +290,8 @@ fn launches(image: &Image, order: &RebakeOrder, source: &SourceAmi) -> Vec<Launc
         elastic_ip: None,
         volumes: Vec::new(),
         batch: None,
+        // An AMI made of an instance that may be hibernated may give instances that nobody reaches.
+        hibernate: false,
     };
     types.iter().flat_map(|instance_type| places.iter().map(|place| one(instance_type, place))).collect()
 }

@@ -101,6 +101,6 @@ impl Play {
 
     fn keeps_stopped(&self, worker: &str) -> bool {
         let Ok(worker) = worker.parse::<WorkerName>() else { return false };
-        self.intent.workers.get(&worker).is_some_and(|w| w.policy.on_idle == crate::policy::OnIdle::Stop)
+        self.intent.workers.get(&worker).is_some_and(|w| w.policy.on_idle.keeps_instance())
     }
 }

@@ -85,7 +85,9 @@ impl Purse {
                     self.running.entry(id.clone()).or_insert((now, rate));
                 }
             }
-            Effect::Stopping(id, _) | Effect::Ending(id, _) => {
+            // It writes its memory to its disk, and is billed until that is done.
+            Effect::Stopping(id, _) if site.instance(id).is_some_and(|instance| instance.hibernating) => {}
+            Effect::Stopping(id, _) | Effect::Stopped(id) | Effect::Ending(id, _) => {
                 if let Some((since, rate)) = self.running.remove(id) {
                     self.spent += cost(rate, now - since);
                 }

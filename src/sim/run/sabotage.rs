@@ -14,7 +14,7 @@ use crate::cloud::{Cloud, CloudError};
 use crate::control::Clock;
 use crate::model::{
     Ami, AmiCandidate, AmiId, AmiQuery, ClientToken, DataVolume, ElasticIp, FailureKind, InstanceId, Inventory,
-    LaunchSpec, Region, Resource, ResourceId, ResourceKind, TagSet, tag_keys,
+    LaunchSpec, Region, Resource, ResourceId, ResourceKind, StopMode, TagSet, tag_keys,
 };
 use crate::policy::Secret;
 use crate::sim::{SimCloud, SiteId, UnknownName};
@@ -278,9 +278,9 @@ impl Cloud for Door {
         ended
     }
 
-    async fn stop(&self, id: &InstanceId) -> Result<(), CloudError> {
+    async fn stop(&self, id: &InstanceId, mode: StopMode) -> Result<(), CloudError> {
         let _line = self.in_line().await;
-        self.found(slice::from_ref(id), self.inner.stop(id).await)
+        self.found(slice::from_ref(id), self.inner.stop(id, mode).await)
     }
 
     async fn start(&self, id: &InstanceId) -> Result<(), CloudError> {

@@ -250,7 +250,11 @@ impl Worker {
     }
 
     fn policy(&self, proxied: bool) -> String {
-        let on_idle = if self.stops { "stop" } else { "terminate" };
+        let on_idle = match (self.stops, self.ami % 2) {
+            (false, _) => "terminate",
+            (true, 0) => "hibernate",
+            (true, _) => "stop",
+        };
         let proof = if proxied { "join-secret" } else { "address" };
         format!("on_idle = \"{on_idle}\"\nmax_lifetime = \"8h\"\nlease = \"45m\"\nproof = \"{proof}\"\n{}", self.levers)
     }

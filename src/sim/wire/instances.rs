@@ -15,7 +15,7 @@ use crate::sim::site::Site;
 use crate::sim::types::instance_type;
 use crate::sim::weather::Fault;
 
-const FILTERS: [&str; 53] = [
+const FILTERS: [&str; 54] = [
     TAGS,
     "affinity",
     "architecture",
@@ -31,6 +31,7 @@ const FILTERS: [&str; 53] = [
     "group-id",
     "group-name",
     "host-id",
+    "hibernation-options.configured",
     "hypervisor",
     "iam-instance-profile.arn",
     "iam-instance-profile.id",
@@ -169,6 +170,7 @@ fn value<'a>(site: &'a Site, instance: &'a Instance, facts: &'a Facts, name: &st
         "instance.group-id" | "group-id" => Values::many(instance.groups.iter().map(String::as_str)),
         "instance.group-name" | "group-name" => Values::many(group_names(site, instance)),
         "iam-instance-profile.arn" => params.profile.as_deref().map(|name| profile_arn(site, name)).into(),
+        "hibernation-options.configured" => params.hibernate.into(),
         "metadata-options.http-tokens" => http_tokens(instance).into(),
         "block-device-mapping.volume-id" => Values::many(instance.volumes.iter().map(|(_, volume)| volume.as_str())),
         "block-device-mapping.device-name" => Values::many(instance.volumes.iter().map(|(device, _)| device.as_str())),
@@ -329,6 +331,9 @@ pub(super) fn instance_item(xml: &mut Xml, site: &Site, instance: &Instance, fac
         xml.plain("httpPutResponseHopLimit", params.metadata.hop_limit);
         xml.text("httpEndpoint", if params.metadata.enabled { "enabled" } else { "disabled" });
         xml.text("instanceMetadataTags", if params.metadata.tags { "enabled" } else { "disabled" });
+    });
+    xml.within("hibernationOptions", |xml| {
+        xml.flag("configured", params.hibernate);
     });
     xml.text("platformDetails", if is_windows(site, instance) { "Windows" } else { "Linux/UNIX" });
 }

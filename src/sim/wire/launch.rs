@@ -99,6 +99,7 @@ pub(super) fn specification(part: &Node, site: &Site) -> Result<RunInstances, Ap
         stop_protected: part.flag("DisableApiStop")?.unwrap_or(false),
         public_address,
         keeps_interface,
+        hibernate: part.part("HibernationOptions").flag("Configured")?.unwrap_or(false),
         ..RunInstances::default()
     })
 }

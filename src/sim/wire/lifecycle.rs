@@ -3,6 +3,7 @@
 use super::call::{Call, done};
 use super::instances::state;
 use super::xml::Xml;
+use crate::model::StopMode;
 use crate::sim::error::ApiError;
 use crate::sim::site::Site;
 use crate::sim::states::StateChange;
@@ -16,13 +17,10 @@ pub(super) fn start(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
 pub(super) fn stop(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {
     let ids = call.required_instance_ids()?;
     let (force, skip) = (call.query.flag("Force")?, call.query.flag("SkipOsShutdown")?);
-    if call.query.flag("Hibernate")?.unwrap_or(false) {
-        let message = "The instance does not support hibernation: it was not launched with it.";
-        return Err(ApiError::client("UnsupportedHibernationConfiguration", message));
-    }
+    let mode = if call.query.flag("Hibernate")?.unwrap_or(false) { StopMode::Hibernate } else { StopMode::Plain };
     call.permitted()?;
     let force = force.unwrap_or(false) || skip.unwrap_or(false);
-    site.stop_instances(&ids, force, call.now).map(|changes| changed(&changes))
+    site.stop_instances(&ids, mode, force, call.now).map(|changes| changed(&changes))
 }
 
 pub(super) fn reboot(call: &Call<'_>, site: &mut Site) -> Result<Xml, ApiError> {

@@ -171,9 +171,8 @@ pub(super) fn describe_types(call: &Call<'_>, _: &mut Site) -> Result<Xml, ApiEr
                 "memory-info.size-in-mib" => one.memory_mib.to_string().into(),
                 "processor-info.supported-architecture" => one.architecture.into(),
                 "current-generation" => true.into(),
-                "bare-metal" | "free-tier-eligible" | "hibernation-supported" | "instance-storage-supported" => {
-                    false.into()
-                }
+                "bare-metal" | "free-tier-eligible" | "instance-storage-supported" => false.into(),
+                "hibernation-supported" => one.hibernates().into(),
                 "burstable-performance-supported" => one.name.starts_with('t').into(),
                 "hypervisor" => hypervisor(one).into(),
                 "supported-root-device-type" => "ebs".into(),
@@ -210,7 +209,7 @@ fn type_item(xml: &mut Xml, one: &InstanceType) {
     xml.within("memoryInfo", |xml| {
         xml.plain("sizeInMiB", one.memory_mib);
     });
-    xml.flag("instanceStorageSupported", false).flag("hibernationSupported", false);
+    xml.flag("instanceStorageSupported", false).flag("hibernationSupported", one.hibernates());
     xml.flag("burstablePerformanceSupported", one.name.starts_with('t'));
     xml.within("ebsInfo", |xml| {
         xml.text("ebsOptimizedSupport", "default").text("encryptionSupport", "supported");

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use chrono::TimeDelta;
 use latent::cloud::Bakery;
 use latent::model::{
-    Ami, AmiId, AmiState, Egress, FailureKind, Fence, GroupId, InstanceId, InstanceState, Place, Rehearsal, TagSet,
-    tag_keys,
+    Ami, AmiId, AmiState, Egress, FailureKind, Fence, GroupId, InstanceId, InstanceState, Place, Rehearsal, StopMode,
+    TagSet, tag_keys,
 };
 
 use super::images::{available, builder, image, image_of};
@@ -208,7 +208,7 @@ pub(super) async fn an_image_is_used_by_its_instances_until_they_have_ended<C: B
     let id = ground.launched("bakery-4").await?;
     ground.becomes(&id, InstanceState::Running).await?;
     used(ground, &ami, &id, "running").await?;
-    done("stop", ground.cloud.stop(&id).await)?;
+    done("stop", ground.cloud.stop(&id, StopMode::Plain).await)?;
     ground.becomes(&id, InstanceState::Stopped).await?;
     used(ground, &ami, &id, "stopped").await?;
     done("terminate", ground.cloud.terminate(&id).await)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use chrono::TimeDelta;
 use latent::cloud::Cloud;
-use latent::model::{FailureKind, InstanceId, InstanceState, LaunchSpec, Place, TagSet, tag_keys};
+use latent::model::{FailureKind, InstanceId, InstanceState, LaunchSpec, Place, StopMode, TagSet, tag_keys};
 use latent::policy::Secret;
 
 use super::{Checked, Ground, Resource, done, refused, same};
@@ -83,9 +83,9 @@ pub(super) async fn a_launch_is_pending_before_it_runs<C: Cloud>(ground: &Ground
 pub(super) async fn an_instance_stops_starts_and_ends<C: Cloud>(ground: &Ground<C>) -> Checked {
     let id = ground.launched("states-2").await?;
     ground.becomes(&id, InstanceState::Running).await?;
-    done("stop", ground.cloud.stop(&id).await)?;
+    done("stop", ground.cloud.stop(&id, StopMode::Plain).await)?;
     ground.becomes(&id, InstanceState::Stopped).await?;
-    done("stop what is stopped", ground.cloud.stop(&id).await)?;
+    done("stop what is stopped", ground.cloud.stop(&id, StopMode::Plain).await)?;
     done("start", ground.cloud.start(&id).await)?;
     ground.becomes(&id, InstanceState::Running).await?;
     done("start what runs", ground.cloud.start(&id).await)?;
@@ -106,7 +106,7 @@ pub(super) async fn what_has_ended_is_neither_started_nor_stopped<C: Cloud>(grou
     done("terminate", ground.cloud.terminate(&id).await)?;
     ground.becomes(&id, InstanceState::Terminated).await?;
     refused("a start", ground.cloud.start(&id).await, FailureKind::RetrySame)?;
-    refused("a stop", ground.cloud.stop(&id).await, FailureKind::RetrySame)
+    refused("a stop", ground.cloud.stop(&id, StopMode::Plain).await, FailureKind::RetrySame)
 }
 
 // --- listings ---------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ pub(super) async fn a_console_shows_what_its_instance_wrote<C: Cloud>(ground: &G
 
 pub(super) async fn an_unknown_instance_is_not_found<C: Cloud>(ground: &Ground<C>) -> Checked {
     refused("an end", ground.cloud.terminate(&nobody()).await, FailureKind::NotFound)?;
-    refused("a stop", ground.cloud.stop(&nobody()).await, FailureKind::NotFound)?;
+    refused("a stop", ground.cloud.stop(&nobody(), StopMode::Plain).await, FailureKind::NotFound)?;
     refused("a look at the console", ground.cloud.console(&nobody()).await, FailureKind::NotFound)?;
     refused("a start", ground.cloud.start(&nobody()).await, FailureKind::NotFound)
 }
@@ -191,7 +191,7 @@ pub(super) async fn an_unknown_instance_is_not_found<C: Cloud>(ground: &Ground<C
 pub(super) async fn a_malformed_instance_id_is_our_bug<C: Cloud>(ground: &Ground<C>) -> Checked {
     let malformed: InstanceId = "i-zzz".parse().expect("fit for our own type");
     refused("an end", ground.cloud.terminate(&malformed).await, FailureKind::Bug)?;
-    refused("a stop", ground.cloud.stop(&malformed).await, FailureKind::Bug)?;
+    refused("a stop", ground.cloud.stop(&malformed, StopMode::Plain).await, FailureKind::Bug)?;
     refused("a start", ground.cloud.start(&malformed).await, FailureKind::Bug)
 }
 

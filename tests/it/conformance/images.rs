@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use latent::cloud::Cloud;
-use latent::model::{Ami, AmiId, AmiState, FailureKind, InstanceId, InstanceState, TagSet, tag_keys};
+use latent::model::{Ami, AmiId, AmiState, FailureKind, InstanceId, InstanceState, StopMode, TagSet, tag_keys};
 
 use super::{Checked, FLEET, Ground, done, refused, same};
 
@@ -17,7 +17,7 @@ fn baked(fleet: &str, attempt: &str) -> TagSet {
 pub(super) async fn builder<C: Cloud>(ground: &Ground<C>, attempt: &str) -> Result<InstanceId, String> {
     let id = ground.launched(attempt).await?;
     ground.becomes(&id, InstanceState::Running).await?;
-    done("stop", ground.cloud.stop(&id).await)?;
+    done("stop", ground.cloud.stop(&id, StopMode::Plain).await)?;
     ground.becomes(&id, InstanceState::Stopped).await?;
     Ok(id)
 }

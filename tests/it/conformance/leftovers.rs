@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use latent::cloud::Cloud;
-use latent::model::{FailureKind, InstanceId, InstanceState, Resource, ResourceId, ResourceKind, TagSet, tag_keys};
+use latent::model::{
+    FailureKind, InstanceId, InstanceState, Resource, ResourceId, ResourceKind, StopMode, TagSet, tag_keys,
+};
 
 use super::{Checked, FLEET, Ground, done, refused, same};
 
@@ -108,7 +110,7 @@ pub(super) async fn an_instance_tells_its_parts_and_its_age<C: Cloud>(ground: &G
     same("how many volumes it has", &first.parts.volumes.len(), &1)?;
     same("how many interfaces it has", &first.parts.interfaces.len(), &1)?;
     let age = first.attached_at.ok_or("nothing tells its age")?;
-    done("stop", ground.cloud.stop(&id).await)?;
+    done("stop", ground.cloud.stop(&id, StopMode::Plain).await)?;
     ground.becomes(&id, InstanceState::Stopped).await?;
     let stopped = ground.listed(&id).await?;
     let since = stopped.stopped_at.ok_or("since when it is stopped is not told")?;

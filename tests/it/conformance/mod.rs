@@ -255,6 +255,7 @@ pub(crate) fn spec(ami: &str, attempt: &str, created: DateTime<Utc>) -> LaunchSp
         elastic_ip: None,
         volumes: Vec::new(),
         batch: None,
+        hibernate: false,
     }
 }
 

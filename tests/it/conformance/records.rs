@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::LocalBoxFuture;
 use latent::cloud::{Cloud, Records};
-use latent::model::{FailureKind, InstanceId, InstanceState, TrailEvent};
+use latent::model::{FailureKind, InstanceId, InstanceState, StopMode, TrailEvent};
 use latent::policy::price::{Software, list_attributes, read_list};
 
 use super::{Checked, Ground, Guest, against_the_table, done, refused, same};
@@ -99,13 +99,13 @@ async fn each_start_and_end_is_told_once<C: Cloud + Records>(site: &Site<'_, C>)
     let (ground, cloud) = (site.ground, &site.ground.cloud);
     let id = ground.launched("told-once").await?;
     ground.becomes(&id, InstanceState::Running).await?;
-    done("stop", cloud.stop(&id).await)?;
+    done("stop", cloud.stop(&id, StopMode::Plain).await)?;
     ground.becomes(&id, InstanceState::Stopped).await?;
-    done("stop again", cloud.stop(&id).await)?;
+    done("stop again", cloud.stop(&id, StopMode::Plain).await)?;
     done("start", cloud.start(&id).await)?;
     ground.becomes(&id, InstanceState::Running).await?;
     done("start again", cloud.start(&id).await)?;
-    done("stop", cloud.stop(&id).await)?;
+    done("stop", cloud.stop(&id, StopMode::Plain).await)?;
     ground.becomes(&id, InstanceState::Stopped).await?;
     done("end", cloud.terminate(&id).await)?;
     done("end again", cloud.terminate(&id).await)?;

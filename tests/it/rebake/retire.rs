@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use chrono::TimeDelta;
 use latent::control::Standing;
-use latent::model::{Outcome, RebakeBody, RetireStage};
+use latent::model::{Outcome, RebakeBody, RetireStage, StopMode};
 use latent::sim::run::rebake::{Case, House, Work};
 use latent::sim::{ApiError, Mishap, RunInstances};
 
@@ -46,7 +46,7 @@ async fn what_an_instance_uses_stays_though_it_is_stopped() {
             RunInstances { image, instance_type: "t3.large".to_owned(), min: 1, max: 1, ..RunInstances::default() };
         let ids = site.run_instances(&by_hand, None, now - TimeDelta::minutes(30)).expect("launches");
         site.advance(now - TimeDelta::minutes(20));
-        site.stop_instances(&ids, false, now - TimeDelta::minutes(20)).expect("stops");
+        site.stop_instances(&ids, StopMode::Plain, false, now - TimeDelta::minutes(20)).expect("stops");
         site.advance(now);
     });
     succeeds(&house).await;

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use latent::control::ControlError;
 use latent::model::{
-    Actor, Body, Built, Canary, Cause, FailureKind, InstanceId, InstanceState, Market, RebakeId, tag_keys,
+    Actor, Body, Built, Canary, Cause, FailureKind, InstanceId, InstanceState, Market, RebakeId, StopMode, tag_keys,
 };
 
 use crate::account::{ApiCall, Fault};
@@ -226,7 +226,7 @@ async fn somebody_who_stops_a_canary_fails_it() {
     let id = runs(&mut lab, "starting").await;
     lab.connect("w1");
     let now = lab.now();
-    lab.world(|site| site.stop_instances(std::slice::from_ref(&id), false, now)).expect("it stops");
+    lab.world(|site| site.stop_instances(std::slice::from_ref(&id), StopMode::Plain, false, now)).expect("it stops");
     until_phase(&mut lab, "failed", minutes(5)).await;
     assert!(why(&lab).contains("was stopped, and not by its canary"), "{}", why(&lab));
     lab.until_nothing_is_left().await;

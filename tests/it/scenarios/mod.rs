@@ -14,6 +14,7 @@ mod door;
 mod doubt;
 mod ending;
 mod equip;
+mod hibernate;
 mod idle;
 mod launch;
 mod lease;

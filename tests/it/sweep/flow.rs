@@ -1,7 +1,7 @@
 //! Whole sweeps on the simulated EC2, in virtual time: what is called, what comes of it, and what is said.
 
 use latent::control::{SweepDoor, sweep_act, sweep_look};
-use latent::model::{InstanceState, LeftoverKind, ResourceKind, Response, tag_keys};
+use latent::model::{InstanceState, LeftoverKind, ResourceKind, Response, StopMode, tag_keys};
 use latent::plan::sweep::{Act, Guard, mark_text};
 use latent::sim::{ApiError, Mishap, RunInstances, SpotState, Tags};
 
@@ -207,7 +207,9 @@ async fn an_instance_that_was_stopped_and_started_is_judged_by_its_disk() {
     let mut rooms = Rooms::new();
     let orphan = rooms.worker(days(30));
     rooms.pass(days(2)).await;
-    rooms.here(|site, now| site.stop_instances(std::slice::from_ref(&orphan), false, now).expect("stops"));
+    rooms.here(|site, now| {
+        site.stop_instances(std::slice::from_ref(&orphan), StopMode::Plain, false, now).expect("stops")
+    });
     rooms.pass(minutes(5)).await;
     rooms.here(|site, now| site.start_instances(std::slice::from_ref(&orphan), now).expect("starts"));
     rooms.pass(minutes(1)).await;

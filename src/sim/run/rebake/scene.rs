@@ -5,7 +5,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::house::{Case, noon};
 use crate::model::{
     AmiId, Egress, Fence, LaunchSpec, Market, Offering, Place, RebakeKind, RebakeLimits, RebakeOrder, Role,
-    ShutdownBehavior, TagSet, tag_keys,
+    ShutdownBehavior, StopMode, TagSet, tag_keys,
 };
 use crate::sim::{Disk, Image, NewImage, RunInstances, Site, SiteId, TagTarget, Tags, Volume, Weather, World};
 
@@ -133,7 +133,7 @@ fn strangers(site: &mut Site, root: &str, current: &str, now: DateTime<Utc>) {
 fn stop_one(site: &mut Site, now: DateTime<Utc>) {
     let ids: Vec<_> =
         site.instances().filter(|i| i.tag("Name") == Some("to be stopped")).map(|i| i.id.clone()).collect();
-    drop(site.stop_instances(&ids, false, now));
+    drop(site.stop_instances(&ids, StopMode::Plain, false, now));
 }
 
 fn limits() -> RebakeLimits {
@@ -224,6 +224,7 @@ fn launches(order: &RebakeOrder) -> Vec<LaunchSpec> {
             elastic_ip: None,
             volumes: Vec::new(),
             batch: None,
+            hibernate: false,
         })
     };
     places.filter_map(one).collect()

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::control::{Kept, Stage};
 use crate::model::{
     AmiId, CanaryPhase, CanarySight, Failure, ImageName, InstanceId, InstanceState, Phase, RebakeId, RebakeOrder, Role,
-    WorkerName, tag_keys,
+    StopMode, WorkerName, tag_keys,
 };
 use crate::plan::rebake::{SoakSight, Told};
 use crate::sim::run::life::lock;
@@ -159,7 +159,7 @@ impl Backstage {
             }
             CanaryPhase::Connected | CanaryPhase::Building => {
                 if let Some(id) = &sight.instance
-                    && site.stop_instances(std::slice::from_ref(id), false, now).is_ok()
+                    && site.stop_instances(std::slice::from_ref(id), StopMode::Plain, false, now).is_ok()
                 {
                     sight.phase = CanaryPhase::Stopping;
                 }
