@@ -17,7 +17,6 @@ from master_process import wait_for
 # So many workers has one master, and so many are asked for at once.
 A_MASTER, AT_ONCE = 1000, 500
 LAUNCH_S = 1200.0
-SETTLE_S = 20.0
 LIVE = ("registering", "ready", "busy")
 
 
@@ -50,7 +49,7 @@ def live_fleet(settings: Settings, count: int, workers: int) -> Iterator[Fleet]:
         try:
             _bring_up(ours, masters)
             ours.control.pace(round_trip_seconds=ROUND_TRIP_S)
-            time.sleep(SETTLE_S)
+            time.sleep(settings.settle_s)
             yield ours
         finally:
             for master in masters:

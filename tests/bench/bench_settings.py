@@ -18,6 +18,8 @@ class Settings:
     few: int = 1000
     many: int = 10_000
     cells: int = 100
+    # After so long each cell has been swept for the first time, one to two minutes after it began.
+    settle_s: float = 130.0
     # How long a steady state is measured, in seconds.
     steady_s: float = 120.0
     # Of each kind that is measured by examples: deaths, stops.
@@ -45,6 +47,7 @@ QUICK: dict[str, Any] = {
     "few": 100,
     "many": 500,
     "cells": 10,
+    "settle_s": 20.0,
     "steady_s": 15.0,
     "examples": 3,
     "old_workers": 4,
