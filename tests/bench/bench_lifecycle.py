@@ -266,7 +266,7 @@ def again_ours(settings: Settings) -> Measured:
             start(ours, master, name)
             call = _next_launch(ours.control, one["image"], began)
             took.append(1000 * (call["arrived_us"] / 1e6 - began))
-        return _worst(took)
+        return {**_worst(took), "beside": max(took) - 1000 * ROUND_TRIP_S}
 
 
 def _is_ready(view: Any) -> bool:

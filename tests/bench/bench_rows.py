@@ -142,9 +142,14 @@ ROWS = (
     Row(
         "again",
         "stop → next start possible",
-        (Quantity("worst", "slowest", "ms", 100),),
+        (
+            Quantity("worst", "slowest", "ms", 100),
+            Quantity("beside", "slowest, beside EC2's answer to the end", "ms"),
+        ),
         "On our side from the release of a running worker until the RunInstances of its next request is on the "
-        "wire; on the other until `stop_instance` has returned, before which nothing can start.",
+        "wire; on the other until `stop_instance` has returned, before which nothing can start. We wait for EC2's "
+        "answer to the termination, which takes 200 ms here: until it is accepted the worker would have two "
+        "instances if it were refused.",
     ),
     Row(
         "master",
