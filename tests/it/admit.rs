@@ -88,6 +88,13 @@ impl Case {
         self.inventory = Some(Inventory { observed_at: self.now - seconds(1), complete: true, instances });
     }
 
+    /// The listing has it in this state, if it has it at all.
+    fn set(&mut self, name: &str, state: InstanceState) {
+        if let Some(instance) = self.inventory.as_mut().and_then(|listed| listed.instances.get_mut(&id(name))) {
+            instance.state = state;
+        }
+    }
+
     fn instance(&self, name: &str, attempt: &str, addresses: &[&str]) -> Instance {
         let spec = self.attempt(attempt).spec.expect("a spec");
         Instance {
@@ -261,6 +268,33 @@ fn an_instance_whose_end_is_intended_is_known_by_its_address_in_an_old_listing_t
     let admission = case.knock(Some(OTHERS[0]), &Info::default());
     refused(&admission, "the address of i-9");
     assert_eq!(admission.twin, Some(id("i-9")));
+}
+
+#[test]
+fn what_may_come_from_an_instance_that_is_being_ended_unseen_waits_for_a_proof() {
+    let mut case = Case::of("address");
+    let cell = case.intent.workers[&worker("w1")].cell.clone();
+    let (instance, cause) = (id("i-9"), Cause::Twin);
+    case.write(Body::TerminateIntended { instance, cell, worker: None, cause, seen: None });
+    let nat = |case: &Case| case.knock(Some(NAT), &Info::default());
+    // Whoever began after it was on its way out has never seen its public address, nor yet that of the other.
+    for own in [None, Some(("i-1", "1-1", &OWN[..1]))] {
+        for addresses in [&OTHERS[..1], &[]] {
+            case.list(&own.into_iter().chain([("i-9", "1-0", addresses)]).collect::<Vec<_>>());
+            case.set("i-1", InstanceState::Pending);
+            let admission = nat(&case);
+            refused(&admission, "it may come from i-9, which is being ended and no longer shows such an address");
+            assert!(admission.look && admission.twin.is_none(), "{admission:?}");
+        }
+    }
+    taken(&case.knock(Some(OWN[0]), &Info::default()), "172.31.0.4, an address of i-1");
+    taken(&case.knock(Some(NAT), &says("i-1")), "it says that it is i-1");
+    taken(&case.knock(Some(PROXY), &Info::default()), "through the proxy");
+    case.set("i-9", InstanceState::Terminated);
+    taken(&nat(&case), "through NAT");
+    case.set("i-9", InstanceState::ShuttingDown);
+    case.set("i-1", InstanceState::Running);
+    taken(&nat(&case), "through NAT");
 }
 
 #[test]

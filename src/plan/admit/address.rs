@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Evidence, Finding, Knock, Present, may_run, quoted};
-use crate::model::{Instance, InstanceId};
+use super::{Evidence, Finding, Knock, Present, may_run, ours, quoted};
+use crate::model::{Instance, InstanceId, InstanceState};
 
 /// An address as the master has it: with or without brackets and the zone of a link.
 fn parsed(text: &str) -> Option<IpAddr> {
@@ -49,6 +49,20 @@ fn telling(knock: &Knock<'_>) -> Result<IpAddr, String> {
 pub(super) fn holder(knock: &Knock<'_>) -> Option<InstanceId> {
     let peer = telling(knock).ok()?;
     other(knock, peer, None).map(|instance| instance.id.clone())
+}
+
+/// An instance of the worker's that is being ended and may be the one that knocks: EC2 shows no such address of it any
+/// more, and who looks for the first time has none from before. What the right one's address is tells once it runs.
+pub(super) fn unseen<'a>(present: &Present<'a>) -> Option<&'a Instance> {
+    let knock = present.knock;
+    let peer = telling(knock).ok()?;
+    if present.listed().is_some_and(|instance| instance.state == InstanceState::Running) {
+        return None;
+    }
+    let own = |instance: &Instance| ours(knock, instance).is_some_and(|(worker, _)| worker == *knock.worker);
+    let ends = |instance: &Instance| knock.fleet.departing.contains_key(&instance.id) && may_run(&instance.state);
+    let shows = |instance: &Instance| addresses(instance).any(|address| is_global(&address) == is_global(&peer));
+    knock.inventory?.instances.values().find(|instance| ends(instance) && own(instance) && !shows(instance))
 }
 
 fn other<'a>(knock: &Knock<'a>, peer: IpAddr, but: Option<&InstanceId>) -> Option<&'a Instance> {

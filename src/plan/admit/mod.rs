@@ -205,6 +205,13 @@ impl Present<'_> {
         let proved: Vec<&str> = all.iter().filter_map(|finding| finding.evidence.proved()).collect();
         if proved.is_empty() {
             let unknown = address.evidence.unknown().unwrap_or_default();
+            if let Some(twin) = address::unseen(self) {
+                let why = format!(
+                    "it may come from {}, which is being ended and no longer shows such an address; {unknown}",
+                    twin.id
+                );
+                return refused(knock, why, None, true);
+            }
             return self.taken(format!("not proved: {unknown}"), address.look);
         }
         // What only this instance can know settles it; what it merely says of itself does not.
