@@ -188,7 +188,9 @@ impl Server {
         let ended = |mut stop: watch::Receiver<bool>| async move {
             let _ = stop.wait_for(|stop| *stop).await;
         };
-        let unix = axum::serve(self.unix, router.clone()).with_graceful_shutdown(ended(stop.clone()));
+        // Made ready once: a bare router is copied whole, route by route, for each connection.
+        let service = router.clone().into_make_service();
+        let unix = axum::serve(self.unix, service).with_graceful_shutdown(ended(stop.clone()));
         let result = match self.tcp {
             Some((listener, token)) => {
                 let guarded =
@@ -196,7 +198,7 @@ impl Server {
                         let token = token.clone();
                         async move { with_token(&token, &headers, request, next).await }
                     }));
-                let tcp = axum::serve(listener, guarded).with_graceful_shutdown(ended(stop));
+                let tcp = axum::serve(listener, guarded.into_make_service()).with_graceful_shutdown(ended(stop));
                 tokio::try_join!(unix.into_future(), tcp.into_future()).map(drop)
             }
             None => unix.await,
