@@ -122,7 +122,8 @@ impl<L: Ledger + 'static> Controller<L> {
                     Actor::Master(master) => self.with_standing(|standing| standing.elsewhere(fleet, worker, master)),
                     _ => None,
                 };
-                let counts = stands && elsewhere.is_none();
+                let repeated = recorded.is_some_and(|w| w.request.is_none() && w.released.as_ref() == Some(cause));
+                let counts = stands && elsewhere.is_none() && !repeated;
                 Ok(counts.then(|| Body::Released { worker: worker.clone(), cause: cause.clone() }))
             }
         }

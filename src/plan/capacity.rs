@@ -292,17 +292,35 @@ pub(super) fn launching(view: &View<'_>, name: &WorkerName, worker: &Worker, lau
     Ok(Action::Relaunch { workers: vec![name.clone()] })
 }
 
-/// The answer to a request whose launch has no clear outcome within its deadline. The launch itself is
-/// followed up all the same.
+/// Why the worker's earlier instance is still in the way of the next one, as a code and in words.
+fn earlier_remains(worker: &Worker) -> Option<(&'static str, String)> {
+    let earlier = worker.state.instance()?;
+    match (&worker.state, &worker.hold) {
+        (WorkerState::Terminating { .. }, _) => Some((
+            "EarlierInstance",
+            format!("the earlier instance {earlier} could not be ended within launch_deadline; see latent events"),
+        )),
+        (WorkerState::Draining { .. }, Some(hold)) => {
+            let until = hold.until.format("%Y-%m-%d %H:%M:%SZ");
+            Some(("OperatorHold", format!("an operator holds the earlier instance {earlier} until {until}")))
+        }
+        (WorkerState::Draining { .. }, None) => Some((
+            "EarlierInstance",
+            format!("the earlier instance {earlier} still drains, or stops, when launch_deadline is over"),
+        )),
+        _ => None,
+    }
+}
+
+/// The answer to a request that has no launch, or none with a clear outcome, within its deadline. What is in its way
+/// is followed up all the same.
 pub(super) fn overdue(view: &View<'_>, name: &WorkerName, worker: &Worker) -> Option<Step> {
     let request = worker.request.as_ref()?;
     if view.now < request.at + view.policy(name).launch_deadline {
         return None;
     }
-    if let WorkerState::Terminating { instance, .. } = &worker.state {
-        let message =
-            format!("the earlier instance {instance} could not be ended within launch_deadline; see latent events");
-        return Some(refuse(name, Failure::new(Phase::Launch, FailureKind::RetrySame, "EarlierInstance", &message)));
+    if let Some((code, message)) = earlier_remains(worker) {
+        return Some(refuse(name, Failure::new(Phase::Launch, FailureKind::RetrySame, code, &message)));
     }
     if !matches!(worker.state, WorkerState::Launching { .. }) {
         return None;

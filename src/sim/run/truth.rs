@@ -344,8 +344,13 @@ impl Truth {
 
     /// A request is answered with a failure. Where everything works only the guest can be the cause.
     fn failed(&mut self, now: DateTime<Utc>, worker: &WorkerName, failure: &Failure) {
-        // A canary has the worker for its time; who waits for it is told so.
-        let guests = matches!(failure.kind, FailureKind::NotConnected | FailureKind::Ended) || failure.code == "Canary";
+        let held = self.holds.get(worker.as_str()).is_some_and(|until| *until >= now);
+        let guests = match failure.code.as_str() {
+            // A canary or an operator has the worker for a time; who waits for it is told so.
+            "Canary" => true,
+            "OperatorHold" => held,
+            _ => matches!(failure.kind, FailureKind::NotConnected | FailureKind::Ended),
+        };
         let works = self.calm.workers.contains(worker.as_str()) && now >= self.calm.since + STARTED;
         if works && !guests {
             self.violated(5, now, format!("{worker} is answered with {}, and everything works", failure.code));

@@ -1,6 +1,6 @@
 //! A worker's life as it should be, and who may end it.
 
-use latent::model::{Body, Cause, FailureKind, InstanceState};
+use latent::model::{Actor, Body, Cause, FailureKind, InstanceId, InstanceState};
 
 use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds, worker};
@@ -134,6 +134,46 @@ async fn a_held_worker_that_never_connects_is_kept_and_its_request_answered() {
     assert_eq!(lab.costing(), 1, "somebody looks why");
     lab.run(minutes(6)).await;
     lab.until_nothing_is_left().await;
+}
+
+/// Found by the simulation, seed 285 of rough weather: its last build was over, and it lost its connection.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_a_held_worker_that_takes_no_build_is_answered_in_time() {
+    let mut lab = Lab::new(Setup::new().policy("max_builds = 1\nlaunch_deadline = \"5m\""));
+    let first = in_its_last_build(&mut lab).await;
+    lab.controller().hold(&worker("w1"), minutes(60)).expect("held");
+    lab.master.obeys = false;
+    lab.say("w1", |knows| (knows.attached, knows.build) = (false, None));
+    lab.request("w1");
+    lab.until(minutes(6), "an answer", |lab| lab.failure("w1").is_some()).await;
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch a passing fault OperatorHold"));
+    assert_eq!((lab.state("w1"), lab.instance("w1")), ("draining".to_owned(), first), "it is kept all the same");
+    lab.release("w1");
+    lab.release("w1");
+    assert_eq!(lab.count(|body| matches!(body, Body::Released { .. })), 1, "the second says nothing new");
+    lab.run(minutes(60)).await;
+    lab.until_nothing_is_left().await;
+}
+
+/// A build that does not end is in the way as well.
+#[tokio::test(start_paused = true)]
+async fn who_asks_for_a_worker_in_its_last_build_is_answered_in_time() {
+    let mut lab = Lab::new(Setup::new().policy("max_builds = 1\nlaunch_deadline = \"5m\""));
+    in_its_last_build(&mut lab).await;
+    let master = Actor::Master("m1".parse().expect("a master id"));
+    lab.controller().request(&master, &worker("w1"), &"r9".parse().expect("an id")).expect("taken");
+    lab.until(minutes(6), "an answer", |lab| lab.failure("w1").is_some()).await;
+    assert_eq!(lab.failure("w1").as_deref(), Some("launch a passing fault EarlierInstance"));
+    assert_eq!(lab.state("w1"), "draining", "the build goes on");
+    lab.build("w1", None);
+    lab.until_nothing_is_left().await;
+}
+
+async fn in_its_last_build(lab: &mut Lab) -> InstanceId {
+    let id = lab.make_ready("w1").await;
+    lab.build("w1", Some("b/1"));
+    lab.until_state("w1", "draining").await;
+    id
 }
 
 #[tokio::test(start_paused = true)]
