@@ -64,8 +64,7 @@ impl Story {
     /// # Errors
     /// [`LedgerError::Damaged`] or [`LedgerError::Storage`].
     pub fn read<L: LedgerRead>(ledger: &L, since: DateTime<Utc>, upto: Option<u64>) -> Result<Self, LedgerError> {
-        let upto = upto.unwrap_or(u64::MAX);
-        let mut story = match restored(ledger, upto, Some(since)) {
+        let mut story = match restored(ledger, upto.unwrap_or(u64::MAX), Some(since)) {
             None => Self::default(),
             Some(restored) => {
                 let (fleet, seq) = (restored.state.fleet, restored.seq);
@@ -75,11 +74,21 @@ impl Story {
                 Self { fleet: Some(fleet), meter, first, last, begun: seq }
             }
         };
+        story.read_on(ledger, upto)?;
+        Ok(story)
+    }
+
+    /// Reads what follows what was read, up to an entry, the last one if none is named.
+    ///
+    /// # Errors
+    /// As of [`Self::read`]; what came before the failure was taken in.
+    pub fn read_on<L: LedgerRead>(&mut self, ledger: &L, upto: Option<u64>) -> Result<(), LedgerError> {
+        let upto = upto.unwrap_or(u64::MAX);
         loop {
-            let page = ledger.read(story.seq(), PAGE)?;
-            let more = page.iter().take_while(|entry| entry.seq <= upto).map(|entry| story.take(entry)).count();
+            let page = ledger.read(self.seq(), PAGE)?;
+            let more = page.iter().take_while(|entry| entry.seq <= upto).map(|entry| self.take(entry)).count();
             if page.is_empty() || more < page.len() {
-                return Ok(story);
+                return Ok(());
             }
         }
     }

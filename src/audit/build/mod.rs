@@ -36,10 +36,15 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
     let period = Period { since: evidence.since, until: evidence.until };
     let none = Meter::default();
     let meter = evidence.ledger.as_ref().map_or(&none, |record| &record.story.meter);
-    let runs: Vec<Run> = meter.runs().cloned().collect();
+    let runs: Vec<&Run> = meter.runs().collect();
     let scope = Scope::new(evidence, runs::others(evidence, &runs));
     let findings: Vec<&Finding> = evidence.findings.iter().filter(|finding| scope.concerns(finding)).collect();
-    let drafts = drafts(evidence, &scope, period, &findings, runs.clone());
+    // The two that take longest, of a large fleet at once.
+    let (drafts, before) = std::thread::scope(|both| {
+        let before = both.spawn(|| before(evidence, period, &runs));
+        let drafts = drafts(evidence, &scope, period, &findings, &runs);
+        (drafts, before.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
     let standing = standing::standing(evidence, &scope);
     let (leftovers, zombies) = leftover::leftovers(evidence, &scope, &findings, &drafts);
     let savings = saving::savings(evidence, &scope, period, &findings, &drafts, &standing);
@@ -60,7 +65,7 @@ pub fn build(evidence: &Evidence<'_>) -> Report {
         until: evidence.until,
         sources: words::sources(evidence),
         unseen,
-        headline: headline(&drafts, (before(evidence, period, &runs), budget(evidence, meter)), &savings, zombies),
+        headline: headline(&drafts, (before, budget(evidence, meter)), &savings, zombies),
         workers: workers::workers(&drafts),
         differences: difference::differences(&drafts, evidence.ledger.is_ok()),
         days: days(period, &drafts),
@@ -96,7 +101,7 @@ fn drafts(
     scope: &Scope<'_>,
     period: Period,
     findings: &[&Finding],
-    runs: Vec<Run>,
+    runs: &[&Run],
 ) -> Vec<Draft> {
     let trail = trail::told(evidence);
     let zombies = leftover::zombies_of_a_sweep(findings);
@@ -125,7 +130,7 @@ fn days(period: Period, drafts: &[Draft]) -> Vec<Day> {
 }
 
 /// What the ledger's instances cost in the same length of time before; `None` where it does not go back so far.
-fn before(evidence: &Evidence<'_>, period: Period, runs: &[Run]) -> Option<Range> {
+fn before(evidence: &Evidence<'_>, period: Period, runs: &[&Run]) -> Option<Range> {
     let earlier = Period { since: period.since - (period.until - period.since), until: period.since };
     let first = evidence.ledger.as_ref().ok()?.story.first?;
     if first > earlier.since {
@@ -134,7 +139,8 @@ fn before(evidence: &Evidence<'_>, period: Period, runs: &[Run]) -> Option<Range
     let tariff = lines::Tariff::of(evidence);
     let ours = runs.iter().filter(|run| run.cell.owner == *evidence.owner && run.instance.is_some());
     let here = ours.filter(|run| evidence.only.is_empty() || evidence.only.contains(&run.cell.region));
-    Some(here.map(|run| tariff.spent(&runs::completed(evidence, run), earlier)).sum())
+    let then = here.filter(|run| runs::is_in(run, earlier));
+    Some(then.map(|run| tariff.spent(&runs::completed(evidence, run), earlier)).sum())
 }
 
 fn headline(

@@ -1,6 +1,7 @@
 //! Instances as runs: those of the ledger, those that a rebake's journal tells, and those that EC2 or
 //! CloudTrail alone shows.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
@@ -35,22 +36,17 @@ pub(super) fn found(
     evidence: &Evidence<'_>,
     scope: &Scope<'_>,
     period: Period,
-    runs: Vec<Run>,
+    runs: &[&Run],
     trail: &BTreeMap<InstanceId, Told>,
     zombies: &BTreeSet<String>,
 ) -> Vec<Found> {
-    let in_period = |run: &Run| {
-        let end = run.segments.last().and_then(|segment| segment.to);
-        run.begins().is_some_and(|begins| period.cut(begins, end).is_some())
-    };
     let here = |region: &Region| evidence.only.is_empty() || evidence.only.contains(region);
-    let ours = runs.into_iter().filter(|run| run.cell.owner == *evidence.owner && run.instance.is_some());
-    let mut known: BTreeSet<InstanceId> = BTreeSet::new();
-    let mut all: Vec<Found> = Vec::new();
-    for run in ours {
-        known.extend(run.instance.clone());
-        all.push(Found { run, in_ledger: true, in_journal: false });
-    }
+    let is_told = |run: &Run| here(&run.cell.region) && is_in(run, period);
+    let ours = || runs.iter().filter(|run| run.cell.owner == *evidence.owner && run.instance.is_some());
+    let mut known: BTreeSet<InstanceId> = ours().filter_map(|run| run.instance.clone()).collect();
+    let told = ours().filter(|run| is_told(run));
+    let mut all: Vec<Found> =
+        told.map(|run| Found { run: Run::clone(run), in_ledger: true, in_journal: false }).collect();
     for builder in builders(evidence, period) {
         if known.insert(builder.instance.clone()) {
             all.push(Found { run: of_builder(&builder), in_ledger: false, in_journal: true });
@@ -72,15 +68,21 @@ pub(super) fn found(
             all.push(Found { run: of_trail(evidence, id, told), in_ledger: false, in_journal: false });
         }
     }
-    all.retain(|found| here(&found.run.cell.region) && in_period(&found.run));
+    all.retain(|found| is_told(&found.run));
     for found in &mut all {
         complete(evidence, &mut found.run);
     }
     all
 }
 
+/// Whether something of it lies in a period.
+pub(super) fn is_in(run: &Run, period: Period) -> bool {
+    let end = run.segments.last().and_then(|segment| segment.to);
+    run.begins().is_some_and(|begins| period.cut(begins, end).is_some())
+}
+
 /// The instances that the ledger knows as another owner's.
-pub(super) fn others(evidence: &Evidence<'_>, runs: &[Run]) -> BTreeSet<InstanceId> {
+pub(super) fn others(evidence: &Evidence<'_>, runs: &[&Run]) -> BTreeSet<InstanceId> {
     let of_others = runs.iter().filter(|run| run.cell.owner != *evidence.owner);
     of_others.filter_map(|run| run.instance.clone()).collect()
 }
@@ -203,11 +205,15 @@ fn of_trail(evidence: &Evidence<'_>, id: &InstanceId, told: &Told) -> Run {
     run
 }
 
+/// The instance as EC2 shows it, with everything else there.
+fn shown<'a>(evidence: &'a Evidence<'_>, run: &Run) -> Option<(&'a Instance, &'a Survey)> {
+    let survey = evidence.regions.get(&run.cell.region)?.survey.as_ref().ok()?;
+    Some((survey.instance(run.instance.as_ref()?)?, survey))
+}
+
 /// Adds what EC2 or the manifest tells and the run does not say.
 fn complete(evidence: &Evidence<'_>, run: &mut Run) {
-    let survey = evidence.regions.get(&run.cell.region).and_then(|look| look.survey.as_ref().ok());
-    let shown = run.instance.as_ref().and_then(|id| survey?.instance(id));
-    if let Some(instance) = shown {
+    if let Some((instance, survey)) = shown(evidence, run) {
         run.ami = run.ami.take().or_else(|| instance.ami.clone());
         run.zone = run.zone.take().or_else(|| instance.zone.clone());
         run.software = run.software.take().or_else(|| instance.platform_details.clone());
@@ -217,11 +223,9 @@ fn complete(evidence: &Evidence<'_>, run: &mut Run) {
         if run.public_address.is_none() && instance.state.is_live() {
             run.public_address = Some(instance.addresses.iter().any(|address| is_public(address)));
         }
-    }
-    if let (Some(instance), Some(survey)) = (shown, survey)
-        && let Some(disks) = disks(instance, survey)
-    {
-        run.block_devices = disks;
+        if let Some(disks) = disks(instance, survey) {
+            run.block_devices = disks;
+        }
     }
 }
 
@@ -240,9 +244,11 @@ fn disks(instance: &Instance, survey: &Survey) -> Option<Vec<BlockDevice>> {
 }
 
 /// A run of the ledger with what EC2 and the manifest tell beside it.
-pub(super) fn completed(evidence: &Evidence<'_>, run: &Run) -> Run {
-    let mut run = run.clone();
-    complete(evidence, &mut run);
+pub(super) fn completed<'r>(evidence: &Evidence<'_>, run: &'r Run) -> Cow<'r, Run> {
+    let mut run = Cow::Borrowed(run);
+    if shown(evidence, &run).is_some() {
+        complete(evidence, run.to_mut());
+    }
     run
 }
 

@@ -9,17 +9,17 @@ use crate::model::is_invisible;
 /// JSON reads as the character.
 pub(super) fn render(report: &Report) -> String {
     let text = serde_json::to_string_pretty(report).expect("a report has only texts as keys");
-    let mut safe = String::with_capacity(text.len() + 1);
-    for c in text.chars() {
-        if (c.is_control() && c != '\n') || is_invisible(c) {
-            let mut units = [0; 2];
-            for unit in c.encode_utf16(&mut units) {
-                let _ = write!(safe, "\\u{unit:04x}");
-            }
-        } else {
-            safe.push(c);
+    let is_unsafe = |c: char| (c.is_control() && c != '\n') || is_invisible(c);
+    let (mut safe, mut rest) = (String::with_capacity(text.len() + 1), text.as_str());
+    while let Some((at, c)) = rest.char_indices().find(|(_, c)| is_unsafe(*c)) {
+        safe.push_str(&rest[..at]);
+        let mut units = [0; 2];
+        for unit in c.encode_utf16(&mut units) {
+            let _ = write!(safe, "\\u{unit:04x}");
         }
+        rest = &rest[at + c.len_utf8()..];
     }
+    safe.push_str(rest);
     safe.push('\n');
     safe
 }

@@ -27,10 +27,18 @@ pub(super) struct Kept {
 
 struct Whole {
     story: Story,
+    /// Who told it, in words.
     from: String,
+    source: Source,
     chain: Option<String>,
-    /// Whether the controller was asked for it, and told nothing of what is beside it.
-    by_controller: bool,
+}
+
+/// Who tells it.
+#[derive(Debug)]
+enum Source {
+    File(SqliteReader),
+    /// It tells nothing of what is beside the ledger.
+    Controller(Client),
 }
 
 impl Kept {
@@ -63,6 +71,23 @@ pub(super) struct Part {
     pub(super) upto: Option<u64>,
 }
 
+/// What was read with what was written since; all of it where nothing was read, or it cannot be read on.
+pub(super) async fn read_on(
+    before: Option<Kept>,
+    args: &Args,
+    options: &AuditOptions,
+    work: &Work,
+    part: Part,
+    clock: &Clock,
+) -> Kept {
+    if let Some(Kept { read: Ok(mut whole) }) = before
+        && whole.read_on(part.upto, clock).await.is_ok()
+    {
+        return Kept { read: Ok(whole) };
+    }
+    read(args, options, work, part, clock).await
+}
+
 /// The file that is named or configured; without it the controller is asked.
 pub(super) async fn read(args: &Args, options: &AuditOptions, work: &Work, part: Part, clock: &Clock) -> Kept {
     if let Some(file) = path(work, options).filter(|file| options.ledger.is_some() || file.exists()) {
@@ -81,7 +106,7 @@ pub(super) async fn read(args: &Args, options: &AuditOptions, work: &Work, part:
         let cure = "ask the fleet's admin for a report with it, or for a copy (--ledger FILE)";
         return Kept { read: Err(Missing::new(NO_LEDGER, cure)) };
     };
-    let read = of_controller(&Client::new(&socket), part, clock).await;
+    let read = of_controller(Client::new(&socket), part, clock).await;
     Kept { read: read.map_err(|why| Missing::new(why, "start the controller, or name its ledger with --ledger FILE")) }
 }
 
@@ -103,7 +128,21 @@ fn of_file(path: &Path, part: Part) -> Result<Whole, LedgerError> {
         tracing::warn!("{path} has no checkpoint that fits this version and period: all of its entries were read");
     }
     let chain = chain_at(&reader, story.last.map_or(0, |(seq, _)| seq));
-    Ok(Whole { story, from: format!("the ledger {}", path.display()), chain, by_controller: false })
+    Ok(Whole { story, from: format!("the ledger {}", path.display()), source: Source::File(reader), chain })
+}
+
+impl Whole {
+    /// Takes in what was written since.
+    async fn read_on(&mut self, upto: Option<u64>, clock: &Clock) -> Result<(), String> {
+        match &self.source {
+            Source::File(reader) => {
+                self.story.read_on(reader, upto).map_err(|error| error.to_string())?;
+                self.chain = chain_at(reader, self.story.last.map_or(0, |(seq, _)| seq));
+                Ok(())
+            }
+            Source::Controller(client) => by_controller(client, &mut self.story, upto, clock).await,
+        }
+    }
 }
 
 /// The chain's value at an entry; one that is not chained has none.
@@ -116,19 +155,26 @@ pub(super) fn chain_of(path: &Path, seq: u64) -> Option<String> {
     chain_at(&SqliteReader::open(path).ok()?, seq)
 }
 
-async fn of_controller(client: &Client, part: Part, clock: &Clock) -> Result<Whole, String> {
-    let (mut story, mut after) = (Story::default(), 0);
+async fn of_controller(client: Client, part: Part, clock: &Clock) -> Result<Whole, String> {
+    let mut story = Story::default();
+    by_controller(&client, &mut story, part.upto, clock).await?;
+    let from = "the ledger, by its controller".to_owned();
+    Ok(Whole { story, from, source: Source::Controller(client), chain: None })
+}
+
+/// Takes in what a controller tells beyond what was taken in.
+async fn by_controller(client: &Client, story: &mut Story, upto: Option<u64>, clock: &Clock) -> Result<(), String> {
+    let mut after = story.last.map_or(0, |(seq, _)| seq);
     loop {
         let url = format!("/v1/events?after={after}");
         let answer = clock.within(ANSWER, client.get::<Events>(&url)).await;
         let answer = answer.ok_or_else(|| format!("the controller did not answer within {} s", ANSWER.as_secs()))?;
         let page = answer.map_err(|error| error.to_string())?;
-        if page.events.is_empty() || part.upto.is_some_and(|upto| after >= upto) {
-            let from = "the ledger, by its controller".to_owned();
-            return Ok(Whole { story, from, chain: None, by_controller: true });
+        if page.events.is_empty() || upto.is_some_and(|upto| after >= upto) {
+            return Ok(());
         }
         after = page.last;
-        for event in page.events.into_iter().filter(|event| part.upto.is_none_or(|upto| event.seq <= upto)) {
+        for event in page.events.into_iter().filter(|event| upto.is_none_or(|upto| event.seq <= upto)) {
             let mut tagged = serde_json::Map::new();
             tagged.insert(event.kind, event.body);
             let body = serde_json::from_value(tagged.into())
@@ -146,7 +192,7 @@ pub(super) fn rebakes(work: &Work, options: &AuditOptions, kept: &Kept) -> Resul
         return Err(Missing { why: NO_LEDGER.to_owned(), cure: None });
     };
     let folder = ledger.with_file_name("rebakes");
-    let own = options.ledger.is_none() && kept.read.as_ref().is_ok_and(|whole| !whole.by_controller);
+    let own = options.ledger.is_none() && kept.read.as_ref().is_ok_and(|whole| matches!(whole.source, Source::File(_)));
     if !own && !folder.is_dir() {
         let why = format!("the journals of rebakes are not here: there is no folder {}", folder.display());
         return Err(Missing::new(why, "put the folder rebakes, which is beside the ledger, here as well"));

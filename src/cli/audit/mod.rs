@@ -15,6 +15,7 @@ use chrono::{DateTime, Utc};
 use clap::Parser;
 
 use self::accounts::{Whose, Work};
+use self::ledger::Kept;
 #[cfg(any(feature = "ec2", test))]
 pub(in crate::cli) use self::ledger::journals;
 use super::args::Args;
@@ -87,10 +88,24 @@ pub(in crate::cli) async fn run(
     let work = accounts::work(args, options)?;
     let place =
         write::Place::of(options, work.owners.len()).ok_or_else(|| several(&work.owners, options.output.is_some()))?;
-    let mut exit = Exit::Done;
+    let mut desk = write::Desk::new(place, out);
+    let made = reports(args, options, &work, &mut desk, &clock).await;
+    let written = desk.end().await;
+    made.and_then(|exit| written.map(|()| exit))
+}
+
+/// The report of every owner; while one is written the next one is made.
+async fn reports(
+    args: &Args,
+    options: &AuditOptions,
+    work: &Work,
+    desk: &mut write::Desk<'_>,
+    clock: &Clock,
+) -> Result<Exit, CommandError> {
+    let (mut exit, mut kept) = (Exit::Done, None);
     for whose in &work.owners {
-        let (report, complete) = Box::pin(report(args, options, &work, whose, &clock)).await?;
-        place.write(&report, whose.name.as_str(), out)?;
+        let (report, complete) = Box::pin(report(args, options, work, whose, &mut kept, clock)).await?;
+        desk.take(report, &whose.name).await?;
         if !complete {
             exit = Exit::Audit(AuditExit::Unseen);
         }
@@ -98,12 +113,14 @@ pub(in crate::cli) async fn run(
     Ok(exit)
 }
 
-/// One owner's report, and whether everything was seen that was to be looked at.
+/// One owner's report, and whether everything was seen that was to be looked at. `kept` is what was read of the ledger
+/// for the owner before.
 async fn report(
     args: &Args,
     options: &AuditOptions,
     work: &Work,
     whose: &Whose,
+    kept: &mut Option<Kept>,
     clock: &Clock,
 ) -> Result<(Report, bool), CommandError> {
     let begun = clock.now();
@@ -112,14 +129,15 @@ async fn report(
     let looked = accounts::look(options, work, whose, since, clock).await;
     // After the look: whatever the cloud shows was intended before.
     let part = ledger::Part { since: reach(since, clock.now()), upto: None };
-    let kept = ledger::read(args, options, work, part, clock).await;
+    let read = ledger::read_on(kept.take(), args, options, work, part, clock).await;
+    let kept = kept.insert(read);
     if let (Some(_), Err(missing)) = (&options.ledger, kept.record()) {
         return Err(CommandError::new(Exit::Ledger, anyhow::anyhow!("nothing was reported: {}", missing.why)));
     }
     let until = clock.now();
     let prices = super::prices::of_an_audit(&args.config, until);
     let estimates = prices.as_ref().cloned().unwrap_or_default();
-    let findings = accounts::findings(work, whose, &looked, &kept, until, &estimates)?;
+    let findings = accounts::findings(work, whose, &looked, kept, until, &estimates)?;
     let evidence = Evidence {
         now: until,
         since,
@@ -135,7 +153,7 @@ async fn report(
         ledger: kept.record(),
         regions: looked.regions,
         intent: work.intent.as_ref(),
-        rebakes: ledger::rebakes(work, options, &kept),
+        rebakes: ledger::rebakes(work, options, kept),
         findings,
     };
     let complete = is_complete(&evidence, options.offline);
