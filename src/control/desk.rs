@@ -4,6 +4,7 @@
 //! what the loops go by.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde_json::Value;
 
@@ -37,7 +38,7 @@ struct Linked {
 /// The files, the declarations, and what they come to.
 #[derive(Debug)]
 pub(super) struct Desk {
-    files: Intent,
+    files: Arc<Intent>,
     kept: Declarations,
     linked: BTreeMap<WorkerName, Linked>,
     refused: BTreeMap<(MasterId, String), String>,
@@ -45,12 +46,12 @@ pub(super) struct Desk {
 
 impl Desk {
     pub(super) fn new(files: Intent, kept: Declarations) -> Self {
-        let mut desk = Self { files, kept, linked: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut desk = Self { files: Arc::new(files), kept, linked: BTreeMap::new(), refused: BTreeMap::new() };
         desk.read_all();
         desk
     }
 
-    pub(super) fn files(&self) -> &Intent {
+    pub(super) fn files(&self) -> &Arc<Intent> {
         &self.files
     }
 
@@ -64,7 +65,7 @@ impl Desk {
 
     /// Takes new files, and reads again what is kept.
     pub(super) fn reconfigure(&mut self, files: Intent) {
-        self.files = files;
+        self.files = Arc::new(files);
         self.kept.reload();
         self.read_all();
     }
@@ -116,12 +117,15 @@ impl Desk {
         }
     }
 
-    /// What the loops go by.
-    pub(super) fn intent(&self) -> Intent {
-        let workers = self.linked.iter().map(|(name, linked)| (name, &linked.worker));
+    /// What the loops go by; where nothing is declared it is the files' and no second one of their size.
+    pub(super) fn intent(&self) -> Arc<Intent> {
         let owners = self.kept.sets().values().flat_map(|set| set.former.iter());
-        let former = owners.filter_map(|(name, access)| Some((name.clone(), access.owner()?)));
-        self.files.with_declared(workers, former)
+        let mut former = owners.filter_map(|(name, access)| Some((name.clone(), access.owner()?))).peekable();
+        if self.linked.is_empty() && former.peek().is_none() {
+            return Arc::clone(&self.files);
+        }
+        let workers = self.linked.iter().map(|(name, linked)| (name, &linked.worker));
+        Arc::new(self.files.with_declared(workers, former))
     }
 
     /// What a person should know: what could not be read, and what was refused.

@@ -88,7 +88,7 @@ impl<L: Ledger> Shared<L> {
         Self {
             book: Mutex::new(book),
             accounts: Mutex::new(desk.accounts().clone()),
-            intent: Mutex::new(Arc::new(desk.files().clone())),
+            intent: Mutex::new(Arc::clone(desk.files())),
             desk: Mutex::new(desk),
             heard: Mutex::new(Heard { since: now, workers: BTreeMap::new() }),
             cells: Mutex::default(),
@@ -149,9 +149,9 @@ impl<L: Ledger> Shared<L> {
         Arc::clone(&lock(&self.intent))
     }
 
-    pub(super) fn set_intent(&self, intent: Intent) {
+    pub(super) fn set_intent(&self, intent: Arc<Intent>) {
         self.metrics.configured(&intent);
-        *lock(&self.intent) = Arc::new(intent);
+        *lock(&self.intent) = intent;
     }
 
     pub(super) fn metrics(&self) -> &Arc<Metrics> {
