@@ -88,9 +88,9 @@ pub(in crate::cli) async fn run(
     let work = accounts::work(args, options)?;
     let place =
         write::Place::of(options, work.owners.len()).ok_or_else(|| several(&work.owners, options.output.is_some()))?;
-    let mut desk = write::Desk::new(place, out);
-    let made = reports(args, options, &work, &mut desk, &clock).await;
-    let written = desk.end().await;
+    let mut outgoing = write::Outgoing::new(place, out);
+    let made = reports(args, options, &work, &mut outgoing, &clock).await;
+    let written = outgoing.end().await;
     made.and_then(|exit| written.map(|()| exit))
 }
 
@@ -99,13 +99,13 @@ async fn reports(
     args: &Args,
     options: &AuditOptions,
     work: &Work,
-    desk: &mut write::Desk<'_>,
+    outgoing: &mut write::Outgoing<'_>,
     clock: &Clock,
 ) -> Result<Exit, CommandError> {
     let (mut exit, mut kept) = (Exit::Done, None);
     for whose in &work.owners {
         let (report, complete) = Box::pin(report(args, options, work, whose, &mut kept, clock)).await?;
-        desk.take(report, &whose.name).await?;
+        outgoing.take(report, &whose.name).await?;
         if !complete {
             exit = Exit::Audit(AuditExit::Unseen);
         }

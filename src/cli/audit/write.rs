@@ -61,13 +61,13 @@ impl Files {
 }
 
 /// Reports on their way: to a file one is written while the next one is made.
-pub(super) struct Desk<'a> {
+pub(super) struct Outgoing<'a> {
     place: Place,
     out: &'a mut dyn Write,
     under_way: Option<JoinHandle<Result<(), CommandError>>>,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> Outgoing<'a> {
     pub(super) fn new(place: Place, out: &'a mut dyn Write) -> Self {
         Self { place, out, under_way: None }
     }
