@@ -27,13 +27,17 @@ pub(super) struct MonthsOptions {
 pub(super) fn months(options: &MonthsOptions, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let jobs = options.jobs.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     let played = tokio::task::block_in_place(|| run::months(options.seeds.clone(), options.hours, jobs))?;
-    writeln!(out, "| seed | EC2's bill | told by the ledger | off | instances | zombies |\n|---|---|---|---|---|---|")?;
+    writeln!(
+        out,
+        "| seed | EC2's bill | of it memory written | told by the ledger | off | instances | zombies |\n|{}",
+        "---|".repeat(7)
+    )?;
     for (seed, month) in &played.reckonings {
-        let billed = Money::micro_dollars(month.billed);
+        let (billed, written) = (Money::micro_dollars(month.billed), Money::micro_dollars(month.written));
         let told = Amounts { low: Money::micro_dollars(month.low), high: Money::micro_dollars(month.high) };
         let percent = format!("{}.{:04} %", month.off() / 10_000, month.off() % 10_000);
         let zombies = format!("{} of {}", month.zombies, month.planted);
-        writeln!(out, "| {seed} | {billed} | {told} | {percent} | {} | {zombies} |", month.instances)?;
+        writeln!(out, "| {seed} | {billed} | {written} | {told} | {percent} | {} | {zombies} |", month.instances)?;
     }
     for (seed, what) in &played.violations {
         writeln!(out, "seed {seed}: {what}")?;

@@ -18,6 +18,11 @@ pub struct Line {
     pub running_since: Option<DateTime<Utc>>,
     /// The runs that are over, from when until when they are billed.
     pub runs: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    /// When it wrote its memory to its disk at the end of a run, which is billed with it.
+    #[serde(skip)]
+    pub writes: Vec<(DateTime<Utc>, DateTime<Utc>)>,
+    #[serde(skip)]
+    writing_since: Option<DateTime<Utc>>,
 }
 
 /// The bill of an account in a region.
@@ -48,8 +53,16 @@ impl Bill {
         }
     }
 
+    /// It begins to write its memory; its run ends when that is done.
+    pub(super) fn write_begins(&mut self, id: &str, now: DateTime<Utc>) {
+        if let Some(line) = self.lines.get_mut(id).filter(|line| line.running_since.is_some()) {
+            line.writing_since.get_or_insert(now);
+        }
+    }
+
     pub(super) fn run_ends(&mut self, id: &str, now: DateTime<Utc>) {
         if let Some(line) = self.lines.get_mut(id) {
+            line.writes.extend(line.writing_since.take().map(|since| (since, now)));
             line.seconds = line.seconds_at(now);
             line.runs.extend(line.running_since.take().map(|since| (since, now.max(since + MINIMUM))));
         }

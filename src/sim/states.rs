@@ -110,7 +110,9 @@ impl Site {
             facts.public_ip = None;
         });
         let writes = state_now == InstanceState::Stopping && self.instances.get(id).is_some_and(|i| i.hibernating);
-        if !writes {
+        if writes {
+            self.bill.write_begins(id.as_str(), now);
+        } else {
             self.bill.run_ends(id.as_str(), now);
         }
         self.spot_follows(id, now);
