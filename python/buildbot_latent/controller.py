@@ -106,7 +106,7 @@ class Controller:
     @defer.inlineCallbacks
     def _start(self, client: SocketClient) -> Any:
         log_path = Path(client.path).with_suffix(".log")
-        self._spawn(log_path)
+        is_new = self._spawn(log_path)
         end = self._reactor.seconds() + START_LIMIT_S
         while True:
             try:
@@ -115,14 +115,19 @@ class Controller:
                 if not e.unreachable or self._reactor.seconds() >= end:
                     raise
             code = self._process.poll() if self._process else None
+            if code is not None and not is_new:
+                # The one of before was about to end when it was looked at.
+                is_new = self._spawn(log_path)
+                continue
             if code is not None and code != EXIT_ALREADY_RUNNING:
                 kind = "configuration" if code == EXIT_CONFIGURATION else "controller"
                 raise LinkError(f"latent serve ended with code {code}: {_tail(log_path)}", kind)
             yield pause(self._reactor, 0.1)
 
-    def _spawn(self, log_path: Path) -> None:
+    def _spawn(self, log_path: Path) -> bool:
+        """Starts one unless that of before runs still; says whether it did."""
         if self._process is not None and self._process.poll() is None:
-            return
+            return False
         args = [find_binary(self._binary), "serve", "--config", self._config]
         try:
             log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -142,6 +147,7 @@ class Controller:
         if unit is not None and not self._warned:
             self._warned = True
             log.msg(f"latent: {warning(unit)}")
+        return True
 
     def write_config_if_missing(self) -> None:
         """For workers that master.cfg describes: a fleet they must have."""

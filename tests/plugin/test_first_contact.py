@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import stat
 from pathlib import Path
+from typing import Any, ClassVar, Optional
 
 import pytest
 from buildbot_latent import controller, service_manager
 from buildbot_latent.first_config import write_if_missing
 from buildbot_latent.http import LinkError
+from twisted.internet import defer
+from twisted.internet.task import Clock
 
 
 @pytest.mark.parametrize(("newest", "oldest"), [(2, 1), (2, 2), (3, 1), (3, 2)])
@@ -29,6 +32,45 @@ def test_versions_that_do_not_are_told_with_the_cure(said: dict, cure: str) -> N
     with pytest.raises(LinkError, match=cure) as caught:
         controller.check_version(said)
     assert caught.value.code == "incompatible"
+
+
+class DyingProcess:
+    """The first one is killed, and that shows only when it is looked at once more."""
+
+    started: ClassVar[list[DyingProcess]] = []
+
+    def __init__(self, *_args: Any, **_options: Any) -> None:
+        self.pid = len(self.started)
+        self.looks: list[Optional[int]] = [None, -9]
+        self.started.append(self)
+
+    def poll(self) -> Optional[int]:
+        return self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+
+
+class LastAnswers:
+    """Whoever was started as the second one answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def request(self, *_args: Any, **_options: Any) -> defer.Deferred[Any]:
+        if len(DyingProcess.started) < 2:
+            return defer.fail(LinkError("no controller answers"))
+        return defer.succeed({"version": "1.0", "interface": 2, "interface_min": 2})
+
+
+def test_a_controller_that_dies_just_now_is_followed_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DyingProcess, "started", [])
+    monkeypatch.setattr(controller.subprocess, "Popen", DyingProcess)
+    ours = controller.Controller(Clock(), "latent.toml", None, "/bin/true", autostart=True)
+    ours._client = LastAnswers(tmp_path / "latent.sock")  # type: ignore[assignment]
+    ours._process = DyingProcess()  # type: ignore[assignment]
+    said: list[Any] = []
+    ours.ensure_running().addBoth(said.append)
+    assert said == [None] and len(DyingProcess.started) == 2
 
 
 def test_a_fleet_is_named_once_and_its_file_never_written_over(tmp_path: Path) -> None:
