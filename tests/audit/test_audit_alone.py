@@ -37,7 +37,7 @@ def audit(alone: Swept, *words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def alone(binary: str, tmp_path: Path) -> Iterator[Swept]:
     """An account with one instance of the fleet, and nothing else on the machine."""
-    with SimServer(tmp_path / "sim.log", binary, Weather(speed=30.0)) as running:
+    with SimServer(tmp_path / "sim.log", binary, Weather(speed=30.0, behind="1h")) as running:
         yield Swept(running.endpoint, 300000000001, binary, tmp_path)
 
 
