@@ -28,10 +28,17 @@ static STORY: LazyLock<Vec<Entry>> = LazyLock::new(|| {
         let (of, cell) = (Some(name.clone()), attempt.cell.clone());
         add(
             Actor::Controller,
-            Body::TerminateIntended { instance: instance.clone(), cell, worker: of, cause, seen: None },
+            Body::TerminateIntended {
+                instance: instance.clone(),
+                cell,
+                worker: of,
+                cause,
+                seen: None,
+                silent_since: None,
+            },
         );
         add(Actor::Cloud, Body::TerminateAccepted { instance: instance.clone() });
-        add(Actor::Cloud, Body::Departed { instance, ended_at: None, ran_until: None });
+        add(Actor::Cloud, Body::Departed { instance, ended_at: None, ran_until: None, seen: None });
     }
     story
 });

@@ -228,7 +228,12 @@ impl Year {
             Next::Accepted => (Actor::Cloud, Body::TerminateAccepted { instance }, Next::Departed, 40),
             Next::Departed => {
                 (seat.instance, seat.cycles) = (None, 0);
-                (Actor::Cloud, Body::Departed { instance, ended_at: seen, ran_until: None }, Next::Request, 40_000)
+                (
+                    Actor::Cloud,
+                    Body::Departed { instance, ended_at: seen, ran_until: None, seen: None },
+                    Next::Request,
+                    40_000,
+                )
             }
             _ if may_stop && seat.cycles < CYCLES_MAX => {
                 seat.cycles += 1;
@@ -242,7 +247,7 @@ impl Year {
             _ => {
                 let cell: Cell = seat.attempt.as_ref().ok_or("no attempt")?.cell.clone();
                 let (worker, cause) = (Some(worker), Cause::Released);
-                let body = Body::TerminateIntended { instance, cell, worker, cause, seen: None };
+                let body = Body::TerminateIntended { instance, cell, worker, cause, seen: None, silent_since: None };
                 (Actor::Controller, body, Next::Accepted, 1)
             }
         })

@@ -14,7 +14,7 @@ use crate::plan::{Happening, Lives};
 
 /// The version of the fold. Whoever changes what entries fold to, or how that is written down, adds one: checkpoints
 /// of other versions are passed over, and the next start folds the whole ledger once.
-pub const FOLD_VERSION: u32 = 3;
+pub const FOLD_VERSION: u32 = 4;
 
 /// Entries read at a time when a ledger is folded.
 const PAGE: usize = 10_000;

@@ -263,13 +263,14 @@ fn one<L: Ledger>(
         Action::Launch { worker, spec } => launch(now, cell, intent, vec![(worker, spec)]),
         Action::LaunchTogether { launches } => launch(now, cell, intent, launches),
         Action::Relaunch { workers } => (Vec::new(), relaunch(book, intent, workers)),
-        Action::Terminate { instance, worker, cause, seen } => {
+        Action::Terminate { instance, worker, cause, seen, silent_since } => {
             let body = Body::TerminateIntended {
                 instance: instance.clone(),
                 cell: cell.clone(),
                 worker: worker.clone(),
                 cause,
                 seen,
+                silent_since,
             };
             with(body, Call::Terminate { doomed: vec![Doomed { instance, worker }] })
         }

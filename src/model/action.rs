@@ -51,6 +51,8 @@ pub enum Action {
         cause: Cause,
         /// What the last listing told of it, where the record does not explain it.
         seen: Option<Box<Sight>>,
+        /// Since when the master is silent that has the worker connected, if it is.
+        silent_since: Option<DateTime<Utc>>,
     },
     /// Stop the instance of a worker.
     Stop {

@@ -92,7 +92,8 @@ pub enum Body {
     /// It shall go as soon as its master lets it.
     DrainOrdered { worker: WorkerName, cause: Cause },
     /// A termination is about to be sent; `worker` if the instance is the worker's present one. Of an
-    /// instance that no record explains `seen` is what is known of it.
+    /// instance that no record explains `seen` is what is known of it. The master that has the worker connected is
+    /// silent since `silent_since`.
     TerminateIntended {
         instance: InstanceId,
         cell: Cell,
@@ -100,6 +101,8 @@ pub enum Body {
         cause: Cause,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         seen: Option<Box<Sight>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        silent_since: Option<DateTime<Utc>>,
     },
     /// The cloud accepted the termination.
     TerminateAccepted { instance: InstanceId },
@@ -127,7 +130,7 @@ pub enum Body {
     /// EC2 says that it takes the worker's spot instance back, or was seen to have done so.
     InterruptionNoticed { worker: WorkerName, instance: InstanceId },
     /// The instance of a worker ended without us: at `ended_at` by EC2's clock, after a listing of `ran_until`
-    /// that showed it running.
+    /// that showed it running. `seen` is what its end shows of it where it was not written that it ran.
     Lost {
         worker: WorkerName,
         instance: InstanceId,
@@ -137,15 +140,19 @@ pub enum Body {
         ended_at: Option<DateTime<Utc>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ran_until: Option<DateTime<Utc>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Box<Sight>>,
     },
     /// An instance whose end was intended is seen to be over, since `ended_at` by EC2's clock, after a listing of
-    /// `ran_until` that showed it running.
+    /// `ran_until` that showed it running. `seen` is what its end shows of it where it was not written that it ran.
     Departed {
         instance: InstanceId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ended_at: Option<DateTime<Utc>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         ran_until: Option<DateTime<Utc>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        seen: Option<Box<Sight>>,
     },
     /// A call other than a launch was refused; it will be tried again.
     CallRefused { instance: InstanceId, failure: Failure },

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::fleet_index::{FleetIndex, Traits};
 use super::{
-    Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Entry, Equipment, Failure, FailureKind,
-    FoldError, Generation, Hibernation, History, IllegalEvent, ImageName, InstanceId, LaunchSpec, MasterId, Offering,
-    OwnerName, Phase, RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs, tag_keys, worker,
+    Actor, AmiId, AttemptId, Body, BuildId, CanaryState, Cause, Cell, Crossed, Departing, Entry, Equipment, Failure,
+    FailureKind, FoldError, Generation, Hibernation, History, IllegalEvent, ImageName, InstanceId, LaunchSpec,
+    MasterId, Offering, OwnerName, Phase, RequestId, Role, WorkerEvent, WorkerName, WorkerState, generation, pairs,
+    tag_keys, worker,
 };
 
 /// A request of a master that is not answered yet.
@@ -120,23 +121,6 @@ pub struct Equipping {
     /// Since when it is tried to give it what it has not.
     #[serde(with = "pairs")]
     pub trying: BTreeMap<Equipment, DateTime<Utc>>,
-}
-
-/// An instance whose end was intended and has not been seen yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Departing {
-    /// Where.
-    pub cell: Cell,
-    /// Whose it was.
-    pub worker: Option<WorkerName>,
-    /// Why it goes.
-    pub cause: Cause,
-    /// Since when.
-    pub since: DateTime<Utc>,
-    /// When the cloud accepted it.
-    pub accepted: Option<DateTime<Utc>>,
-    /// When the call was last intended.
-    pub intended: DateTime<Utc>,
 }
 
 /// What we remember of an offering that had no capacity.
@@ -350,6 +334,12 @@ impl Worker {
         }
     }
 
+    /// Whether the instance of its present, or last, attempt was ever seen running.
+    pub fn was_seen_running(&self) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.zip(self.last_ran).is_some_and(|(attempt, ran)| attempt.created <= ran)
+    }
+
     fn restart(&mut self, at: DateTime<Utc>) {
         self.started = Some(at);
         self.running = false;
@@ -509,7 +499,9 @@ impl Fleet {
 
     fn fold_instances(&mut self, entry: &Entry) {
         match &entry.body {
-            Body::TerminateIntended { instance, cell, worker, cause, .. } => {
+            Body::TerminateIntended { instance, cell, worker, cause, seen, .. } => {
+                let present = worker.as_ref().and_then(|name| self.workers.get(name));
+                let told = seen.is_some() || present.is_some_and(Worker::was_seen_running);
                 let departing = self.departing.entry(instance.clone()).or_insert_with(|| Departing {
                     cell: cell.clone(),
                     worker: worker.clone(),
@@ -517,6 +509,7 @@ impl Fleet {
                     since: entry.at,
                     accepted: None,
                     intended: entry.at,
+                    told,
                 });
                 departing.intended = entry.at;
                 self.index.departs(instance, departing);

@@ -211,11 +211,26 @@ mod tests {
                 12 => Body::StopIntended { worker, instance, cause, mode: StopMode::Plain },
                 13 => Body::StopSeen { worker, instance, stopped_at: None, ran_until: None },
                 14 => Body::StartIntended { worker, instance },
-                15 => Body::Lost { worker, instance, cause, reason: String::new(), ended_at: None, ran_until: None },
-                16 => Body::TerminateIntended { instance, cell, worker: None, cause, seen: None },
-                17 => Body::TerminateIntended { instance, cell, worker: Some(worker), cause, seen: None },
+                15 => Body::Lost {
+                    worker,
+                    instance,
+                    cause,
+                    reason: String::new(),
+                    ended_at: None,
+                    ran_until: None,
+                    seen: None,
+                },
+                16 => Body::TerminateIntended { instance, cell, worker: None, cause, seen: None, silent_since: None },
+                17 => Body::TerminateIntended {
+                    instance,
+                    cell,
+                    worker: Some(worker),
+                    cause,
+                    seen: None,
+                    silent_since: None,
+                },
                 18 => Body::TerminateAccepted { instance },
-                _ => Body::Departed { instance, ended_at: None, ran_until: None },
+                _ => Body::Departed { instance, ended_at: None, ran_until: None, seen: None },
             }
         })
     }

@@ -51,6 +51,7 @@ impl Sight {
     pub fn of(instance: &Instance) -> Self {
         let kind = &instance.instance_type;
         let spot = instance.parts.spot_request.is_some();
+        let public = instance.addresses.iter().any(|address| is_public(address));
         Self {
             state: Some(instance.state.clone()),
             instance_type: (!kind.is_empty()).then(|| kind.clone()),
@@ -60,7 +61,8 @@ impl Sight {
             platform_details: instance.platform_details.clone(),
             launch_time: instance.launch_time,
             attached_at: instance.attached_at,
-            public_address: Some(instance.addresses.iter().any(|address| is_public(address))),
+            // What ends has lost its address by then, if it had one.
+            public_address: (public || !instance.state.is_ending()).then_some(public),
             worker: instance.tags.get(tag_keys::WORKER).and_then(|text| text.parse().ok()),
             image: instance.tags.get(tag_keys::IMAGE).and_then(|text| text.parse().ok()),
         }

@@ -379,11 +379,17 @@ mod tests {
             self.tell(minutes + 5, Body::BuildStarted { worker: worker.clone(), build });
             self.tell(minutes + 15, Body::BuildFinished { worker: worker.clone() });
             let cause = Cause::Idle;
-            let end =
-                Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause, seen: None };
+            let end = Body::TerminateIntended {
+                instance: instance.clone(),
+                cell,
+                worker: Some(worker),
+                cause,
+                seen: None,
+                silent_since: None,
+            };
             self.tell(minutes + 25, end);
             self.tell(minutes + 28, Body::TerminateAccepted { instance: instance.clone() });
-            self.tell(minutes + 30, Body::Departed { instance, ended_at: None, ran_until: None });
+            self.tell(minutes + 30, Body::Departed { instance, ended_at: None, ran_until: None, seen: None });
         }
 
         fn line(&self, minutes: i64) -> LineView {

@@ -67,6 +67,7 @@ fn departing_instance(
             .filter(|name| bound_to(view, name, id) && !spoken.contains(&Subject::Worker(name.clone()))),
         cause: departing.cause.clone(),
         seen: None,
+        silent_since: None,
     })
 }
 
@@ -115,5 +116,5 @@ fn unexplained(view: &View<'_>, instance: &Instance, worker: &WorkerName) -> Res
         Cause::Orphan
     };
     let seen = Some(Box::new(Sight::of(instance)));
-    Ok(Action::Terminate { instance: instance.id.clone(), worker: None, cause, seen })
+    Ok(Action::Terminate { instance: instance.id.clone(), worker: None, cause, seen, silent_since: None })
 }

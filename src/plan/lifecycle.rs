@@ -286,6 +286,7 @@ fn stopped(view: &View<'_>, name: &WorkerName, worker: &Worker, instance: &Insta
             worker: Some(name.clone()),
             cause: Cause::Orphan,
             seen: seen.and_then(|i| i.instances.get(instance)).map(|i| Box::new(Sight::of(i))),
+            silent_since: None,
         });
     }
     let soft_end = worker.attempt.as_ref().map_or(worker.since, |attempt| attempt.created)

@@ -40,7 +40,7 @@ mod wear;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::model::{
     Action, Cell, Departing, Failure, Fleet, Held, HeldReason, InstanceId, Inventory, Plan, Subject, Worker,
@@ -69,6 +69,9 @@ pub use watch::{OpenLaunch, Watch, known_instances};
 
 /// The end of an instance that nobody waits for is looked for so many times as seldom as what somebody waits for.
 const ENDS_SELDOM: i32 = 8;
+
+/// A master that has said nothing for longer may have lost a connection and not said so. They report every few seconds.
+const SILENT: TimeDelta = TimeDelta::seconds(60);
 
 /// Everything a decision about one cell may depend on.
 #[derive(Clone, Copy)]
@@ -179,9 +182,23 @@ pub fn plan(view: &View<'_>) -> Plan {
     }
     batch::gather(view, &mut plan);
     instances::all(view, &mut plan);
+    silences(view, &mut plan);
     plan.actions.extend(equip::actions(view));
     plan.actions.extend(lease::renewals(view));
     plan
+}
+
+/// What becomes of an instance while the master is silent that has its worker connected nobody tells: of those that are
+/// ended it is told since when.
+fn silences(view: &View<'_>, plan: &mut Plan) {
+    for action in &mut plan.actions {
+        if let Action::Terminate { worker: Some(name), silent_since, .. } = action
+            && let Some(worker) = view.fleet.workers.get(name).filter(|worker| worker.attached)
+        {
+            let last = (view.spoken)(name).unwrap_or(worker.since);
+            *silent_since = (view.now - last > SILENT).then_some(last);
+        }
+    }
 }
 
 /// Whether it is a call of its own to `RunInstances`; what goes with others takes none.

@@ -53,7 +53,7 @@ fn of_worker(view: &View<'_>, inventory: &Inventory, name: &WorkerName, worker: 
         }
         InstanceState::ShuttingDown | InstanceState::Terminated => {
             let reason = instance.state_reason.clone().unwrap_or_else(|| "EC2 gives no reason".to_owned());
-            lost(view, name, worker, id, &reason, instance.ended_at)
+            lost(view, name, worker, id, &reason, Some(instance))
         }
         InstanceState::Stopped
             if !matches!(worker.state, WorkerState::Stopped { .. }) && !before_its_start(view, worker, instance) =>
@@ -108,7 +108,7 @@ fn lost(
     worker: &Worker,
     id: &InstanceId,
     reason: &str,
-    ended_at: Option<DateTime<Utc>>,
+    shown: Option<&Instance>,
 ) -> Vec<Body> {
     let mut facts = Vec::new();
     let cause = notice::cause_of_end(worker, reason);
@@ -130,9 +130,23 @@ fn lost(
         facts.push(Body::RequestFailed { worker: name.clone(), failure });
     }
     let reason = reason.chars().filter(|c| !c.is_control()).take(200).collect();
-    let ran_until = view.watch.ran_until(id);
-    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause, reason, ended_at, ran_until });
+    let Ending { ended_at, ran_until, seen } = ending(view, id, shown, worker.was_seen_running());
+    facts.push(Body::Lost { worker: name.clone(), instance: id.clone(), cause, reason, ended_at, ran_until, seen });
     facts
+}
+
+/// What is to be kept of an end.
+struct Ending {
+    ended_at: Option<DateTime<Utc>>,
+    ran_until: Option<DateTime<Utc>>,
+    seen: Option<Box<Sight>>,
+}
+
+/// What the listings show of an end. What it is billed as may not have been `told` while it ran; EC2 shows that for an
+/// hour yet.
+fn ending(view: &View<'_>, id: &InstanceId, shown: Option<&Instance>, told: bool) -> Ending {
+    let seen = shown.filter(|_| !told).map(|instance| Box::new(Sight::of(instance)));
+    Ending { ended_at: shown.and_then(|instance| instance.ended_at), ran_until: view.watch.ran_until(id), seen }
 }
 
 /// Instances whose end was intended and is seen.
@@ -145,9 +159,9 @@ fn departed(view: &View<'_>, inventory: &Inventory) -> Vec<Body> {
         let policy = departing.worker.as_ref().map_or(&view.intent.base_policy, |name| view.policy(name));
         missed_for(view, id, policy.absence_grace)
     })
-    .map(|(id, _)| {
-        let ended_at = inventory.instances.get(id).and_then(|instance| instance.ended_at);
-        Body::Departed { instance: id.clone(), ended_at, ran_until: view.watch.ran_until(id) }
+    .map(|(id, departing)| {
+        let Ending { ended_at, ran_until, seen } = ending(view, id, inventory.instances.get(id), departing.told);
+        Body::Departed { instance: id.clone(), ended_at, ran_until, seen }
     })
     .collect()
 }

@@ -442,6 +442,7 @@ mod tests {
                 worker: Some(worker()),
                 cause,
                 seen: None,
+                silent_since: None,
             };
             self.after(seconds, body)
         }
@@ -499,7 +500,7 @@ mod tests {
         assert_eq!(story.terminates(9, Cause::Released), ["ended released"]);
         assert_eq!(story.terminates(9, Cause::Released), Vec::<String>::new(), "it is sent again");
         assert_eq!(
-            story.after(9, Body::Departed { instance: id, ended_at: None, ran_until: None }),
+            story.after(9, Body::Departed { instance: id, ended_at: None, ran_until: None, seen: None }),
             ["restart terminate 18"]
         );
         assert!(story.lives.leaving.is_empty());
@@ -541,6 +542,7 @@ mod tests {
             reason: String::new(),
             ended_at: None,
             ran_until: None,
+            seen: None,
         };
         assert_eq!(story.after(0, lost(Cause::Interrupted)), ["ended interrupted"]);
         assert!(story.after(0, lost(Cause::Lost)).is_empty(), "it has ended already");

@@ -19,7 +19,13 @@ pub(super) fn drain(name: &WorkerName, cause: Cause) -> Step {
 /// The present instance of a worker is ended.
 #[expect(clippy::unnecessary_wraps, reason = "a step like those beside it, which may be held")]
 pub(super) fn terminate(name: &WorkerName, instance: &InstanceId, cause: Cause) -> Step {
-    Ok(Action::Terminate { instance: instance.clone(), worker: Some(name.clone()), cause, seen: None })
+    Ok(Action::Terminate {
+        instance: instance.clone(),
+        worker: Some(name.clone()),
+        cause,
+        seen: None,
+        silent_since: None,
+    })
 }
 
 /// The answer to a request that cannot be met.

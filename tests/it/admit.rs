@@ -262,7 +262,7 @@ fn an_instance_whose_end_is_intended_is_known_by_its_address_in_an_old_listing_t
     let mut case = Case::of("address");
     let cell = case.intent.workers[&worker("w1")].cell.clone();
     let (instance, cause) = (id("i-9"), Cause::Twin);
-    case.write(Body::TerminateIntended { instance, cell, worker: None, cause, seen: None });
+    case.write(Body::TerminateIntended { instance, cell, worker: None, cause, seen: None, silent_since: None });
     case.list(&[("i-9", "1-0", &OTHERS)]);
     case.inventory.as_mut().expect("a listing").observed_at = morning() - seconds(1);
     let admission = case.knock(Some(OTHERS[0]), &Info::default());
@@ -275,7 +275,7 @@ fn what_may_come_from_an_instance_that_is_being_ended_unseen_waits_for_a_proof()
     let mut case = Case::of("address");
     let cell = case.intent.workers[&worker("w1")].cell.clone();
     let (instance, cause) = (id("i-9"), Cause::Twin);
-    case.write(Body::TerminateIntended { instance, cell, worker: None, cause, seen: None });
+    case.write(Body::TerminateIntended { instance, cell, worker: None, cause, seen: None, silent_since: None });
     let nat = |case: &Case| case.knock(Some(NAT), &Info::default());
     // Whoever began after it was on its way out has never seen its public address, nor yet that of the other.
     for own in [None, Some(("i-1", "1-1", &OWN[..1]))] {
@@ -370,7 +370,14 @@ fn without_a_proof_only_the_state_of_the_worker_refuses() {
     refused(&case.knock(Some(OWN[0]), &Info::default()), "it takes no new connection");
     let cell = case.intent.workers[&worker("w1")].cell.clone();
     let (instance, cause) = (id("i-1"), Cause::Operator);
-    case.write(Body::TerminateIntended { instance, cell, worker: Some(worker("w1")), cause, seen: None });
+    case.write(Body::TerminateIntended {
+        instance,
+        cell,
+        worker: Some(worker("w1")),
+        cause,
+        seen: None,
+        silent_since: None,
+    });
     refused(&case.knock(Some(OWN[0]), &Info::default()), "i-1 of w1 is being ended");
     case.write(Body::TerminateAccepted { instance: id("i-1") });
     let admission = case.knock(Some(OWN[0]), &Info::default());

@@ -127,7 +127,7 @@ pub(crate) struct Master {
     /// Whether it lets a worker go when it is asked to and no build runs.
     pub(crate) obeys: bool,
     knows: BTreeMap<WorkerName, WorkerReport>,
-    spoke: DateTime<Utc>,
+    pub(crate) spoke: DateTime<Utc>,
 }
 
 /// Everything of one scenario.

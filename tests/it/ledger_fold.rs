@@ -127,10 +127,14 @@ proptest! {
         }
         // And as it was at an earlier entry.
         let seq = last.seq.div_ceil(2);
-        let then = Story::read(&ledger, reach(since, until), Some(seq)).expect("reads");
-        let all = Story::of(&entries[..usize::try_from(seq).expect("small")]);
-        prop_assert_eq!(&then.fleet, &all.fleet);
+        let mut then = Story::read(&ledger, reach(since, until), Some(seq)).expect("reads");
+        let early = Story::of(&entries[..usize::try_from(seq).expect("small")]);
+        prop_assert_eq!(&then.fleet, &early.fleet);
         let owner = "alice".parse().expect("an owner");
+        prop_assert_eq!(report(&then, &owner, since, until), report(&early, &owner, since, until));
+        // And read on from there, as for the next owner.
+        then.read_on(&ledger, None).expect("reads on");
+        prop_assert_eq!((&then.fleet, then.last), (&all.fleet, all.last));
         prop_assert_eq!(report(&then, &owner, since, until), report(&all, &owner, since, until));
     }
 }
@@ -231,6 +235,22 @@ fn older_entries_go_into_blocks_and_are_read_and_proven_as_before() {
     assert_eq!(reader.before(entries[30].at + TimeDelta::seconds(1)).expect("reads"), 31);
     let (whole, said) = room.verify();
     assert!(whole && said.contains("whole: 31 entries"), "{said}");
+}
+
+#[test]
+fn what_a_controller_writes_while_others_read_is_read_on() {
+    let entries = many(31);
+    let room = Room::with(&entries[..12]);
+    let reader = SqliteReader::open(&room.path()).expect("opens");
+    let mut story = Story::read(&reader, morning(), None).expect("reads");
+    assert_eq!(story.last.map(|(seq, _)| seq), Some(12));
+    // Meanwhile its older entries go into blocks.
+    write(&mut room.open(), &entries[12..], 1);
+    for (upto, last) in [(Some(20), 20), (Some(20), 20), (None, 31), (None, 31)] {
+        story.read_on(&reader, upto).expect("reads on");
+        let all = Story::of(&entries[..last]);
+        assert_eq!((&story.fleet, story.last), (&all.fleet, all.last), "{upto:?}");
+    }
 }
 
 #[test]

@@ -550,13 +550,10 @@ impl Past {
         then(self, 60, Body::Attached { worker: worker.clone() });
         then(self, 1, Body::BuildStarted { worker: worker.clone(), build });
         then(self, 300, Body::BuildFinished { worker: worker.clone() });
-        let cause = Cause::Idle;
-        then(
-            self,
-            120,
-            Body::TerminateIntended { instance: instance.clone(), cell, worker: Some(worker), cause, seen: None },
-        );
-        then(self, 30, Body::Departed { instance, ended_at: None, ran_until: None });
+        let (worker, cause, seen, silent_since) = (Some(worker), Cause::Idle, None, None);
+        let end = Body::TerminateIntended { instance: instance.clone(), cell, worker, cause, seen, silent_since };
+        then(self, 120, end);
+        then(self, 30, Body::Departed { instance, ended_at: None, ran_until: None, seen: None });
     }
 }
 

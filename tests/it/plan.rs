@@ -137,8 +137,8 @@ fn intent_of(record: &Record, cell: &Cell, action: &Action) -> Option<Body> {
             Body::LaunchIntended { worker, attempt: Box::new(attempt) }
         }
         Action::Remove { resource, kind } => Body::RemoveIntended { resource, cell: cell.clone(), kind },
-        Action::Terminate { instance, worker, cause, seen } => {
-            Body::TerminateIntended { instance, cell: cell.clone(), worker, cause, seen }
+        Action::Terminate { instance, worker, cause, seen, silent_since } => {
+            Body::TerminateIntended { instance, cell: cell.clone(), worker, cause, seen, silent_since }
         }
         Action::Stop { worker, instance, cause, mode } => Body::StopIntended { worker, instance, cause, mode },
         Action::Start { worker, instance } => Body::StartIntended { worker, instance },

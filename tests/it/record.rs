@@ -112,12 +112,10 @@ impl Record {
                 let kind = if step.variant { FailureKind::Elsewhere } else { FailureKind::Owner };
                 Body::LaunchRefused { worker, failure: failure(Phase::Launch, kind) }
             }
-            9 => Body::Adopted {
-                attempt: Box::new(self.attempt(&worker, true)),
-                worker,
-                instance: self.fresh_id(),
-                seen: None,
-            },
+            9 => {
+                let (attempt, instance) = (Box::new(self.attempt(&worker, true)), self.fresh_id());
+                Body::Adopted { attempt, worker, instance, seen: None }
+            }
             10 => Body::Running { worker, instance: bound?, seen: None },
             11 | 12 => Body::Attached { worker },
             13 => Body::Detached { worker },
@@ -126,7 +124,8 @@ impl Record {
             16 => Body::DrainOrdered { worker, cause },
             17 => {
                 let cell = self.fleet.workers.get(&worker)?.attempt.as_ref()?.cell.clone();
-                Body::TerminateIntended { instance: bound?, cell, worker: Some(worker), cause, seen: None }
+                let (instance, worker, seen, silent_since) = (bound?, Some(worker), None, None);
+                Body::TerminateIntended { instance, cell, worker, cause, seen, silent_since }
             }
             18 => Body::TerminateAccepted { instance: self.ids.last()?.clone() },
             19 => Body::StopIntended { worker, instance: bound?, cause, mode: mode(step.variant) },
@@ -172,11 +171,19 @@ impl Record {
 }
 
 fn departed(instance: &InstanceId) -> Body {
-    Body::Departed { instance: instance.clone(), ended_at: None, ran_until: None }
+    Body::Departed { instance: instance.clone(), ended_at: None, ran_until: None, seen: None }
 }
 
 fn lost(worker: WorkerName, instance: InstanceId) -> Body {
-    Body::Lost { worker, instance, cause: Cause::Lost, reason: "test".to_owned(), ended_at: None, ran_until: None }
+    Body::Lost {
+        worker,
+        instance,
+        cause: Cause::Lost,
+        reason: "test".to_owned(),
+        ended_at: None,
+        ran_until: None,
+        seen: None,
+    }
 }
 
 /// One thing that may happen next.

@@ -10,6 +10,7 @@ const FOUND: &[(u64, u32, u32, u32, &str)] = &[
     (9, 3, 20, 9, "a worker started from the pool lost its build: its lease was not renewed without a listing"),
     (8, 3, 20, 17, "a worker was taken from the instance of an earlier start"),
     (12, 3, 20, 6, "a torn write held a launch up, and its owner was blamed"),
+    (94, 3, 20, 20, "what powered itself off behind a silent master was billed until its end at the least"),
 ];
 
 fn small() -> Settings {

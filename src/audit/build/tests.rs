@@ -65,9 +65,12 @@ impl Book {
         self.say(from + 3, Body::BuildStarted { worker: name(), build: "b/1".parse().expect("a build") });
         self.say(from + 33, Body::BuildFinished { worker: name() });
         let (worker, cause) = (Some(name()), Cause::Released);
-        self.say(from + 43, Body::TerminateIntended { instance: id(), cell, worker, cause, seen: None });
+        self.say(
+            from + 43,
+            Body::TerminateIntended { instance: id(), cell, worker, cause, seen: None, silent_since: None },
+        );
         self.say(from + 43, Body::TerminateAccepted { instance: id() });
-        self.say(from + 44, Body::Departed { instance: id(), ended_at: None, ran_until: None })
+        self.say(from + 44, Body::Departed { instance: id(), ended_at: None, ran_until: None, seen: None })
     }
 }
 

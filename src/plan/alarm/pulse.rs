@@ -147,7 +147,7 @@ impl Pulse {
                 self.budgets.entry(owner.clone()).or_default().insert(*level, crossing);
             }
             // What no worker has and was looked at: no record explained it.
-            Body::TerminateIntended { instance, cell, worker: None, cause, seen: Some(seen) }
+            Body::TerminateIntended { instance, cell, worker: None, cause, seen: Some(seen), silent_since: None }
                 if matches!(cause, Cause::Unconfigured | Cause::Orphan)
                     && self.ended.iter().all(|known| known.instance != *instance) =>
             {

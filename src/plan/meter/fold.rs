@@ -297,7 +297,7 @@ impl Meter {
     /// The ends of instances.
     fn ending(&mut self, at: DateTime<Utc>, body: &Body) -> Option<u64> {
         match body {
-            Body::TerminateIntended { instance, cell, cause, seen, worker } => {
+            Body::TerminateIntended { instance, cell, cause, seen, worker, silent_since } => {
                 if self.life_of(instance).is_none() {
                     self.found_stray(at, instance, cell, worker.as_ref(), seen.as_deref());
                 }
@@ -314,6 +314,9 @@ impl Meter {
                     life.starts(since, None);
                     life.runs(at, None);
                 }
+                if let Some(since) = silent_since {
+                    life.is_unheard(*since);
+                }
                 life.leaving.get_or_insert(at);
                 life.cause.get_or_insert_with(|| cause.clone());
                 life.settle(at, held);
@@ -322,13 +325,19 @@ impl Meter {
                 let (life, _) = self.life_of(instance)?;
                 life.ends(at);
             }
-            Body::Departed { instance, ended_at, ran_until } => {
+            Body::Departed { instance, ended_at, ran_until, seen } => {
                 let (life, _) = self.life_of(instance)?;
+                if let Some(seen) = seen {
+                    life.be_seen(seen);
+                }
                 life.is_gone(at, *ended_at, *ran_until);
                 return self.close(at, instance, None, None);
             }
-            Body::Lost { instance, cause, reason, ended_at, ran_until, .. } => {
+            Body::Lost { instance, cause, reason, ended_at, ran_until, seen, .. } => {
                 let (life, _) = self.life_of(instance)?;
+                if let Some(seen) = seen {
+                    life.be_seen(seen);
+                }
                 life.found(at, *ended_at, Use::Drain);
                 life.is_gone(at, *ended_at, *ran_until);
                 return self.close(at, instance, Some(cause), Some(reason));

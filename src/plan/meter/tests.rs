@@ -110,17 +110,20 @@ impl Book {
     }
 
     fn terminated(&mut self, second: i64, worker: Option<WorkerName>, cause: Cause, seen: Option<Box<Sight>>) {
-        self.add(second, Body::TerminateIntended { instance: id(), cell: cell(), worker, cause, seen });
+        self.add(
+            second,
+            Body::TerminateIntended { instance: id(), cell: cell(), worker, cause, seen, silent_since: None },
+        );
         self.add(second + 1, Body::TerminateAccepted { instance: id() });
     }
 
     fn departed(&mut self, second: i64, ended: Option<i64>) {
-        self.add(second, Body::Departed { instance: id(), ended_at: ended.map(at), ran_until: None });
+        self.add(second, Body::Departed { instance: id(), ended_at: ended.map(at), ran_until: None, seen: None });
     }
 
     fn departed_after(&mut self, second: i64, ended: i64, ran_until: i64) {
         let (ended_at, ran_until) = (Some(at(ended)), Some(at(ran_until)));
-        self.add(second, Body::Departed { instance: id(), ended_at, ran_until });
+        self.add(second, Body::Departed { instance: id(), ended_at, ran_until, seen: None });
     }
 
     fn stopped(&mut self, intended: i64, seen: i64, told: i64) {
@@ -147,7 +150,10 @@ impl Book {
     fn lost(&mut self, second: i64, ended: Option<i64>, ran_until: Option<i64>) {
         let (cause, reason) = (Cause::Lost, "somebody".to_owned());
         let (ended_at, ran_until) = (ended.map(at), ran_until.map(at));
-        self.add(second, Body::Lost { worker: worker(), instance: id(), cause, reason, ended_at, ran_until });
+        self.add(
+            second,
+            Body::Lost { worker: worker(), instance: id(), cause, reason, ended_at, ran_until, seen: None },
+        );
     }
 
     fn run(&self) -> &Run {
@@ -294,6 +300,18 @@ fn what_may_have_stopped_before_its_end_is_billed_until_the_stop_at_the_least() 
     dumb.terminated(920, Some(worker()), Cause::NeverConnected, None);
     dumb.departed_after(950, 920, 800);
     assert_eq!(dumb.billed(5000), (500 - 20, 910), "somebody may have stopped it, and no connection was lost by that");
+
+    let (mut silent, mut heard) = (began(), began());
+    let silent_since = Some(at(2000));
+    let (of, cause) = (Some(worker()), Cause::Expired);
+    let end = Body::TerminateIntended { instance: id(), cell: cell(), worker: of, cause, seen: None, silent_since };
+    silent.add(2600, end);
+    silent.add(2601, Body::TerminateAccepted { instance: id() });
+    silent.departed_after(2630, 2600, 1900);
+    assert_eq!(silent.billed(5000), (1700 - 20, 2590), "its master could not say that it lost its connection");
+    heard.terminated(2600, Some(worker()), Cause::Expired, None);
+    heard.departed_after(2630, 2600, 1900);
+    assert_eq!(heard.billed(5000), (2600 - 20, 2590), "its connection stood");
 
     let mut obeying = began();
     obeying.add(2000, Body::DrainOrdered { worker: worker(), cause: Cause::Idle });

@@ -200,6 +200,12 @@ impl Life {
         });
     }
 
+    /// Its master, which had it connected, has said nothing since then: it may have stopped meanwhile.
+    pub(super) fn is_unheard(&mut self, since: DateTime<Utc>) {
+        let proof = self.proof.filter(|_| self.connected);
+        self.doubt = self.doubt.or_else(|| proof.map(|proof| proof.max(since - PROVEN_LATE)));
+    }
+
     /// It is gone. What was stopped before has not run since. EC2 tells when it was terminated, which is later
     /// than its end where it was stopped, or stopping, by then: only a connection that stands shows that it was not.
     pub(super) fn is_gone(&mut self, at: DateTime<Utc>, told: Option<DateTime<Utc>>, ran_until: Option<DateTime<Utc>>) {

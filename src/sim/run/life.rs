@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use super::sabotage::Sabotage;
 use super::truth::Truth;
 use crate::ledger::{Ledger, LedgerError, LedgerRead};
-use crate::model::Entry;
+use crate::model::{Body, Entry, StopMode};
 use crate::sim::{Life, Step};
 
 pub(in crate::sim::run) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -93,8 +93,7 @@ impl Disk {
             return Err(LedgerError::Locked { path: "simulated".into(), holder: "the first controller".to_owned() });
         }
         inner.holders += 1;
-        let late = sabotage == Some(Sabotage::CallBeforeIntent);
-        Ok(SimLedger { disk: self.clone(), life, truth, late, waiting: Vec::new() })
+        Ok(SimLedger { disk: self.clone(), life, truth, sabotage, waiting: Vec::new() })
     }
 
     /// The machine is replaced: nothing is left of what it held.
@@ -124,8 +123,8 @@ pub(super) struct SimLedger {
     disk: Disk,
     life: Arc<Mortal>,
     truth: Arc<Mutex<Truth>>,
+    sabotage: Option<Sabotage>,
     /// Sabotage: what is appended reaches the disk with the next write only.
-    late: bool,
     waiting: Vec<Entry>,
 }
 
@@ -152,6 +151,14 @@ fn refused(why: &str) -> LedgerError {
     LedgerError::Storage { path: "simulated".into(), doing: "written", why: why.to_owned() }
 }
 
+/// A hibernation, recorded as a plain stop.
+fn plain(mut entry: Entry) -> Entry {
+    if let Body::StopIntended { mode, .. } = &mut entry.body {
+        *mode = StopMode::Plain;
+    }
+    entry
+}
+
 impl LedgerRead for SimLedger {
     fn read(&self, after: u64, limit: usize) -> Result<Vec<Entry>, LedgerError> {
         let inner = lock(&self.disk.0);
@@ -172,11 +179,13 @@ impl Ledger for SimLedger {
             }
             return Err(refused("the disk failed"));
         }
-        if self.late {
-            let earlier = std::mem::replace(&mut self.waiting, entries.to_vec());
-            self.write(&earlier);
-        } else {
-            self.write(entries);
+        match self.sabotage {
+            Some(Sabotage::CallBeforeIntent) => {
+                let earlier = std::mem::replace(&mut self.waiting, entries.to_vec());
+                self.write(&earlier);
+            }
+            Some(Sabotage::WritingUnbilled) => self.write(&entries.iter().cloned().map(plain).collect::<Vec<_>>()),
+            _ => self.write(entries),
         }
         // Killed right here: it is written, and the process does nothing with it any more.
         if self.life.step(Step::Written) { Ok(()) } else { Err(refused("the process is dead")) }

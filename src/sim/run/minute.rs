@@ -69,7 +69,7 @@ impl Play {
         for (id, known) in standing {
             let pooled = !known.up && !known.canary && self.keeps_stopped(&known.worker);
             let old = now > known.born + LIFETIME;
-            let held = lock(&self.truth).holds.get(&known.worker).is_some_and(|until| *until > now);
+            let held = self.is_held(&known.worker, now);
             // A canary is wanted for as long as it may take; one of which no record is left by nobody.
             let proves = known.canary && !known.survived_a_loss && now < known.born + OVER_WITHIN;
             let warm = known.up && self.is_warm(&known.worker, now);
@@ -97,6 +97,11 @@ impl Play {
     fn is_warm(&self, worker: &str, now: DateTime<Utc>) -> bool {
         let Ok(worker) = worker.parse::<WorkerName>() else { return false };
         self.intent.workers.get(&worker).is_some_and(|w| w.policy.warm_at(now).is_some())
+    }
+
+    fn is_held(&self, worker: &str, now: DateTime<Utc>) -> bool {
+        let Ok(worker) = worker.parse::<WorkerName>() else { return false };
+        lock(&self.truth).holds.until(&worker).is_some_and(|until| until > now)
     }
 
     fn keeps_stopped(&self, worker: &str) -> bool {

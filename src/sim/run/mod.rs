@@ -4,6 +4,7 @@
 mod agenda;
 mod canary;
 mod guest;
+mod holds;
 mod life;
 mod many;
 mod master;

@@ -68,6 +68,8 @@ sabotages! {
     NoticeIgnored, "notice-ignored", "What EC2 says of spot requests is read as if nothing were the matter.";
     BudgetIgnored, "budget-ignored", "The controller is not told of the owner's budget.";
     EndsMisread, "ends-misread", "When EC2 stopped or ended an instance is read as ten minutes earlier.";
+    HoldNotLifted, "hold-not-lifted", "The controller is not told that an operator lifts a hold.";
+    WritingUnbilled, "writing-unbilled", "A hibernation is recorded as a plain stop.";
     UnseededChance, "unseeded-chance", "Something random does not come from the seed.";
 }
 

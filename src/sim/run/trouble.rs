@@ -5,10 +5,15 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 
 use super::agenda::Happening;
-use super::life::lock;
+use super::life::{SimLedger, lock};
 use super::play::Play;
+use super::sabotage::Sabotage;
+use crate::control::Controller;
 use crate::model::WorkerName;
 use crate::sim::{Fault, Life};
+
+/// An operator holds an instance for less than that.
+const HOLD_MINUTES: i64 = 240;
 
 impl Play {
     /// One of those that happen so often a day.
@@ -73,16 +78,33 @@ impl Play {
         let names: Vec<WorkerName> = self.master.desks.keys().cloned().collect();
         let name = &names[self.random.usize(0..names.len())];
         if let Some(controller) = self.controller() {
-            let length = TimeDelta::minutes(self.random.i64(1..60));
+            let length = TimeDelta::minutes(self.random.i64(1..HOLD_MINUTES));
             // Refused where there is nothing to hold, or nothing can be written: then it is not done.
-            let _ = match self.random.u8(0..4) {
-                0 | 1 => controller.hold(name, length).map(drop),
-                2 => controller.unhold(name),
-                _ => controller.drain(name),
-            };
+            match self.random.u8(0..4) {
+                0 | 1 => {
+                    lock(&self.truth).holds.asked(name);
+                    drop(controller.hold(name, length));
+                }
+                2 => self.lift(&controller),
+                _ => drop(controller.drain(name)),
+            }
         }
         let rate = self.rate(Fault::Operator);
         self.some_time(rate / 24.0, Happening::Operator);
+    }
+
+    /// Somebody does not need what he holds any more.
+    fn lift(&mut self, controller: &Controller<SimLedger>) {
+        let now = self.now();
+        let held: Vec<WorkerName> = lock(&self.truth).holds.standing(now).cloned().collect();
+        if held.is_empty() {
+            return;
+        }
+        let name = &held[self.random.usize(0..held.len())];
+        let unheard = self.settings.sabotage == Some(Sabotage::HoldNotLifted);
+        if unheard || controller.unhold(name).is_ok() {
+            lock(&self.truth).holds.lift(name);
+        }
     }
 
     fn reconfigure(&mut self) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::canary::Canaries;
+use super::holds::Holds;
 use super::life::lock;
 use super::purse::Purse;
 use super::scene::{CONTROLLER, FLEET};
@@ -105,8 +106,7 @@ pub(super) struct Truth {
     causes: BTreeMap<InstanceId, Cause>,
     /// Instances that were started and whose starter was not told: it may try again, which changes nothing.
     unanswered: BTreeSet<InstanceId>,
-    /// Workers whose instance an operator keeps, and until when.
-    pub(super) holds: BTreeMap<String, DateTime<Utc>>,
+    pub(super) holds: Holds,
     /// Instances of ours that have not begun to end.
     pub(super) standing: BTreeMap<InstanceId, Known>,
     /// The instance on which the master runs a build.
@@ -329,8 +329,7 @@ impl Truth {
                     self.noticed += u64::from(self.known_warned.insert(instance.clone()) && runs);
                 }
                 Body::RequestFailed { worker, failure } => self.failed(entry.at, worker, failure),
-                Body::HoldSet { worker, until } => drop(self.holds.insert(worker.to_string(), *until)),
-                Body::HoldReleased { worker } => drop(self.holds.remove(worker.as_str())),
+                Body::HoldSet { .. } | Body::HoldReleased { .. } => self.holds.written(&entry.body),
                 Body::Lost { instance, .. } | Body::Departed { instance, .. } => {
                     if let Some(known) = self.standing.get(instance) {
                         let what = format!("{instance} of {} is taken for gone and stands", known.worker);
@@ -344,11 +343,10 @@ impl Truth {
 
     /// A request is answered with a failure. Where everything works only the guest can be the cause.
     fn failed(&mut self, now: DateTime<Utc>, worker: &WorkerName, failure: &Failure) {
-        let held = self.holds.get(worker.as_str()).is_some_and(|until| *until >= now);
         let guests = match failure.code.as_str() {
             // A canary or an operator has the worker for a time; who waits for it is told so.
             "Canary" => true,
-            "OperatorHold" => held,
+            "OperatorHold" => self.holds.until(worker).is_some_and(|until| until >= now),
             _ => matches!(failure.kind, FailureKind::NotConnected | FailureKind::Ended),
         };
         let works = self.calm.workers.contains(worker.as_str()) && now >= self.calm.since + STARTED;
@@ -393,7 +391,7 @@ impl Truth {
             known.recorded = false;
         }
         self.causes.clear();
-        self.holds.clear();
+        self.holds.ledger_lost();
         self.known_warned.clear();
         self.in_use.clear();
     }

@@ -1,6 +1,9 @@
 //! Instances that end: refused calls are repeated until the end is seen, and what others do is noticed.
 
+use chrono::{DateTime, TimeDelta, Utc};
 use latent::model::{Body, FailureKind, InstanceState};
+use latent::plan::bill::{self, Prices};
+use latent::plan::meter::Meter;
 
 use crate::account::{ApiCall, Fault};
 use crate::harness::{Lab, minutes, seconds};
@@ -156,4 +159,23 @@ async fn a_refused_renewal_is_repeated_with_pauses() {
     lab.run(minutes(30)).await;
     assert!(lab.calls(ApiCall::Renew) < 60, "{} calls in half an hour", lab.calls(ApiCall::Renew));
     assert_eq!(lab.state("w1"), "ready");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_before_a_listing_shows_it_running_has_a_price() {
+    let mut lab = Lab::new(Setup::new());
+    lab.request("w1");
+    lab.until_state("w1", "registering").await;
+    lab.release("w1");
+    lab.until_nothing_is_left().await;
+    assert_eq!(lab.count(|body| matches!(body, Body::Running { .. })), 0);
+    let mut meter = Meter::default();
+    for entry in &lab.entries() {
+        meter.take(entry);
+    }
+    let run = meter.runs().next().expect("a run");
+    let (begin, end) = (DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC);
+    let told = bill::of(run, begin, end, lab.now(), &Prices::default());
+    assert!(told.billed.1 > TimeDelta::zero() && told.unpriced.is_none(), "{told:?}");
+    assert_eq!((run.software.as_deref(), run.public_address), (Some("Linux/UNIX"), None), "its address is gone");
 }
